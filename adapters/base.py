@@ -1,0 +1,274 @@
+"""The words that the engine and a framework share: Case, Observation, Implementation, Adapter.
+
+NumPy alone is needed here, so this package can live in any framework's environment.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import platform
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+#: Settings a case may give. What is absent is left to the implementation's own default.
+SETTINGS: Final = ("num_channels", "num_groups", "eps", "momentum", "weight", "bias", "track")
+PARAMETERS: Final = ("weight", "bias", "running_mean", "running_var")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of the living layer: ``train`` or ``eval`` on x of shape (N, C, *spatial)."""
+
+    mode: str
+    x: Array
+
+
+@dataclass(frozen=True)
+class Case:
+    """Canonical inputs, hyperparameters and steps: everything needed to run an implementation.
+
+    ``settings`` uses the names of :data:`SETTINGS`; ``weight`` and ``bias`` there say whether the layer
+    has them, ``track`` whether it tracks statistics. ``parameters`` maps names of :data:`PARAMETERS` to
+    arrays of shape (C,) that replace the initial ones.
+    """
+
+    layer: str
+    dtype: str
+    settings: Mapping[str, Any]
+    parameters: Mapping[str, Array]
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An exception: where (``construct``, ``step 1``, ...), its type and its message."""
+
+    where: str
+    type: str
+    message: str
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step gave: the output in canonical layout, its native dtype, the state afterwards.
+
+    ``modified`` names the inputs and parameters that the call changed and should not have.
+    """
+
+    output: Array
+    dtype: str
+    state: Mapping[str, Array]
+    modified: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What an implementation did on a case.
+
+    Steps end at the first exception (``raised``). ``unsupported`` is the adapter's own word that the
+    framework has no way to ask for this. ``died`` tells how the process ended (signal, exit code,
+    time-out) when it did; then nothing else is known.
+    """
+
+    steps: tuple[StepResult, ...] = ()
+    raised: Raised | None = None
+    unsupported: str | None = None
+    died: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One layer under test, as a user would construct it.
+
+    ``names`` maps canonical names to the framework's; ``layout`` spells the input layout; ``options``
+    are constructor arguments beyond the canonical settings; ``remedies`` maps ``axis=value`` to what a
+    port should write instead, where the framework has its own switch.
+    """
+
+    id: str
+    layer: str
+    layout: str
+    names: Mapping[str, str]
+    documentation: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    ranks: tuple[int, ...] = (2, 3, 4, 5)
+    remedies: Mapping[str, str] = field(default_factory=dict)
+
+
+class Unsupported(Exception):
+    """The framework offers no way to ask for what the case wants; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The Python lines with which a user does what the adapter does; parts of a divergence's script.
+
+    ``call`` maps each mode to lines that set the canonical output ``y`` from the canonical NumPy array ``x``;
+    ``state`` maps running_mean and running_var to expressions that read them.
+    """
+
+    imports: tuple[str, ...]
+    construct: tuple[str, ...]
+    call: Mapping[str, tuple[str, ...]]
+    state: Mapping[str, str] = field(default_factory=dict)
+
+
+class Adapter(ABC):
+    """The translation between the canonical form and one framework's layout and names.
+
+    It renames and permutes. Values pass unchanged, momentum included; it never casts, clamps or repairs.
+    The framework is imported in ``__init__``, after :meth:`environment` has been applied.
+    """
+
+    framework: ClassVar[str]
+    distribution: ClassVar[str]
+    implementations: ClassVar[tuple[Implementation, ...]]
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+
+    @classmethod
+    def environment(cls, dtype: str) -> Mapping[str, str]:
+        """Environment variables that must be set before the framework is imported."""
+        return {}
+
+    @classmethod
+    def dtypes(cls) -> tuple[str, ...]:
+        return ("float32", "float64")
+
+    def device(self) -> str:
+        return "cpu"
+
+    def versions(self) -> dict[str, str]:
+        return {self.distribution: importlib.metadata.version(self.distribution)}
+
+    @abstractmethod
+    def layer_class(self, implementation: Implementation) -> Any:
+        """The class a user constructs."""
+
+    @abstractmethod
+    def construct(self, implementation: Implementation, case: Case) -> Any:
+        """The layer with the case's settings and parameters."""
+
+    @abstractmethod
+    def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
+        """The layer's native output on a native input."""
+
+    @abstractmethod
+    def state(self, layer: Any) -> Mapping[str, Any]:
+        """Native running statistics and parameters by canonical name, as far as the layer has them."""
+
+    @abstractmethod
+    def to_native(self, implementation: Implementation, x: Array) -> Any:
+        """A canonical input in the framework's type and layout."""
+
+    @abstractmethod
+    def to_numpy(self, implementation: Implementation, value: Any) -> Array:
+        """The inverse of :meth:`to_native`, for outputs."""
+
+    @abstractmethod
+    def recipe(self, implementation: Implementation, case: Case) -> Recipe:
+        """The same as a user would write it."""
+
+    def vector(self, value: Any) -> Array:
+        """A native parameter of shape (C,) as NumPy."""
+        return np.asarray(value)
+
+    def native_dtype(self, value: Any) -> str:
+        return str(value.dtype).rpartition(".")[2]
+
+    def describe(self, implementation: Implementation) -> dict[str, Any]:
+        """Facts for the report: layout, names, and the defaults in the signature."""
+        parameters = inspect.signature(self.layer_class(implementation).__init__).parameters
+        defaults = {
+            canonical: parameters[native].default
+            for canonical, native in implementation.names.items()
+            if native in parameters and parameters[native].default is not inspect.Parameter.empty
+        }
+        return {
+            "id": implementation.id,
+            "layer": implementation.layer,
+            "layout": implementation.layout,
+            "names": dict(implementation.names),
+            "documentation": implementation.documentation,
+            "ranks": list(implementation.ranks),
+            "remedies": dict(implementation.remedies),
+            "signature_defaults": defaults,
+        }
+
+    def implementation(self, identifier: str) -> Implementation:
+        for known in self.implementations:
+            if known.id == identifier:
+                return known
+        allowed = ", ".join(known.id for known in self.implementations)
+        raise ValueError(f"{self.framework} has no implementation {identifier!r}; it has {allowed}")
+
+    def run(self, identifier: str, case: Case) -> Observation:
+        """Construct the layer, take the case's steps, and note everything that happened."""
+        implementation = self.implementation(identifier)
+        steps: list[StepResult] = []
+        raised: Raised | None = None
+        unsupported: str | None = None
+        where = "construct"
+        caught: list[warnings.WarningMessage] = []
+        try:
+            with noted(caught):
+                layer = self.construct(implementation, case)
+            for number, step in enumerate(case.steps, start=1):
+                where = f"step {number}"
+                steps.append(self._step(implementation, layer, step, caught))
+        except Unsupported as error:
+            unsupported = str(error)
+        # Whatever a framework raises is an observation, not an error of ours.
+        except Exception as error:
+            raised = Raised(where, type(error).__name__, str(error)[:2000])
+        messages = tuple(dict.fromkeys(f"{w.category.__name__}: {w.message}" for w in caught))
+        return Observation(tuple(steps), raised, unsupported, None, messages)
+
+    def _step(
+        self, implementation: Implementation, layer: Any, step: Step, caught: list[warnings.WarningMessage]
+    ) -> StepResult:
+        before = {name: self.vector(value).copy() for name, value in self.state(layer).items()}
+        native = self.to_native(implementation, step.x.copy())
+        with noted(caught):
+            output = self.forward(layer, native, training=step.mode == "train")
+        result = self.to_numpy(implementation, output)
+        after = {name: self.vector(value).copy() for name, value in self.state(layer).items()}
+        modified = [] if _same(self.to_numpy(implementation, native), step.x) else ["x"]
+        modified += [n for n in ("weight", "bias") if n in before and not _same(before[n], after[n])]
+        state = {name: after[name] for name in ("running_mean", "running_var") if name in after}
+        return StepResult(np.array(result), self.native_dtype(output), state, tuple(modified))
+
+
+@contextmanager
+def noted(caught: list[warnings.WarningMessage]) -> Iterator[None]:
+    """Append every warning of the block to ``caught``."""
+    with warnings.catch_warnings(record=True) as fresh:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            caught.extend(fresh)
+
+
+def _same(a: Array, b: Array) -> bool:
+    return a.shape == b.shape and np.array_equal(a, b, equal_nan=True)
+
+
+def where_it_runs() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "numpy": np.__version__,
+    }

@@ -1,0 +1,148 @@
+"""keras.layers.GroupNormalization and BatchNormalization on a backend, channel axis last and first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe, Unsupported
+from normgauge.adapters.layout import (
+    CHANNELS_FIRST,
+    CHANNELS_LAST,
+    from_layout,
+    from_layout_text,
+    to_layout,
+    to_layout_text,
+)
+from normgauge.adapters.script import arguments, literal
+
+_DOCS = "https://keras.io/api/layers/normalization_layers"
+_NAMES = {"weight": "gamma", "bias": "beta", "eps": "epsilon"}
+_GROUP_NAMES = _NAMES | {"num_groups": "groups"}
+_BATCH_NAMES = _NAMES | {
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+    "momentum": "momentum",
+}
+
+
+def _implementations(backend: str) -> tuple[Implementation, ...]:
+    return tuple(
+        Implementation(
+            f"keras.layers.{name}{suffix}[{backend}]",
+            layer,
+            layout,
+            names,
+            f"{_DOCS}/{page}/",
+            options=options,
+        )
+        for name, layer, names, page in (
+            ("GroupNormalization", "group_norm", _GROUP_NAMES, "group_normalization"),
+            ("BatchNormalization", "batch_norm", _BATCH_NAMES, "batch_normalization"),
+        )
+        for suffix, layout, options in (
+            ("", CHANNELS_LAST, {}),
+            ("(axis=1)", CHANNELS_FIRST, {"axis": 1}),
+        )
+    )
+
+
+class KerasOnJaxAdapter(Adapter):
+    framework = "keras-jax"
+    distribution = "keras"
+    implementations = _implementations("jax")
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(dtype)
+        import keras
+
+        self.keras = keras
+
+    @classmethod
+    def environment(cls, dtype: str) -> Mapping[str, str]:
+        return {"KERAS_BACKEND": "jax"} | ({"JAX_ENABLE_X64": "1"} if dtype == "float64" else {})
+
+    def versions(self) -> dict[str, str]:
+        import jax
+
+        return {"keras": self.keras.__version__, "jax": jax.__version__}
+
+    def layer_class(self, implementation: Implementation) -> Any:
+        return getattr(self.keras.layers, _class_name(implementation))
+
+    def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
+        given, names = dict(case.settings), implementation.names
+        if not given.pop("track", True):
+            raise Unsupported("the layer always tracks statistics")
+        given.pop("num_channels")  # taken from the shape it is built on
+        settings: dict[str, Any] = {}
+        if not given.pop("weight", True):
+            settings["scale"] = False
+        if not given.pop("bias", True):
+            settings["center"] = False
+        settings |= {names[name]: value for name, value in given.items()}
+        return settings | dict(implementation.options) | {"dtype": case.dtype}
+
+    def construct(self, implementation: Implementation, case: Case) -> Any:
+        layer = self.layer_class(implementation)(**self._settings(implementation, case))
+        layer.build(_built_shape(implementation, case))
+        for name, value in case.parameters.items():
+            getattr(layer, implementation.names[name]).assign(value)
+        return layer
+
+    def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
+        if isinstance(layer, self.keras.layers.BatchNormalization):
+            return layer(x, training=training)
+        return layer(x)  # GroupNormalization has no training argument
+
+    def state(self, layer: Any) -> Mapping[str, Any]:
+        found = {name: getattr(layer, native, None) for name, native in _BATCH_NAMES.items()}
+        return {
+            name: found[name]
+            for name in ("weight", "bias", "running_mean", "running_var")
+            if found[name] is not None
+        }
+
+    def vector(self, value: Any) -> Array:
+        return np.asarray(self.keras.ops.convert_to_numpy(value))
+
+    def to_native(self, implementation: Implementation, x: Array) -> Any:
+        return self.keras.ops.convert_to_tensor(to_layout(x, implementation.layout), dtype=self.dtype)
+
+    def to_numpy(self, implementation: Implementation, value: Any) -> Array:
+        return from_layout(np.asarray(self.keras.ops.convert_to_numpy(value)), implementation.layout)
+
+    def recipe(self, implementation: Implementation, case: Case) -> Recipe:
+        layout = implementation.layout
+        construct = [
+            f"layer = keras.layers.{_class_name(implementation)}({arguments(self._settings(implementation, case))})",
+            f"layer.build({_built_shape(implementation, case)})",
+        ]
+        for name, value in case.parameters.items():
+            construct.append(f"layer.{implementation.names[name]}.assign({literal(value, case.dtype)})")
+        x = to_layout_text("x", layout)
+        is_batch = implementation.layer == "batch_norm"
+        extra = {mode: f", training={mode == 'train'}" if is_batch else "" for mode in ("train", "eval")}
+        call = {
+            mode: ("y = " + from_layout_text(f"keras.ops.convert_to_numpy(layer({x}{extra[mode]}))", layout),)
+            for mode in ("train", "eval")
+        }
+        state = {
+            name: f"keras.ops.convert_to_numpy(layer.{implementation.names[name]})"
+            for name in ("running_mean", "running_var")
+            if is_batch
+        }
+        return Recipe(("import keras",), tuple(construct), call, state)
+
+
+def _class_name(implementation: Implementation) -> str:
+    return implementation.id.partition("[")[0].partition("(")[0].rpartition(".")[2]
+
+
+def _built_shape(implementation: Implementation, case: Case) -> tuple[int | None, ...]:
+    """The shape a model gives at build time: batch and spatial sizes open, the channel count fixed."""
+    spatial = (None,) * (case.steps[0].x.ndim - 2)
+    channels = (case.settings["num_channels"],)
+    return (None, *spatial, *channels) if implementation.layout == CHANNELS_LAST else (None, *channels, *spatial)

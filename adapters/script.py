@@ -1,0 +1,83 @@
+"""A case as a Python script that needs only the framework and NumPy, and prints what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from normgauge.adapters.base import Adapter, Array, Case, Recipe
+
+DIGITS = {"float32": ".9g", "float64": ".17g"}
+
+
+def numbers(values: Array, dtype: str) -> str:
+    """Every element with as many digits as ``dtype`` needs; what a script prints and a report shows."""
+    return " ".join(format(float(v), DIGITS[dtype]) for v in np.asarray(values).ravel()) or "(empty)"
+
+
+def literal(values: Array, dtype: str) -> str:
+    """``values`` as a NumPy expression that gives the same bits."""
+    if values.size == 0:
+        return f"np.zeros({values.shape}, dtype=np.{dtype})"
+    digits = DIGITS[dtype]
+
+    def nested(part: Array) -> str:
+        if part.ndim == 0:
+            number = float(part)
+            return format(number, digits) if np.isfinite(number) else f"float('{number}')"
+        return "[" + ", ".join(nested(row) for row in part) + "]"
+
+    return f"np.array({nested(values)}, dtype=np.{dtype})"
+
+
+def arguments(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())
+
+
+def script(adapter: Adapter, identifier: str, case: Case, about: str) -> str:
+    """The script for ``case``: it prints one line a result, ``step 1 output ...``."""
+    implementation = adapter.implementation(identifier)
+    recipe = adapter.recipe(implementation, case)
+    versions = ", ".join(f"{name} {version}" for name, version in adapter.versions().items())
+    lines = [
+        f'"""{about}',
+        "",
+        f"{identifier}, measured with {versions}.",
+        "x and y have the canonical layout (N, C, *spatial).",
+        '"""',
+        "",
+        *_imports(recipe, adapter.environment(case.dtype)),
+        "",
+        "",
+        "def show(name, values):",
+        f'    print(name, " ".join(format(float(v), "{DIGITS[case.dtype]}")',
+        '                         for v in np.asarray(values).ravel()) or "(empty)")',
+        "",
+        "",
+        "try:",
+        *(f"    {line}" for line in _body(recipe, case)),
+        "except Exception as error:",
+        '    print("raised", f"{type(error).__name__}: {error}")',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _imports(recipe: Recipe, environment: Mapping[str, str]) -> list[str]:
+    """The import block; what the framework reads from the environment stands before it."""
+    settings = [f"os.environ[{name!r}] = {value!r}" for name, value in environment.items()]
+    before = ["import os", "", *settings, ""] if settings else []
+    return [*before, *sorted({"import numpy as np", *recipe.imports})]
+
+
+def _body(recipe: Recipe, case: Case) -> list[str]:
+    body = list(recipe.construct)
+    for number, step in enumerate(case.steps, start=1):
+        body += [
+            f"# step {number}: {step.mode}",
+            f"x = {literal(step.x, case.dtype)}",
+            *recipe.call[step.mode],
+            f'show("step {number} output", y)',
+        ]
+        body += [f'show("step {number} {name}", {text})' for name, text in recipe.state.items()]
+    return body

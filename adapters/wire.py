@@ -1,0 +1,114 @@
+"""The line protocol's encoding: one JSON object a line, arrays as base64 of little-endian bytes.
+
+docs/protocol.md describes the messages for authors of workers in other languages.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from normgauge.adapters.base import Array, Case, Observation, Raised, Step, StepResult
+
+PROTOCOL = 1
+
+
+def encode_array(array: Array) -> dict[str, Any]:
+    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+    return {
+        "dtype": array.dtype.name,
+        "shape": list(array.shape),
+        "data": base64.b64encode(little.tobytes()).decode("ascii"),
+    }
+
+
+def decode_array(message: Mapping[str, Any]) -> Array:
+    dtype = np.dtype(message["dtype"]).newbyteorder("<")
+    flat = np.frombuffer(base64.b64decode(message["data"]), dtype=dtype)
+    return flat.reshape(message["shape"]).astype(dtype.newbyteorder("="))
+
+
+def encode_case(case: Case) -> dict[str, Any]:
+    return {
+        "layer": case.layer,
+        "dtype": case.dtype,
+        "settings": dict(sorted(case.settings.items())),
+        "parameters": {name: encode_array(value) for name, value in sorted(case.parameters.items())},
+        "steps": [{"mode": step.mode, "x": encode_array(step.x)} for step in case.steps],
+    }
+
+
+def decode_case(message: Mapping[str, Any]) -> Case:
+    return Case(
+        message["layer"],
+        message["dtype"],
+        message["settings"],
+        {name: decode_array(value) for name, value in message["parameters"].items()},
+        tuple(Step(step["mode"], decode_array(step["x"])) for step in message["steps"]),
+    )
+
+
+def case_id(case: Case) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of the encoded case."""
+    text = json.dumps(encode_case(case), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def encode_observation(seen: Observation) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "steps": [
+            {
+                "output": encode_array(step.output),
+                "dtype": step.dtype,
+                "state": {name: encode_array(value) for name, value in step.state.items()},
+                "modified": list(step.modified),
+            }
+            for step in seen.steps
+        ],
+        "warnings": list(seen.warnings),
+    }
+    if seen.raised is not None:
+        message["raised"] = {
+            "where": seen.raised.where,
+            "type": seen.raised.type,
+            "message": seen.raised.message,
+        }
+    if seen.unsupported is not None:
+        message["unsupported"] = seen.unsupported
+    return message
+
+
+def decode_observation(message: Mapping[str, Any]) -> Observation:
+    raised = message.get("raised")
+    return Observation(
+        tuple(
+            StepResult(
+                decode_array(step["output"]),
+                step["dtype"],
+                {name: decode_array(value) for name, value in step["state"].items()},
+                tuple(step["modified"]),
+            )
+            for step in message["steps"]
+        ),
+        Raised(raised["where"], raised["type"], raised["message"]) if raised else None,
+        message.get("unsupported"),
+        None,
+        tuple(message["warnings"]),
+    )
+
+
+def dump_line(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(message, separators=(",", ":"), default=_plain).encode() + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    """Defaults read from a signature may be anything; what JSON lacks travels as its text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return str(value)

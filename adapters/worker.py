@@ -1,0 +1,98 @@
+"""The worker: runs cases for the engine, in the framework's own process and interpreter.
+
+It speaks the line protocol on standard input and output (docs/protocol.md). What the framework
+prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Final
+
+from normgauge.adapters.base import Adapter, where_it_runs
+from normgauge.adapters.script import script
+from normgauge.adapters.wire import PROTOCOL, decode_case, dump_line, encode_observation
+
+#: The adapters of this distribution; others register in the entry-point group of the same name.
+ENTRY_POINT_GROUP: Final = "normgauge.adapters"
+BUILT_IN: Final = {
+    "torch": "normgauge.adapters.torch_layers:TorchAdapter",
+    "mlx": "normgauge.adapters.mlx_layers:MlxAdapter",
+    "keras-jax": "normgauge.adapters.keras_layers:KerasOnJaxAdapter",
+    "flax": "normgauge.adapters.flax_layers:FlaxAdapter",
+}
+
+
+def registered() -> dict[str, str]:
+    """Framework name to ``module:class``; a registered entry point wins over a built-in of its name."""
+    found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    return BUILT_IN | {entry.name: entry.value for entry in found}
+
+
+def adapter_class(framework: str) -> type[Adapter]:
+    """The adapter's class, without importing its framework. ``framework`` may be ``module:class``."""
+    path = framework if ":" in framework else registered()[framework]
+    module, _, name = path.partition(":")
+    found = getattr(importlib.import_module(module), name)
+    return found  # type: ignore[no-any-return]
+
+
+def make_adapter(framework: str, dtype: str) -> Adapter:
+    chosen = adapter_class(framework)
+    os.environ.update(chosen.environment(dtype))
+    return chosen(dtype)
+
+
+def hello(adapter: Adapter) -> dict[str, Any]:
+    return {
+        "protocol": PROTOCOL,
+        "framework": adapter.framework,
+        "versions": adapter.versions(),
+        "device": adapter.device(),
+        "dtypes": list(adapter.dtypes()),
+        **where_it_runs(),
+        "implementations": [adapter.describe(known) for known in adapter.implementations],
+    }
+
+
+def answers(adapter: Adapter, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The answers to one request: one for each case of a ``run``, one for anything else."""
+    if message["op"] == "run":
+        for case in message["cases"]:
+            yield encode_observation(adapter.run(message["implementation"], decode_case(case)))
+    elif message["op"] == "script":
+        case = decode_case(message["case"])
+        yield {"script": script(adapter, message["implementation"], case, message["about"])}
+    else:
+        yield {"error": f"op {message['op']!r} is not known; allowed: run, script"}
+
+
+def serve(adapter: Adapter, requests: BinaryIO, replies: BinaryIO) -> None:
+    replies.write(dump_line(hello(adapter)))
+    replies.flush()
+    for line in requests:
+        for answer in answers(adapter, json.loads(line)):
+            replies.write(dump_line(answer))
+            replies.flush()
+
+
+def main(framework: str, dtype: str) -> None:
+    # The protocol keeps the real standard output; prints of the framework must not disturb it.
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        adapter = make_adapter(framework, dtype)
+    except ImportError as error:
+        replies.write(dump_line({"protocol": PROTOCOL, "cannot_import": f"{type(error).__name__}: {error}"}))
+        replies.flush()
+        return
+    serve(adapter, sys.stdin.buffer, replies)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,37 @@
+"""The reference oracle: what GroupNorm and BatchNorm compute, with a bound on every element.
+
+NumPy only; nothing here knows a framework. A framework author's unit test needs two lines::
+
+    from normgauge.oracle import group_norm
+    assert not group_norm(x, num_groups=4, weight=w, bias=b, eps=1e-5).excludes(my_group_norm(x, ...))
+"""
+
+from normgauge.oracle.batch_norm import (
+    BatchNormReference,
+    RunningStatistics,
+    batch_norm,
+    initial_statistics,
+)
+from normgauge.oracle.bounds import ACCURACY_CLASSES, Arithmetic
+from normgauge.oracle.group_norm import group_norm
+from normgauge.oracle.reference import Reference, Refusal, distance
+from normgauge.oracle.semantics import AXES, CANONICAL, Axis, Semantics, candidates, semantics
+
+__all__ = [
+    "ACCURACY_CLASSES",
+    "AXES",
+    "CANONICAL",
+    "Arithmetic",
+    "Axis",
+    "BatchNormReference",
+    "Reference",
+    "Refusal",
+    "RunningStatistics",
+    "Semantics",
+    "batch_norm",
+    "candidates",
+    "distance",
+    "group_norm",
+    "initial_statistics",
+    "semantics",
+]

@@ -1,0 +1,252 @@
+"""Batch normalization (Ioffe and Szegedy, 2015, arXiv:1502.03167, algorithms 1 and 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from normgauge.oracle.bounds import Arithmetic, StatisticsBound, blend_bound, statistics_bound
+from normgauge.oracle.group_norm import divided_by
+from normgauge.oracle.moments import Float, Moments, moments
+from normgauge.oracle.normalize import (
+    channels_first,
+    checked_number,
+    default_arithmetic,
+    normalized,
+    real_array,
+)
+from normgauge.oracle.reference import Reference, Refusal, exactly
+from normgauge.oracle.semantics import CANONICAL, Semantics
+
+
+@dataclass(frozen=True)
+class RunningStatistics:
+    """Running mean and variance, each a reference of shape (C,), after ``steps`` training steps."""
+
+    mean: Reference
+    var: Reference
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class BatchNormReference:
+    """The output, and the running statistics after the call (None when nothing is tracked)."""
+
+    output: Reference
+    running: RunningStatistics | None
+
+
+def initial_statistics(mean: ArrayLike, var: ArrayLike) -> RunningStatistics:
+    """Running statistics known exactly; ``mean`` and ``var`` of shape (C,)."""
+    return RunningStatistics(exactly(real_array("running mean", mean)), exactly(real_array("running var", var)))
+
+
+def batch_norm(
+    x: ArrayLike,
+    running: RunningStatistics | None = None,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    *,
+    training: bool,
+    momentum: float | None = 0.1,
+    eps: float = 1e-5,
+    semantics: Semantics = CANONICAL["batch_norm"],
+    arithmetic: Arithmetic | None = None,
+) -> BatchNormReference:
+    """What BatchNorm computes in one call, and how far an honest implementation may lie from it.
+
+    Args:
+        x: input of shape (N, C, *spatial), any number of spatial dimensions, empty ones included.
+        running: the statistics before the call, from :func:`initial_statistics` or from the
+            previous call's result; None when nothing is tracked.
+        weight: shape (C,), or None for ones.
+        bias: shape (C,), or None for zeros.
+        training: whether the batch's own statistics normalise and enter the running ones.
+        momentum: weight of the new value (canonical semantics); None averages all batches.
+        eps: added to the variance inside the square root (canonical semantics).
+        semantics: which alternative to compute; the canonical one is that of the paper as torch 2.13
+            documents it (https://docs.pytorch.org/docs/2.13/generated/torch.nn.BatchNorm2d.html).
+        arithmetic: dtype and accuracy class the bound allows for; by default the dtype of ``x``
+            (float64 for float64 input, else float32) and the widest class.
+
+    Returns:
+        The output (shape of ``x``) and the new running statistics. A batch without values leaves
+        the statistics as they were.
+
+    Raises:
+        Refusal: a channel count that does not match, or what the semantics refuse: one value per
+            channel in training, ``momentum=None``; a ``ValueError``.
+        ValueError: any other argument that makes no sense.
+
+    >>> import numpy as np
+    >>> x = np.array([[1.0], [3.0]], dtype=np.float32)
+    >>> result = batch_norm(x, initial_statistics([0], [1]), training=True, momentum=0.5, eps=0)
+    >>> result.output.value.ravel(), result.running.mean.value, result.running.var.value
+    (array([-1.,  1.]), array([1.]), array([1.5]))
+    """
+    arithmetic = arithmetic or default_arithmetic(x)
+    array = channels_first(x)
+    eps = checked_number("eps", eps, least=0.0)
+    samples, channels, *spatial = array.shape
+    if running is not None and running.mean.value.shape != (channels,):
+        made_for = running.mean.value.shape[0] if running.mean.value.ndim else 0
+        raise Refusal(f"the layer tracks {made_for} channels, the input has {channels}")
+    scale = None if weight is None else real_array("weight", weight, shape=(channels,))
+    shift = None if bias is None else real_array("bias", bias, shape=(channels,))
+    if momentum is not None:
+        momentum = checked_number("momentum", momentum)
+    elif running is not None and semantics.choice("momentum_none") == "refused":
+        raise Refusal("momentum=None is refused")
+    if array.size == 0:
+        return BatchNormReference(Reference(array, np.zeros_like(array)), running)
+
+    sets = np.moveaxis(array, 1, 0).reshape(channels, -1)
+    with np.errstate(all="ignore"):
+        batch = _Batch.of(sets, arithmetic)
+        if training:
+            single = semantics.choice("single_value") if batch.m.n == 1 else None
+            if single == "refused":
+                raise Refusal(f"training needs more than one value per channel, got input shape {array.shape}")
+            if single == "identity":
+                return BatchNormReference(exactly(array), running)
+            used, after = _training(batch, running, momentum, semantics, arithmetic)
+        else:
+            used, after = _evaluation(batch, running, semantics, arithmetic), running
+        output = normalized(
+            sets,
+            deviation=used.deviation,
+            mean=used.mean,
+            mean_bound=used.mean_bound,
+            var=used.var,
+            var_bound=used.var_bound,
+            eps=eps,
+            placement=semantics.choice("eps_placement"),
+            weight=1.0 if scale is None else scale[:, None],
+            bias=0.0 if shift is None else shift[:, None],
+            arithmetic=arithmetic,
+        )
+
+    def restored(values: Float) -> Float:
+        return np.moveaxis(values.reshape(channels, samples, *spatial), 0, 1)
+
+    return BatchNormReference(Reference(restored(output.value), restored(output.bound)), after)
+
+
+@dataclass(frozen=True)
+class _Used:
+    """The statistics that normalise, each of shape (C, 1), and x minus their mean."""
+
+    deviation: Float
+    mean: Float
+    mean_bound: Float
+    var: Float
+    var_bound: Float
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A batch as sets of shape (C, n) with its moments."""
+
+    sets: Float
+    m: Moments
+    bound: StatisticsBound
+
+    @classmethod
+    def of(cls, sets: Float, arithmetic: Arithmetic) -> _Batch:
+        m = moments(sets, compensated=arithmetic.dtype == "float64")
+        return cls(sets, m, statistics_bound(m, arithmetic))
+
+    def used(self, divisor: str, arithmetic: Arithmetic) -> _Used:
+        var, var_bound = divided_by(self.m.var, self.bound.var, self.m.n, divisor, arithmetic)
+        return _Used(self.m.deviation, self.m.mean, self.bound.mean, var, var_bound)
+
+
+def _training(
+    batch: _Batch,
+    running: RunningStatistics | None,
+    momentum: float | None,
+    semantics: Semantics,
+    arithmetic: Arithmetic,
+) -> tuple[_Used, RunningStatistics | None]:
+    divisor = semantics.choice("variance")
+    if batch.m.n == 1:  # the divisor n - 1 is what makes a NaN of one value
+        divisor = "unbiased" if semantics.choice("single_value") == "nan" else "biased"
+    if running is None:
+        return batch.used(divisor, arithmetic), None
+    source: Final = semantics.choice("training_normalizes_with")
+    if source == "running":
+        return _used_running(batch, running), running
+    after = _updated(batch, running, momentum, semantics, arithmetic)
+    return _used_running(batch, after) if source == "blended" else batch.used(divisor, arithmetic), after
+
+
+def _evaluation(
+    batch: _Batch, running: RunningStatistics | None, semantics: Semantics, arithmetic: Arithmetic
+) -> _Used:
+    if running is not None:
+        return _used_running(batch, running)
+    if semantics.choice("untracked_eval_uses") == "initial":
+        channels = batch.sets.shape[0]
+        return _used_running(batch, initial_statistics(np.zeros(channels), np.ones(channels)))
+    return batch.used(semantics.choice("variance"), arithmetic)
+
+
+def _used_running(batch: _Batch, running: RunningStatistics) -> _Used:
+    mean = running.mean.value[:, None]
+    return _Used(
+        batch.sets - mean,
+        mean,
+        running.mean.bound[:, None],
+        running.var.value[:, None],
+        running.var.bound[:, None],
+    )
+
+
+def _updated(
+    batch: _Batch,
+    running: RunningStatistics,
+    momentum: float | None,
+    semantics: Semantics,
+    arithmetic: Arithmetic,
+) -> RunningStatistics:
+    """The running statistics after ``batch``."""
+    weight = _weight_of_new(momentum, running.steps + 1, semantics)
+    var, var_bound = divided_by(
+        batch.m.var, batch.bound.var, batch.m.n, semantics.choice("running_var"), arithmetic
+    )
+
+    def blend(old: Reference, new: Float, new_bound: Float) -> Reference:
+        kept = 0.0 if weight == 1 else (1 - weight) * old.value
+        bound = blend_bound(
+            old=old.value,
+            old_bound=old.bound,
+            new=new,
+            new_bound=new_bound,
+            weight=weight,
+            arithmetic=arithmetic,
+        )
+        value = kept + weight * new
+        # NaN from finite values is the unbiased variance of one value: nothing to hold anyone to.
+        undefined = np.where(np.isfinite(batch.m.max_abs[:, 0]), np.inf, 0.0)
+        return Reference(value, np.where(np.isnan(value), undefined, bound))
+
+    mean = blend(running.mean, batch.m.mean[:, 0] + batch.m.mean_tail[:, 0], batch.bound.mean[:, 0])
+    return RunningStatistics(mean, blend(running.var, var[:, 0], var_bound[:, 0]), running.steps + 1)
+
+
+def _weight_of_new(momentum: float | None, step: int, semantics: Semantics) -> float:
+    """The weight with which the batch of training step ``step`` (from 1) enters the running statistics."""
+    if momentum is None:
+        return 1 / step if semantics.choice("momentum_none") == "cumulative" else 0.1
+    weight = momentum if semantics.choice("momentum_weighs") == "new" else 1 - momentum
+    bootstrap = semantics.choice("bootstrap")
+    if bootstrap == "plain":
+        return weight
+    if bootstrap == "first_batch":
+        return 1.0 if step == 1 else weight
+    # zero_debiased: (1 - w) * hidden + w * batch from 0, divided by 1 - (1 - w)^t, is itself a
+    # weighted mean of the last average and the batch.
+    return weight / (1 - (1 - weight) ** step) if weight else 0.0

@@ -1,0 +1,138 @@
+"""Group normalization (Wu and He, 2018, arXiv:1803.08494, equations 1, 2 and 7)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from normgauge.oracle.bounds import Arithmetic, statistics_bound
+from normgauge.oracle.moments import Float, moments
+from normgauge.oracle.normalize import (
+    channels_first,
+    checked_count,
+    checked_number,
+    default_arithmetic,
+    normalized,
+    real_array,
+)
+from normgauge.oracle.reference import Reference, Refusal
+from normgauge.oracle.semantics import CANONICAL, Semantics
+
+
+def group_norm(
+    x: ArrayLike,
+    num_groups: int,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    *,
+    eps: float = 1e-5,
+    num_channels: int | None = None,
+    semantics: Semantics = CANONICAL["group_norm"],
+    arithmetic: Arithmetic | None = None,
+) -> Reference:
+    """What GroupNorm computes, and how far an honest implementation may lie from it.
+
+    Args:
+        x: input of shape (N, C, *spatial), any number of spatial dimensions, empty ones included.
+        num_groups: G, a divisor of C.
+        weight: shape (C,), or None for ones.
+        bias: shape (C,), or None for zeros.
+        eps: added to the variance inside the square root (canonical semantics).
+        num_channels: the channel count the layer was made for, when it was made for one.
+        semantics: which alternative to compute; the canonical one is that of the paper as
+            torch 2.13 documents it (https://docs.pytorch.org/docs/2.13/generated/torch.nn.GroupNorm.html).
+        arithmetic: dtype and accuracy class the bound allows for; by default the dtype of ``x``
+            (float64 for float64 input, else float32) and the widest class.
+
+    Returns:
+        A reference of the shape of ``x``.
+
+    Raises:
+        Refusal: G does not divide C, or C is not ``num_channels``; a ``ValueError``.
+        ValueError: any other argument that makes no sense.
+
+    >>> import numpy as np
+    >>> x = np.array([[0, 1, 10, 11]], dtype=np.float32)
+    >>> group_norm(x, 2, eps=0).value
+    array([[-1.,  1., -1.,  1.]])
+    """
+    arithmetic = arithmetic or default_arithmetic(x)
+    array = channels_first(x)
+    groups = checked_count("num_groups", num_groups)
+    eps = checked_number("eps", eps, least=0.0)
+    samples, channels, *spatial = array.shape
+    if num_channels is not None and channels != num_channels:
+        raise Refusal(f"the layer has num_channels={num_channels}, the input has {channels} channels")
+    if channels % groups:
+        raise Refusal(
+            f"num_channels must be divisible by num_groups: got num_channels={channels}, num_groups={groups}"
+        )
+    scale = None if weight is None else real_array("weight", weight, shape=(channels,))
+    shift = None if bias is None else real_array("bias", bias, shape=(channels,))
+    if array.size == 0:
+        return Reference(array, np.zeros_like(array))
+
+    order = _channel_order(channels, groups, semantics.choice("grouping"))
+    size = channels // groups
+    grouped = array[:, order].reshape(samples, groups, -1)
+    with np.errstate(all="ignore"):
+        m = moments(grouped, compensated=arithmetic.dtype == "float64")
+        bound = statistics_bound(m, arithmetic)
+        var, var_bound = divided_by(m.var, bound.var, m.n, semantics.choice("variance"), arithmetic)
+        result = normalized(
+            grouped,
+            deviation=m.deviation,
+            mean=m.mean,
+            mean_bound=bound.mean,
+            var=var,
+            var_bound=var_bound,
+            eps=eps,
+            placement=semantics.choice("eps_placement"),
+            weight=_spread(scale, 1.0, order, groups, size, grouped, semantics),
+            bias=_spread(shift, 0.0, order, groups, size, grouped, semantics),
+            arithmetic=arithmetic,
+        )
+    back = np.argsort(order)
+
+    def restored(values: Float) -> Float:
+        return values.reshape(samples, channels, *spatial)[:, back]
+
+    return Reference(restored(result.value), restored(result.bound))
+
+
+def divided_by(
+    var: Float, var_bound: Float, n: int, divisor: str, arithmetic: Arithmetic
+) -> tuple[Float, Float]:
+    """The variance with divisor n (``biased``) or n - 1 (``unbiased``; NaN for n = 1), and its bound."""
+    if divisor == "biased":
+        return var, var_bound
+    factor = np.float64(n) / np.float64(n - 1)
+    return var * factor, var_bound * factor * (1 + 4 * arithmetic.u) + 3 * arithmetic.u * var * factor
+
+
+def _channel_order(channels: int, groups: int, grouping: str) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """The order that makes each group's channels adjacent."""
+    order = np.arange(channels)
+    if grouping == "interleaved":
+        order = order.reshape(channels // groups, groups).T.ravel()
+    return order
+
+
+def _spread(
+    parameter: Float | None,
+    absent: float,
+    order: np.ndarray[tuple[int], np.dtype[np.intp]],
+    groups: int,
+    size: int,
+    grouped: Float,
+    semantics: Semantics,
+) -> Float | float:
+    """A parameter of shape (C,) spread over the grouped layout (1, G, n)."""
+    if parameter is None:
+        return absent
+    if semantics.choice("affine_shape") == "per_group":
+        per_channel = np.repeat(parameter[:groups], size)
+    else:
+        per_channel = parameter[order]
+    repeats = grouped.shape[-1] // size
+    return np.repeat(per_channel.reshape(1, groups, size), repeats, axis=-1)

@@ -1,0 +1,132 @@
+"""What both layers share: the reciprocal deviation and the normalised value, with their bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from normgauge.oracle.bounds import Arithmetic, forward_bound
+from normgauge.oracle.moments import Float
+from normgauge.oracle.reference import Reference
+
+_RECIPROCAL: Final[dict[str, Callable[[Float, float], Float]]] = {
+    "inside_sqrt": lambda var, eps: 1 / np.sqrt(var + eps),
+    "outside_sqrt": lambda var, eps: 1 / (np.sqrt(var) + eps),
+    "max_with_variance": lambda var, eps: 1 / np.sqrt(np.maximum(var, eps)),
+}
+
+
+def reciprocal_deviation(
+    var: Float, var_bound: Float, eps: float, placement: str, u: float
+) -> tuple[Float, Float]:
+    """The reciprocal deviation and a bound on the relative error of the computed one.
+
+    Every placement falls as the variance grows, so the worst cases are the ends of the interval
+    [var - bound, var + bound], cut at 0 because an honest variance is not negative. Evaluating the
+    formula costs at most 5u (eps rounded to the type, square root, sum, a reciprocal square root good
+    to 2 ulp), and second order.
+    """
+    reciprocal = _RECIPROCAL[placement]
+    value = reciprocal(var, eps)
+    above = reciprocal(np.maximum(var - var_bound, 0), eps) / value - 1
+    below = 1 - np.where(np.isinf(var_bound), 0, reciprocal(var + var_bound, eps)) / value
+    moved = np.maximum(above, below)
+    return value, moved + 6 * u * (1 + moved)
+
+
+def normalized(
+    x: Float,
+    *,
+    deviation: Float,
+    mean: Float,
+    mean_bound: Float,
+    var: Float,
+    var_bound: Float,
+    eps: float,
+    placement: str,
+    weight: Float | float,
+    bias: Float | float,
+    arithmetic: Arithmetic,
+) -> Reference:
+    """weight * deviation / sqrt(var + eps) + bias and its bound; all arguments broadcast with ``x``."""
+    reciprocal, relative = reciprocal_deviation(var, var_bound, eps, placement, arithmetic.u)
+    x_hat = deviation * reciprocal
+    y = weight * x_hat + bias
+    bound = forward_bound(
+        x=x,
+        x_hat=x_hat,
+        y=y,
+        mean=mean,
+        reciprocal=reciprocal,
+        relative=relative,
+        mean_bound=mean_bound,
+        weight=weight,
+        bias=bias,
+        arithmetic=arithmetic,
+    )
+    # Finite inputs whose exact result or bound is not a number: out of range, nothing can be said.
+    given = np.isfinite(x) & np.isfinite(mean) & np.isfinite(var) & np.isfinite(weight) & np.isfinite(bias)
+    out_of_range = np.isnan(bound) | np.isinf(y) | np.isnan(y)
+    bound = np.where(given & out_of_range, np.inf, np.where(np.isnan(y), 0.0, bound))
+    return Reference(y, bound)
+
+
+def real_array(name: str, value: ArrayLike, *, shape: tuple[int, ...] | None = None) -> Float:
+    """``value`` as float64.
+
+    Raises:
+        ValueError: not an array of real numbers, or another shape than ``shape``.
+    """
+    raw = np.asarray(value)
+    if raw.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must be an array of real numbers, got dtype {raw.dtype}")
+    if shape is not None and raw.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {raw.shape}")
+    return raw.astype(np.float64)
+
+
+def channels_first(x: ArrayLike) -> Float:
+    """``x`` as float64 of shape (N, C, *spatial).
+
+    Raises:
+        ValueError: fewer than two dimensions.
+    """
+    array = real_array("x", x)
+    if array.ndim < 2:
+        raise ValueError(f"x must have shape (N, C, *spatial): got {array.ndim} dimension(s), {array.shape}")
+    return array
+
+
+def checked_number(name: str, value: Any, *, least: float | None = None) -> float:
+    """``value`` as a float.
+
+    Raises:
+        ValueError: not a finite number, or below ``least``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}")
+    if least is not None and number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
+
+
+def checked_count(name: str, value: Any) -> int:
+    """``value`` as a positive integer.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    return int(value)
+
+
+def default_arithmetic(x: ArrayLike) -> Arithmetic:
+    """float64 for float64 data, float32 for everything else."""
+    return Arithmetic("float64" if np.asarray(x).dtype == np.float64 else "float32")

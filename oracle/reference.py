@@ -1,0 +1,70 @@
+"""What the oracle hands out: a value with a bound, and how an output is held against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from normgauge.oracle.moments import Float
+
+
+class Refusal(ValueError):
+    """The semantics demand that this call is refused; a subject that accepts it departs from them."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The exact result rounded to float64, and how far an honest result may lie from it.
+
+    ``value`` and ``bound`` have the same shape. A bound is infinite where the input says nothing
+    (the arithmetic may overflow); a NaN in ``value`` demands a NaN.
+
+    >>> import numpy as np
+    >>> Reference(np.array([1.0]), np.array([0.5])).excludes([1.4])
+    False
+    """
+
+    value: Float
+    bound: Float
+
+    def ratio(self, actual: ArrayLike) -> Float:
+        """|actual - value| / bound for each element: above 1 no honest implementation can lie.
+
+        Elements that match exactly, both-NaN elements and infinite bounds give 0; a NaN against a
+        number gives infinity.
+
+        Raises:
+            ValueError: ``actual`` has another shape.
+        """
+        got = np.asarray(actual, dtype=np.float64)
+        if got.shape != self.value.shape:
+            raise ValueError(f"the output has shape {got.shape}, the reference {self.value.shape}")
+        with np.errstate(all="ignore"):
+            ratio = np.abs(got - self.value) / self.bound
+        same = (got == self.value) | (np.isnan(got) & np.isnan(self.value)) | np.isposinf(self.bound)
+        return np.where(same, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
+
+    def excludes(self, actual: ArrayLike) -> bool:
+        """Whether any element of ``actual`` lies outside value ± bound."""
+        return bool(np.any(self.ratio(actual) > 1))
+
+    def says_something(self) -> NDArray[np.bool_]:
+        return np.isfinite(self.bound)
+
+
+def exactly(value: ArrayLike) -> Reference:
+    """A reference without uncertainty, such as an initial running statistic."""
+    array = np.asarray(value, dtype=np.float64)
+    return Reference(array, np.zeros_like(array))
+
+
+def distance(a: Reference, b: Reference) -> float:
+    """D(A, B) = max |a - b| / (bound a + bound b): above 1 no output can satisfy both."""
+    both_nan = np.isnan(a.value) & np.isnan(b.value)
+    with np.errstate(all="ignore"):
+        ratio = np.abs(a.value - b.value) / (a.bound + b.bound)
+    ratio = np.where(np.isnan(ratio), np.inf, ratio)
+    silent = both_nan | np.isposinf(a.bound) | np.isposinf(b.bound) | (a.value == b.value)
+    return float(np.max(np.where(silent, 0.0, ratio), initial=0.0))
