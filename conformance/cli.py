@@ -1,0 +1,327 @@
+"""The command line: normgauge run, diagnose, list, report.
+
+Exit codes: 0 done, 2 the user's mistake, 3 something that was asked for could not be run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import math
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from normgauge.adapters.base import Adapter
+from normgauge.adapters.worker import adapter_class, registered
+from normgauge.conformance.engine import Wanted, run_framework
+from normgauge.conformance.subjects import CannotRun, Launch
+from normgauge.reports.html import write_report
+from normgauge.reports.records import (
+    DIVERGENT,
+    FORMAT,
+    BrokenResults,
+    Footer,
+    Header,
+    Judgement,
+    NotRun,
+    Profile,
+    Record,
+    ResultsWriter,
+)
+
+DTYPES: Final = ("float32", "float64")
+_WORKER_OPTIONS: Final = (
+    click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter that has the framework."),
+    click.option("--exec", "program", metavar="COMMAND", help="Any program that speaks the worker protocol."),
+    click.option("--time-limit", default=60.0, show_default=True, type=click.FloatRange(min=0.1), help="Seconds a case."),
+    click.option("--in-process", is_flag=True, help="Run in this process, for debugging; a crash is a crash."),
+)
+
+
+class Mistake(click.ClickException):
+    """A user's mistake: one line that names the value, what is allowed, and the remedy."""
+
+    exit_code = 2
+
+
+class NotRunnable(click.ClickException):
+    """Something that was asked for could not be run."""
+
+    exit_code = 3
+
+
+@click.group()
+@click.version_option(package_name="normgauge")
+def main() -> None:
+    """Measure what a framework's GroupNorm and BatchNorm really compute."""
+
+
+def _with_worker_options(command: click.decorators.FC) -> click.decorators.FC:
+    for option in reversed(_WORKER_OPTIONS):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("frameworks", nargs=-1, required=True)
+@click.option("--implementation", "-i", multiple=True, help="Only this one (repeatable); see `normgauge list`.")
+@click.option("--dtype", multiple=True, type=click.Choice(DTYPES), help="Only this one (repeatable).")
+@click.option("--out", default=Path("build/results"), show_default=True, type=click.Path(path_type=Path))
+@_with_worker_options
+def run(
+    frameworks: tuple[str, ...],
+    implementation: tuple[str, ...],
+    dtype: tuple[str, ...],
+    out: Path,
+    python: str,
+    program: str | None,
+    time_limit: float,
+    in_process: bool,
+) -> None:
+    """Ask every question of FRAMEWORKS and write one result file for each.
+
+    Example: normgauge run torch mlx --out build/results
+    """
+    dtypes = tuple(d for d in DTYPES if d in dtype) or DTYPES
+    launches = [_launch(name, python, program, time_limit) for name in frameworks]
+    wanted = Wanted(dtypes, implementation, in_process)
+    _check_selected(launches, implementation)
+    _make_folder(out)
+    failed = False
+    for launch in launches:
+        failed |= not _run_one(launch, wanted, out)
+    if failed:
+        raise NotRunnable("not everything could be run; the lines above say what and why")
+
+
+def _run_one(launch: Launch, wanted: Wanted, out: Path) -> bool:
+    """Run one framework into its result file; whether all of it could be run."""
+    path = out / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', launch.framework)}.jsonl"
+    complete = True
+    console = _console(stderr=True)
+    try:
+        with ResultsWriter(path) as writer, _progress(console) as progress:
+            task = progress.add_task(launch.framework, total=None)
+
+            def show(label: str, done: int, total: int) -> None:
+                progress.update(task, description=label, completed=done, total=total)
+
+            for record in _records(launch, wanted, show):
+                writer.write(record)
+                complete &= not isinstance(record, NotRun) or _harmless(record)
+                line = _line(record)
+                if line:
+                    progress.console.print(line, highlight=False, soft_wrap=True)
+    except OSError as error:
+        raise Mistake(f"{path} cannot be written: {error.strerror}; give another folder with --out") from None
+    console.print(f"results: {path}", highlight=False, soft_wrap=True)
+    return complete
+
+
+def _records(launch: Launch, wanted: Wanted, show: object) -> Sequence[Record] | object:
+    """The run's records; for a framework that could not be started, a file that says so."""
+    try:
+        yield from run_framework(launch, wanted, show)  # type: ignore[arg-type]
+    except CannotRun as error:
+        suite = importlib.metadata.version("normgauge")
+        yield Header(FORMAT, suite, launch.framework, {}, "", "", "", "", list(wanted.dtypes), [], "")
+        yield NotRun(launch.framework, str(error))
+        yield Footer({"not run": 1}, 0.0)
+
+
+def _harmless(record: NotRun) -> bool:
+    """A dtype that a framework does not have is a fact, not a failure."""
+    return record.implementation is None and record.dtype is not None and "has no" in record.reason
+
+
+def _line(record: Record) -> str | None:
+    if isinstance(record, Profile):
+        departures = [f"{a.axis}={'/'.join(a.measured)}" for a in record.axes if a.measured != [a.canonical]]
+        return f"[bold]{escape(record.implementation)}[/] {record.dtype}: {', '.join(departures) or 'canonical'}"
+    if isinstance(record, Judgement) and record.verdict in DIVERGENT:
+        return f"  [red]{record.verdict}[/] {record.requirement} {record.title}: {escape(record.measured)}"
+    if isinstance(record, NotRun):
+        return f"[yellow]not run[/] {record.implementation or record.framework}: {escape(record.reason)}"
+    if isinstance(record, Footer):
+        counted = ", ".join(f"{count} {verdict}" for verdict, count in record.counts.items())
+        return f"{counted or 'nothing judged'} in {record.seconds:.1f} s"
+    return None
+
+
+@main.command()
+@click.argument("implementation")
+@click.option("--dtype", default="float32", show_default=True, type=click.Choice(DTYPES))
+@_with_worker_options
+def diagnose(
+    implementation: str, dtype: str, python: str, program: str | None, time_limit: float, in_process: bool
+) -> None:
+    """Print what IMPLEMENTATION computes, axis by axis, with the evidence, and where it diverges.
+
+    Example: normgauge diagnose mlx.nn.GroupNorm
+    """
+    launch = _launch(_framework_of(implementation), python, program, time_limit)
+    wanted = Wanted((dtype,), (implementation,), in_process, diagnosis_only=True)
+    try:
+        records = list(run_framework(launch, wanted))
+    except CannotRun as error:
+        raise NotRunnable(str(error)) from None
+    for record in records:
+        if isinstance(record, NotRun):
+            raise NotRunnable(record.reason)
+    _print_diagnosis(records)
+
+
+def _print_diagnosis(records: Sequence[Record]) -> None:
+    console = _console()
+    header = next(r for r in records if isinstance(r, Header))
+    profile = next(r for r in records if isinstance(r, Profile))
+    judgements = [r for r in records if isinstance(r, Judgement)]
+    versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
+    console.print(f"[bold]{escape(profile.implementation)}[/]  {versions}, {profile.dtype}", highlight=False)
+    if not profile.known:
+        console.print("follows no known alternative; the nearest is shown")
+    table = Table("axis", "measured", "canonical", "what excludes the others", box=None, pad_edge=False)
+    for axis in profile.axes:
+        by_axis = [w for j in judgements for w in j.witnesses if w.against.startswith(f"{axis.axis}=")]
+        measured = "/".join(axis.measured)
+        same = axis.measured == [axis.canonical]
+        evidence = "\n".join(_excluded(w.against, w.observed, w.expected, w.bound, w.margin) for w in by_axis)
+        table.add_row(axis.axis, measured if same else f"[red]{measured}[/]", axis.canonical, escape(evidence))
+    console.print(table)
+    for default in profile.defaults:
+        console.print(f"default {default.setting}: {_default(default.best, default.low, default.high)}", highlight=False)
+    console.print(f"accuracy: {(profile.accuracy or 'outside every class').replace('_', '-')} statistics")
+    for hazard in profile.hazards:
+        console.print(f"[yellow]hazard[/]: {escape(hazard)}", highlight=False, soft_wrap=True)
+    divergent = [j for j in judgements if j.verdict in DIVERGENT]
+    for judgement in divergent:
+        console.print(
+            f"[red]{judgement.verdict}[/] {judgement.requirement} {judgement.title}: {escape(judgement.sentence)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if judgement.remedy:
+            console.print(f"  remedy: {escape(judgement.remedy)}", highlight=False, soft_wrap=True)
+    asked = ", ".join(judgement.requirement for judgement in judgements)
+    console.print(
+        f"{len(divergent)} divergence(s) among {asked}; the rest: normgauge run {header.framework}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _excluded(against: str, observed: str, expected: str, bound: str, margin: float | None) -> str:
+    alternative = against.partition("=")[2]
+    if margin is None and not observed.replace(".", "").lstrip("-").isdigit():
+        return f"not {alternative}: {observed.splitlines()[0][:70]}"
+    size = "infinitely far" if margin is None else f"{margin:.1e} bounds away"
+    return f"not {alternative}: got {observed}, it gives {expected} ± {bound} ({size})"
+
+
+def _default(best: float | None, low: float | None, high: float | None) -> str:
+    if best is None or low is None or high is None:
+        return "not measured"
+    digits = max(1, min(12, math.floor(-math.log10(max((high - low) / best, 1e-15)))))
+    return f"{best:.{digits}g} measured (between {low:.12g} and {high:.12g})"
+
+
+@main.command(name="list")
+def list_() -> None:
+    """List the frameworks and implementations that can be asked, and which are installed here."""
+    table = Table("framework", "installed here", "implementation", "layout", box=None, pad_edge=False)
+    for name in sorted(registered()):
+        adapter = _adapter(name)
+        try:
+            installed = importlib.metadata.version(adapter.distribution)
+        except importlib.metadata.PackageNotFoundError:
+            installed = "no"
+        for number, implementation in enumerate(adapter.implementations):
+            first = (name, installed) if number == 0 else ("", "")
+            table.add_row(*first, escape(implementation.id), implementation.layout)
+    _console().print(table)
+
+
+@main.command()
+@click.argument("results", default=Path("build/results"), type=click.Path(path_type=Path))
+@click.option("--out", default=Path("build/report"), show_default=True, type=click.Path(path_type=Path))
+def report(results: Path, out: Path) -> None:
+    """Make the HTML report from the result files in the folder RESULTS.
+
+    Example: normgauge report build/results --out build/report
+    """
+    if not results.is_dir():
+        raise Mistake(f"{results} is not a folder of result files; make one with: normgauge run FRAMEWORK --out {results}")
+    _make_folder(out)
+    try:
+        written = write_report(results, out / "index.html")
+    except BrokenResults as error:
+        raise Mistake(str(error)) from None
+    except OSError as error:
+        raise Mistake(f"{out / 'index.html'} cannot be written: {error.strerror}; give another folder with --out") from None
+    click.echo(f"report: {written}")
+
+
+def _launch(framework: str, python: str, program: str | None, time_limit: float) -> Launch:
+    if program is None and ":" not in framework and framework not in registered():
+        _unknown("framework", framework, sorted(registered()))
+    if program is None and ":" in framework:
+        _adapter(framework)
+    return Launch(framework, python, tuple(shlex.split(program or "")), time_limit)
+
+
+def _adapter(framework: str) -> type[Adapter]:
+    try:
+        return adapter_class(framework)
+    except (ImportError, AttributeError) as error:
+        raise Mistake(
+            f"the adapter {framework!r} cannot be loaded: {error}; it must be a registered name or module:class"
+        ) from None
+
+
+def _framework_of(implementation: str) -> str:
+    known = {one.id: name for name in registered() for one in _adapter(name).implementations}
+    if implementation not in known:
+        _unknown("implementation", implementation, sorted(known))
+    return known[implementation]
+
+
+def _check_selected(launches: Sequence[Launch], implementations: Sequence[str]) -> None:
+    if any(launch.program for launch in launches):
+        return
+    known = [one.id for launch in launches for one in _adapter(launch.framework).implementations]
+    for implementation in implementations:
+        if implementation not in known:
+            _unknown("implementation", implementation, known)
+
+
+def _unknown(what: str, given: str, known: Sequence[str]) -> NoReturn:
+    close = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
+    raise Mistake(f"{what} {given!r} is not known; {hint} (normgauge list shows all)")
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Mistake(f"the folder {path} cannot be made: {error.strerror}; give another one with --out") from None
+
+
+def _console(*, stderr: bool = False) -> Console:
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=160)
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

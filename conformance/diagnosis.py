@@ -1,0 +1,273 @@
+"""Which semantics an implementation follows: every candidate against every observation.
+
+A candidate is excluded when any element of any observation lies outside value ± bound of the widest
+accuracy class. All points of the product of the axes are candidates, so one choice never hides another.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normgauge.adapters.base import Case, Observation
+from normgauge.conformance.experiments import Probe
+from normgauge.conformance.references import ASSUMED, Prediction, predict
+from normgauge.oracle import ACCURACY_CLASSES, AXES, Arithmetic, Reference, Semantics
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """The element of an observation that lies furthest from a prediction, in units of the bound."""
+
+    ratio: float
+    step: int = 0
+    quantity: str = ""
+    index: tuple[int, ...] = ()
+    observed: float = math.nan
+    expected: float = math.nan
+    bound: float = math.nan
+    what: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A probe with what was observed on it."""
+
+    probe: Probe
+    observation: Observation
+
+
+def compare(observation: Observation, prediction: Prediction) -> Deviation:
+    """The worst deviation of ``observation`` from ``prediction``; a ratio above 1 excludes it.
+
+    An observation that ended in an exception is compared up to there; one that ended the process,
+    or says that the framework cannot be asked, excludes nothing.
+    """
+    if observation.died or observation.unsupported:
+        return Deviation(0.0)
+    worst = Deviation(0.0)
+    for number, (seen, expected) in enumerate(zip(observation.steps, prediction.steps, strict=False), start=1):
+        for quantity, reference in expected.items():
+            actual = seen.output if quantity == "output" else seen.state.get(quantity)
+            if actual is None:
+                continue
+            worst = max(worst, _worst(number, quantity, actual, reference), key=lambda d: d.ratio)
+    if prediction.refused is not None and observation.raised is None:
+        return Deviation(math.inf, len(prediction.steps) + 1, "output", what="accepted; a refusal was expected")
+    return worst
+
+
+def _worst(step: int, quantity: str, actual: NDArray[Any], reference: Reference) -> Deviation:
+    if actual.shape != reference.value.shape:
+        what = f"has shape {actual.shape}, expected {reference.value.shape}"
+        return Deviation(math.inf, step, quantity, what=what)
+    if actual.size == 0:
+        return Deviation(0.0, step, quantity)
+    ratios = reference.ratio(actual)
+    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratios)), ratios.shape))
+    return Deviation(
+        float(ratios[index]),
+        step,
+        quantity,
+        index,
+        float(actual[index]),
+        float(reference.value[index]),
+        float(reference.bound[index]),
+    )
+
+
+def score(
+    seen: Seen, arithmetic: Arithmetic, assumed: Mapping[str, Any] = ASSUMED
+) -> tuple[Scores, dict[tuple[int, ...], Deviation]]:
+    """The worst ratio of every candidate on one probe: an array over the product of the axes.
+
+    The oracle runs once for each combination of the choices that it really read; all candidates that
+    agree on those share the result. Also returned: the deviation behind each such combination, by the
+    index of its first candidate.
+    """
+    axes = AXES[seen.probe.case.layer]
+    ratios = np.full([len(axis.values) for axis in axes], np.nan)
+    refusals = np.zeros(ratios.shape, dtype=bool)
+    found: dict[tuple[int, ...], Deviation] = {}
+    while np.isnan(ratios).any():
+        first = tuple(int(i) for i in np.argwhere(np.isnan(ratios))[0])
+        candidate = Semantics(
+            seen.probe.case.layer, {axis.name: axis.names[i] for axis, i in zip(axes, first, strict=True)}
+        )
+        prediction = predict(seen.probe.case, candidate, arithmetic, assumed)
+        deviation = compare(seen.observation, prediction)
+        alike = tuple(
+            i if axis.name in candidate.read else slice(None) for axis, i in zip(axes, first, strict=True)
+        )
+        ratios[alike] = deviation.ratio
+        refusals[alike] = prediction.refused is not None
+        found[first] = deviation
+    if seen.observation.raised is not None and refusals.any():
+        # Some candidate foresees a refusal here, so an exception speaks against those that do not.
+        ratios = np.where(refusals, ratios, np.inf)
+    return ratios, found
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What survived. ``scores`` has one array for each diagnosing probe, over the product of the axes."""
+
+    layer: str
+    seen: tuple[Seen, ...]
+    scores: tuple[Scores, ...]
+    survivors: NDArray[np.bool_]
+
+    @property
+    def values(self) -> dict[str, tuple[str, ...]]:
+        """For every axis the values that some survivor has (of the nearest candidate if none survived)."""
+        index = np.argwhere(self.survivors) if self.survivors.any() else [self._nearest_index()]
+        return {
+            axis.name: tuple(axis.names[i] for i in sorted({int(point[position]) for point in index}))
+            for position, axis in enumerate(AXES[self.layer])
+        }
+
+    @property
+    def known(self) -> bool:
+        """Whether any candidate survived."""
+        return bool(self.survivors.any())
+
+    def _nearest_index(self) -> tuple[int, ...]:
+        """The candidate excluded by the fewest probes, then by the smallest margins."""
+        stack = np.stack(self.scores)
+        excluded = (stack > 1).sum(axis=0).astype(float)
+        margin = np.log10(np.minimum(np.maximum(stack, 1e-300), 1e300)).sum(axis=0)
+        order = np.lexsort([margin.ravel(), excluded.ravel()])
+        return tuple(int(i) for i in np.unravel_index(int(order[0]), excluded.shape))
+
+    def followed(self) -> list[Semantics]:
+        """The surviving candidates that tell apart what can be told apart; the nearest if none survived.
+
+        Survivors differ only where nothing was observed, so one of each axis's values is enough: the
+        first survivor, and each variation of it along one axis.
+        """
+        axes = AXES[self.layer]
+        if not self.known:
+            points = [self._nearest_index()]
+        else:
+            points = [tuple(int(i) for i in np.argwhere(self.survivors)[0])]
+            for position, axis in enumerate(axes):
+                for i in range(len(axis.values)):
+                    varied = (*points[0][:position], i, *points[0][position + 1 :])
+                    if self.survivors[varied] and varied not in points:
+                        points.append(varied)
+        return [
+            Semantics(self.layer, {axis.name: axis.names[i] for axis, i in zip(axes, point, strict=True)})
+            for point in points
+        ]
+
+    def against(self, axis_name: str, value: str) -> tuple[Seen, float] | None:
+        """The probe that speaks loudest against ``value`` on an axis, all else as followed, and its ratio."""
+        axes = AXES[self.layer]
+        position = next(i for i, axis in enumerate(axes) if axis.name == axis_name)
+        base = self.followed()[0]
+        point = [axis.names.index(base.choices[axis.name]) for axis in axes]
+        point[position] = axes[position].names.index(value)
+        ratios = [scores[tuple(point)] for scores in self.scores]
+        best = int(np.argmax(ratios))
+        return (self.seen[best], float(ratios[best])) if ratios[best] > 1 else None
+
+
+def diagnose(layer: str, seen: Sequence[Seen], dtype: str, assumed: Mapping[str, Any] = ASSUMED) -> Diagnosis:
+    """The joint diagnosis of all diagnosing probes in ``seen``."""
+    arithmetic = Arithmetic(dtype)
+    asked = tuple(one for one in seen if one.probe.diagnoses)
+    scores = tuple(score(one, arithmetic, assumed)[0] for one in asked)
+    shape = [len(axis.values) for axis in AXES[layer]]
+    worst = functools.reduce(np.maximum, scores, np.zeros(shape))
+    return Diagnosis(layer, asked, scores, worst <= 1)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The values of a setting that the observation allows; ``best`` explains it most closely."""
+
+    low: float
+    best: float
+    high: float
+
+
+#: Where a setting is looked for, as a decimal logarithm.
+_SEARCH: Final = {"eps": (-16.0, 1.0), "momentum": (-6.0, 0.0)}
+
+
+def measured_setting(seen: Seen, followed: Semantics, setting: str, dtype: str) -> Interval | None:
+    """The interval of ``setting`` within which the observation agrees with the followed semantics.
+
+    A scan over the logarithm finds the neighbourhood, golden-section search the closest value, and
+    bisection where the ratio crosses 1 on either side. None when no value agrees.
+    """
+    if not seen.observation.steps or seen.observation.raised:
+        return None
+    case = seen.probe.case
+    bare = {name: value for name, value in case.settings.items() if name != setting}
+    arithmetic = Arithmetic(dtype)
+
+    def ratio(exponent: float) -> float:
+        trial = Case(case.layer, case.dtype, bare | {setting: 10.0**exponent}, case.parameters, case.steps)
+        return compare(seen.observation, predict(trial, followed, arithmetic)).ratio
+
+    low, high = _SEARCH[setting]
+    grid = np.linspace(low, high, 171)
+    nearest = int(np.argmin([ratio(float(point)) for point in grid]))
+    left, right = float(grid[max(nearest - 1, 0)]), float(grid[min(nearest + 1, len(grid) - 1)])
+    best = _golden(ratio, left, right)
+    if ratio(best) > 1:
+        return None
+    ends = [_crossing(ratio, best, end) for end in (left, right)]
+    return Interval(*(10.0**exponent for exponent in (ends[0], best, ends[1])))
+
+
+def _golden(function: Callable[[float], float], left: float, right: float, steps: int = 70) -> float:
+    """The minimum of a unimodal function (golden-section search)."""
+    share = (math.sqrt(5) - 1) / 2
+    inner_left, inner_right = right - share * (right - left), left + share * (right - left)
+    at_left, at_right = function(inner_left), function(inner_right)
+    for _ in range(steps):
+        if at_left <= at_right:
+            right, inner_right, at_right = inner_right, inner_left, at_left
+            inner_left = right - share * (right - left)
+            at_left = function(inner_left)
+        else:
+            left, inner_left, at_left = inner_left, inner_right, at_right
+            inner_right = left + share * (right - left)
+            at_right = function(inner_right)
+    return (left + right) / 2
+
+
+def _crossing(function: Callable[[float], float], inside: float, outside: float, steps: int = 60) -> float:
+    """Where the function passes 1 between a point with at most 1 and one above (or the end, if none is)."""
+    if function(outside) <= 1:
+        return outside
+    for _ in range(steps):
+        middle = (inside + outside) / 2
+        if function(middle) <= 1:
+            inside = middle
+        else:
+            outside = middle
+    return inside
+
+
+def accuracy_class(seen: Sequence[Seen], followed: Semantics, dtype: str) -> str | None:
+    """The tightest class whose bounds hold on every probe, or None when not even the widest does."""
+    for accuracy in ACCURACY_CLASSES:
+        arithmetic = Arithmetic(dtype, accuracy)
+        if all(
+            compare(one.observation, predict(one.probe.case, followed, arithmetic)).ratio <= 1
+            for one in seen
+            if one.observation.raised is None
+        ):
+            return accuracy
+    return None

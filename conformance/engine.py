@@ -1,0 +1,310 @@
+"""The engine: run the cases of a framework's implementations, diagnose, judge, and yield records."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from normgauge.adapters.base import Case, Observation
+from normgauge.adapters.script import numbers
+from normgauge.adapters.wire import case_id
+from normgauge.conformance.diagnosis import Diagnosis, Seen, accuracy_class, compare, diagnose, measured_setting
+from normgauge.conformance.experiments import Probe, probes
+from normgauge.conformance.judging import Evidence, Judged, judge
+from normgauge.conformance.references import Prediction, predict
+from normgauge.conformance.requirements import REQUIREMENTS, Requirement
+from normgauge.conformance.shrinking import shrink
+from normgauge.conformance.subjects import CannotRun, InProcess, Launch, Subject, WorkerProcess
+from normgauge.oracle import AXES, Arithmetic, Semantics
+from normgauge.reports.records import (
+    DIVERGENT,
+    FORMAT,
+    AxisMeasured,
+    DefaultMeasured,
+    Example,
+    Footer,
+    Header,
+    Judgement,
+    NotRun,
+    Profile,
+    Record,
+)
+
+Progress = Callable[[str, int, int], None]
+
+#: The mean, in deviations, from which one-pass statistics lose half of the digits: u^(-1/4).
+HALF_GONE: Final = {"float32": "64", "float64": "10,000"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run is asked for. Empty selections mean everything."""
+
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    implementations: tuple[str, ...] = ()
+    in_process: bool = False
+    diagnosis_only: bool = False
+
+    def selects(self, implementation: str) -> bool:
+        return not self.implementations or implementation in self.implementations
+
+
+def run_framework(launch: Launch, wanted: Wanted, progress: Progress = lambda *_: None) -> Iterator[Record]:
+    """Every record of one framework's run, in the order of the result file.
+
+    Raises:
+        CannotRun: the framework could not be started at the first dtype wanted.
+    """
+    begun = time.monotonic()
+    counts: Counter[str] = Counter()
+    start = InProcess if wanted.in_process else WorkerProcess
+    first: Subject | None = start(launch, wanted.dtypes[0])
+    assert first is not None
+    framework = first.greeting["framework"]
+    yield _header(framework, wanted, first.greeting)
+    for dtype in wanted.dtypes:
+        if dtype not in first.greeting["dtypes"]:
+            yield NotRun(framework, f"the framework has no {dtype} here", dtype=dtype)
+            continue
+        try:
+            subject = first if dtype == wanted.dtypes[0] else start(launch, dtype)
+        except CannotRun as error:
+            counts["not run"] += 1
+            yield NotRun(framework, str(error), dtype=dtype)
+            continue
+        try:
+            for description in subject.greeting["implementations"]:
+                if not wanted.selects(description["id"]):
+                    continue
+                try:
+                    for record in measure(subject, description, framework, dtype, wanted, progress):
+                        if isinstance(record, Judgement):
+                            counts[record.verdict] += 1
+                        yield record
+                except CannotRun as error:
+                    counts["not run"] += 1
+                    yield NotRun(framework, str(error), description["id"], dtype)
+        finally:
+            subject.close()
+    yield Footer(dict(sorted(counts.items())), round(time.monotonic() - begun, 3))
+
+
+def _header(framework: str, wanted: Wanted, greeting: Mapping[str, Any]) -> Header:
+    return Header(
+        FORMAT,
+        importlib.metadata.version("normgauge"),
+        framework,
+        greeting["versions"],
+        greeting["python"],
+        greeting["platform"],
+        greeting["numpy"],
+        greeting["device"],
+        list(wanted.dtypes),
+        [d["id"] for d in greeting["implementations"] if wanted.selects(d["id"])],
+        datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def measure(
+    subject: Subject,
+    description: Mapping[str, Any],
+    framework: str,
+    dtype: str,
+    wanted: Wanted,
+    progress: Progress = lambda *_: None,
+) -> Iterator[Profile | Judgement]:
+    """The profile of one implementation at one dtype, then a judgement for each requirement."""
+    identifier, layer = description["id"], description["layer"]
+    asked = probes(layer, dtype, tuple(description["ranks"]))
+    requirements = [requirement for requirement in REQUIREMENTS if requirement.layer == layer]
+    if wanted.diagnosis_only:
+        asked, left_out = _on_diagnosing_shapes(asked)
+        requirements = [requirement for requirement in requirements if requirement.id not in left_out]
+    restarts_before = subject.restarts
+    seen = _observe(subject, identifier, dtype, asked, progress)
+    diagnosis = diagnose(layer, seen, dtype)
+    evidence = Evidence(
+        identifier,
+        dtype,
+        description["names"],
+        description["remedies"],
+        tuple(seen),
+        diagnosis,
+        tuple(diagnosis.followed()),
+    )
+    yield _profile(description, framework, evidence, subject.restarts - restarts_before)
+    for requirement in requirements:
+        judged = judge(requirement, evidence)
+        example = None
+        if judged.verdict in DIVERGENT and judged.shows is not None and not wanted.diagnosis_only:
+            example = _example(judged, evidence, subject, description["ranks"])
+        yield _judgement(requirement, judged, example, evidence, framework)
+
+
+def _on_diagnosing_shapes(asked: Sequence[Probe]) -> tuple[list[Probe], set[str]]:
+    """The probes that need no shape beyond the diagnosing ones, and the requirements left incomplete.
+
+    A framework that compiles pays for every new shape.
+    """
+
+    def shapes(probe: Probe) -> set[tuple[Any, ...]]:
+        groups = probe.case.settings.get("num_groups")
+        return {(groups, *step.x.shape) for step in probe.case.steps}
+
+    known = set().union(*(shapes(probe) for probe in asked if probe.diagnoses))
+    kept = [probe for probe in asked if shapes(probe) <= known]
+    return kept, {probe.requirement for probe in asked if probe not in kept}
+
+
+def _observe(
+    subject: Subject, identifier: str, dtype: str, asked: Sequence[Probe], progress: Progress
+) -> list[Seen]:
+    seen = []
+    observations = subject.run(identifier, [probe.case for probe in asked])
+    for probe, observation in zip(asked, observations, strict=True):
+        seen.append(Seen(probe, observation))
+        progress(f"{identifier} {dtype}", len(seen), len(asked))
+    return seen
+
+
+def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence, restarts: int) -> Profile:
+    layer = description["layer"]
+    values = evidence.diagnosis.values
+    accuracy = _accuracy(evidence) if evidence.diagnosis.known else None
+    hazards = []
+    if accuracy == "one_pass":
+        own = description["remedies"].get("accuracy=one_pass")
+        hazards.append(
+            "one-pass statistics: half of the digits are gone where |mean| exceeds "
+            f"{HALF_GONE[evidence.dtype]} deviations{f' ({own})' if own else ''}"
+        )
+    return Profile(
+        evidence.implementation,
+        framework,
+        layer,
+        evidence.dtype,
+        evidence.diagnosis.known,
+        [AxisMeasured(a.name, a.question, a.canonical, list(values[a.name])) for a in AXES[layer]],
+        _defaults(description, evidence),
+        accuracy,
+        hazards,
+        description["layout"],
+        description["names"],
+        description["ranks"],
+        description["documentation"],
+        restarts,
+        len(evidence.seen),
+    )
+
+
+def _accuracy(evidence: Evidence) -> str | None:
+    """The class, measured where the statistics are put to the test: the diagnosing and the large-mean probes."""
+    telling = [
+        one
+        for one in evidence.seen
+        if one.observation.steps and (one.probe.diagnoses or one.probe.requirement in {"GN-12", "BN-17"})
+    ]
+    if not telling:
+        return None
+    return accuracy_class(telling, evidence.followed[0], evidence.dtype)
+
+
+def _defaults(description: Mapping[str, Any], evidence: Evidence) -> list[DefaultMeasured]:
+    signature = description["signature_defaults"]
+    found = []
+    for one in evidence.seen:
+        setting = one.probe.measures
+        if setting is None:
+            continue
+        interval = measured_setting(one, evidence.followed[0], setting, evidence.dtype)
+        ends = (interval.low, interval.best, interval.high) if interval else (None, None, None)
+        found.append(DefaultMeasured(setting, str(signature[setting]) if setting in signature else None, *ends))
+    return found
+
+
+def _judgement(
+    requirement: Requirement, judged: Judged, example: Example | None, evidence: Evidence, framework: str
+) -> Judgement:
+    return Judgement(
+        requirement.id,
+        requirement.title,
+        requirement.statement,
+        requirement.source,
+        evidence.implementation,
+        framework,
+        evidence.dtype,
+        judged.verdict,
+        judged.measured,
+        judged.sentence,
+        list(judged.notes),
+        list(judged.witnesses),
+        judged.remedy,
+        example,
+    )
+
+
+def _example(judged: Judged, evidence: Evidence, subject: Subject, ranks: Sequence[int]) -> Example:
+    assert judged.shows is not None
+    case, observation = judged.shows.probe.case, judged.shows.observation
+    arithmetic = evidence.arithmetic
+    followed = evidence.followed[0]
+    expected = Semantics(followed.layer, {**followed.choices, **judged.departs})
+
+    def shows(candidate: Case, seen: Observation) -> bool:
+        if seen.died or seen.unsupported or seen.raised:
+            return False
+        if judged.departs and compare(seen, predict(candidate, followed, arithmetic)).ratio > 1:
+            return False
+        return compare(seen, predict(candidate, expected, arithmetic)).ratio > 2
+
+    if judged.verdict == "diverges" and shows(case, observation):
+        case, observation = shrink(case, observation, shows, subject, evidence.implementation, ranks)
+    wanted = predict(case, expected, arithmetic)
+    lines = {
+        "observed": _observed_lines(observation, case.dtype),
+        "canonical": _predicted_lines(wanted, case.dtype),
+        "followed": _predicted_lines(predict(case, followed, arithmetic), case.dtype) if judged.departs else [],
+    }
+    script = subject.script(evidence.implementation, case, judged.sentence)
+    for name in ("canonical", "followed"):
+        script += "".join(f"print({f'{name}: {line}'!r})\n" for line in lines[name])
+    return Example(
+        case_id(case),
+        dict(case.settings),
+        [list(step.x.shape) for step in case.steps],
+        lines["observed"],
+        lines["canonical"],
+        lines["followed"],
+        script,
+    )
+
+
+def _observed_lines(observation: Observation, dtype: str) -> list[str]:
+    lines = []
+    for number, step in enumerate(observation.steps, start=1):
+        for name, values in {"output": step.output, **step.state}.items():
+            lines.append(f"step {number} {name} {numbers(values, dtype)}")
+    if observation.raised:
+        lines.append(f"raised {observation.raised.type}: {observation.raised.message}")
+    if observation.died:
+        lines.append(observation.died)
+    return lines
+
+
+def _predicted_lines(prediction: Prediction, dtype: str) -> list[str]:
+    lines = []
+    for number, step in enumerate(prediction.steps, start=1):
+        for name, reference in step.items():
+            with np.errstate(over="ignore"):
+                rounded = reference.value.astype(dtype)
+            lines.append(f"step {number} {name} {numbers(rounded, dtype)}")
+    if prediction.refused is not None:
+        lines.append(f"refused: {prediction.refused}")
+    return lines

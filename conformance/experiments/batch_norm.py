@@ -1,0 +1,131 @@
+"""The experiments on BatchNorm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from normgauge.adapters.base import Array
+from normgauge.conformance.experiments.group_norm import EPS_GIVEN
+from normgauge.conformance.experiments.patterns import SPATIAL, biases, graded, scrambled, small, weights
+from normgauge.conformance.experiments.probe import Probe, make_case
+
+CHANNELS: Final = 8
+#: Away from 1/2, where weighing the new and weighing the old value are the same.
+MOMENTUM: Final = 0.3
+
+
+def batch_norm_probes(dtype: str, ranks: tuple[int, ...]) -> list[Probe]:
+    base = 4 if 4 in ranks else ranks[-1]
+    shape = (2, CHANNELS, *SPATIAL[base])
+    return [
+        *_diagnosis(dtype, shape),
+        *_settings(dtype, shape),
+        *_values(dtype, shape, ranks),
+        *_empty(dtype, shape),
+        *_refusals(dtype, shape),
+    ]
+
+
+def _case(dtype: str, steps: list[tuple[str, Array]], parameters: dict[str, Array] | None = None, **changes: Any) -> Any:
+    settings = {"num_channels": CHANNELS, "eps": 1e-5, "momentum": MOMENTUM} | changes
+    if parameters is None:
+        parameters = {}
+        if settings.get("weight", True):
+            parameters["weight"] = weights(CHANNELS)
+        if settings.get("bias", True):
+            parameters["bias"] = biases(CHANNELS)
+        if settings.get("track", True):
+            parameters |= _statistics(0)
+    return make_case("batch_norm", dtype, settings, steps, parameters)
+
+
+def _statistics(seed: int) -> dict[str, Array]:
+    """Running statistics that no batch here has: means in eighths, variances in quarters above 1."""
+    index = np.arange(CHANNELS)
+    return {"running_mean": (index * 3 + seed) % 7 / 8 - 0.25, "running_var": 1.25 + (index * 5 + seed) % 8 / 4}
+
+
+def _diagnosis(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
+    def probe(requirement: str, label: str, case: Any) -> Probe:
+        return Probe(requirement, label, case, diagnoses=True)
+
+    yield probe("BN-01", "one training step, graded deviations", _case(dtype, [("train", graded(shape))]))
+    steps = [("train", graded(shape, 1)), ("train", scrambled(shape, 2)), ("eval", scrambled(shape, 3))]
+    yield probe("BN-09", "two training steps, then eval", _case(dtype, steps))
+    steps = [("train", scrambled(shape, seed)) for seed in (1, 2, 3)]
+    yield probe("BN-05", "three training steps, momentum=None", _case(dtype, steps, momentum=None))
+    one = (1, CHANNELS, *(1,) * (len(shape) - 2))
+    yield probe("BN-06", f"one training step, shape {one}", _case(dtype, [("train", scrambled(one))]))
+    yield probe("BN-08", "eval, nothing tracked", _case(dtype, [("eval", graded(shape))], track=False))
+
+
+def _settings(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
+    for eps in EPS_GIVEN:
+        case = _case(dtype, [("train", small(shape, eps**0.5 / 10))], eps=eps)
+        yield Probe("BN-10", f"eps={eps:g}, deviation sqrt(eps)/10", case)
+    for momentum in (0.01, 0.1, 0.9, 0.99):
+        yield Probe("BN-11", f"momentum={momentum:g}", _far_step(dtype, shape, momentum=momentum))
+    for setting, case in (
+        ("eps", _case(dtype, [("train", small(shape, 2.0**-12))])),
+        ("momentum", _far_step(dtype, shape, momentum=0.1)),
+    ):
+        settings = {name: value for name, value in case.settings.items() if name != setting}
+        left_out = type(case)(case.layer, case.dtype, settings, case.parameters, case.steps)
+        requirement = "BN-10" if setting == "eps" else "BN-11"
+        yield Probe(requirement, f"{setting} left to the default", left_out, measures=setting)
+
+
+def _far_step(dtype: str, shape: tuple[int, ...], momentum: float) -> Any:
+    """A step from running statistics of 0 and 1 to a batch far from them: what moved is the weight."""
+    parameters = {"running_mean": np.zeros(CHANNELS), "running_var": np.ones(CHANNELS)}
+    x = scrambled(shape) + 8.0
+    return _case(dtype, [("train", x)], parameters, momentum=momentum)
+
+
+def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Iterator[Probe]:
+    for rank in ranks:
+        x = scrambled((2, CHANNELS, *SPATIAL[rank]), seed=rank)
+        yield Probe("BN-12", f"rank {rank}", _case(dtype, [("train", x), ("eval", x)]))
+    for weight, bias, label in ((True, False, "weight only"), (False, True, "bias only"), (False, False, "neither")):
+        steps = [("train", scrambled(shape)), ("eval", scrambled(shape, 1))]
+        yield Probe("BN-13", label, _case(dtype, steps, weight=weight, bias=bias))
+    steps = [("train", scrambled(shape, seed) * (1 + seed)) for seed in range(5)]
+    yield Probe("BN-14", "five training steps", _case(dtype, steps))
+    steps = [("eval", graded(shape)), ("eval", scrambled(shape, 4))]
+    yield Probe("BN-15", "eval twice from given statistics", _case(dtype, steps))
+    alternating = [("train", scrambled(shape)), ("eval", scrambled(shape, 1)), ("train", scrambled(shape, 2))]
+    yield Probe("BN-15", "train, eval, train", _case(dtype, alternating))
+    for momentum, size in ((0.0, 1.0), (1.0, 1.0), (MOMENTUM, 2.0**20)):
+        statistics = {name: value * size for name, value in _statistics(1).items()}
+        parameters = {"weight": weights(CHANNELS), "bias": biases(CHANNELS)} | statistics
+        case = _case(dtype, [("train", scrambled(shape))], parameters, momentum=momentum)
+        yield Probe("BN-16", f"momentum={momentum:g}, earlier statistics times {size:g}", case)
+    for power in (4, 8, 12):
+        x = scrambled(shape) + 2.0**power
+        yield Probe("BN-17", f"mean = 2^{power} deviations", _case(dtype, [("train", x)]))
+
+
+def _empty(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
+    spatial = shape[2:]
+    none = (0, CHANNELS, *spatial)
+    for mode in ("train", "eval"):
+        yield Probe("BN-18", f"{mode}, shape {none}", _case(dtype, [(mode, np.zeros(none))]))
+    steps = [("train", np.zeros(none)), ("train", scrambled(shape))]
+    yield Probe("BN-18", "momentum=None, an empty batch and then a full one", _case(dtype, steps, momentum=None))
+    if spatial:
+        nowhere = (2, CHANNELS, *spatial[:-1], 0)
+        for mode in ("train", "eval"):
+            yield Probe("BN-19", f"{mode}, shape {nowhere}", _case(dtype, [(mode, np.zeros(nowhere))]))
+
+
+def _refusals(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
+    for channels, mode, tracked in ((16, "train", True), (1, "train", True), (1, "eval", True), (16, "eval", False)):
+        x = scrambled((2, channels, *shape[2:]))
+        affine: dict[str, Any] = {} if tracked else {"weight": False, "bias": False, "track": False}
+        label = f"{mode}, layer for 8 channels, input with {channels}"
+        if not tracked:
+            label += ", no weight and bias, nothing tracked"
+        yield Probe("BN-20", label, _case(dtype, [(mode, x)], **affine))

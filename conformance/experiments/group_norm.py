@@ -1,0 +1,89 @@
+"""The experiments on GroupNorm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from normgauge.conformance.experiments.patterns import SPATIAL, graded, scrambled, small
+from normgauge.conformance.experiments.probe import Probe, make_case
+
+CHANNELS: Final = 8
+GROUPS: Final = 4
+#: eps from far below float32's resolution at 1 to far above every default.
+EPS_GIVEN: Final = (1e-12, 1e-5, 1e-3, 0.5)
+
+
+def group_norm_probes(dtype: str, ranks: tuple[int, ...]) -> list[Probe]:
+    base = 4 if 4 in ranks else ranks[-1]
+    shape = (2, CHANNELS, *SPATIAL[base])
+    return [
+        *_diagnosis(dtype, shape),
+        *_settings(dtype, shape),
+        *_values(dtype, shape, ranks),
+        *_empty(dtype),
+        *_refusals(dtype, shape),
+    ]
+
+
+def _settings_of(**changes: Any) -> dict[str, Any]:
+    return {"num_channels": CHANNELS, "num_groups": GROUPS, "eps": 1e-5} | changes
+
+
+def _probe(requirement: str, label: str, dtype: str, x: Any, mode: str = "train", **changes: Any) -> Probe:
+    return Probe(requirement, label, make_case("group_norm", dtype, _settings_of(**changes), [(mode, x)]))
+
+
+def _diagnosis(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
+    for number, (eps, groups) in enumerate([(1e-5, 4), (1e-3, 4), (1e-5, 2)]):
+        settings = _settings_of(eps=eps, num_groups=groups)
+        case = make_case("group_norm", dtype, settings, [("train", graded(shape, number))])
+        yield Probe("GN-01", f"graded deviations, eps={eps:g}, G={groups}", case, diagnoses=True)
+
+
+def _settings(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
+    for eps in EPS_GIVEN:
+        yield _probe("GN-05", f"eps={eps:g}, deviation sqrt(eps)/10", dtype, small(shape, eps**0.5 / 10), eps=eps)
+    settings = _settings_of()
+    del settings["eps"]
+    case = make_case("group_norm", dtype, settings, [("train", small(shape, 2.0**-12))])
+    yield Probe("GN-05", "eps left to the default", case, measures="eps")
+
+
+def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Iterator[Probe]:
+    for groups in (1, 2, 4, 8):
+        yield _probe("GN-06", f"G={groups} of C=8", dtype, scrambled(shape), num_groups=groups)
+    for rank in ranks:
+        x = scrambled((2, CHANNELS, *SPATIAL[rank]), seed=rank)
+        yield _probe("GN-07", f"rank {rank}", dtype, x)
+    for weight, bias, label in ((True, False, "weight only"), (False, True, "bias only"), (False, False, "neither")):
+        yield _probe("GN-08", label, dtype, scrambled(shape), weight=weight, bias=bias)
+    yield _probe("GN-09", "eval", dtype, graded(shape), mode="eval")
+    for neighbour, label in ((np.nan, "NaN"), (2.0**20, "a million")):
+        x = scrambled(shape)
+        x[1] = neighbour * (1 + scrambled(x[1].shape) / 8)
+        yield _probe("GN-10", f"the other sample is {label}", dtype, x)
+    for samples in (1, 2):
+        x = scrambled((samples, CHANNELS))
+        yield _probe("GN-11", f"N={samples}, G=C, no spatial extent", dtype, x, num_groups=CHANNELS)
+    for power in (4, 8, 12):
+        yield _probe("GN-12", f"mean = 2^{power} deviations", dtype, scrambled(shape) + 2.0**power)
+
+
+def _empty(dtype: str) -> Iterator[Probe]:
+    for shape in ((0, CHANNELS), (0, CHANNELS, 2, 2)):
+        yield _probe("GN-13", f"shape {shape}", dtype, np.zeros(shape))
+    for shape in ((2, CHANNELS, 0), (2, CHANNELS, 2, 0)):
+        yield _probe("GN-14", f"shape {shape}", dtype, np.zeros(shape))
+
+
+def _refusals(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
+    x = scrambled((2, 6, *shape[2:]))
+    yield _probe("GN-15", "C=6, G=4", dtype, x, num_channels=6)
+    for channels, affine in ((16, True), (16, False), (1, True)):
+        x = scrambled((2, channels, *shape[2:]))
+        settings: dict[str, Any] = {"weight": affine, "bias": affine, "num_groups": GROUPS if channels > 1 else 1}
+        label = f"layer for 8 channels, input with {channels}{'' if affine else ', no weight and bias'}"
+        yield _probe("GN-16", label, dtype, x, **settings)

@@ -1,0 +1,49 @@
+"""A probe: a case, the requirement it belongs to, and what it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from normgauge.adapters.base import Array, Case, Step
+from normgauge.conformance.experiments.patterns import biases, cast, weights
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One case of an experiment.
+
+    ``diagnoses`` marks the cases whose joint evidence selects the semantics; the others are judged
+    against it. ``measures`` names a setting that the case leaves to the implementation's default.
+    """
+
+    requirement: str
+    label: str
+    case: Case
+    diagnoses: bool = False
+    measures: str | None = None
+
+
+def make_case(
+    layer: str,
+    dtype: str,
+    settings: Mapping[str, Any],
+    steps: list[tuple[str, Array]],
+    parameters: Mapping[str, Array] | None = None,
+) -> Case:
+    """A case whose arrays are cast to ``dtype``; by default with a weight and a bias."""
+    channels = settings["num_channels"]
+    if parameters is None:
+        parameters = {}
+        if settings.get("weight", True):
+            parameters["weight"] = weights(channels)
+        if settings.get("bias", True):
+            parameters["bias"] = biases(channels)
+    return Case(
+        layer,
+        dtype,
+        dict(settings),
+        {name: cast(value, dtype) for name, value in parameters.items()},
+        tuple(Step(mode, cast(x, dtype)) for mode, x in steps),
+    )

@@ -1,0 +1,403 @@
+"""Verdicts: a requirement held against what was observed and diagnosed. The rules stand in docs/verdicts.md."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from normgauge.adapters.base import Case, Observation
+from normgauge.adapters.script import DIGITS
+from normgauge.adapters.wire import case_id
+from normgauge.conformance.diagnosis import (
+    Deviation,
+    Diagnosis,
+    Seen,
+    compare,
+    diagnose,
+    measured_setting,
+)
+from normgauge.conformance.references import predict
+from normgauge.conformance.requirements import REMEDIES, Requirement
+from normgauge.oracle import AXES, Arithmetic, Axis, Semantics
+from normgauge.reports.records import Verdict, Witness
+
+#: How far from the setting given a used setting must be told apart, relative to it.
+RESOLUTION: Final[Mapping[str, Mapping[str, float]]] = {
+    "eps": {"float32": 1e-5, "float64": 1e-6},
+    "momentum": {"float32": 1e-4, "float64": 1e-6},
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything known of one implementation at one dtype when it is judged."""
+
+    implementation: str
+    dtype: str
+    names: Mapping[str, str]
+    remedies: Mapping[str, str]
+    seen: tuple[Seen, ...]
+    diagnosis: Diagnosis
+    followed: tuple[Semantics, ...]
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        return Arithmetic(self.dtype)
+
+    def of(self, requirement: str) -> list[Seen]:
+        return [one for one in self.seen if one.probe.requirement == requirement and not one.probe.measures]
+
+    def best(self, case: Case, observation: Observation) -> tuple[Deviation, Semantics]:
+        """The smallest deviation among the surviving semantics, and which one has it."""
+        found = [
+            (compare(observation, predict(case, one, self.arithmetic)), one) for one in self.followed
+        ]
+        return min(found, key=lambda pair: pair[0].ratio)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict with what decided it; ``shows`` is the probe that shows a divergence best."""
+
+    verdict: Verdict
+    measured: str = ""
+    sentence: str = ""
+    notes: tuple[str, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
+    remedy: str | None = None
+    shows: Seen | None = None
+    departs: Mapping[str, str] = field(default_factory=dict)
+
+
+def judge(requirement: Requirement, evidence: Evidence) -> Judged:
+    """The verdict on one requirement."""
+    return _JUDGES[requirement.judged_by](requirement, evidence)
+
+
+def witness(seen: Seen, deviation: Deviation, against: str, dtype: str) -> Witness:
+    digits = DIGITS[dtype]
+    return Witness(
+        seen.probe.label,
+        case_id(seen.probe.case),
+        against,
+        deviation.step,
+        deviation.quantity,
+        list(deviation.index),
+        deviation.what or format(deviation.observed, digits),
+        format(deviation.expected, ".9g"),
+        format(deviation.bound, ".3g"),
+        deviation.ratio if math.isfinite(deviation.ratio) else None,
+    )
+
+
+# --- axis ---------------------------------------------------------------------------------------
+
+
+def _judge_axis(requirement: Requirement, evidence: Evidence) -> Judged:
+    axis = next(a for a in AXES[requirement.layer] if a.name == requirement.axis)
+    own = evidence.of(requirement.id)
+    died = [one for one in own if one.observation.died]
+    if died:
+        return _crashed(died)
+    diagnosis = evidence.diagnosis
+    values = diagnosis.values[axis.name]
+    if not diagnosis.known:
+        return _no_survivor(requirement, axis, values, evidence)
+    witnesses = (_against(axis, value, evidence) for value in axis.names if value not in values)
+    shown = tuple(one for one in witnesses if one is not None)
+    if values == (axis.canonical,):
+        return Judged("conforms", axis.canonical, _axis_sentence(evidence, axis, values), (), shown)
+    if axis.canonical not in values:
+        return _departs(axis, values, evidence, shown)
+    # Undecided: because the cases that decide it could not be run, or because they say too little.
+    deciding = own or list(diagnosis.seen)
+    if any(one.observation.died for one in deciding):
+        return _crashed([one for one in deciding if one.observation.died])
+    excused = [reason for one in deciding if (reason := _excuse(one.observation))]
+    if excused:
+        return Judged("unsupported", "", f"{evidence.implementation}: {excused[0]}", tuple(excused))
+    left = ", ".join(values)
+    return Judged("cannot tell", left, f"{axis.question}: the cases did not tell apart {left}", (), shown)
+
+
+def _departs(axis: Axis, values: tuple[str, ...], evidence: Evidence, shown: tuple[Witness, ...]) -> Judged:
+    measured = ", ".join(values)
+    sentence = _axis_sentence(evidence, axis, values)
+    canonical = _against(axis, axis.canonical, evidence)
+    loudest = evidence.diagnosis.against(axis.name, axis.canonical)
+    notes: tuple[str, ...] = ()
+    if values == ("refused",):
+        # Not offering a choice is no divergence (rule 4); what it says is kept.
+        own = loudest[0].observation if loudest else None
+        notes = _raised_notes(own)
+        return Judged("unsupported", measured, sentence, notes, shown)
+    witnesses = ((canonical,) if canonical else ()) + tuple(w for w in shown if w is not canonical and w != canonical)
+    return Judged(
+        "diverges",
+        measured,
+        sentence,
+        notes,
+        witnesses,
+        _remedy(f"{axis.name}={values[0]}", evidence),
+        loudest[0] if loudest else None,
+        {axis.name: axis.canonical},
+    )
+
+
+def _no_survivor(requirement: Requirement, axis: Axis, values: tuple[str, ...], evidence: Evidence) -> Judged:
+    """Rule 3: no known alternative fits; the axes whose own cases depart from the nearest one diverge."""
+    measured = "no known alternative"
+    departing = []
+    for one in evidence.diagnosis.seen:
+        deviation, nearest = evidence.best(one.probe.case, one.observation)
+        if deviation.ratio > 1:
+            departing.append((one, deviation, nearest))
+    own = [found for found in departing if found[0].probe.requirement == requirement.id] or (
+        departing if departing and requirement.id.endswith("-01") else []
+    )
+    nearest_text = ", ".join(f"{name}={value}" for name, value in evidence.followed[0].choices.items())
+    if not own:
+        sentence = f"{evidence.implementation} follows no known alternative; nearest is {nearest_text}"
+        return Judged("cannot tell", f"nearest: {', '.join(values)}", sentence)
+    witnesses = tuple(witness(one, deviation, "the nearest alternative", evidence.dtype) for one, deviation, _ in own)
+    sentence = f"{evidence.implementation} follows no known alternative: {_told(own[0][1], own[0][0])}; nearest is {nearest_text}"
+    return Judged("diverges", measured, sentence, (), witnesses, None, own[0][0])
+
+
+def _axis_sentence(evidence: Evidence, axis: Axis, values: tuple[str, ...]) -> str:
+    measured = " or ".join(axis.value(value).meaning for value in values)
+    text = f"{evidence.implementation}: {axis.question}? {measured} ({', '.join(values)})"
+    if values == (axis.canonical,):
+        return text
+    return f"{text}; canonical: {axis.value(axis.canonical).meaning} ({axis.canonical})"
+
+
+def _against(axis: Axis, value: str, evidence: Evidence) -> Witness | None:
+    """The witness that excludes ``value``, everything else as followed."""
+    loudest = evidence.diagnosis.against(axis.name, value)
+    if loudest is None:
+        return None
+    seen, _ = loudest
+    other = Semantics(evidence.diagnosis.layer, {**evidence.followed[0].choices, axis.name: value})
+    prediction = predict(seen.probe.case, other, evidence.arithmetic)
+    deviation = compare(seen.observation, prediction)
+    if seen.observation.raised is not None and prediction.refused is None:
+        said = f"{seen.observation.raised.type}: {seen.observation.raised.message[:200]}"
+        deviation = Deviation(math.inf, len(seen.observation.steps) + 1, "output", what=said)
+    return witness(seen, deviation, f"{axis.name}={value}", evidence.dtype)
+
+
+# --- values -------------------------------------------------------------------------------------
+
+
+def _judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
+    asked = evidence.of(requirement.id)
+    died = [one for one in asked if one.observation.died]
+    if died:
+        return _crashed(died)
+    outside, excused, silent, held, raised = [], [], [], [], 0
+    for one in asked:
+        reason = _excuse(one.observation)
+        deviation, nearest = evidence.best(one.probe.case, one.observation)
+        if deviation.ratio > 1:
+            outside.append((one, deviation, nearest))
+        elif reason:
+            excused.append(f"{one.probe.label}: {reason}")
+            raised += one.observation.raised is not None
+        elif _says_nothing(one, nearest, evidence):
+            silent.append(one.probe.label)
+        else:
+            held.append(one)
+    notes = tuple(excused)
+    if outside:
+        one, deviation, _ = max(outside, key=lambda found: found[1].ratio)
+        witnesses = tuple(witness(o, d, "the semantics it follows elsewhere", evidence.dtype) for o, d, _ in outside)
+        sentence = f"{evidence.implementation}: {_told(deviation, one)}"
+        there = _follows_there(one, evidence)
+        labels = "; ".join(o.probe.label for o, _, _ in outside)
+        return Judged("diverges", there or "outside the bound", sentence, (*notes, f"shown by: {labels}"), witnesses,
+                      None, one)  # fmt: skip
+    if not asked:
+        return Judged("unsupported", "", f"{evidence.implementation}: no input of this kind exists for it")
+    if not held and silent:
+        return Judged("cannot tell", "out of range", "out of range: the bound is infinite on every case", notes)
+    if not held or raised:
+        # What the framework has no way to ask for is a note; what it refuses to compute is not.
+        part = f"{len(excused)} of {len(asked)} cases" if held else ""
+        return Judged("unsupported", part, f"{evidence.implementation}: {excused[0]}", notes)
+    sentence = f"{evidence.implementation}: within the bound on {len(held)} case(s)"
+    return Judged("conforms", "", sentence, notes)
+
+
+def _says_nothing(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
+    prediction = predict(one.probe.case, semantics, evidence.arithmetic)
+    references = [reference for step in prediction.steps for reference in step.values()]
+    sizes = [reference.value.size for reference in references]
+    return sum(sizes) > 0 and not any(reference.says_something().any() for reference in references)
+
+
+def _follows_there(one: Seen, evidence: Evidence) -> str:
+    """Which semantics the departing case alone would follow, where that differs."""
+    alone = Seen(type(one.probe)(one.probe.requirement, one.probe.label, one.probe.case, True), one.observation)
+    local = diagnose(one.probe.case.layer, [alone], evidence.dtype)
+    if not local.known:
+        return ""
+    usual = evidence.followed[0].choices
+    differing = {axis: values for axis, values in local.values.items() if usual[axis] not in values}
+    return ", ".join(f"there {axis}={'/'.join(values)}" for axis, values in differing.items())
+
+
+# --- setting ------------------------------------------------------------------------------------
+
+
+def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
+    setting = str(requirement.setting)
+    asked = evidence.of(requirement.id)
+    died = [one for one in asked if one.observation.died]
+    if died:
+        return _crashed(died)
+    step = RESOLUTION[setting][evidence.dtype]
+    excused, unclear, witnesses = [], [], []
+    for one in asked:
+        reason = _excuse(one.observation)
+        if reason:
+            excused.append(f"{one.probe.label}: {reason}")
+            continue
+        deviation, followed = evidence.best(one.probe.case, one.observation)
+        given = one.probe.case.settings[setting]
+        if deviation.ratio > 1:
+            found = measured_setting(one, followed, setting, evidence.dtype)
+            measured = f"{setting}={found.best:.6g}" if found else "no value fits"
+            sentence = f"{evidence.implementation}: given {setting}={given:g}, it computes as with {measured}"
+            shown = witness(one, deviation, f"{setting}={given:g}", evidence.dtype)
+            return Judged("diverges", measured, sentence, (), (shown,), _remedy(f"setting={setting}", evidence), one)
+        for factor in (1 - step, 1 + step):
+            case = one.probe.case
+            other = Case(
+                case.layer, case.dtype, {**case.settings, setting: given * factor}, case.parameters, case.steps
+            )
+            away = compare(one.observation, predict(other, followed, evidence.arithmetic))
+            if away.ratio <= 1:
+                unclear.append(f"{one.probe.label}: {setting} * {factor:g} is not excluded")
+            else:
+                witnesses.append(witness(one, away, f"{setting} * {factor:g}", evidence.dtype))
+    notes = (*excused, *unclear)
+    if unclear:
+        return Judged("cannot tell", "", f"steps of {step:g} in {setting} were not told apart", notes, tuple(witnesses))
+    if not witnesses:
+        return Judged("unsupported", "", f"{evidence.implementation}: {excused[0] if excused else 'not asked'}", notes)
+    sentence = f"{evidence.implementation}: uses the {setting} given, to {step:g} of itself"
+    return Judged("conforms", "", sentence, notes, tuple(witnesses))
+
+
+# --- refusal and side effects -------------------------------------------------------------------
+
+
+def _judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
+    asked = evidence.of(requirement.id)
+    died = [one for one in asked if one.observation.died]
+    if died:
+        return _crashed(died)
+    accepted = [one for one in asked if one.observation.raised is None and not one.observation.unsupported]
+    notes = []
+    for one in asked:
+        if one.observation.unsupported:
+            notes.append(f"{one.probe.label}: {one.observation.unsupported}")
+        elif one.observation.raised and not _names_the_cause(one, evidence.names):
+            said = one.observation.raised.message.splitlines()[0][:160] if one.observation.raised.message else ""
+            notes.append(f"{one.probe.label}: the message names neither value nor rule: {said!r}")
+    if accepted:
+        labels = "; ".join(one.probe.label for one in accepted)
+        witnesses = tuple(
+            witness(
+                one,
+                Deviation(math.inf, 1, "output", what=f"an output of shape {one.observation.steps[0].output.shape}"),
+                "a refusal",
+                evidence.dtype,
+            )
+            for one in accepted
+        )
+        sentence = f"{evidence.implementation} accepts what must be refused: {labels}"
+        return Judged("diverges", "accepted", sentence, tuple(notes), witnesses, "check the channel count yourself",
+                      accepted[0])  # fmt: skip
+    if all(one.observation.unsupported for one in asked):
+        return Judged("unsupported", "", f"{evidence.implementation}: {notes[0] if notes else 'not asked'}", tuple(notes))
+    return Judged("conforms", "refused", f"{evidence.implementation} refuses all {len(asked)} case(s)", tuple(notes))
+
+
+def _names_the_cause(seen: Seen, names: Mapping[str, str]) -> bool:
+    """Whether a refusal's message names a value that was given or a setting by its name."""
+    assert seen.observation.raised is not None
+    message = seen.observation.raised.message
+    settings: Mapping[str, Any] = seen.probe.case.settings
+    values = {str(settings[name]) for name in ("num_channels", "num_groups") if name in settings}
+    values |= {str(step.x.shape[1]) for step in seen.probe.case.steps}
+    words = {names.get(name, name) for name in ("num_channels", "num_groups")} | {"channel", "channels", "group", "groups"}
+    return bool(set(re.findall(r"\w+", message)) & (values | words))
+
+
+def _judge_unmodified(requirement: Requirement, evidence: Evidence) -> Judged:
+    changed = [
+        (one, sorted({name for step in one.observation.steps for name in step.modified})) for one in evidence.seen
+    ]
+    guilty = [(one, names) for one, names in changed if names]
+    if guilty:
+        one, names = guilty[0]
+        text = f"the call changed {', '.join(names)} ({len(guilty)} of {len(changed)} cases)"
+        return Judged("crashes", text, f"{evidence.implementation}: {text}", (), (), "pass a copy", one)
+    steps = sum(len(one.observation.steps) for one in evidence.seen)
+    if not steps:
+        return Judged("cannot tell", "", "no call returned")
+    return Judged("conforms", "", f"{evidence.implementation}: {steps} calls changed nothing")
+
+
+# --- shared -------------------------------------------------------------------------------------
+
+
+def _crashed(died: Sequence[Seen]) -> Judged:
+    how = died[0].observation.died or ""
+    notes = tuple(f"{one.probe.label}: {one.observation.died}" for one in died)
+    return Judged("crashes", how, f"{died[0].probe.label}: {how}", notes, (), None, died[0])
+
+
+def _excuse(observation: Observation) -> str | None:
+    if observation.unsupported:
+        return observation.unsupported
+    if observation.raised:
+        first_line = observation.raised.message.splitlines()[0] if observation.raised.message else ""
+        return f"{observation.raised.type} in {observation.raised.where}: {first_line[:300]}"
+    return None
+
+
+def _raised_notes(observation: Observation | None) -> tuple[str, ...]:
+    reason = _excuse(observation) if observation else None
+    return (reason,) if reason else ()
+
+
+def _told(deviation: Deviation, seen: Seen) -> str:
+    where = f"{seen.probe.label}, step {deviation.step} {deviation.quantity}"
+    if deviation.what:
+        return f"{where}: {deviation.what}"
+    index = f"[{', '.join(map(str, deviation.index))}]"
+    return (
+        f"{where}{index} = {deviation.observed:.9g}, expected {deviation.expected:.9g} "
+        f"± {deviation.bound:.3g}"
+    )
+
+
+def _remedy(key: str, evidence: Evidence) -> str | None:
+    own = evidence.remedies.get(key)
+    general = REMEDIES.get(key)
+    return "; or ".join(text for text in (own, general) if text) or None
+
+
+_JUDGES: Final[Mapping[str, Callable[[Requirement, Evidence], Judged]]] = {
+    "axis": _judge_axis,
+    "values": _judge_values,
+    "setting": _judge_setting,
+    "refusal": _judge_refusal,
+    "unmodified": _judge_unmodified,
+}

@@ -1,0 +1,99 @@
+"""From a case to the oracle's references, one for each thing a step can show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from normgauge.adapters.base import Case
+from normgauge.oracle import (
+    Arithmetic,
+    Reference,
+    Refusal,
+    Semantics,
+    batch_norm,
+    group_norm,
+    initial_statistics,
+)
+
+#: Settings that a case may leave to the implementation; a caller that knows better passes its own.
+ASSUMED: Final[Mapping[str, Any]] = {"eps": 1e-5, "momentum": 0.1}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a semantics predicts: for each step its quantities, up to a refusal if there is one."""
+
+    steps: tuple[Mapping[str, Reference], ...]
+    refused: str | None = None
+
+
+def predict(
+    case: Case, semantics: Semantics, arithmetic: Arithmetic, assumed: Mapping[str, Any] = ASSUMED
+) -> Prediction:
+    """The references for every step of ``case`` under ``semantics``.
+
+    Quantities are ``output`` (shape of x) and, where statistics are tracked, ``running_mean`` and
+    ``running_var`` (shape (C,)) after the step.
+    """
+    settings = {**assumed, **case.settings}
+    walk = _group_norm_steps if case.layer == "group_norm" else _batch_norm_steps
+    steps: list[Mapping[str, Reference]] = []
+    try:
+        for quantities in walk(case, settings, semantics, arithmetic):
+            steps.append(quantities)
+    except Refusal as refusal:
+        return Prediction(tuple(steps), str(refusal))
+    return Prediction(tuple(steps))
+
+
+def _affine(case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: case.parameters.get(name) if settings.get(name, True) else None for name in ("weight", "bias")
+    }
+
+
+def _group_norm_steps(case: Case, settings: Mapping[str, Any], semantics: Semantics, arithmetic: Arithmetic) -> Any:
+    for step in case.steps:
+        yield {
+            "output": group_norm(
+                step.x,
+                settings["num_groups"],
+                **_affine(case, settings),
+                eps=settings["eps"],
+                num_channels=settings["num_channels"],
+                semantics=semantics,
+                arithmetic=arithmetic,
+            )
+        }
+
+
+def _batch_norm_steps(case: Case, settings: Mapping[str, Any], semantics: Semantics, arithmetic: Arithmetic) -> Any:
+    channels = settings["num_channels"]
+    running = None
+    if settings.get("track", True):
+        running = initial_statistics(
+            case.parameters.get("running_mean", np.zeros(channels)),
+            case.parameters.get("running_var", np.ones(channels)),
+        )
+    for step in case.steps:
+        if step.x.shape[1] != channels:
+            raise Refusal(f"the layer has {channels} channels, the input {step.x.shape[1]}")
+        result = batch_norm(
+            step.x,
+            running,
+            **_affine(case, settings),
+            training=step.mode == "train",
+            momentum=settings["momentum"],
+            eps=settings["eps"],
+            semantics=semantics,
+            arithmetic=arithmetic,
+        )
+        running = result.running
+        quantities = {"output": result.output}
+        if running is not None:
+            quantities |= {"running_mean": running.mean, "running_var": running.var}
+        yield quantities

@@ -1,0 +1,225 @@
+"""The catalogue: what is required of an implementation, where that comes from, and how it is judged.
+
+Identifiers are stable: a number is never used again for another requirement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+GROUP_NORM_PAPER: Final = "Wu and He (2018), arXiv:1803.08494"
+BATCH_NORM_PAPER: Final = "Ioffe and Szegedy (2015), arXiv:1502.03167"
+TORCH_GROUP_NORM: Final = "torch 2.13, https://docs.pytorch.org/docs/2.13/generated/torch.nn.GroupNorm.html"
+TORCH_BATCH_NORM: Final = "torch 2.13, https://docs.pytorch.org/docs/2.13/generated/torch.nn.BatchNorm2d.html"
+PURE_FUNCTION: Final = "data-apis array API standard 2024.12, design topics: copy-view behaviour and mutability"
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One sentence that holds of a conforming implementation.
+
+    ``judged_by`` names the rule: ``axis`` (the surviving values of ``axis``), ``values`` (every result
+    lies within the bound of the surviving semantics), ``setting`` (the number given as ``setting`` is
+    the number used), ``refusal`` (every case is refused), ``unmodified`` (no call changes its input).
+    """
+
+    id: str
+    layer: str
+    title: str
+    statement: str
+    source: str
+    judged_by: str
+    axis: str | None = None
+    setting: str | None = None
+
+
+def _axis(number: str, layer: str, axis: str, title: str, statement: str, source: str) -> Requirement:
+    return Requirement(number, layer, title, statement, source, "axis", axis=axis)
+
+
+def _group(
+    number: str, title: str, statement: str, source: str, judged_by: str, setting: str | None = None
+) -> Requirement:
+    return Requirement(number, "group_norm", title, statement, source, judged_by, setting=setting)
+
+
+def _batch(
+    number: str, title: str, statement: str, source: str, judged_by: str, setting: str | None = None
+) -> Requirement:
+    return Requirement(number, "batch_norm", title, statement, source, judged_by, setting=setting)
+
+
+REQUIREMENTS: Final[tuple[Requirement, ...]] = (
+    _axis(
+        "GN-01", "group_norm", "eps_placement", "eps placement",
+        "eps is added to the variance, inside the square root.", f"{GROUP_NORM_PAPER}, equation 2",
+    ),
+    _axis(
+        "GN-02", "group_norm", "grouping", "grouping",
+        "Group g holds the adjacent channels g * C/G to (g + 1) * C/G - 1.", f"{GROUP_NORM_PAPER}, equation 7",
+    ),
+    _axis(
+        "GN-03", "group_norm", "variance", "biased variance",
+        "The variance that normalises divides by n.", f"{GROUP_NORM_PAPER}, equation 2; {TORCH_GROUP_NORM}",
+    ),
+    _axis(
+        "GN-04", "group_norm", "affine_shape", "affine per channel",
+        "Weight and bias hold one value for each channel.", f"{GROUP_NORM_PAPER}, equation 6; {TORCH_GROUP_NORM}",
+    ),
+    _group(
+        "GN-05", "eps as given",
+        "The eps given is the eps used, to 1e-5 of itself in float32 and 1e-6 in float64.",
+        TORCH_GROUP_NORM, "setting", "eps",
+    ),
+    _group(
+        "GN-06", "every group count", "The same holds for G = 1, for G = C and between.",
+        f"{GROUP_NORM_PAPER}, section 3.1", "values",
+    ),
+    _group(
+        "GN-07", "every rank", "The same holds for inputs of rank 2 to 5.", TORCH_GROUP_NORM, "values",
+    ),
+    _group(
+        "GN-08", "affine parts", "Weight and bias can each be left out, and what is left out does nothing.",
+        TORCH_GROUP_NORM, "values",
+    ),
+    _group(
+        "GN-09", "training = eval", "The output does not depend on the mode.", TORCH_GROUP_NORM, "values",
+    ),
+    _group(
+        "GN-10", "batch independence", "A sample's output does not depend on the other samples.",
+        f"{GROUP_NORM_PAPER}, section 3", "values",
+    ),
+    _group(
+        "GN-11", "one value per group", "A group of one value gives the bias, whatever the batch size.",
+        f"{GROUP_NORM_PAPER}, equation 2 with m = 1", "values",
+    ),
+    _group(
+        "GN-12", "large mean", "The error stays within the bound of one-pass statistics, whatever the mean.",
+        "Chan, Golub and LeVeque (1983), Algorithms for computing the sample variance", "values",
+    ),
+    _group(
+        "GN-13", "no samples", "A batch of no samples gives an output of no samples.", TORCH_GROUP_NORM, "values",
+    ),
+    _group(
+        "GN-14", "no positions", "A spatial size of zero gives an empty output.", TORCH_GROUP_NORM, "values",
+    ),
+    _group(
+        "GN-15", "indivisible groups refused", "C not divisible by G is refused before any output.",
+        TORCH_GROUP_NORM, "refusal",
+    ),
+    _group(
+        "GN-16", "wrong channel count refused", "An input whose channel count is not the layer's is refused.",
+        TORCH_GROUP_NORM, "refusal",
+    ),
+    _group("GN-17", "input unmodified", "A call changes neither its input nor its parameters.", PURE_FUNCTION, "unmodified"),
+    _axis(
+        "BN-01", "batch_norm", "eps_placement", "eps placement",
+        "eps is added to the variance, inside the square root.", f"{BATCH_NORM_PAPER}, algorithm 1",
+    ),
+    _axis(
+        "BN-02", "batch_norm", "variance", "biased variance",
+        "The variance that normalises in training divides by n.", f"{BATCH_NORM_PAPER}, algorithm 1; {TORCH_BATCH_NORM}",
+    ),
+    _axis(
+        "BN-03", "batch_norm", "running_var", "unbiased running variance",
+        "The running variance tracks the variance with divisor n - 1.",
+        f"{BATCH_NORM_PAPER}, algorithm 2, step 10; {TORCH_BATCH_NORM}",
+    ),
+    _axis(
+        "BN-04", "batch_norm", "momentum_weighs", "momentum weighs the new value",
+        "running = (1 - momentum) * running + momentum * batch.", TORCH_BATCH_NORM,
+    ),
+    _axis(
+        "BN-05", "batch_norm", "momentum_none", "momentum None",
+        "momentum=None makes the running statistics plain averages of all batches.", TORCH_BATCH_NORM,
+    ),
+    _axis(
+        "BN-06", "batch_norm", "single_value", "one value per channel",
+        "Training on one value per channel is refused: it has no variance.",
+        "torch 2.13, torch.nn.functional.batch_norm (pytorch/pytorch #2961)",
+    ),
+    _axis(
+        "BN-07", "batch_norm", "training_normalizes_with", "training uses the batch",
+        "In training the mean and variance of the batch normalise.", f"{BATCH_NORM_PAPER}, algorithm 1",
+    ),
+    _axis(
+        "BN-08", "batch_norm", "untracked_eval_uses", "eval untracked",
+        "Without tracked statistics, eval normalises with those of the batch.", TORCH_BATCH_NORM,
+    ),
+    _axis(
+        "BN-09", "batch_norm", "bootstrap", "start of the running statistics",
+        "The running statistics start from their initial values.", TORCH_BATCH_NORM,
+    ),
+    _batch(
+        "BN-10", "eps as given",
+        "The eps given is the eps used, to 1e-5 of itself in float32 and 1e-6 in float64.",
+        TORCH_BATCH_NORM, "setting", "eps",
+    ),
+    _batch(
+        "BN-11", "momentum as given",
+        "The momentum given is the momentum used, to 1e-4 of itself in float32 and 1e-6 in float64.",
+        TORCH_BATCH_NORM, "setting", "momentum",
+    ),
+    _batch("BN-12", "every rank", "The same holds for every rank that the layer is made for.", TORCH_BATCH_NORM, "values"),
+    _batch(
+        "BN-13", "affine parts", "Weight and bias can each be left out, and what is left out does nothing.",
+        TORCH_BATCH_NORM, "values",
+    ),
+    _batch(
+        "BN-14", "running statistics accumulate",
+        "After several training steps the running statistics are the blend of all of them.", TORCH_BATCH_NORM, "values",
+    ),
+    _batch(
+        "BN-15", "eval uses running statistics",
+        "In eval the running statistics normalise, and stay as they are.", f"{BATCH_NORM_PAPER}, algorithm 2", "values",
+    ),
+    _batch(
+        "BN-16", "training ignores history",
+        "The training output depends neither on momentum nor on earlier state.", f"{BATCH_NORM_PAPER}, algorithm 1", "values",
+    ),
+    _batch(
+        "BN-17", "large mean", "The error stays within the bound of one-pass statistics, whatever the mean.",
+        "Chan, Golub and LeVeque (1983), Algorithms for computing the sample variance", "values",
+    ),
+    _batch(
+        "BN-18", "no samples",
+        "A batch of no samples gives an output of no samples and leaves the running statistics as they were.",
+        "torch 2.13; pytorch/pytorch #12013", "values",
+    ),
+    _batch(
+        "BN-19", "no positions",
+        "A spatial size of zero gives an empty output and leaves the running statistics as they were.",
+        "torch 2.13; pytorch/pytorch #12013", "values",
+    ),
+    _batch(
+        "BN-20", "wrong channel count refused", "An input whose channel count is not the layer's is refused.",
+        TORCH_BATCH_NORM, "refusal",
+    ),
+    _batch("BN-21", "input unmodified", "A call changes neither its input nor its parameters.", PURE_FUNCTION, "unmodified"),
+)  # fmt: skip
+
+BY_ID: Final = {requirement.id: requirement for requirement in REQUIREMENTS}
+
+#: What a port writes instead, for each alternative; an implementation's own switch goes before it.
+REMEDIES: Final = {
+    "eps_placement=outside_sqrt": "there is no equal eps: sqrt(var) + eps = sqrt(var + eps') only at one variance",
+    "eps_placement=max_with_variance": "there is no equal eps: use your own formula where var is near eps",
+    "grouping=interleaved": "permute the channels: x[:, arange(C).reshape(C//G, G).T.ravel()] before, inverse after",
+    "variance=unbiased": "with n values in a set, multiply eps by (n - 1)/n and weight by sqrt((n - 1)/n)",
+    "affine_shape=per_group": "repeat each group's weight and bias C/G times",
+    "running_var=biased": "multiply running_var by n/(n - 1) when moving it, n = N * spatial size of the training batch",
+    "momentum_weighs=old": "pass 1 - momentum",
+    "momentum_none=fixed": "keep the average yourself; None means a fixed 0.1 here",
+    "momentum_none=refused": "pass a number; for a plain average set momentum to 1/t before step t",
+    "single_value=shift": "refuse such batches in your own code: the statistics still change",
+    "single_value=nan": "refuse such batches in your own code",
+    "single_value=identity": "refuse such batches in your own code",
+    "training_normalizes_with=blended": "no setting makes the two agree; normalise with the batch yourself",
+    "training_normalizes_with=running": "take the layer out of its frozen state",
+    "untracked_eval_uses=initial": "call the layer in training mode where nothing is tracked",
+    "bootstrap=zero_debiased": "set the running statistics after the first step yourself",
+    "bootstrap=first_batch": "set the running statistics after the first step yourself",
+    "setting=eps": "pass the eps you need and check the output: the one given is not the one used",
+    "setting=momentum": "check the running statistics: the momentum given is not the one used",
+}

@@ -1,0 +1,139 @@
+"""From the case that shows a divergence to the smallest one that still does, by fixed steps.
+
+Greedy and deterministic: a step is taken when the simpler case, really run, still shows it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from normgauge.adapters.base import Array, Case, Observation, Step
+from normgauge.conformance.subjects import Subject
+
+#: Runs that one divergence may cost; frameworks that compile pay for each new shape.
+MOST_RUNS: Final = 60
+
+
+def shrink(
+    case: Case,
+    observation: Observation,
+    shows: Callable[[Case, Observation], bool],
+    subject: Subject,
+    implementation: str,
+    ranks: Sequence[int],
+) -> tuple[Case, Observation]:
+    """The simplest case found for which ``shows`` holds, with its observation."""
+    runs = 0
+    moved = True
+    while moved and runs < MOST_RUNS:
+        moved = False
+        for simpler in _simplifications(case, ranks):
+            if _size(simpler) >= _size(case):
+                continue
+            runs += 1
+            (seen,) = subject.run(implementation, [simpler])
+            if shows(simpler, seen):
+                case, observation, moved = simpler, seen, True
+                break
+            if runs >= MOST_RUNS:
+                break
+    return case, observation
+
+
+def _size(case: Case) -> tuple[float, ...]:
+    """What makes a case hard to check by hand, the gravest first."""
+    arrays = [step.x for step in case.steps] + list(case.parameters.values())
+    digits = sum(len(format(float(v), "g")) for array in arrays for v in array.ravel())
+    elements = sum(array.size for array in arrays)
+    return (len(case.steps), elements, max(step.x.ndim for step in case.steps), digits)
+
+
+def _simplifications(case: Case, ranks: Sequence[int]) -> Iterator[Case]:
+    """Simpler cases, the boldest first."""
+    if len(case.steps) > 1:
+        for step in case.steps:
+            yield replace(case, steps=(step,))
+        yield replace(case, steps=case.steps[1:])
+        yield replace(case, steps=case.steps[:-1])
+    yield from _smaller_shapes(case, ranks)
+    yield from _without_parameters(case)
+    yield from _plainer_numbers(case)
+
+
+def _smaller_shapes(case: Case, ranks: Sequence[int]) -> Iterator[Case]:
+    shape = max((step.x.shape for step in case.steps), key=math.prod)
+    groups = case.settings.get("num_groups", 1)
+    channels = sorted({c for c in (2, 4, shape[1] // 2) if c % min(groups, 2) == 0 and 0 < c <= shape[1]} | {shape[1]})
+    targets = []
+    for count in channels:
+        for rank in sorted(ranks):
+            for samples in (1, 2, shape[0]):
+                for extent in (1, 2):
+                    if samples <= shape[0] and rank <= len(shape) and _droppable(case, rank):
+                        spatial = tuple(min(extent if i == 0 else 1, n) for i, n in enumerate(shape[2:rank]))
+                        targets.append((samples, count, *spatial))
+    targets = [target for target in dict.fromkeys(targets) if math.prod(target) < math.prod(shape) or len(target) < len(shape)]
+    for target in sorted(targets, key=lambda t: (math.prod(t), len(t))):
+        yield _cut(case, target)
+
+
+def _droppable(case: Case, rank: int) -> bool:
+    """Whether the positions beyond ``rank`` exist, so that the first of them can stand for all."""
+    return all(0 not in step.x.shape[rank:] for step in case.steps)
+
+
+def _cut(case: Case, shape: tuple[int, ...]) -> Case:
+    channels = shape[1]
+    settings = dict(case.settings)
+    if settings["num_channels"] == case.steps[0].x.shape[1]:
+        settings["num_channels"] = channels
+    if "num_groups" in settings:
+        settings["num_groups"] = math.gcd(settings["num_groups"], max(channels // 2, 1))
+    steps = tuple(Step(step.mode, _corner(step.x, shape)) for step in case.steps)
+    parameters = {name: value[: settings["num_channels"]] for name, value in case.parameters.items()}
+    return replace(case, settings=settings, steps=steps, parameters=parameters)
+
+
+def _corner(x: Array, shape: tuple[int, ...]) -> Array:
+    index: tuple[Any, ...] = tuple(slice(0, n) for n in shape) + (0,) * (x.ndim - len(shape))
+    return np.ascontiguousarray(x[index])
+
+
+def _without_parameters(case: Case) -> Iterator[Case]:
+    kept = {name: value for name, value in case.parameters.items() if name.startswith("running")}
+    if len(kept) < len(case.parameters):
+        yield replace(case, parameters=kept)
+    if kept:
+        yield replace(case, parameters={n: v for n, v in case.parameters.items() if n not in kept})
+
+
+def _plainer_numbers(case: Case) -> Iterator[Case]:
+    for plain in (_counted, _counted_apart, _rounded):
+        yield replace(case, steps=tuple(Step(step.mode, plain(step.x)) for step in case.steps))
+    small = {name: np.arange(1, value.size + 1).astype(value.dtype) for name, value in case.parameters.items()}
+    if small:
+        yield replace(case, parameters=small)
+
+
+def _counted(x: Array) -> Array:
+    """0, 1, 2, ..."""
+    return np.arange(x.size).reshape(x.shape).astype(x.dtype)
+
+
+def _counted_apart(x: Array) -> Array:
+    """0, 1, 10, 11, 20, ...: differences that no permutation of them repeats."""
+    index = np.arange(x.size)
+    return (index // 2 * 10 + index % 2).reshape(x.shape).astype(x.dtype)
+
+
+def _rounded(x: Array) -> Array:
+    """One significant digit."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit = 10.0 ** np.floor(np.log10(np.abs(x.astype(np.float64))))
+        rounded = np.where(x == 0, 0.0, np.round(x / unit) * unit)
+    return np.where(np.isfinite(x), rounded, x).astype(x.dtype)

@@ -1,0 +1,230 @@
+"""The result file: one JSON record a line, each with its kind in ``record``.
+
+A file begins with a ``header`` and ends with a ``footer``; without a footer the run was interrupted,
+and everything before the interruption is there. ``results.schema.json`` beside this file is generated
+from these classes. Numbers that JSON lacks (NaN, infinity) travel as text, or as null where noted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final, Literal
+
+import msgspec
+
+FORMAT: Final = 1
+
+Verdict = Literal["conforms", "diverges", "crashes", "unsupported", "cannot tell"]
+VERDICTS: Final[tuple[Verdict, ...]] = ("conforms", "diverges", "crashes", "unsupported", "cannot tell")
+#: A judgement with one of these is a divergence.
+DIVERGENT: Final = frozenset({"diverges", "crashes"})
+
+
+class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record"):
+    """What ran, where and when. ``format`` is the version of this file format."""
+
+    format: int
+    suite: str
+    framework: str
+    versions: dict[str, str]
+    python: str
+    platform: str
+    numpy: str
+    device: str
+    dtypes: list[str]
+    implementations: list[str]
+    started: str
+
+
+class Witness(msgspec.Struct, frozen=True):
+    """One element that decides: it lies ``margin`` bounds away from what ``against`` would give.
+
+    ``margin`` is null where it is infinite (a NaN against a number, another shape, a missing refusal).
+    """
+
+    probe: str
+    case: str
+    against: str
+    step: int
+    quantity: str
+    index: list[int]
+    observed: str
+    expected: str
+    bound: str
+    margin: float | None
+
+
+class Example(msgspec.Struct, frozen=True):
+    """The smallest input that shows a divergence: what came out, what should have, and a script.
+
+    Each line of ``observed``, ``canonical`` and ``followed`` is ``step 1 output 0.5 -0.5 ...``;
+    running ``script`` in the framework's environment prints the lines of ``observed``.
+    """
+
+    case: str
+    settings: dict[str, Any]
+    shapes: list[list[int]]
+    observed: list[str]
+    canonical: list[str]
+    followed: list[str]
+    script: str
+
+
+class AxisMeasured(msgspec.Struct, frozen=True):
+    """The values of one axis that survived."""
+
+    axis: str
+    question: str
+    canonical: str
+    measured: list[str]
+
+
+class DefaultMeasured(msgspec.Struct, frozen=True):
+    """A default: as the signature has it (text, or null), and the interval that behaviour allows."""
+
+    setting: str
+    signature: str | None
+    low: float | None
+    best: float | None
+    high: float | None
+
+
+class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="record"):
+    """What was measured of one implementation at one dtype.
+
+    ``known`` is false when no candidate survived: then ``axes`` names the nearest one.
+    """
+
+    implementation: str
+    framework: str
+    layer: str
+    dtype: str
+    known: bool
+    axes: list[AxisMeasured]
+    defaults: list[DefaultMeasured]
+    accuracy: str | None
+    hazards: list[str]
+    layout: str
+    names: dict[str, str]
+    ranks: list[int]
+    documentation: str
+    restarts: int
+    cases: int
+
+
+class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"):
+    """requirement x implementation x dtype -> verdict, with what decided it."""
+
+    requirement: str
+    title: str
+    statement: str
+    source: str
+    implementation: str
+    framework: str
+    dtype: str
+    verdict: Verdict
+    measured: str
+    sentence: str
+    notes: list[str]
+    witnesses: list[Witness]
+    remedy: str | None = None
+    example: Example | None = None
+
+
+class NotRun(msgspec.Struct, frozen=True, tag="not_run", tag_field="record"):
+    """Something that was asked for and could not be run, with the reason."""
+
+    framework: str
+    reason: str
+    implementation: str | None = None
+    dtype: str | None = None
+
+
+class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="record"):
+    """The proof that a run is complete, with the number of judgements of each verdict."""
+
+    counts: dict[str, int]
+    seconds: float
+
+
+Record = Header | Profile | Judgement | NotRun | Footer
+
+
+class BrokenResults(ValueError):
+    """A result file that cannot be read; the message names the file, the line and the remedy."""
+
+
+class ResultsWriter:
+    """Appends records as they come, each flushed, so that an interrupted run loses nothing.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[bytes] = path.open("wb")
+        self._encode = msgspec.json.Encoder(order="deterministic").encode
+
+    def write(self, record: Record) -> None:
+        self._file.write(self._encode(record) + b"\n")
+        self._file.flush()
+
+    def __enter__(self) -> ResultsWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def read_records(path: Path) -> list[Record]:
+    """Every record of a result file, validated.
+
+    A last line without its line break is what an interruption left, and is not a record.
+
+    Raises:
+        BrokenResults: a line that is no valid record, or a file without a header.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BrokenResults(f"{path} cannot be read: {error.strerror}; give a result file of `normgauge run`") from None
+    lines = data.split(b"\n")
+    return list(_validated(path, lines[:-1]))
+
+
+def _validated(path: Path, lines: Iterable[bytes]) -> Iterator[Record]:
+    decoder = msgspec.json.Decoder(Record)
+    number = 0
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = decoder.decode(line)
+        except msgspec.DecodeError as error:  # a ValidationError is one too
+            raise BrokenResults(
+                f"{path}, line {number}: {error}; run the framework again, or remove the file"
+            ) from None
+        if (number == 1) != isinstance(record, Header):
+            raise BrokenResults(
+                f"{path}, line {number}: a result file has one header, in its first line; run the framework again"
+            )
+        if isinstance(record, Header) and record.format != FORMAT:
+            raise BrokenResults(
+                f"{path}: format {record.format} is not known, this release reads {FORMAT}; "
+                "read it with the release that wrote it, or run the framework again"
+            )
+        yield record
+    if number == 0:
+        raise BrokenResults(f"{path} is empty: the run was interrupted before its header; run the framework again")
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of one line."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"normgauge result record, format {FORMAT}",
+        **msgspec.json.schema(Record),
+    }
