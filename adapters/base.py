@@ -247,7 +247,7 @@ class Adapter(ABC):
         after = {name: self.vector(value).copy() for name, value in self.state(layer).items()}
         modified = [] if _same(self.to_numpy(implementation, native), step.x) else ["x"]
         modified += [n for n in ("weight", "bias") if n in before and not _same(before[n], after[n])]
-        state = {name: after[name] for name in ("running_mean", "running_var") if name in after}
+        state = {name: value for name, value in after.items() if name.startswith("running_")}
         return StepResult(np.array(result), self.native_dtype(output), state, tuple(modified))
 
 

@@ -72,10 +72,14 @@ class FlaxAdapter(Adapter):
         given = dict(case.settings)
         if not given.pop("track", True):
             raise Unsupported("the layer always tracks statistics")
-        settings = {_FLAGS[name]: False for name in ("weight", "bias") if not given.pop(name, True)}
+        flags = {_FLAGS[name]: False for name in ("weight", "bias") if not given.get(name, True)}
         if _is_linen(implementation):
+            told = implementation.layer == "batch_norm" or given.get("weight", True) or given.get("bias", True)
+            if not told and case.steps[0].x.shape[1] != given["num_channels"]:
+                raise Unsupported("a module without scale and bias is told no channel count")
             given.pop("num_channels")  # taken from the shape it is initialised on
-        return {implementation.names[name]: value for name, value in given.items()} | settings
+        hyper = {name: value for name, value in given.items() if name not in _FLAGS}
+        return {implementation.names[name]: value for name, value in hyper.items()} | flags
 
     def construct(self, implementation: Implementation, case: Case) -> Any:
         settings = self._settings(implementation, case) | {"param_dtype": getattr(self.jnp, case.dtype)}
@@ -101,9 +105,7 @@ class FlaxAdapter(Adapter):
             return layer(x)
         if "batch_stats" not in layer.variables:
             return layer.module.apply(layer.variables, x)
-        y, changed = layer.module.apply(
-            layer.variables, x, use_running_average=not training, mutable=["batch_stats"]
-        )
+        y, changed = layer.module.apply(layer.variables, x, use_running_average=not training, mutable=["batch_stats"])
         layer.variables.update(changed)
         return y
 
@@ -134,9 +136,7 @@ class FlaxAdapter(Adapter):
             construct.append(f"layer.{native}.set_value(jnp.asarray({literal(value, case.dtype)}))")
         is_batch = implementation.layer == "batch_norm"
         y = from_layout_text(f"np.asarray(layer(jnp.asarray({to_layout_text('x', CHANNELS_LAST)})))", CHANNELS_LAST)
-        call = {
-            mode: (*((f"layer.{mode}()",) if is_batch else ()), f"y = {y}") for mode in ("train", "eval")
-        }
+        call = {mode: (*((f"layer.{mode}()",) if is_batch else ()), f"y = {y}") for mode in ("train", "eval")}
         state = {"running_mean": "layer.mean[...]", "running_var": "layer.var[...]"}
         return Recipe(
             ("import jax.numpy as jnp", "from flax import nnx"),
@@ -160,7 +160,10 @@ class FlaxAdapter(Adapter):
                 text = literal(case.parameters.get(parameter, value), case.dtype)
                 collection = "batch_stats" if parameter.startswith("running") else "params"
                 collections[collection].append(f"{implementation.names[parameter]!r}: {text}")
-        construct = [f"layer = {name}({given}{', ' if given else ''}param_dtype=jnp.{case.dtype})", "variables = {"]
+        construct = [
+            f"layer = {name}({given}{', ' if given else ''}param_dtype=jnp.{case.dtype})",
+            "variables = {",
+        ]
         construct += [f"    {key!r}: {{{', '.join(items)}}}," for key, items in collections.items() if items]
         construct.append("}")
         x = f"jnp.asarray({to_layout_text('x', CHANNELS_LAST)})"
@@ -170,9 +173,15 @@ class FlaxAdapter(Adapter):
             changed = ("y, changed = y", "variables.update(changed)") if is_batch else ()
             y = from_layout_text("np.asarray(y)", CHANNELS_LAST)
             call[mode] = (f"y = layer.apply(variables, {x}{flags})", *changed, f"y = {y}")
-        state = {"running_mean": "variables['batch_stats']['mean']", "running_var": "variables['batch_stats']['var']"}
+        state = {
+            "running_mean": "variables['batch_stats']['mean']",
+            "running_var": "variables['batch_stats']['var']",
+        }
         return Recipe(
-            ("import jax.numpy as jnp", "from flax import linen"), tuple(construct), call, state if is_batch else {}
+            ("import jax.numpy as jnp", "from flax import linen"),
+            tuple(construct),
+            call,
+            state if is_batch else {},
         )
 
 

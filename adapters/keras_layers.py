@@ -100,9 +100,7 @@ class KerasOnJaxAdapter(Adapter):
     def state(self, layer: Any) -> Mapping[str, Any]:
         found = {name: getattr(layer, native, None) for name, native in _BATCH_NAMES.items()}
         return {
-            name: found[name]
-            for name in ("weight", "bias", "running_mean", "running_var")
-            if found[name] is not None
+            name: found[name] for name in ("weight", "bias", "running_mean", "running_var") if found[name] is not None
         }
 
     def vector(self, value: Any) -> Array:

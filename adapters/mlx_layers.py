@@ -64,7 +64,7 @@ class MlxAdapter(Adapter):
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
         import mlx.core as mx
-        import mlx.nn as nn
+        from mlx import nn
 
         self.mx, self.nn = mx, nn
         if dtype == "float64":  # the GPU has none

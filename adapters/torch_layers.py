@@ -23,7 +23,12 @@ _BATCH_NAMES = _NAMES | {
 
 def _batch_norm(name: str, *ranks: int) -> Implementation:
     return Implementation(
-        f"torch.nn.{name}", "batch_norm", CHANNELS_FIRST, _BATCH_NAMES, f"{_DOCS}/torch.nn.{name}.html", ranks=ranks
+        f"torch.nn.{name}",
+        "batch_norm",
+        CHANNELS_FIRST,
+        _BATCH_NAMES,
+        f"{_DOCS}/torch.nn.{name}.html",
+        ranks=ranks,
     )
 
 

@@ -11,19 +11,20 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from normgauge.adapters.base import Adapter
 from normgauge.adapters.worker import adapter_class, registered
-from normgauge.conformance.engine import Wanted, run_framework
+from normgauge.conformance.engine import Progress, Wanted, run_framework
 from normgauge.conformance.subjects import CannotRun, Launch
 from normgauge.reports.html import write_report
 from normgauge.reports.records import (
@@ -43,7 +44,13 @@ DTYPES: Final = ("float32", "float64")
 _WORKER_OPTIONS: Final = (
     click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter that has the framework."),
     click.option("--exec", "program", metavar="COMMAND", help="Any program that speaks the worker protocol."),
-    click.option("--time-limit", default=60.0, show_default=True, type=click.FloatRange(min=0.1), help="Seconds a case."),
+    click.option(
+        "--time-limit",
+        default=60.0,
+        show_default=True,
+        type=click.FloatRange(min=0.1),
+        help="Seconds a case.",
+    ),
     click.option("--in-process", is_flag=True, help="Run in this process, for debugging; a crash is a crash."),
 )
 
@@ -128,10 +135,10 @@ def _run_one(launch: Launch, wanted: Wanted, out: Path) -> bool:
     return complete
 
 
-def _records(launch: Launch, wanted: Wanted, show: object) -> Sequence[Record] | object:
+def _records(launch: Launch, wanted: Wanted, show: Progress) -> Iterator[Record]:
     """The run's records; for a framework that could not be started, a file that says so."""
     try:
-        yield from run_framework(launch, wanted, show)  # type: ignore[arg-type]
+        yield from run_framework(launch, wanted, show)
     except CannotRun as error:
         suite = importlib.metadata.version("normgauge")
         yield Header(FORMAT, suite, launch.framework, {}, "", "", "", "", list(wanted.dtypes), [], "")
@@ -199,7 +206,9 @@ def _print_diagnosis(records: Sequence[Record]) -> None:
         table.add_row(axis.axis, measured if same else f"[red]{measured}[/]", axis.canonical, escape(evidence))
     console.print(table)
     for default in profile.defaults:
-        console.print(f"default {default.setting}: {_default(default.best, default.low, default.high)}", highlight=False)
+        console.print(
+            f"default {default.setting}: {_default(default.best, default.low, default.high)}", highlight=False
+        )
     console.print(f"accuracy: {(profile.accuracy or 'outside every class').replace('_', '-')} statistics")
     for hazard in profile.hazards:
         console.print(f"[yellow]hazard[/]: {escape(hazard)}", highlight=False, soft_wrap=True)
@@ -260,14 +269,18 @@ def report(results: Path, out: Path) -> None:
     Example: normgauge report build/results --out build/report
     """
     if not results.is_dir():
-        raise Mistake(f"{results} is not a folder of result files; make one with: normgauge run FRAMEWORK --out {results}")
+        raise Mistake(
+            f"{results} is not a folder of result files; make one with: normgauge run FRAMEWORK --out {results}"
+        )
     _make_folder(out)
     try:
         written = write_report(results, out / "index.html")
     except BrokenResults as error:
         raise Mistake(str(error)) from None
     except OSError as error:
-        raise Mistake(f"{out / 'index.html'} cannot be written: {error.strerror}; give another folder with --out") from None
+        raise Mistake(
+            f"{out / 'index.html'} cannot be written: {error.strerror}; give another folder with --out"
+        ) from None
     click.echo(f"report: {written}")
 
 
@@ -322,6 +335,6 @@ def _console(*, stderr: bool = False) -> Console:
     return console if console.is_terminal else Console(stderr=stderr, width=160)
 
 
-def _progress(console: Console) -> Progress:
+def _progress(console: Console) -> ProgressBar:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return ProgressBar(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from normgauge.adapters.base import Case, Observation
 from normgauge.conformance.experiments import Probe
-from normgauge.conformance.references import ASSUMED, Prediction, predict
+from normgauge.conformance.references import Prediction, predict
 from normgauge.oracle import ACCURACY_CLASSES, AXES, Arithmetic, Reference, Semantics
 
 Scores = NDArray[np.float64]
@@ -84,36 +84,29 @@ def _worst(step: int, quantity: str, actual: NDArray[Any], reference: Reference)
     )
 
 
-def score(
-    seen: Seen, arithmetic: Arithmetic, assumed: Mapping[str, Any] = ASSUMED
-) -> tuple[Scores, dict[tuple[int, ...], Deviation]]:
+def score(seen: Seen, arithmetic: Arithmetic) -> Scores:
     """The worst ratio of every candidate on one probe: an array over the product of the axes.
 
     The oracle runs once for each combination of the choices that it really read; all candidates that
-    agree on those share the result. Also returned: the deviation behind each such combination, by the
-    index of its first candidate.
+    agree on those share the result.
     """
     axes = AXES[seen.probe.case.layer]
     ratios = np.full([len(axis.values) for axis in axes], np.nan)
     refusals = np.zeros(ratios.shape, dtype=bool)
-    found: dict[tuple[int, ...], Deviation] = {}
     while np.isnan(ratios).any():
         first = tuple(int(i) for i in np.argwhere(np.isnan(ratios))[0])
         candidate = Semantics(
             seen.probe.case.layer, {axis.name: axis.names[i] for axis, i in zip(axes, first, strict=True)}
         )
-        prediction = predict(seen.probe.case, candidate, arithmetic, assumed)
+        prediction = predict(seen.probe.case, candidate, arithmetic)
         deviation = compare(seen.observation, prediction)
-        alike = tuple(
-            i if axis.name in candidate.read else slice(None) for axis, i in zip(axes, first, strict=True)
-        )
+        alike = tuple(i if axis.name in candidate.read else slice(None) for axis, i in zip(axes, first, strict=True))
         ratios[alike] = deviation.ratio
         refusals[alike] = prediction.refused is not None
-        found[first] = deviation
     if seen.observation.raised is not None and refusals.any():
         # Some candidate foresees a refusal here, so an exception speaks against those that do not.
         ratios = np.where(refusals, ratios, np.inf)
-    return ratios, found
+    return ratios
 
 
 @dataclass(frozen=True)
@@ -124,6 +117,7 @@ class Diagnosis:
     seen: tuple[Seen, ...]
     scores: tuple[Scores, ...]
     survivors: NDArray[np.bool_]
+    arithmetic: Arithmetic
 
     @property
     def values(self) -> dict[str, tuple[str, ...]]:
@@ -180,14 +174,23 @@ class Diagnosis:
         return (self.seen[best], float(ratios[best])) if ratios[best] > 1 else None
 
 
-def diagnose(layer: str, seen: Sequence[Seen], dtype: str, assumed: Mapping[str, Any] = ASSUMED) -> Diagnosis:
-    """The joint diagnosis of all diagnosing probes in ``seen``."""
-    arithmetic = Arithmetic(dtype)
+def diagnose(layer: str, seen: Sequence[Seen], dtype: str) -> Diagnosis:
+    """The joint diagnosis of all diagnosing probes in ``seen``.
+
+    Where nothing survives the bounds of float64, those of float32 are tried: an implementation that
+    takes float64 and computes in float32 follows its semantics all the same. (The probes hold numbers
+    that float32 represents, so rounding the input is no further error.)
+    """
     asked = tuple(one for one in seen if one.probe.diagnoses)
-    scores = tuple(score(one, arithmetic, assumed)[0] for one in asked)
-    shape = [len(axis.values) for axis in AXES[layer]]
-    worst = functools.reduce(np.maximum, scores, np.zeros(shape))
-    return Diagnosis(layer, asked, scores, worst <= 1)
+    for computed_in in (dtype, "float32"):
+        arithmetic = Arithmetic(computed_in)
+        scores = tuple(score(one, arithmetic) for one in asked)
+        shape = [len(axis.values) for axis in AXES[layer]]
+        survivors = functools.reduce(np.maximum, scores, np.zeros(shape)) <= 1
+        found = Diagnosis(layer, asked, scores, survivors, arithmetic)
+        if found.known:
+            return found
+    return Diagnosis(layer, asked, scores, survivors, Arithmetic(dtype))
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ class Interval:
 _SEARCH: Final = {"eps": (-16.0, 1.0), "momentum": (-6.0, 0.0)}
 
 
-def measured_setting(seen: Seen, followed: Semantics, setting: str, dtype: str) -> Interval | None:
+def measured_setting(seen: Seen, followed: Semantics, setting: str, arithmetic: Arithmetic) -> Interval | None:
     """The interval of ``setting`` within which the observation agrees with the followed semantics.
 
     A scan over the logarithm finds the neighbourhood, golden-section search the closest value, and
@@ -213,7 +216,6 @@ def measured_setting(seen: Seen, followed: Semantics, setting: str, dtype: str) 
         return None
     case = seen.probe.case
     bare = {name: value for name, value in case.settings.items() if name != setting}
-    arithmetic = Arithmetic(dtype)
 
     def ratio(exponent: float) -> float:
         trial = Case(case.layer, case.dtype, bare | {setting: 10.0**exponent}, case.parameters, case.steps)

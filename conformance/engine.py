@@ -15,14 +15,14 @@ import numpy as np
 from normgauge.adapters.base import Case, Observation
 from normgauge.adapters.script import numbers
 from normgauge.adapters.wire import case_id
-from normgauge.conformance.diagnosis import Diagnosis, Seen, accuracy_class, compare, diagnose, measured_setting
+from normgauge.conformance.diagnosis import Seen, accuracy_class, compare, diagnose, measured_setting
 from normgauge.conformance.experiments import Probe, probes
 from normgauge.conformance.judging import Evidence, Judged, judge
 from normgauge.conformance.references import Prediction, predict
 from normgauge.conformance.requirements import REQUIREMENTS, Requirement
 from normgauge.conformance.shrinking import shrink
 from normgauge.conformance.subjects import CannotRun, InProcess, Launch, Subject, WorkerProcess
-from normgauge.oracle import AXES, Arithmetic, Semantics
+from normgauge.oracle import AXES, Semantics
 from normgauge.reports.records import (
     DIVERGENT,
     FORMAT,
@@ -123,7 +123,7 @@ def measure(
     """The profile of one implementation at one dtype, then a judgement for each requirement."""
     identifier, layer = description["id"], description["layer"]
     asked = probes(layer, dtype, tuple(description["ranks"]))
-    requirements = [requirement for requirement in REQUIREMENTS if requirement.layer == layer]
+    requirements = [one for one in REQUIREMENTS if one.layer == layer and dtype in one.dtypes]
     if wanted.diagnosis_only:
         asked, left_out = _on_diagnosing_shapes(asked)
         requirements = [requirement for requirement in requirements if requirement.id not in left_out]
@@ -163,9 +163,7 @@ def _on_diagnosing_shapes(asked: Sequence[Probe]) -> tuple[list[Probe], set[str]
     return kept, {probe.requirement for probe in asked if probe not in kept}
 
 
-def _observe(
-    subject: Subject, identifier: str, dtype: str, asked: Sequence[Probe], progress: Progress
-) -> list[Seen]:
+def _observe(subject: Subject, identifier: str, dtype: str, asked: Sequence[Probe], progress: Progress) -> list[Seen]:
     seen = []
     observations = subject.run(identifier, [probe.case for probe in asked])
     for probe, observation in zip(asked, observations, strict=True):
@@ -183,7 +181,7 @@ def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence,
         own = description["remedies"].get("accuracy=one_pass")
         hazards.append(
             "one-pass statistics: half of the digits are gone where |mean| exceeds "
-            f"{HALF_GONE[evidence.dtype]} deviations{f' ({own})' if own else ''}"
+            f"{HALF_GONE[evidence.arithmetic.dtype]} deviations{f' ({own})' if own else ''}"
         )
     return Profile(
         evidence.implementation,
@@ -193,6 +191,7 @@ def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence,
         evidence.diagnosis.known,
         [AxisMeasured(a.name, a.question, a.canonical, list(values[a.name])) for a in AXES[layer]],
         _defaults(description, evidence),
+        evidence.arithmetic.dtype,
         accuracy,
         hazards,
         description["layout"],
@@ -213,7 +212,7 @@ def _accuracy(evidence: Evidence) -> str | None:
     ]
     if not telling:
         return None
-    return accuracy_class(telling, evidence.followed[0], evidence.dtype)
+    return accuracy_class(telling, evidence.followed[0], evidence.arithmetic.dtype)
 
 
 def _defaults(description: Mapping[str, Any], evidence: Evidence) -> list[DefaultMeasured]:
@@ -223,7 +222,7 @@ def _defaults(description: Mapping[str, Any], evidence: Evidence) -> list[Defaul
         setting = one.probe.measures
         if setting is None:
             continue
-        interval = measured_setting(one, evidence.followed[0], setting, evidence.dtype)
+        interval = measured_setting(one, evidence.followed[0], setting, evidence.arithmetic)
         ends = (interval.low, interval.best, interval.high) if interval else (None, None, None)
         found.append(DefaultMeasured(setting, str(signature[setting]) if setting in signature else None, *ends))
     return found
@@ -253,7 +252,7 @@ def _judgement(
 def _example(judged: Judged, evidence: Evidence, subject: Subject, ranks: Sequence[int]) -> Example:
     assert judged.shows is not None
     case, observation = judged.shows.probe.case, judged.shows.observation
-    arithmetic = evidence.arithmetic
+    arithmetic = judged.held_to or evidence.arithmetic
     followed = evidence.followed[0]
     expected = Semantics(followed.layer, {**followed.choices, **judged.departs})
 

@@ -45,16 +45,15 @@ class Evidence:
 
     @property
     def arithmetic(self) -> Arithmetic:
-        return Arithmetic(self.dtype)
+        """The arithmetic that the implementation was found to use."""
+        return self.diagnosis.arithmetic
 
     def of(self, requirement: str) -> list[Seen]:
         return [one for one in self.seen if one.probe.requirement == requirement and not one.probe.measures]
 
     def best(self, case: Case, observation: Observation) -> tuple[Deviation, Semantics]:
         """The smallest deviation among the surviving semantics, and which one has it."""
-        found = [
-            (compare(observation, predict(case, one, self.arithmetic)), one) for one in self.followed
-        ]
+        found = [(compare(observation, predict(case, one, self.arithmetic)), one) for one in self.followed]
         return min(found, key=lambda pair: pair[0].ratio)
 
 
@@ -70,6 +69,7 @@ class Judged:
     remedy: str | None = None
     shows: Seen | None = None
     departs: Mapping[str, str] = field(default_factory=dict)
+    held_to: Arithmetic | None = None
 
 
 def judge(requirement: Requirement, evidence: Evidence) -> Judged:
@@ -204,6 +204,8 @@ def _judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
         deviation, nearest = evidence.best(one.probe.case, one.observation)
         if deviation.ratio > 1:
             outside.append((one, deviation, nearest))
+        elif one.observation.raised and predict(one.probe.case, nearest, evidence.arithmetic).refused:
+            continue  # the semantics it follows refuse this; the axis says so once
         elif reason:
             excused.append(f"{one.probe.label}: {reason}")
             raised += one.observation.raised is not None
@@ -219,7 +221,7 @@ def _judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
         there = _follows_there(one, evidence)
         labels = "; ".join(o.probe.label for o, _, _ in outside)
         return Judged("diverges", there or "outside the bound", sentence, (*notes, f"shown by: {labels}"), witnesses,
-                      None, one)  # fmt: skip
+                      _remedy(requirement.id, evidence), one)  # fmt: skip
     if not asked:
         return Judged("unsupported", "", f"{evidence.implementation}: no input of this kind exists for it")
     if not held and silent:
@@ -259,7 +261,7 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
     died = [one for one in asked if one.observation.died]
     if died:
         return _crashed(died)
-    step = RESOLUTION[setting][evidence.dtype]
+    step = RESOLUTION[setting][evidence.arithmetic.dtype]
     excused, unclear, witnesses = [], [], []
     for one in asked:
         reason = _excuse(one.observation)
@@ -269,7 +271,7 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
         deviation, followed = evidence.best(one.probe.case, one.observation)
         given = one.probe.case.settings[setting]
         if deviation.ratio > 1:
-            found = measured_setting(one, followed, setting, evidence.dtype)
+            found = measured_setting(one, followed, setting, evidence.arithmetic)
             measured = f"{setting}={found.best:.6g}" if found else "no value fits"
             sentence = f"{evidence.implementation}: given {setting}={given:g}, it computes as with {measured}"
             shown = witness(one, deviation, f"{setting}={given:g}", evidence.dtype)
@@ -277,7 +279,11 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
         for factor in (1 - step, 1 + step):
             case = one.probe.case
             other = Case(
-                case.layer, case.dtype, {**case.settings, setting: given * factor}, case.parameters, case.steps
+                case.layer,
+                case.dtype,
+                {**case.settings, setting: given * factor},
+                case.parameters,
+                case.steps,
             )
             away = compare(one.observation, predict(other, followed, evidence.arithmetic))
             if away.ratio <= 1:
@@ -291,6 +297,31 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
         return Judged("unsupported", "", f"{evidence.implementation}: {excused[0] if excused else 'not asked'}", notes)
     sentence = f"{evidence.implementation}: uses the {setting} given, to {step:g} of itself"
     return Judged("conforms", "", sentence, notes, tuple(witnesses))
+
+
+# --- precision ----------------------------------------------------------------------------------
+
+
+def _judge_precision(requirement: Requirement, evidence: Evidence) -> Judged:
+    if not evidence.diagnosis.known:
+        return Judged("cannot tell", "", f"{evidence.implementation} follows no known alternative in any precision")
+    if evidence.arithmetic.dtype == evidence.dtype:
+        sentence = f"{evidence.implementation} computes {evidence.dtype} input in {evidence.dtype}"
+        return Judged("conforms", evidence.dtype, sentence)
+    honoured = Arithmetic(evidence.dtype)
+    found = []
+    for one in evidence.diagnosis.seen:
+        prediction = predict(one.probe.case, evidence.followed[0], honoured)
+        found.append((compare(one.observation, prediction), one))
+    deviation, loudest = max(found, key=lambda pair: pair[0].ratio)
+    outputs = sorted({step.dtype for one in evidence.seen for step in one.observation.steps})
+    sentence = (
+        f"{evidence.implementation} takes {evidence.dtype}, returns {', '.join(outputs)}, and computes in "
+        f"{evidence.arithmetic.dtype}: {_told(deviation, loudest)}"
+    )
+    shown = witness(loudest, deviation, f"computing in {evidence.dtype}", evidence.dtype)
+    return Judged("diverges", f"computes in {evidence.arithmetic.dtype}", sentence, (), (shown,),
+                  _remedy("precision", evidence), loudest, held_to=honoured)  # fmt: skip
 
 
 # --- refusal and side effects -------------------------------------------------------------------
@@ -307,7 +338,7 @@ def _judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
         if one.observation.unsupported:
             notes.append(f"{one.probe.label}: {one.observation.unsupported}")
         elif one.observation.raised and not _names_the_cause(one, evidence.names):
-            said = one.observation.raised.message.splitlines()[0][:160] if one.observation.raised.message else ""
+            said = " ".join(one.observation.raised.message.split())[:160]
             notes.append(f"{one.probe.label}: the message names neither value nor rule: {said!r}")
     if accepted:
         labels = "; ".join(one.probe.label for one in accepted)
@@ -321,10 +352,15 @@ def _judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
             for one in accepted
         )
         sentence = f"{evidence.implementation} accepts what must be refused: {labels}"
-        return Judged("diverges", "accepted", sentence, tuple(notes), witnesses, "check the channel count yourself",
+        return Judged("diverges", "accepted", sentence, tuple(notes), witnesses, _remedy(requirement.id, evidence),
                       accepted[0])  # fmt: skip
     if all(one.observation.unsupported for one in asked):
-        return Judged("unsupported", "", f"{evidence.implementation}: {notes[0] if notes else 'not asked'}", tuple(notes))
+        return Judged(
+            "unsupported",
+            "",
+            f"{evidence.implementation}: {notes[0] if notes else 'not asked'}",
+            tuple(notes),
+        )
     return Judged("conforms", "refused", f"{evidence.implementation} refuses all {len(asked)} case(s)", tuple(notes))
 
 
@@ -335,7 +371,12 @@ def _names_the_cause(seen: Seen, names: Mapping[str, str]) -> bool:
     settings: Mapping[str, Any] = seen.probe.case.settings
     values = {str(settings[name]) for name in ("num_channels", "num_groups") if name in settings}
     values |= {str(step.x.shape[1]) for step in seen.probe.case.steps}
-    words = {names.get(name, name) for name in ("num_channels", "num_groups")} | {"channel", "channels", "group", "groups"}
+    words = {names.get(name, name) for name in ("num_channels", "num_groups")} | {
+        "channel",
+        "channels",
+        "group",
+        "groups",
+    }
     return bool(set(re.findall(r"\w+", message)) & (values | words))
 
 
@@ -367,8 +408,8 @@ def _excuse(observation: Observation) -> str | None:
     if observation.unsupported:
         return observation.unsupported
     if observation.raised:
-        first_line = observation.raised.message.splitlines()[0] if observation.raised.message else ""
-        return f"{observation.raised.type} in {observation.raised.where}: {first_line[:300]}"
+        said = " ".join(observation.raised.message.split())
+        return f"{observation.raised.type} in {observation.raised.where}: {said[:300]}"
     return None
 
 
@@ -382,10 +423,7 @@ def _told(deviation: Deviation, seen: Seen) -> str:
     if deviation.what:
         return f"{where}: {deviation.what}"
     index = f"[{', '.join(map(str, deviation.index))}]"
-    return (
-        f"{where}{index} = {deviation.observed:.9g}, expected {deviation.expected:.9g} "
-        f"± {deviation.bound:.3g}"
-    )
+    return f"{where}{index} = {deviation.observed:.9g}, expected {deviation.expected:.9g} ± {deviation.bound:.3g}"
 
 
 def _remedy(key: str, evidence: Evidence) -> str | None:
@@ -400,4 +438,5 @@ _JUDGES: Final[Mapping[str, Callable[[Requirement, Evidence], Judged]]] = {
     "setting": _judge_setting,
     "refusal": _judge_refusal,
     "unmodified": _judge_unmodified,
+    "precision": _judge_precision,
 }

@@ -51,9 +51,7 @@ def predict(
 
 
 def _affine(case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: case.parameters.get(name) if settings.get(name, True) else None for name in ("weight", "bias")
-    }
+    return {name: case.parameters.get(name) if settings.get(name, True) else None for name in ("weight", "bias")}
 
 
 def _group_norm_steps(case: Case, settings: Mapping[str, Any], semantics: Semantics, arithmetic: Arithmetic) -> Any:

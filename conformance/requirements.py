@@ -20,7 +20,8 @@ class Requirement:
     """One sentence that holds of a conforming implementation.
 
     ``judged_by`` names the rule: ``axis`` (the surviving values of ``axis``), ``values`` (every result
-    lies within the bound of the surviving semantics), ``setting`` (the number given as ``setting`` is
+    lies within the bound of the surviving semantics), ``precision`` (the type given is the type computed
+    in), ``setting`` (the number given as ``setting`` is
     the number used), ``refusal`` (every case is refused), ``unmodified`` (no call changes its input).
     """
 
@@ -32,6 +33,7 @@ class Requirement:
     judged_by: str
     axis: str | None = None
     setting: str | None = None
+    dtypes: tuple[str, ...] = ("float32", "float64")
 
 
 def _axis(number: str, layer: str, axis: str, title: str, statement: str, source: str) -> Requirement:
@@ -113,6 +115,10 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         TORCH_GROUP_NORM, "refusal",
     ),
     _group("GN-17", "input unmodified", "A call changes neither its input nor its parameters.", PURE_FUNCTION, "unmodified"),
+    Requirement(
+        "GN-18", "group_norm", "float64 honoured", "Input of type float64 is computed in float64.",
+        "IEEE 754-2019, section 5.1: results are correct to the destination format", "precision", dtypes=("float64",),
+    ),
     _axis(
         "BN-01", "batch_norm", "eps_placement", "eps placement",
         "eps is added to the variance, inside the square root.", f"{BATCH_NORM_PAPER}, algorithm 1",
@@ -197,6 +203,10 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         TORCH_BATCH_NORM, "refusal",
     ),
     _batch("BN-21", "input unmodified", "A call changes neither its input nor its parameters.", PURE_FUNCTION, "unmodified"),
+    Requirement(
+        "BN-22", "batch_norm", "float64 honoured", "Input of type float64 is computed in float64.",
+        "IEEE 754-2019, section 5.1: results are correct to the destination format", "precision", dtypes=("float64",),
+    ),
 )  # fmt: skip
 
 BY_ID: Final = {requirement.id: requirement for requirement in REQUIREMENTS}
@@ -220,6 +230,11 @@ REMEDIES: Final = {
     "untracked_eval_uses=initial": "call the layer in training mode where nothing is tracked",
     "bootstrap=zero_debiased": "set the running statistics after the first step yourself",
     "bootstrap=first_batch": "set the running statistics after the first step yourself",
+    "precision": "do not rely on the dtype of the result; compute in another framework where float64 matters",
+    "GN-16": "compare the channel count with the layer's own before the call",
+    "BN-20": "compare the channel count with the layer's own before the call",
+    "BN-18": "skip batches without samples in training",
+    "BN-19": "skip batches without positions in training",
     "setting=eps": "pass the eps you need and check the output: the one given is not the one used",
     "setting=momentum": "check the running statistics: the momentum given is not the one used",
 }

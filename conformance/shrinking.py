@@ -77,7 +77,9 @@ def _smaller_shapes(case: Case, ranks: Sequence[int]) -> Iterator[Case]:
                     if samples <= shape[0] and rank <= len(shape) and _droppable(case, rank):
                         spatial = tuple(min(extent if i == 0 else 1, n) for i, n in enumerate(shape[2:rank]))
                         targets.append((samples, count, *spatial))
-    targets = [target for target in dict.fromkeys(targets) if math.prod(target) < math.prod(shape) or len(target) < len(shape)]
+    targets = [
+        target for target in dict.fromkeys(targets) if math.prod(target) < math.prod(shape) or len(target) < len(shape)
+    ]
     for target in sorted(targets, key=lambda t: (math.prod(t), len(t))):
         yield _cut(case, target)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import os
 import queue
@@ -17,9 +18,9 @@ from typing import Any, Final, Protocol
 
 import normgauge.adapters
 from normgauge.adapters.base import Case, Observation
+from normgauge.adapters.script import script
 from normgauge.adapters.wire import PROTOCOL, decode_observation, dump_line, encode_case
 from normgauge.adapters.worker import hello, make_adapter
-from normgauge.adapters.script import script
 
 #: Cases sent in one request; the answers come back one by one.
 BATCH: Final = 32
@@ -151,11 +152,9 @@ class WorkerProcess:
 
     def _send(self, message: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # the worker is gone; reading the answer tells how
             self._process.stdin.write(dump_line(message))
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # the worker is gone; reading the answer tells how
 
     def run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
         done = 0
@@ -177,7 +176,12 @@ class WorkerProcess:
                 yield _observed(answer)
 
     def script(self, implementation: str, case: Case, about: str) -> str:
-        message = {"op": "script", "implementation": implementation, "case": encode_case(case), "about": about}
+        message = {
+            "op": "script",
+            "implementation": implementation,
+            "case": encode_case(case),
+            "about": about,
+        }
         self._send(message)
         answer = self._answer(self.launch.time_limit)
         if isinstance(answer, str):
@@ -194,22 +198,16 @@ class WorkerProcess:
     def _kill(self) -> None:
         """End the worker and everything it started."""
         if self._process.poll() is None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self._process.wait()
 
     def close(self) -> None:
         if self._process.stdin is not None and self._process.poll() is None:
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
-            except BrokenPipeError:
-                pass
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                pass
         self._kill()
 
 

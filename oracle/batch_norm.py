@@ -214,9 +214,7 @@ def _updated(
 ) -> RunningStatistics:
     """The running statistics after ``batch``."""
     weight = _weight_of_new(momentum, running.steps + 1, semantics)
-    var, var_bound = divided_by(
-        batch.m.var, batch.bound.var, batch.m.n, semantics.choice("running_var"), arithmetic
-    )
+    var, var_bound = divided_by(batch.m.var, batch.bound.var, batch.m.n, semantics.choice("running_var"), arithmetic)
 
     def blend(old: Reference, new: Float, new_bound: Float) -> Reference:
         kept = 0.0 if weight == 1 else (1 - weight) * old.value

@@ -37,9 +37,7 @@ class Arithmetic:
         if self.dtype not in _UNIT_ROUNDOFF:
             raise ValueError(f"dtype {self.dtype!r} has no bounds; allowed: {', '.join(_UNIT_ROUNDOFF)}")
         if self.accuracy not in ACCURACY_CLASSES:
-            raise ValueError(
-                f"accuracy class {self.accuracy!r} is not known; allowed: {', '.join(ACCURACY_CLASSES)}"
-            )
+            raise ValueError(f"accuracy class {self.accuracy!r} is not known; allowed: {', '.join(ACCURACY_CLASSES)}")
 
     @property
     def u(self) -> float:
@@ -80,24 +78,18 @@ def statistics_bound(m: Moments, arithmetic: Arithmetic) -> StatisticsBound:
         grown = theta + 2 * np.log(m.n) + 3
         d_mean = gamma(grown, u) * m.max_abs
         mean_sets.append(gamma(grown, u) * m.mean_abs + 2 * eta)
-        var_sets.append(
-            gamma(grown + 6, u) * m.var + 2 * np.sqrt(2) * np.sqrt(m.var) * d_mean + d_mean**2
-        )
+        var_sets.append(gamma(grown + 6, u) * m.var + 2 * np.sqrt(2) * np.sqrt(m.var) * d_mean + d_mean**2)
     if "one_pass" in allowed:
         d_mean = gamma(theta, u) * m.mean_abs + 2 * eta
         mean_sets.append(d_mean)
         size = np.abs(m.mean)
-        var_sets.append(
-            gamma(theta + 2, u) * (m.var + size**2) + 2 * size * d_mean + d_mean**2 + u * m.var
-        )
+        var_sets.append(gamma(theta + 2, u) * (m.var + size**2) + 2 * size * d_mean + d_mean**2 + u * m.var)
     overflows = m.n * m.mean_abs > arithmetic.largest
     squares = m.var + (m.mean**2 if "one_pass" in allowed else 0.0)
     overflows |= m.n * squares > arithmetic.largest
     bound_mean = np.maximum.reduce(mean_sets) + m.mean_error
     bound_var = np.maximum.reduce(var_sets) + underflow + m.var_error
-    return StatisticsBound(
-        np.where(overflows, np.inf, bound_mean), np.where(overflows, np.inf, bound_var)
-    )
+    return StatisticsBound(np.where(overflows, np.inf, bound_mean), np.where(overflows, np.inf, bound_var))
 
 
 def forward_bound(

@@ -64,9 +64,7 @@ def group_norm(
     if num_channels is not None and channels != num_channels:
         raise Refusal(f"the layer has num_channels={num_channels}, the input has {channels} channels")
     if channels % groups:
-        raise Refusal(
-            f"num_channels must be divisible by num_groups: got num_channels={channels}, num_groups={groups}"
-        )
+        raise Refusal(f"num_channels must be divisible by num_groups: got num_channels={channels}, num_groups={groups}")
     scale = None if weight is None else real_array("weight", weight, shape=(channels,))
     shift = None if bias is None else real_array("bias", bias, shape=(channels,))
     if array.size == 0:
@@ -100,9 +98,7 @@ def group_norm(
     return Reference(restored(result.value), restored(result.bound))
 
 
-def divided_by(
-    var: Float, var_bound: Float, n: int, divisor: str, arithmetic: Arithmetic
-) -> tuple[Float, Float]:
+def divided_by(var: Float, var_bound: Float, n: int, divisor: str, arithmetic: Arithmetic) -> tuple[Float, Float]:
     """The variance with divisor n (``biased``) or n - 1 (``unbiased``; NaN for n = 1), and its bound."""
     if divisor == "biased":
         return var, var_bound

@@ -97,6 +97,4 @@ def moments(x: Float, *, compensated: bool) -> Moments:
         var_error = gamma(n + 6, U64) * var + 2 * element_error * np.sqrt(var) + element_error**2
     # Underflow of a square loses less than the smallest normal number, however small the data.
     tiny = float(np.finfo(np.float64).tiny)
-    return Moments(
-        n, mean, mean_tail, var, deviation, mean_error, var_error + 2 * tiny, mean_abs, max_abs
-    )
+    return Moments(n, mean, mean_tail, var, deviation, mean_error, var_error + 2 * tiny, mean_abs, max_abs)

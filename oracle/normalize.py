@@ -19,9 +19,7 @@ _RECIPROCAL: Final[dict[str, Callable[[Float, float], Float]]] = {
 }
 
 
-def reciprocal_deviation(
-    var: Float, var_bound: Float, eps: float, placement: str, u: float
-) -> tuple[Float, Float]:
+def reciprocal_deviation(var: Float, var_bound: Float, eps: float, placement: str, u: float) -> tuple[Float, Float]:
     """The reciprocal deviation and a bound on the relative error of the computed one.
 
     Every placement falls as the variance grows, so the worst cases are the ends of the interval

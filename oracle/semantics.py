@@ -83,9 +83,7 @@ GROUP_NORM_AXES: Final[tuple[Axis, ...]] = (
         "grouping",
         "which channels form a group",
         (
-            AxisValue(
-                "contiguous", "channel c belongs to group c // (C / G)", "torch.nn.GroupNorm"
-            ),
+            AxisValue("contiguous", "channel c belongs to group c // (C / G)", "torch.nn.GroupNorm"),
             AxisValue(
                 "interleaved",
                 "channel c belongs to group c mod G",
@@ -135,7 +133,11 @@ BATCH_NORM_AXES: Final[tuple[Axis, ...]] = (
         "momentum_none",
         "what momentum=None means",
         (
-            AxisValue("cumulative", "the running statistics are plain averages of all batches", "torch.nn.BatchNorm2d"),
+            AxisValue(
+                "cumulative",
+                "the running statistics are plain averages of all batches",
+                "torch.nn.BatchNorm2d",
+            ),
             AxisValue("fixed", "the new value weighs 0.1", "lucid.nn.BatchNorm2d 2.12.8"),
             AxisValue("refused", "None is refused", "keras.layers.BatchNormalization"),
         ),
@@ -176,9 +178,7 @@ BATCH_NORM_AXES: Final[tuple[Axis, ...]] = (
         "what eval uses when no statistics are tracked",
         (
             AxisValue("batch", "the mean and variance of the batch", "torch.nn.BatchNorm2d"),
-            AxisValue(
-                "initial", "mean 0 and variance 1", "tinygrad.nn.BatchNorm before tinygrad/tinygrad #6200"
-            ),
+            AxisValue("initial", "mean 0 and variance 1", "tinygrad.nn.BatchNorm before tinygrad/tinygrad #6200"),
         ),
     ),
     Axis(
@@ -221,9 +221,7 @@ class Semantics:
     def departures(self) -> dict[str, str]:
         """The choices that differ from the canonical ones."""
         return {
-            axis.name: self.choices[axis.name]
-            for axis in AXES[self.layer]
-            if self.choices[axis.name] != axis.canonical
+            axis.name: self.choices[axis.name] for axis in AXES[self.layer] if self.choices[axis.name] != axis.canonical
         }
 
 

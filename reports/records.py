@@ -94,7 +94,8 @@ class DefaultMeasured(msgspec.Struct, frozen=True):
 class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="record"):
     """What was measured of one implementation at one dtype.
 
-    ``known`` is false when no candidate survived: then ``axes`` names the nearest one.
+    ``known`` is false when no candidate survived: then ``axes`` names the nearest one. ``computes_in``
+    is the type whose bounds the results satisfy: float32 where float64 is taken but not honoured.
     """
 
     implementation: str
@@ -104,6 +105,7 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
     known: bool
     axes: list[AxisMeasured]
     defaults: list[DefaultMeasured]
+    computes_in: str
     accuracy: str | None
     hazards: list[str]
     layout: str

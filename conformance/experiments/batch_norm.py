@@ -29,7 +29,9 @@ def batch_norm_probes(dtype: str, ranks: tuple[int, ...]) -> list[Probe]:
     ]
 
 
-def _case(dtype: str, steps: list[tuple[str, Array]], parameters: dict[str, Array] | None = None, **changes: Any) -> Any:
+def _case(
+    dtype: str, steps: list[tuple[str, Array]], parameters: dict[str, Array] | None = None, **changes: Any
+) -> Any:
     settings = {"num_channels": CHANNELS, "eps": 1e-5, "momentum": MOMENTUM} | changes
     if parameters is None:
         parameters = {}
@@ -45,7 +47,10 @@ def _case(dtype: str, steps: list[tuple[str, Array]], parameters: dict[str, Arra
 def _statistics(seed: int) -> dict[str, Array]:
     """Running statistics that no batch here has: means in eighths, variances in quarters above 1."""
     index = np.arange(CHANNELS)
-    return {"running_mean": (index * 3 + seed) % 7 / 8 - 0.25, "running_var": 1.25 + (index * 5 + seed) % 8 / 4}
+    return {
+        "running_mean": (index * 3 + seed) % 7 / 8 - 0.25,
+        "running_var": 1.25 + (index * 5 + seed) % 8 / 4,
+    }
 
 
 def _diagnosis(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
@@ -79,9 +84,12 @@ def _settings(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
 
 
 def _far_step(dtype: str, shape: tuple[int, ...], momentum: float) -> Any:
-    """A step from running statistics of 0 and 1 to a batch far from them: what moved is the weight."""
-    parameters = {"running_mean": np.zeros(CHANNELS), "running_var": np.ones(CHANNELS)}
-    x = scrambled(shape) + 8.0
+    """A step from running statistics of 8 to a batch near 0: what is left of them is the weight.
+
+    A batch near 0 has a mean with a small error, which would hide the step otherwise.
+    """
+    parameters = {"running_mean": np.full(CHANNELS, 8.0), "running_var": np.full(CHANNELS, 8.0)}
+    x = scrambled(shape) / 8
     return _case(dtype, [("train", x)], parameters, momentum=momentum)
 
 
@@ -89,7 +97,11 @@ def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Itera
     for rank in ranks:
         x = scrambled((2, CHANNELS, *SPATIAL[rank]), seed=rank)
         yield Probe("BN-12", f"rank {rank}", _case(dtype, [("train", x), ("eval", x)]))
-    for weight, bias, label in ((True, False, "weight only"), (False, True, "bias only"), (False, False, "neither")):
+    for weight, bias, label in (
+        (True, False, "weight only"),
+        (False, True, "bias only"),
+        (False, False, "neither"),
+    ):
         steps = [("train", scrambled(shape)), ("eval", scrambled(shape, 1))]
         yield Probe("BN-13", label, _case(dtype, steps, weight=weight, bias=bias))
     steps = [("train", scrambled(shape, seed) * (1 + seed)) for seed in range(5)]
@@ -122,7 +134,12 @@ def _empty(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
 
 
 def _refusals(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
-    for channels, mode, tracked in ((16, "train", True), (1, "train", True), (1, "eval", True), (16, "eval", False)):
+    for channels, mode, tracked in (
+        (16, "train", True),
+        (1, "train", True),
+        (1, "eval", True),
+        (16, "eval", False),
+    ):
         x = scrambled((2, channels, *shape[2:]))
         affine: dict[str, Any] = {} if tracked else {"weight": False, "bias": False, "track": False}
         label = f"{mode}, layer for 8 channels, input with {channels}"

@@ -58,7 +58,11 @@ def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Itera
     for rank in ranks:
         x = scrambled((2, CHANNELS, *SPATIAL[rank]), seed=rank)
         yield _probe("GN-07", f"rank {rank}", dtype, x)
-    for weight, bias, label in ((True, False, "weight only"), (False, True, "bias only"), (False, False, "neither")):
+    for weight, bias, label in (
+        (True, False, "weight only"),
+        (False, True, "bias only"),
+        (False, False, "neither"),
+    ):
         yield _probe("GN-08", label, dtype, scrambled(shape), weight=weight, bias=bias)
     yield _probe("GN-09", "eval", dtype, graded(shape), mode="eval")
     for neighbour, label in ((np.nan, "NaN"), (2.0**20, "a million")):
@@ -73,10 +77,11 @@ def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Itera
 
 
 def _empty(dtype: str) -> Iterator[Probe]:
-    for shape in ((0, CHANNELS), (0, CHANNELS, 2, 2)):
-        yield _probe("GN-13", f"shape {shape}", dtype, np.zeros(shape))
-    for shape in ((2, CHANNELS, 0), (2, CHANNELS, 2, 0)):
-        yield _probe("GN-14", f"shape {shape}", dtype, np.zeros(shape))
+    no_samples: list[tuple[int, ...]] = [(0, CHANNELS), (0, CHANNELS, 2, 2)]
+    no_positions: list[tuple[int, ...]] = [(2, CHANNELS, 0), (2, CHANNELS, 2, 0)]
+    for requirement, shapes in (("GN-13", no_samples), ("GN-14", no_positions)):
+        for shape in shapes:
+            yield _probe(requirement, f"shape {shape}", dtype, np.zeros(shape))
 
 
 def _refusals(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
@@ -84,6 +89,10 @@ def _refusals(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
     yield _probe("GN-15", "C=6, G=4", dtype, x, num_channels=6)
     for channels, affine in ((16, True), (16, False), (1, True)):
         x = scrambled((2, channels, *shape[2:]))
-        settings: dict[str, Any] = {"weight": affine, "bias": affine, "num_groups": GROUPS if channels > 1 else 1}
+        settings: dict[str, Any] = {
+            "weight": affine,
+            "bias": affine,
+            "num_groups": GROUPS if channels > 1 else 1,
+        }
         label = f"layer for 8 channels, input with {channels}{'' if affine else ', no weight and bias'}"
         yield _probe("GN-16", label, dtype, x, **settings)
