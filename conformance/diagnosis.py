@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,11 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normgauge.adapters.base import Case, Observation
-from normgauge.conformance.experiments import Probe
+from normgauge.conformance.experiments import QUANTITIES, Probe
 from normgauge.conformance.references import Prediction, predict
 from normgauge.oracle import ACCURACY_CLASSES, AXES, Arithmetic, Reference, Semantics
 
 Scores = NDArray[np.float64]
+
+#: What a setting shows in; what else went wrong belongs to other requirements.
+SHOWN_IN: Final[Mapping[str, tuple[str, ...]]] = {
+    "eps": ("output",),
+    "momentum": ("running_mean", "running_var"),
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Seen:
     observation: Observation
 
 
-def compare(observation: Observation, prediction: Prediction) -> Deviation:
+def compare(observation: Observation, prediction: Prediction, quantities: Sequence[str] = QUANTITIES) -> Deviation:
     """The worst deviation of ``observation`` from ``prediction``; a ratio above 1 excludes it.
 
     An observation that ended in an exception is compared up to there; one that ended the process,
@@ -56,6 +62,8 @@ def compare(observation: Observation, prediction: Prediction) -> Deviation:
     worst = Deviation(0.0)
     for number, (seen, expected) in enumerate(zip(observation.steps, prediction.steps, strict=False), start=1):
         for quantity, reference in expected.items():
+            if quantity not in quantities:
+                continue
             actual = seen.output if quantity == "output" else seen.state.get(quantity)
             if actual is None:
                 continue
@@ -219,7 +227,7 @@ def measured_setting(seen: Seen, followed: Semantics, setting: str, arithmetic: 
 
     def ratio(exponent: float) -> float:
         trial = Case(case.layer, case.dtype, bare | {setting: 10.0**exponent}, case.parameters, case.steps)
-        return compare(seen.observation, predict(trial, followed, arithmetic)).ratio
+        return compare(seen.observation, predict(trial, followed, arithmetic), SHOWN_IN[setting]).ratio
 
     low, high = _SEARCH[setting]
     grid = np.linspace(low, high, 171)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from normgauge.adapters.base import Case, Observation
 from normgauge.adapters.script import DIGITS
 from normgauge.adapters.wire import case_id
 from normgauge.conformance.diagnosis import (
+    SHOWN_IN,
     Deviation,
     Diagnosis,
     Seen,
@@ -19,6 +20,7 @@ from normgauge.conformance.diagnosis import (
     diagnose,
     measured_setting,
 )
+from normgauge.conformance.experiments import QUANTITIES
 from normgauge.conformance.references import predict
 from normgauge.conformance.requirements import REMEDIES, Requirement
 from normgauge.oracle import AXES, Arithmetic, Axis, Semantics
@@ -51,9 +53,11 @@ class Evidence:
     def of(self, requirement: str) -> list[Seen]:
         return [one for one in self.seen if one.probe.requirement == requirement and not one.probe.measures]
 
-    def best(self, case: Case, observation: Observation) -> tuple[Deviation, Semantics]:
+    def best(
+        self, case: Case, observation: Observation, quantities: Sequence[str] = QUANTITIES
+    ) -> tuple[Deviation, Semantics]:
         """The smallest deviation among the surviving semantics, and which one has it."""
-        found = [(compare(observation, predict(case, one, self.arithmetic)), one) for one in self.followed]
+        found = [(compare(observation, predict(case, one, self.arithmetic), quantities), one) for one in self.followed]
         return min(found, key=lambda pair: pair[0].ratio)
 
 
@@ -116,7 +120,7 @@ def _judge_axis(requirement: Requirement, evidence: Evidence) -> Judged:
     deciding = own or list(diagnosis.seen)
     if any(one.observation.died for one in deciding):
         return _crashed([one for one in deciding if one.observation.died])
-    excused = [reason for one in deciding if (reason := _excuse(one.observation))]
+    excused = [reason for one in deciding if (reason := _excuse(one.observation)) and not _foreseen(one, evidence)]
     if excused:
         return Judged("unsupported", "", f"{evidence.implementation}: {excused[0]}", tuple(excused))
     left = ", ".join(values)
@@ -147,6 +151,10 @@ def _departs(axis: Axis, values: tuple[str, ...], evidence: Evidence, shown: tup
     )
 
 
+#: Where nothing fits, the axis that a departing quantity puts in doubt first.
+_SHOWN_BY: Final = {"output": "eps_placement", "running_mean": "momentum_weighs", "running_var": "running_var"}
+
+
 def _no_survivor(requirement: Requirement, axis: Axis, values: tuple[str, ...], evidence: Evidence) -> Judged:
     """Rule 3: no known alternative fits; the axes whose own cases depart from the nearest one diverge."""
     measured = "no known alternative"
@@ -155,15 +163,14 @@ def _no_survivor(requirement: Requirement, axis: Axis, values: tuple[str, ...], 
         deviation, nearest = evidence.best(one.probe.case, one.observation)
         if deviation.ratio > 1:
             departing.append((one, deviation, nearest))
-    own = [found for found in departing if found[0].probe.requirement == requirement.id] or (
-        departing if departing and requirement.id.endswith("-01") else []
-    )
+    own = [found for found in departing if _SHOWN_BY.get(found[1].quantity) == axis.name]
     nearest_text = ", ".join(f"{name}={value}" for name, value in evidence.followed[0].choices.items())
     if not own:
         sentence = f"{evidence.implementation} follows no known alternative; nearest is {nearest_text}"
         return Judged("cannot tell", f"nearest: {', '.join(values)}", sentence)
     witnesses = tuple(witness(one, deviation, "the nearest alternative", evidence.dtype) for one, deviation, _ in own)
-    sentence = f"{evidence.implementation} follows no known alternative: {_told(own[0][1], own[0][0])}; nearest is {nearest_text}"
+    told = _told(own[0][1], own[0][0])
+    sentence = f"{evidence.implementation} follows no known alternative: {told}; nearest is {nearest_text}"
     return Judged("diverges", measured, sentence, (), witnesses, None, own[0][0])
 
 
@@ -201,10 +208,10 @@ def _judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
     outside, excused, silent, held, raised = [], [], [], [], 0
     for one in asked:
         reason = _excuse(one.observation)
-        deviation, nearest = evidence.best(one.probe.case, one.observation)
+        deviation, nearest = evidence.best(one.probe.case, one.observation, one.probe.quantities)
         if deviation.ratio > 1:
             outside.append((one, deviation, nearest))
-        elif one.observation.raised and predict(one.probe.case, nearest, evidence.arithmetic).refused:
+        elif _foreseen(one, evidence):
             continue  # the semantics it follows refuse this; the axis says so once
         elif reason:
             excused.append(f"{one.probe.label}: {reason}")
@@ -262,34 +269,27 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
     if died:
         return _crashed(died)
     step = RESOLUTION[setting][evidence.arithmetic.dtype]
-    excused, unclear, witnesses = [], [], []
+    excused, witnesses = [], []
+    told_apart: dict[tuple[float, float], bool] = {}
     for one in asked:
         reason = _excuse(one.observation)
         if reason:
             excused.append(f"{one.probe.label}: {reason}")
             continue
-        deviation, followed = evidence.best(one.probe.case, one.observation)
+        deviation, followed = evidence.best(one.probe.case, one.observation, SHOWN_IN[setting])
         given = one.probe.case.settings[setting]
         if deviation.ratio > 1:
-            found = measured_setting(one, followed, setting, evidence.arithmetic)
-            measured = f"{setting}={found.best:.6g}" if found else "no value fits"
-            sentence = f"{evidence.implementation}: given {setting}={given:g}, it computes as with {measured}"
-            shown = witness(one, deviation, f"{setting}={given:g}", evidence.dtype)
-            return Judged("diverges", measured, sentence, (), (shown,), _remedy(f"setting={setting}", evidence), one)
+            return _another_setting(setting, one, deviation, followed, evidence)
         for factor in (1 - step, 1 + step):
             case = one.probe.case
-            other = Case(
-                case.layer,
-                case.dtype,
-                {**case.settings, setting: given * factor},
-                case.parameters,
-                case.steps,
-            )
-            away = compare(one.observation, predict(other, followed, evidence.arithmetic))
-            if away.ratio <= 1:
-                unclear.append(f"{one.probe.label}: {setting} * {factor:g} is not excluded")
-            else:
+            other = replace(case, settings={**case.settings, setting: given * factor})
+            away = compare(one.observation, predict(other, followed, evidence.arithmetic), SHOWN_IN[setting])
+            told_apart[given, factor] = told_apart.get((given, factor), False) or away.ratio > 1
+            if away.ratio > 1:
                 witnesses.append(witness(one, away, f"{setting} * {factor:g}", evidence.dtype))
+    unclear = [
+        f"{setting}={given:g} * {factor:g} is not excluded" for (given, factor), told in told_apart.items() if not told
+    ]
     notes = (*excused, *unclear)
     if unclear:
         return Judged("cannot tell", "", f"steps of {step:g} in {setting} were not told apart", notes, tuple(witnesses))
@@ -297,6 +297,15 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
         return Judged("unsupported", "", f"{evidence.implementation}: {excused[0] if excused else 'not asked'}", notes)
     sentence = f"{evidence.implementation}: uses the {setting} given, to {step:g} of itself"
     return Judged("conforms", "", sentence, notes, tuple(witnesses))
+
+
+def _another_setting(setting: str, one: Seen, deviation: Deviation, followed: Semantics, evidence: Evidence) -> Judged:
+    given = one.probe.case.settings[setting]
+    found = measured_setting(one, followed, setting, evidence.arithmetic)
+    measured = f"{setting}={found.best:.6g}" if found else "no value fits"
+    sentence = f"{evidence.implementation}: given {setting}={given:g}, it computes as with {measured}"
+    shown = witness(one, deviation, f"{setting}={given:g}", evidence.dtype)
+    return Judged("diverges", measured, sentence, (), (shown,), _remedy(f"setting={setting}", evidence), one)
 
 
 # --- precision ----------------------------------------------------------------------------------
@@ -411,6 +420,13 @@ def _excuse(observation: Observation) -> str | None:
         said = " ".join(observation.raised.message.split())
         return f"{observation.raised.type} in {observation.raised.where}: {said[:300]}"
     return None
+
+
+def _foreseen(one: Seen, evidence: Evidence) -> bool:
+    """Whether an exception is the refusal that the followed semantics demand."""
+    if one.observation.raised is None:
+        return False
+    return any(predict(one.probe.case, s, evidence.arithmetic).refused is not None for s in evidence.followed)
 
 
 def _raised_notes(observation: Observation | None) -> tuple[str, ...]:

@@ -114,7 +114,10 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         "GN-16", "wrong channel count refused", "An input whose channel count is not the layer's is refused.",
         TORCH_GROUP_NORM, "refusal",
     ),
-    _group("GN-17", "input unmodified", "A call changes neither its input nor its parameters.", PURE_FUNCTION, "unmodified"),
+    _group(
+        "GN-17", "input unmodified", "A call changes neither its input nor its parameters.",
+        PURE_FUNCTION, "unmodified",
+    ),
     Requirement(
         "GN-18", "group_norm", "float64 honoured", "Input of type float64 is computed in float64.",
         "IEEE 754-2019, section 5.1: results are correct to the destination format", "precision", dtypes=("float64",),
@@ -125,7 +128,8 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
     ),
     _axis(
         "BN-02", "batch_norm", "variance", "biased variance",
-        "The variance that normalises in training divides by n.", f"{BATCH_NORM_PAPER}, algorithm 1; {TORCH_BATCH_NORM}",
+        "The variance that normalises in training divides by n.",
+        f"{BATCH_NORM_PAPER}, algorithm 1; {TORCH_BATCH_NORM}",
     ),
     _axis(
         "BN-03", "batch_norm", "running_var", "unbiased running variance",
@@ -167,7 +171,10 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         "The momentum given is the momentum used, to 1e-4 of itself in float32 and 1e-6 in float64.",
         TORCH_BATCH_NORM, "setting", "momentum",
     ),
-    _batch("BN-12", "every rank", "The same holds for every rank that the layer is made for.", TORCH_BATCH_NORM, "values"),
+    _batch(
+        "BN-12", "every rank", "The same holds for every rank that the layer is made for.",
+        TORCH_BATCH_NORM, "values",
+    ),
     _batch(
         "BN-13", "affine parts", "Weight and bias can each be left out, and what is left out does nothing.",
         TORCH_BATCH_NORM, "values",
@@ -182,7 +189,8 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
     ),
     _batch(
         "BN-16", "training ignores history",
-        "The training output depends neither on momentum nor on earlier state.", f"{BATCH_NORM_PAPER}, algorithm 1", "values",
+        "The training output depends neither on momentum nor on earlier state.",
+        f"{BATCH_NORM_PAPER}, algorithm 1", "values",
     ),
     _batch(
         "BN-17", "large mean", "The error stays within the bound of one-pass statistics, whatever the mean.",
@@ -202,7 +210,10 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         "BN-20", "wrong channel count refused", "An input whose channel count is not the layer's is refused.",
         TORCH_BATCH_NORM, "refusal",
     ),
-    _batch("BN-21", "input unmodified", "A call changes neither its input nor its parameters.", PURE_FUNCTION, "unmodified"),
+    _batch(
+        "BN-21", "input unmodified", "A call changes neither its input nor its parameters.",
+        PURE_FUNCTION, "unmodified",
+    ),
     Requirement(
         "BN-22", "batch_norm", "float64 honoured", "Input of type float64 is computed in float64.",
         "IEEE 754-2019, section 5.1: results are correct to the destination format", "precision", dtypes=("float64",),
@@ -218,7 +229,7 @@ REMEDIES: Final = {
     "grouping=interleaved": "permute the channels: x[:, arange(C).reshape(C//G, G).T.ravel()] before, inverse after",
     "variance=unbiased": "with n values in a set, multiply eps by (n - 1)/n and weight by sqrt((n - 1)/n)",
     "affine_shape=per_group": "repeat each group's weight and bias C/G times",
-    "running_var=biased": "multiply running_var by n/(n - 1) when moving it, n = N * spatial size of the training batch",
+    "running_var=biased": "when moving it multiply running_var by n/(n - 1), n = N * spatial size of a training batch",
     "momentum_weighs=old": "pass 1 - momentum",
     "momentum_none=fixed": "keep the average yourself; None means a fixed 0.1 here",
     "momentum_none=refused": "pass a number; for a plain average set momentum to 1/t before step t",

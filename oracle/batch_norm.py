@@ -112,6 +112,9 @@ def batch_norm(
                 raise Refusal(f"training needs more than one value per channel, got input shape {array.shape}")
             if single == "identity":
                 return BatchNormReference(exactly(array), running)
+            if single == "nan":
+                after = _training(batch, running, momentum, semantics, arithmetic)[1]
+                return BatchNormReference(exactly(np.full_like(array, np.nan)), after)
             used, after = _training(batch, running, momentum, semantics, arithmetic)
         else:
             used, after = _evaluation(batch, running, semantics, arithmetic), running
@@ -171,9 +174,7 @@ def _training(
     semantics: Semantics,
     arithmetic: Arithmetic,
 ) -> tuple[_Used, RunningStatistics | None]:
-    divisor = semantics.choice("variance")
-    if batch.m.n == 1:  # the divisor n - 1 is what makes a NaN of one value
-        divisor = "unbiased" if semantics.choice("single_value") == "nan" else "biased"
+    divisor = "biased" if batch.m.n == 1 else semantics.choice("variance")
     if running is None:
         return batch.used(divisor, arithmetic), None
     source: Final = semantics.choice("training_normalizes_with")
@@ -227,8 +228,7 @@ def _updated(
             arithmetic=arithmetic,
         )
         value = kept + weight * new
-        # NaN from finite values is the unbiased variance of one value: nothing to hold anyone to.
-        undefined = np.where(np.isfinite(batch.m.max_abs[:, 0]), np.inf, 0.0)
+        undefined = np.where(np.isinf(new_bound), np.inf, 0.0)
         return Reference(value, np.where(np.isnan(value), undefined, bound))
 
     mean = blend(running.mean, batch.m.mean[:, 0] + batch.m.mean_tail[:, 0], batch.bound.mean[:, 0])

@@ -99,9 +99,14 @@ def group_norm(
 
 
 def divided_by(var: Float, var_bound: Float, n: int, divisor: str, arithmetic: Arithmetic) -> tuple[Float, Float]:
-    """The variance with divisor n (``biased``) or n - 1 (``unbiased``; NaN for n = 1), and its bound."""
+    """The variance with divisor n (``biased``) or n - 1 (``unbiased``), and its bound.
+
+    One value has no unbiased variance: NaN with an infinite bound, to which nobody is held.
+    """
     if divisor == "biased":
         return var, var_bound
+    if n == 1:
+        return np.full_like(var, np.nan), np.full_like(var, np.inf)
     factor = np.float64(n) / np.float64(n - 1)
     return var * factor, var_bound * factor * (1 + 4 * arithmetic.u) + 3 * arithmetic.u * var * factor
 

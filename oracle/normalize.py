@@ -66,7 +66,8 @@ def normalized(
         arithmetic=arithmetic,
     )
     # Finite inputs whose exact result or bound is not a number: out of range, nothing can be said.
-    given = np.isfinite(x) & np.isfinite(mean) & np.isfinite(var) & np.isfinite(weight) & np.isfinite(bias)
+    known = np.isfinite(var) | np.isinf(var_bound)  # an unbounded variance is no input
+    given = np.isfinite(x) & np.isfinite(mean) & known & np.isfinite(weight) & np.isfinite(bias)
     out_of_range = np.isnan(bound) | np.isinf(y) | np.isnan(y)
     bound = np.where(given & out_of_range, np.inf, np.where(np.isnan(y), 0.0, bound))
     return Reference(y, bound)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from normgauge.conformance.experiments.batch_norm import batch_norm_probes
 from normgauge.conformance.experiments.group_norm import group_norm_probes
-from normgauge.conformance.experiments.probe import Probe
+from normgauge.conformance.experiments.probe import QUANTITIES, Probe
 
-__all__ = ["Probe", "probes"]
+__all__ = ["QUANTITIES", "Probe", "probes"]
 
 
 def probes(layer: str, dtype: str, ranks: tuple[int, ...]) -> list[Probe]:

@@ -45,7 +45,9 @@ def _diagnosis(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
 
 def _settings(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
     for eps in EPS_GIVEN:
+        # sqrt(eps)/10 shows an eps beside the variance, eps/10 one beside its square root.
         yield _probe("GN-05", f"eps={eps:g}, deviation sqrt(eps)/10", dtype, small(shape, eps**0.5 / 10), eps=eps)
+        yield _probe("GN-05", f"eps={eps:g}, deviation eps/10", dtype, small(shape, eps / 10), eps=eps)
     settings = _settings_of()
     del settings["eps"]
     case = make_case("group_norm", dtype, settings, [("train", small(shape, 2.0**-12))])

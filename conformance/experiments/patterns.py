@@ -43,7 +43,12 @@ def graded(shape: tuple[int, ...], seed: int = 0) -> Array:
 
 def small(shape: tuple[int, ...], deviation: float, seed: int = 0) -> Array:
     """Every channel with a deviation near ``deviation`` (to a power of two) and a mean near 0."""
-    return scrambled(shape, seed) * 2.0 ** round(math.log2(deviation))
+    return scrambled(shape, seed) * dyadic(deviation)
+
+
+def dyadic(value: float) -> float:
+    """The power of two next to ``value``: every type represents it."""
+    return 2.0 ** round(math.log2(value))
 
 
 def weights(channels: int) -> Array:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from normgauge.adapters.base import Array, Case, Step
 from normgauge.conformance.experiments.patterns import biases, cast, weights
+
+#: What a step can show.
+QUANTITIES: Final = ("output", "running_mean", "running_var")
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,7 @@ class Probe:
 
     ``diagnoses`` marks the cases whose joint evidence selects the semantics; the others are judged
     against it. ``measures`` names a setting that the case leaves to the implementation's default.
+    ``quantities`` is what is judged here; what else shows in the case is judged elsewhere, once.
     """
 
     requirement: str
@@ -23,6 +27,7 @@ class Probe:
     case: Case
     diagnoses: bool = False
     measures: str | None = None
+    quantities: tuple[str, ...] = QUANTITIES
 
 
 def make_case(

@@ -1,0 +1,144 @@
+"""The adapter for the faulty layers, and the table of what each must be caught at."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from faulty import batch_norm, group_norm, process
+from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe
+
+_NAMES = {"weight": "weight", "bias": "bias", "eps": "eps", "num_channels": "num_channels"}
+_GROUP_NAMES = _NAMES | {"num_groups": "num_groups"}
+_BATCH_NAMES = _NAMES | {
+    "momentum": "momentum",
+    "running_mean": "running_mean",
+    "running_var": "running_var",
+    "track": "track",
+}
+
+#: What each faulty layer must be judged; every other requirement must be judged ``conforms``.
+CAUGHT: Mapping[str, Mapping[str, str]] = {
+    "group_norm.GroupNorm": {},
+    "group_norm.OnePass": {},
+    "group_norm.Interleaved": {"GN-02": "diverges"},
+    "group_norm.EpsOutside": {"GN-01": "diverges"},
+    "group_norm.EpsAsFloor": {"GN-01": "diverges"},
+    "group_norm.Unbiased": {"GN-03": "diverges", "GN-11": "cannot tell"},  # one value has no unbiased variance
+    "group_norm.AffinePerGroup": {"GN-04": "diverges"},
+    "group_norm.EpsAtLeastTenMillionths": {"GN-05": "diverges"},
+    "group_norm.OneGroupTreatedAsMany": {"GN-06": "diverges"},
+    "group_norm.FirstSliceOnlyInRankFive": {"GN-07": "diverges"},
+    "group_norm.BiasNeedsWeight": {"GN-08": "diverges"},
+    "group_norm.EvalPassesThrough": {"GN-09": "diverges"},
+    "group_norm.CentredOnTheBatch": {"GN-10": "diverges"},
+    "group_norm.SingleValuePassesThrough": {"GN-11": "diverges"},
+    "group_norm.SingleSampleRefused": {"GN-11": "unsupported"},
+    "group_norm.MeanInTwelveBits": {"GN-12": "diverges"},
+    "group_norm.NoSamplesRaise": {"GN-13": "unsupported"},
+    "group_norm.NoPositionsBecomeOne": {"GN-14": "diverges"},
+    "group_norm.IndivisibleAccepted": {"GN-15": "diverges"},
+    "group_norm.AnyChannelCount": {"GN-16": "diverges"},
+    "group_norm.ChangesItsInput": {"GN-17": "crashes"},
+    "group_norm.ComputesInSinglePrecision": {"GN-18": "diverges"},
+    "batch_norm.BatchNorm": {},
+    "batch_norm.EpsOutside": {"BN-01": "diverges"},
+    "batch_norm.EpsAsFloor": {"BN-01": "diverges"},
+    "batch_norm.Unbiased": {"BN-02": "diverges"},
+    "batch_norm.BiasedRunningVariance": {"BN-03": "diverges"},
+    "batch_norm.MomentumWeighsOld": {"BN-04": "diverges"},
+    "batch_norm.NoneMeansOneTenth": {"BN-05": "diverges"},
+    "batch_norm.NoneRefused": {"BN-05": "unsupported"},
+    "batch_norm.SingleValueAccepted": {"BN-06": "diverges"},
+    "batch_norm.SingleValuePassesThrough": {"BN-06": "diverges"},
+    "batch_norm.SingleValueIsNan": {"BN-06": "diverges"},
+    "batch_norm.NormalizesWithBlend": {"BN-07": "diverges"},
+    "batch_norm.Frozen": {"BN-07": "diverges"}
+    | dict.fromkeys(("BN-03", "BN-04", "BN-05", "BN-09", "BN-11"), "cannot tell"),  # nothing moves
+    "batch_norm.UntrackedEvalIsInitial": {"BN-08": "diverges"},
+    "batch_norm.StartsFromZeroDebiased": {"BN-09": "diverges"},
+    "batch_norm.StartsFromFirstBatch": {"BN-09": "diverges"},
+    "batch_norm.EpsAtLeastTenMillionths": {"BN-10": "diverges"},
+    "batch_norm.MomentumInHalfPrecision": {"BN-11": "diverges"},
+    "batch_norm.LastRankUsesOneSample": {"BN-12": "diverges"},
+    "batch_norm.BiasNeedsWeight": {"BN-13": "diverges"},
+    "batch_norm.StopsAfterThreeSteps": {"BN-14": "diverges"},
+    "batch_norm.EvalUpdates": {"BN-15": "diverges"},
+    "batch_norm.MomentumZeroFreezes": {"BN-16": "diverges"},
+    "batch_norm.MeanInTwelveBits": {"BN-17": "diverges"},
+    "batch_norm.EmptyBatchIsNan": {"BN-18": "diverges", "BN-19": "diverges"},
+    "batch_norm.EmptyBatchCounts": {"BN-18": "diverges"},
+    "batch_norm.NoPositionsDecay": {"BN-19": "diverges"},
+    "batch_norm.AnyChannelCountUntracked": {"BN-20": "diverges"},
+    "batch_norm.ChangesItsInput": {"BN-21": "crashes"},
+    "batch_norm.ComputesInSinglePrecision": {"BN-22": "diverges"},
+}
+
+
+def _implementations() -> tuple[Implementation, ...]:
+    modules: tuple[tuple[ModuleType, str, Mapping[str, str]], ...] = (
+        (group_norm, "group_norm", _GROUP_NAMES),
+        (batch_norm, "batch_norm", _BATCH_NAMES),
+        (process, "group_norm", _GROUP_NAMES),
+    )
+    return tuple(
+        Implementation(f"{module.__name__.rpartition('.')[2]}.{name}", layer, "N, C, *", names, "")
+        for module, layer, names in modules
+        for name, found in inspect.getmembers(module, inspect.isclass)
+        if found.__module__ == module.__name__
+    )
+
+
+class FaultyAdapter(Adapter):
+    framework = "faulty"
+    distribution = "numpy"
+    implementations = _implementations()
+
+    def layer_class(self, implementation: Implementation) -> Any:
+        module, _, name = implementation.id.partition(".")
+        return getattr({"group_norm": group_norm, "batch_norm": batch_norm, "process": process}[module], name)
+
+    def construct(self, implementation: Implementation, case: Case) -> Any:
+        settings = {"eps": 1e-5, **case.settings}
+        has = {name: settings.pop(name, True) for name in ("weight", "bias")}
+        if implementation.layer == "batch_norm":
+            settings = {"momentum": 0.1, "track": True, **settings}
+        layer = self.layer_class(implementation)(**settings, dtype=case.dtype)
+        for name, value in case.parameters.items():
+            setattr(layer, name, value.copy())
+        for name, present in has.items():
+            if not present:
+                setattr(layer, name, None)
+        return layer
+
+    def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
+        layer.training = training
+        with np.errstate(all="ignore"):
+            return layer(x)
+
+    def state(self, layer: Any) -> Mapping[str, Any]:
+        names = ("weight", "bias", "running_mean", "running_var")
+        return {name: value for name in names if (value := getattr(layer, name, None)) is not None}
+
+    def to_native(self, implementation: Implementation, x: Array) -> Any:
+        return x
+
+    def to_numpy(self, implementation: Implementation, value: Any) -> Array:
+        return np.asarray(value)
+
+    def recipe(self, implementation: Implementation, case: Case) -> Recipe:
+        return Recipe((), ("raise NotImplementedError",), {"train": (), "eval": ()})
+
+
+class WithPermutedWeights(FaultyAdapter):
+    """An adapter that breaks the rule: it hands the weights over in reverse."""
+
+    def construct(self, implementation: Implementation, case: Case) -> Any:
+        layer = super().construct(implementation, case)
+        if layer.weight is not None:
+            layer.weight = layer.weight[::-1].copy()
+        return layer

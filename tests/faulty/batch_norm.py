@@ -1,0 +1,286 @@
+"""An honest BatchNorm in NumPy, and tiny wrong ones: each overrides one thing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class BatchNorm:
+    """Canonical; computes in the dtype of its parameters. x has shape (N, C, *spatial)."""
+
+    def __init__(self, num_channels: int, eps: float, momentum: float | None, track: bool, dtype: str) -> None:
+        self.channels, self.eps, self.momentum, self.dtype = num_channels, eps, momentum, dtype
+        self.weight: Array | None = np.ones(num_channels, dtype)
+        self.bias: Array | None = np.zeros(num_channels, dtype)
+        self.running_mean = np.zeros(num_channels, dtype) if track else None
+        self.running_var = np.ones(num_channels, dtype) if track else None
+        self.steps = 0
+        self.training = True
+
+    def __call__(self, x: Array) -> Array:
+        self.check(x)
+        if x.size == 0:
+            return self.empty(x)
+        sets = np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
+        if self.training or self.running_mean is None:
+            mean, var = self.batch_statistics(sets)
+            var = self.normalizing(var, sets.shape[-1])
+            if self.training and self.running_mean is not None:
+                self.update(sets, mean)
+                mean, var = self.used_in_training(mean, var)
+        else:
+            mean, var = self.used_in_eval()
+        y = (sets - mean[:, None]) * self.reciprocal(var)[:, None]
+        if self.weight is not None:
+            y = y * self.weight[:, None]
+        if self.bias is not None:
+            y = y + self.bias[:, None]
+        return np.moveaxis(y.reshape(x.shape[1], x.shape[0], *x.shape[2:]), 0, 1).astype(x.dtype)
+
+    def check(self, x: Array) -> None:
+        if x.shape[1] != self.channels:
+            raise ValueError(f"made for {self.channels} channels, got {x.shape[1]}")
+        if self.training and x.size == self.channels:
+            raise ValueError(f"more than 1 value per channel needed, got shape {x.shape}")
+
+    def empty(self, x: Array) -> Array:
+        return x.copy()
+
+    def batch_statistics(self, sets: Array) -> tuple[Array, Array]:
+        mean = sets.mean(axis=-1)
+        return mean, np.square(sets - mean[:, None]).mean(axis=-1)
+
+    def normalizing(self, var: Array, n: int) -> Array:
+        return var
+
+    def new_statistics(self, sets: Array, mean: Array) -> tuple[Array, Array]:
+        """What enters the running statistics."""
+        n = sets.shape[-1]
+        return mean, self.batch_statistics(sets)[1] * sets.dtype.type(n / max(n - 1, 1))
+
+    def weight_of_new(self) -> float:
+        return 1 / self.steps if self.momentum is None else self.momentum
+
+    def update(self, sets: Array, mean: Array) -> None:
+        self.steps += 1
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        new_mean, new_var = self.new_statistics(sets, mean)
+        weight = sets.dtype.type(self.weight_of_new())
+        self.running_mean = (1 - weight) * self.running_mean + weight * new_mean
+        self.running_var = (1 - weight) * self.running_var + weight * new_var
+
+    def used_in_training(self, mean: Array, var: Array) -> tuple[Array, Array]:
+        return mean, var
+
+    def used_in_eval(self) -> tuple[Array, Array]:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        return self.running_mean, self.running_var
+
+    def reciprocal(self, var: Array) -> Array:
+        return 1 / np.sqrt(var + var.dtype.type(self.eps))
+
+
+class EpsOutside(BatchNorm):
+    def reciprocal(self, var: Array) -> Array:
+        return 1 / (np.sqrt(var) + var.dtype.type(self.eps))
+
+
+class EpsAsFloor(BatchNorm):
+    def reciprocal(self, var: Array) -> Array:
+        return 1 / np.sqrt(np.maximum(var, var.dtype.type(self.eps)))
+
+
+class Unbiased(BatchNorm):
+    def normalizing(self, var: Array, n: int) -> Array:
+        return var * var.dtype.type(n / max(n - 1, 1))
+
+
+class BiasedRunningVariance(BatchNorm):
+    def new_statistics(self, sets: Array, mean: Array) -> tuple[Array, Array]:
+        return self.batch_statistics(sets)
+
+
+class MomentumWeighsOld(BatchNorm):
+    def weight_of_new(self) -> float:
+        return 1 / self.steps if self.momentum is None else 1 - self.momentum
+
+
+class NoneMeansOneTenth(BatchNorm):
+    def weight_of_new(self) -> float:
+        return 0.1 if self.momentum is None else self.momentum
+
+
+class NoneRefused(BatchNorm):
+    def __init__(self, num_channels: int, eps: float, momentum: float | None, track: bool, dtype: str) -> None:
+        if momentum is None:
+            raise TypeError("momentum must be a number, got None")
+        super().__init__(num_channels, eps, momentum, track, dtype)
+
+
+class SingleValueAccepted(BatchNorm):
+    def check(self, x: Array) -> None:
+        if x.shape[1] != self.channels:
+            raise ValueError(f"made for {self.channels} channels, got {x.shape[1]}")
+
+
+class SingleValuePassesThrough(SingleValueAccepted):
+    def __call__(self, x: Array) -> Array:
+        self.check(x)
+        return x.copy() if self.training and x.size == self.channels else super().__call__(x)
+
+
+class SingleValueIsNan(SingleValueAccepted):
+    def __call__(self, x: Array) -> Array:
+        y = super().__call__(x)
+        return np.full_like(y, np.nan) if self.training and x.size == self.channels else y
+
+
+class NormalizesWithBlend(BatchNorm):
+    def used_in_training(self, mean: Array, var: Array) -> tuple[Array, Array]:
+        return self.used_in_eval()
+
+
+class Frozen(BatchNorm):
+    def update(self, sets: Array, mean: Array) -> None:
+        pass
+
+    def used_in_training(self, mean: Array, var: Array) -> tuple[Array, Array]:
+        return self.used_in_eval()
+
+
+class UntrackedEvalIsInitial(BatchNorm):
+    def __call__(self, x: Array) -> Array:
+        if self.training or self.running_mean is not None:
+            return super().__call__(x)
+        self.running_mean, self.running_var = np.zeros(self.channels, x.dtype), np.ones(self.channels, x.dtype)
+        try:
+            return super().__call__(x)
+        finally:
+            self.running_mean = self.running_var = None
+
+
+class StartsFromZeroDebiased(BatchNorm):
+    def weight_of_new(self) -> float:
+        weight = super().weight_of_new()
+        return weight if self.momentum is None or not weight else weight / (1 - (1 - weight) ** self.steps)
+
+
+class StartsFromFirstBatch(BatchNorm):
+    def weight_of_new(self) -> float:
+        return 1.0 if self.steps == 1 else super().weight_of_new()
+
+
+class EpsAtLeastTenMillionths(BatchNorm):
+    def reciprocal(self, var: Array) -> Array:
+        return 1 / np.sqrt(var + var.dtype.type(max(self.eps, 1e-5)))
+
+
+class MomentumInHalfPrecision(BatchNorm):
+    def weight_of_new(self) -> float:
+        weight = super().weight_of_new()
+        return weight if self.momentum is None else float(np.float16(weight))
+
+
+class LastRankUsesOneSample(BatchNorm):
+    """Wrong for inputs of rank 5 alone."""
+
+    def batch_statistics(self, sets: Array) -> tuple[Array, Array]:
+        return super().batch_statistics(sets[:, : sets.shape[1] // 2] if self.rank == 5 else sets)
+
+    def check(self, x: Array) -> None:
+        self.rank = x.ndim
+        super().check(x)
+
+
+class BiasNeedsWeight(BatchNorm):
+    def __call__(self, x: Array) -> Array:
+        if self.weight is not None:
+            return super().__call__(x)
+        kept, self.bias = self.bias, None
+        try:
+            return super().__call__(x)
+        finally:
+            self.bias = kept
+
+
+class StopsAfterThreeSteps(BatchNorm):
+    def update(self, sets: Array, mean: Array) -> None:
+        if self.steps < 3:
+            super().update(sets, mean)
+
+
+class EvalUpdates(BatchNorm):
+    def __call__(self, x: Array) -> Array:
+        y = super().__call__(x)
+        if not self.training and self.running_mean is not None and x.size:
+            sets = np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
+            self.update(sets, sets.mean(axis=-1))
+        return y
+
+
+class MomentumZeroFreezes(BatchNorm):
+    """Takes momentum 0 for a frozen layer, in the output too."""
+
+    def used_in_training(self, mean: Array, var: Array) -> tuple[Array, Array]:
+        return self.used_in_eval() if self.momentum == 0 else (mean, var)
+
+
+class MeanInTwelveBits(BatchNorm):
+    def batch_statistics(self, sets: Array) -> tuple[Array, Array]:
+        mean, var = super().batch_statistics(sets)
+        mantissa, exponent = np.frexp(mean)
+        rough = np.ldexp(np.round(mantissa * 4096) / 4096, exponent)
+        return np.where(np.abs(mean) > 8, rough, mean).astype(mean.dtype), var
+
+
+class EmptyBatchIsNan(BatchNorm):
+    def empty(self, x: Array) -> Array:
+        if self.training and self.running_mean is not None:
+            self.running_mean = np.full_like(self.running_mean, np.nan)
+        return x.copy()
+
+
+class EmptyBatchCounts(BatchNorm):
+    def empty(self, x: Array) -> Array:
+        self.steps += x.shape[0] == 0
+        return x.copy()
+
+
+class NoPositionsDecay(BatchNorm):
+    def empty(self, x: Array) -> Array:
+        if self.training and x.shape[0] and self.running_var is not None:
+            self.running_var = self.running_var * x.dtype.type(0.7)
+        return x.copy()
+
+
+class AnyChannelCountUntracked(BatchNorm):
+    def check(self, x: Array) -> None:
+        if self.running_mean is None and self.weight is None:
+            self.channels = x.shape[1]
+        super().check(x)
+
+
+class ChangesItsInput(BatchNorm):
+    def __call__(self, x: Array) -> Array:
+        y = super().__call__(x)
+        x[...] = y
+        return y
+
+
+class ComputesInSinglePrecision(BatchNorm):
+    def __call__(self, x: Array) -> Array:
+        names = ("weight", "bias", "running_mean", "running_var")
+        for name in names:
+            if getattr(self, name) is not None:
+                setattr(self, name, getattr(self, name).astype("float32"))
+        y = super().__call__(x.astype("float32")).astype(x.dtype)
+        for name in names:
+            if getattr(self, name) is not None:
+                setattr(self, name, getattr(self, name).astype(x.dtype))
+        return y

@@ -1,0 +1,226 @@
+"""An honest GroupNorm in NumPy, and tiny wrong ones: each overrides one thing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class GroupNorm:
+    """Canonical; computes in the dtype of its parameters. x has shape (N, C, *spatial)."""
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float, dtype: str) -> None:
+        if num_channels % num_groups:
+            raise ValueError(f"num_channels={num_channels} must be divisible by num_groups={num_groups}")
+        self.groups, self.channels, self.eps, self.dtype = num_groups, num_channels, eps, dtype
+        self.weight: Array | None = np.ones(num_channels, dtype)
+        self.bias: Array | None = np.zeros(num_channels, dtype)
+        self.training = True
+
+    def __call__(self, x: Array) -> Array:
+        self.check(x)
+        if x.size == 0:
+            return x.copy()
+        order = self.order()
+        sets = x[:, order].reshape(x.shape[0], self.groups, -1)
+        mean = self.mean(sets)
+        x_hat = (sets - mean) * self.reciprocal(self.variance(sets, mean))
+        y = x_hat.reshape(x.shape)[:, np.argsort(order)]
+        return self.affine(y).astype(x.dtype)
+
+    def check(self, x: Array) -> None:
+        if x.shape[1] != self.channels:
+            raise ValueError(f"made for {self.channels} channels, got {x.shape[1]}")
+
+    def order(self) -> Array:
+        return np.arange(self.channels)
+
+    def mean(self, sets: Array) -> Array:
+        return sets.mean(axis=-1, keepdims=True)
+
+    def variance(self, sets: Array, mean: Array) -> Array:
+        return np.square(sets - mean).mean(axis=-1, keepdims=True)
+
+    def reciprocal(self, variance: Array) -> Array:
+        return 1 / np.sqrt(variance + variance.dtype.type(self.eps))
+
+    def affine(self, y: Array) -> Array:
+        shape = (1, -1, *(1,) * (y.ndim - 2))
+        if self.weight is not None:
+            y = y * self.weight.reshape(shape)
+        return y if self.bias is None else y + self.bias.reshape(shape)
+
+
+class Interleaved(GroupNorm):
+    def order(self) -> Array:
+        return np.arange(self.channels).reshape(-1, self.groups).T.ravel()
+
+
+class EpsOutside(GroupNorm):
+    def reciprocal(self, variance: Array) -> Array:
+        return 1 / (np.sqrt(variance) + variance.dtype.type(self.eps))
+
+
+class EpsAsFloor(GroupNorm):
+    def reciprocal(self, variance: Array) -> Array:
+        return 1 / np.sqrt(np.maximum(variance, variance.dtype.type(self.eps)))
+
+
+class Unbiased(GroupNorm):
+    def variance(self, sets: Array, mean: Array) -> Array:
+        n = sets.shape[-1]
+        return super().variance(sets, mean) * sets.dtype.type(n / max(n - 1, 1))
+
+
+class AffinePerGroup(GroupNorm):
+    def affine(self, y: Array) -> Array:
+        size = self.channels // self.groups
+        kept = self.weight, self.bias
+        self.weight, self.bias = (None if p is None else np.repeat(p[: self.groups], size) for p in kept)
+        try:
+            return super().affine(y)
+        finally:
+            self.weight, self.bias = kept
+
+
+class EpsAtLeastTenMillionths(GroupNorm):
+    """As cuDNN's CUDNN_BN_MIN_EPSILON once clamped it."""
+
+    def reciprocal(self, variance: Array) -> Array:
+        return 1 / np.sqrt(variance + variance.dtype.type(max(self.eps, 1e-5)))
+
+
+class EpsOneHundredThousandthOff(GroupNorm):
+    def reciprocal(self, variance: Array) -> Array:
+        return 1 / np.sqrt(variance + variance.dtype.type(self.eps * (1 + 2e-5)))
+
+
+class OneGroupTreatedAsMany(GroupNorm):
+    """G = 1 taken for instance normalization."""
+
+    def __call__(self, x: Array) -> Array:
+        if self.groups > 1:
+            return super().__call__(x)
+        self.groups = self.channels
+        try:
+            return super().__call__(x)
+        finally:
+            self.groups = 1
+
+
+class FirstSliceOnlyInRankFive(GroupNorm):
+    def mean(self, sets: Array) -> Array:
+        return sets[..., : sets.shape[-1] // 2].mean(axis=-1, keepdims=True) if self.rank == 5 else super().mean(sets)
+
+    def check(self, x: Array) -> None:
+        self.rank = x.ndim
+        super().check(x)
+
+
+class BiasNeedsWeight(GroupNorm):
+    def affine(self, y: Array) -> Array:
+        return y if self.weight is None else super().affine(y)
+
+
+class EvalPassesThrough(GroupNorm):
+    def __call__(self, x: Array) -> Array:
+        return super().__call__(x) if self.training else x.copy()
+
+
+class CentredOnTheBatch(GroupNorm):
+    """Subtracts the mean of the whole batch first: harmless until another sample is huge or NaN."""
+
+    def __call__(self, x: Array) -> Array:
+        return super().__call__(x - x.mean() if x.size else x)
+
+
+class SingleValuePassesThrough(GroupNorm):
+    def __call__(self, x: Array) -> Array:
+        return x.copy() if x.size == x.shape[0] * self.groups else super().__call__(x)
+
+
+class SingleSampleRefused(GroupNorm):
+    def check(self, x: Array) -> None:
+        super().check(x)
+        if x.size == self.groups:
+            raise ValueError("more than one value per channel needed")
+
+
+class MeanInTwelveBits(GroupNorm):
+    """Right while the mean is small."""
+
+    def mean(self, sets: Array) -> Array:
+        mean = super().mean(sets)
+        mantissa, exponent = np.frexp(mean)
+        return np.where(np.abs(mean) > 8, np.ldexp(np.round(mantissa * 4096) / 4096, exponent), mean).astype(mean.dtype)
+
+
+class NoSamplesRaise(GroupNorm):
+    def check(self, x: Array) -> None:
+        super().check(x)
+        if x.shape[0] == 0:
+            raise ValueError("cannot infer the shape of an empty array")
+
+
+class NoPositionsBecomeOne(GroupNorm):
+    def __call__(self, x: Array) -> Array:
+        y = super().__call__(x)
+        return y if y.size or not y.shape[0] else np.zeros((*y.shape[:2], *(1,) * (y.ndim - 2)), x.dtype)
+
+
+class IndivisibleAccepted(GroupNorm):
+    """Leaves the channels that fit no group as they are."""
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float, dtype: str) -> None:
+        super().__init__(num_groups, num_channels // num_groups * num_groups, eps, dtype)
+        self.weight, self.bias = np.ones(num_channels, dtype), np.zeros(num_channels, dtype)
+
+    def check(self, x: Array) -> None:
+        if x.shape[1] != (self.channels if self.weight is None else len(self.weight)):
+            raise ValueError(f"made for {self.channels} channels, got {x.shape[1]}")
+
+    def __call__(self, x: Array) -> Array:
+        self.check(x)
+        return super().__call__(x) if x.shape[1] == self.channels else x.copy()
+
+
+class AnyChannelCount(GroupNorm):
+    def check(self, x: Array) -> None:
+        if self.weight is None and x.shape[1] % self.groups == 0:
+            self.channels = x.shape[1]
+        super().check(x)
+
+
+class ChangesItsInput(GroupNorm):
+    def __call__(self, x: Array) -> Array:
+        y = super().__call__(x)
+        x[...] = y
+        return y
+
+
+class ComputesInSinglePrecision(GroupNorm):
+    def __call__(self, x: Array) -> Array:
+        kept, self.dtype = self.dtype, "float32"
+        parameters = self.weight, self.bias
+        self.weight, self.bias = (None if p is None else p.astype("float32") for p in parameters)
+        try:
+            return super().__call__(x.astype("float32")).astype(kept)
+        finally:
+            self.dtype, (self.weight, self.bias) = kept, parameters
+
+
+class OnePass(GroupNorm):
+    """Legitimate in its class: a hazard, no divergence."""
+
+    def variance(self, sets: Array, mean: Array) -> Array:
+        return np.maximum(np.square(sets).mean(axis=-1, keepdims=True) - np.square(mean), 0)
+
+
+class NoNormalization(GroupNorm):
+    """Follows no alternative at all."""
+
+    def reciprocal(self, variance: Array) -> Array:
+        return np.ones_like(variance)

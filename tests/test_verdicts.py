@@ -1,0 +1,103 @@
+"""Every requirement is judged, and every check has a faulty layer that it catches and an honest one that it passes."""
+
+from __future__ import annotations
+
+import pytest
+from faulty.adapter import CAUGHT, FaultyAdapter
+
+from normgauge.conformance.engine import Wanted, run_framework
+from normgauge.conformance.requirements import REQUIREMENTS
+from normgauge.conformance.subjects import Launch
+from normgauge.reports.records import Judgement, Profile
+
+FAULTY = "faulty.adapter:FaultyAdapter"
+
+
+def measured(identifier: str, dtypes: tuple[str, ...] = ("float64", "float32"), adapter: str = FAULTY) -> list[object]:
+    wanted = Wanted(dtypes, (identifier,), in_process=True)
+    return list(run_framework(Launch(adapter), wanted))
+
+
+def verdicts(records: list[object], dtype: str) -> dict[str, str]:
+    return {r.requirement: r.verdict for r in records if isinstance(r, Judgement) and r.dtype == dtype}
+
+
+@pytest.mark.parametrize("identifier", CAUGHT)
+def test_a_faulty_layer_is_caught_at_its_fault_and_nowhere_else(identifier: str) -> None:
+    records = measured(identifier)
+    for dtype in ("float32", "float64"):
+        found = verdicts(records, dtype)
+        expected = dict.fromkeys(found, "conforms") | {
+            requirement: verdict for requirement, verdict in CAUGHT[identifier].items() if requirement in found
+        }
+        said = [
+            f"{r.requirement} {r.sentence} {r.notes}" for r in records if isinstance(r, Judgement) and r.dtype == dtype
+        ]
+        assert found == expected, "\n".join(line for line in said if line[:5] in dict(found.items() - expected.items()))
+
+
+def test_every_requirement_has_a_faulty_layer_that_breaks_it() -> None:
+    broken = {requirement for caught in CAUGHT.values() for requirement in caught}
+    assert {requirement.id for requirement in REQUIREMENTS} == broken
+
+
+def test_every_faulty_layer_stands_in_the_table() -> None:
+    layers = {one.id for one in FaultyAdapter.implementations if not one.id.startswith("process.")}
+    assert layers - {"group_norm.EpsOneHundredThousandthOff", "group_norm.NoNormalization"} == set(CAUGHT)
+
+
+def test_an_eps_two_hundred_thousandths_off_is_seen_in_both_dtypes() -> None:
+    records = measured("group_norm.EpsOneHundredThousandthOff")
+    assert verdicts(records, "float32")["GN-05"] == "diverges"
+    # In float64 the same step is visible to the diagnosis itself: no alternative has that eps.
+    assert verdicts(records, "float64")["GN-05"] != "conforms"
+
+
+def test_the_measured_default_is_an_interval_around_the_true_one() -> None:
+    (profile,) = [r for r in measured("batch_norm.BatchNorm", ("float64",)) if isinstance(r, Profile)]
+    for default, true in zip(profile.defaults, (1e-5, 0.1), strict=True):
+        assert default.low is not None
+        assert default.high is not None
+        assert default.low < true < default.high
+        assert default.high - default.low < 1e-9 * true
+
+
+def test_a_layer_that_follows_no_alternative_is_one_divergence_with_the_nearest_named() -> None:
+    records = measured("group_norm.NoNormalization", ("float32",))
+    judged = [r for r in records if isinstance(r, Judgement)]
+    assert [
+        r.requirement
+        for r in judged
+        if r.requirement in {"GN-01", "GN-02", "GN-03", "GN-04"} and r.verdict == "diverges"
+    ] == ["GN-01"]
+    assert "follows no known alternative" in judged[0].sentence
+    assert "nearest is eps_placement=" in judged[0].sentence
+
+
+def test_one_pass_statistics_are_a_hazard_and_no_divergence() -> None:
+    records = measured("group_norm.OnePass", ("float32",))
+    (profile,) = [r for r in records if isinstance(r, Profile)]
+    assert profile.accuracy == "one_pass"
+    assert "half of the digits are gone where |mean| exceeds 64 deviations" in profile.hazards[0]
+    assert set(verdicts(records, "float32").values()) == {"conforms"}
+
+
+def test_an_adapter_that_permutes_the_weights_changes_the_judgements() -> None:
+    honest = verdicts(measured("group_norm.GroupNorm", ("float32",)), "float32")
+    broken = verdicts(measured("group_norm.GroupNorm", ("float32",), "faulty.adapter:WithPermutedWeights"), "float32")
+    assert set(honest.values()) == {"conforms"}
+    assert "diverges" in broken.values()
+
+
+def test_a_conforming_axis_shows_a_witness_against_each_other_value() -> None:
+    records = measured("group_norm.GroupNorm", ("float32",))
+    judged = {r.requirement: r for r in records if isinstance(r, Judgement)}
+    against = {w.against for requirement in ("GN-01", "GN-02", "GN-03", "GN-04") for w in judged[requirement].witnesses}
+    assert against == {
+        "eps_placement=outside_sqrt",
+        "eps_placement=max_with_variance",
+        "grouping=interleaved",
+        "variance=unbiased",
+        "affine_shape=per_group",
+    }
+    assert all(w.margin is None or w.margin > 1 for r in judged.values() for w in r.witnesses)
