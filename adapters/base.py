@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import platform
+import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,10 @@ Array = NDArray[Any]
 #: Settings a case may give. What is absent is left to the implementation's own default.
 SETTINGS: Final = ("num_channels", "num_groups", "eps", "momentum", "weight", "bias", "track")
 PARAMETERS: Final = ("weight", "bias", "running_mean", "running_var")
+
+
+#: Terminal colours that some frameworks put into messages.
+_ESCAPES: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -232,7 +237,7 @@ class Adapter(ABC):
             unsupported = str(error)
         # Whatever a framework raises is an observation, not an error of ours.
         except Exception as error:
-            raised = Raised(where, type(error).__name__, str(error)[:2000])
+            raised = Raised(where, type(error).__name__, _ESCAPES.sub("", str(error))[:2000])
         messages = tuple(dict.fromkeys(f"{w.category.__name__}: {w.message}" for w in caught))
         return Observation(tuple(steps), raised, unsupported, None, messages)
 

@@ -91,7 +91,9 @@ class MlxAdapter(Adapter):
         return layer
 
     def _array(self, value: Array) -> Any:
-        return self.mx.array(value, dtype=getattr(self.mx, self.dtype))
+        dtype = getattr(self.mx, self.dtype)
+        # A reduction over an empty array that came from NumPy may never return; over MLX's own it does.
+        return self.mx.array(value, dtype=dtype) if value.size else self.mx.zeros(value.shape, dtype=dtype)
 
     def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
         layer.train(training)
@@ -119,7 +121,10 @@ class MlxAdapter(Adapter):
         for parameter, value in case.parameters.items():
             native = implementation.names[parameter]
             construct.append(f"layer.{native} = mx.array({literal(value, case.dtype)}, dtype=mx.{case.dtype})")
-        x = f"mx.array({to_layout_text('x', CHANNELS_LAST)}, dtype=mx.{case.dtype})"
+        native = to_layout_text("x", CHANNELS_LAST)
+        x = f"mx.array({native}, dtype=mx.{case.dtype})"
+        if any(step.x.size == 0 for step in case.steps):  # see _array
+            x = f"{x} if x.size else mx.zeros({native}.shape, dtype=mx.{case.dtype})"
         y = from_layout_text(f"np.array(layer({x}))", CHANNELS_LAST)
         call = {mode: (f"layer.{mode}()", f"y = {y}") for mode in ("train", "eval")}
         track = implementation.layer == "batch_norm" and case.settings.get("track", True)

@@ -30,6 +30,8 @@ def encode_array(array: Array) -> dict[str, Any]:
 
 def decode_array(message: Mapping[str, Any]) -> Array:
     dtype = np.dtype(message["dtype"]).newbyteorder("<")
+    if dtype.kind != "f" or any(n < 0 for n in message["shape"]):
+        raise ValueError(f"no array of real numbers: dtype {message['dtype']!r}, shape {message['shape']!r}")
     flat = np.frombuffer(base64.b64decode(message["data"]), dtype=dtype)
     return flat.reshape(message["shape"]).astype(dtype.newbyteorder("="))
 
@@ -96,8 +98,8 @@ def decode_observation(message: Mapping[str, Any]) -> Observation:
             )
             for step in message["steps"]
         ),
-        Raised(raised["where"], raised["type"], raised["message"]) if raised else None,
-        message.get("unsupported"),
+        Raised(str(raised["where"]), str(raised["type"]), str(raised["message"])) if raised else None,
+        None if message.get("unsupported") is None else str(message["unsupported"]),
         None,
         tuple(message["warnings"]),
     )

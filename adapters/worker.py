@@ -63,8 +63,9 @@ def hello(adapter: Adapter) -> dict[str, Any]:
 def answers(adapter: Adapter, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The answers to one request: one for each case of a ``run``, one for anything else."""
     if message["op"] == "run":
-        for case in message["cases"]:
-            yield encode_observation(adapter.run(message["implementation"], decode_case(case)))
+        for number, case in enumerate(message["cases"]):
+            seen = adapter.run(message["implementation"], decode_case(case))
+            yield {"number": number, **encode_observation(seen)}
     elif message["op"] == "script":
         case = decode_case(message["case"])
         yield {"script": script(adapter, message["implementation"], case, message["about"])}

@@ -176,7 +176,8 @@ def diagnose(
 
     Example: normgauge diagnose mlx.nn.GroupNorm
     """
-    launch = _launch(_framework_of(implementation), python, program, time_limit)
+    framework = "exec" if program else _framework_of(implementation)
+    launch = _launch(framework, python, program, time_limit)
     wanted = Wanted((dtype,), (implementation,), in_process, diagnosis_only=True)
     try:
         records = list(run_framework(launch, wanted))
@@ -338,3 +339,7 @@ def _console(*, stderr: bool = False) -> Console:
 def _progress(console: Console) -> ProgressBar:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     return ProgressBar(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+if __name__ == "__main__":
+    main()

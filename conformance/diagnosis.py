@@ -22,6 +22,8 @@ from normgauge.oracle import ACCURACY_CLASSES, AXES, Arithmetic, Reference, Sema
 
 Scores = NDArray[np.float64]
 
+#: A margin in bounds that leaves no doubt to a reader either; exclusion itself needs more than 1.
+CLEAR: Final = 10.0
 #: What a setting shows in; what else went wrong belongs to other requirements.
 SHOWN_IN: Final[Mapping[str, tuple[str, ...]]] = {
     "eps": ("output",),
@@ -171,14 +173,17 @@ class Diagnosis:
         ]
 
     def against(self, axis_name: str, value: str) -> tuple[Seen, float] | None:
-        """The probe that speaks loudest against ``value`` on an axis, all else as followed, and its ratio."""
+        """The first probe that speaks clearly against ``value`` on an axis, all else as followed, and its ratio.
+
+        Probes stand in order, the plain ones before the degenerate ones; the loudest speaks if none is clear.
+        """
         axes = AXES[self.layer]
         position = next(i for i, axis in enumerate(axes) if axis.name == axis_name)
         base = self.followed()[0]
         point = [axis.names.index(base.choices[axis.name]) for axis in axes]
         point[position] = axes[position].names.index(value)
         ratios = [scores[tuple(point)] for scores in self.scores]
-        best = int(np.argmax(ratios))
+        best = next((i for i, ratio in enumerate(ratios) if ratio > CLEAR), int(np.argmax(ratios)))
         return (self.seen[best], float(ratios[best])) if ratios[best] > 1 else None
 
 
@@ -186,8 +191,7 @@ def diagnose(layer: str, seen: Sequence[Seen], dtype: str) -> Diagnosis:
     """The joint diagnosis of all diagnosing probes in ``seen``.
 
     Where nothing survives the bounds of float64, those of float32 are tried: an implementation that
-    takes float64 and computes in float32 follows its semantics all the same. (The probes hold numbers
-    that float32 represents, so rounding the input is no further error.)
+    takes float64 and computes in float32 follows its semantics all the same.
     """
     asked = tuple(one for one in seen if one.probe.diagnoses)
     for computed_in in (dtype, "float32"):

@@ -21,7 +21,7 @@ from normgauge.conformance.judging import Evidence, Judged, judge
 from normgauge.conformance.references import Prediction, predict
 from normgauge.conformance.requirements import REQUIREMENTS, Requirement
 from normgauge.conformance.shrinking import shrink
-from normgauge.conformance.subjects import CannotRun, InProcess, Launch, Subject, WorkerProcess
+from normgauge.conformance.subjects import NO_SCRIPT, CannotRun, InProcess, Launch, Subject, WorkerProcess
 from normgauge.oracle import AXES, Semantics
 from normgauge.reports.records import (
     DIVERGENT,
@@ -68,6 +68,7 @@ def run_framework(launch: Launch, wanted: Wanted, progress: Progress = lambda *_
     first: Subject | None = start(launch, wanted.dtypes[0])
     assert first is not None
     framework = first.greeting["framework"]
+    _check_selection(first, wanted)
     yield _header(framework, wanted, first.greeting)
     for dtype in wanted.dtypes:
         if dtype not in first.greeting["dtypes"]:
@@ -80,20 +81,34 @@ def run_framework(launch: Launch, wanted: Wanted, progress: Progress = lambda *_
             yield NotRun(framework, str(error), dtype=dtype)
             continue
         try:
-            for description in subject.greeting["implementations"]:
-                if not wanted.selects(description["id"]):
-                    continue
-                try:
-                    for record in measure(subject, description, framework, dtype, wanted, progress):
-                        if isinstance(record, Judgement):
-                            counts[record.verdict] += 1
-                        yield record
-                except CannotRun as error:
-                    counts["not run"] += 1
-                    yield NotRun(framework, str(error), description["id"], dtype)
+            for record in _measure_all(subject, framework, dtype, wanted, progress):
+                counts["not run" if isinstance(record, NotRun) else getattr(record, "verdict", "profiles")] += 1
+                yield record
         finally:
             subject.close()
+    first.close()
+    del counts["profiles"]
     yield Footer(dict(sorted(counts.items())), round(time.monotonic() - begun, 3))
+
+
+def _measure_all(
+    subject: Subject, framework: str, dtype: str, wanted: Wanted, progress: Progress
+) -> Iterator[Profile | Judgement | NotRun]:
+    for description in subject.greeting["implementations"]:
+        if not wanted.selects(description["id"]):
+            continue
+        try:
+            yield from measure(subject, description, framework, dtype, wanted, progress)
+        except CannotRun as error:
+            yield NotRun(framework, str(error), description["id"], dtype)
+
+
+def _check_selection(subject: Subject, wanted: Wanted) -> None:
+    known = [description["id"] for description in subject.greeting["implementations"]]
+    for identifier in wanted.implementations:
+        if identifier not in known:
+            subject.close()
+            raise CannotRun(f"there is no implementation {identifier!r} here; known are {', '.join(known)}")
 
 
 def _header(framework: str, wanted: Wanted, greeting: Mapping[str, Any]) -> Header:
@@ -102,9 +117,9 @@ def _header(framework: str, wanted: Wanted, greeting: Mapping[str, Any]) -> Head
         importlib.metadata.version("normgauge"),
         framework,
         greeting["versions"],
-        greeting["python"],
+        greeting.get("python", ""),
         greeting["platform"],
-        greeting["numpy"],
+        greeting.get("numpy", ""),
         greeting["device"],
         list(wanted.dtypes),
         [d["id"] for d in greeting["implementations"] if wanted.selects(d["id"])],
@@ -127,7 +142,7 @@ def measure(
     if wanted.diagnosis_only:
         asked, left_out = _on_diagnosing_shapes(asked)
         requirements = [requirement for requirement in requirements if requirement.id not in left_out]
-    restarts_before = subject.restarts
+    subject.begin()
     seen = _observe(subject, identifier, dtype, asked, progress)
     diagnosis = diagnose(layer, seen, dtype)
     evidence = Evidence(
@@ -139,7 +154,7 @@ def measure(
         diagnosis,
         tuple(diagnosis.followed()),
     )
-    yield _profile(description, framework, evidence, subject.restarts - restarts_before)
+    yield _profile(description, framework, evidence, subject.restarts)
     for requirement in requirements:
         judged = judge(requirement, evidence)
         example = None
@@ -272,17 +287,25 @@ def _example(judged: Judged, evidence: Evidence, subject: Subject, ranks: Sequen
         "followed": _predicted_lines(predict(case, followed, arithmetic), case.dtype) if judged.departs else [],
     }
     script = subject.script(evidence.implementation, case, judged.sentence)
-    for name in ("canonical", "followed"):
+    for name in ("canonical", "followed") if script != NO_SCRIPT else ():
         script += "".join(f"print({f'{name}: {line}'!r})\n" for line in lines[name])
     return Example(
         case_id(case),
         dict(case.settings),
         [list(step.x.shape) for step in case.steps],
+        _input_lines(case),
         lines["observed"],
         lines["canonical"],
         lines["followed"],
         script,
     )
+
+
+def _input_lines(case: Case) -> list[str]:
+    lines = [f"{name} {numbers(value, case.dtype)}" for name, value in case.parameters.items()]
+    for number, step in enumerate(case.steps, start=1):
+        lines.append(f"step {number} {step.mode} x {numbers(step.x, case.dtype)}")
+    return lines
 
 
 def _observed_lines(observation: Observation, dtype: str) -> list[str]:

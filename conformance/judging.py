@@ -175,11 +175,11 @@ def _no_survivor(requirement: Requirement, axis: Axis, values: tuple[str, ...], 
 
 
 def _axis_sentence(evidence: Evidence, axis: Axis, values: tuple[str, ...]) -> str:
-    measured = " or ".join(axis.value(value).meaning for value in values)
-    text = f"{evidence.implementation}: {axis.question}? {measured} ({', '.join(values)})"
+    measured = " or ".join(f"{value} ({axis.value(value).meaning})" for value in values)
+    text = f"{evidence.implementation}: {axis.name} is {measured}"
     if values == (axis.canonical,):
         return text
-    return f"{text}; canonical: {axis.value(axis.canonical).meaning} ({axis.canonical})"
+    return f"{text}; canonical is {axis.canonical} ({axis.value(axis.canonical).meaning})"
 
 
 def _against(axis: Axis, value: str, evidence: Evidence) -> Witness | None:
@@ -216,8 +216,10 @@ def _judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
         elif reason:
             excused.append(f"{one.probe.label}: {reason}")
             raised += one.observation.raised is not None
+        elif _hides_state(one, nearest, evidence):
+            silent.append(f"{one.probe.label}: the state is not shown")
         elif _says_nothing(one, nearest, evidence):
-            silent.append(one.probe.label)
+            silent.append(f"{one.probe.label}: out of range, the bound is infinite")
         else:
             held.append(one)
     notes = tuple(excused)
@@ -225,20 +227,30 @@ def _judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
         one, deviation, _ = max(outside, key=lambda found: found[1].ratio)
         witnesses = tuple(witness(o, d, "the semantics it follows elsewhere", evidence.dtype) for o, d, _ in outside)
         sentence = f"{evidence.implementation}: {_told(deviation, one)}"
-        there = _follows_there(one, evidence)
-        labels = "; ".join(o.probe.label for o, _, _ in outside)
-        return Judged("diverges", there or "outside the bound", sentence, (*notes, f"shown by: {labels}"), witnesses,
-                      _remedy(requirement.id, evidence), one)  # fmt: skip
+        measured = _follows_there(one, evidence) or deviation.what or _instead(deviation)
+        if len(outside) > 1:
+            notes = (*notes, f"shown by: {'; '.join(o.probe.label for o, _, _ in outside)}")
+        return Judged("diverges", measured, sentence, notes, witnesses, _remedy(requirement.id, evidence), one)
     if not asked:
         return Judged("unsupported", "", f"{evidence.implementation}: no input of this kind exists for it")
     if not held and silent:
-        return Judged("cannot tell", "out of range", "out of range: the bound is infinite on every case", notes)
+        return Judged("cannot tell", "", f"{evidence.implementation}: {silent[0]}", (*notes, *silent))
     if not held or raised:
         # What the framework has no way to ask for is a note; what it refuses to compute is not.
         part = f"{len(excused)} of {len(asked)} cases" if held else ""
         return Judged("unsupported", part, f"{evidence.implementation}: {excused[0]}", notes)
     sentence = f"{evidence.implementation}: within the bound on {len(held)} case(s)"
     return Judged("conforms", "", sentence, notes)
+
+
+def _hides_state(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
+    """Whether a quantity that is asked for was not shown, as by a worker that reports no state."""
+    prediction = predict(one.probe.case, semantics, evidence.arithmetic)
+    return any(
+        quantity in one.probe.quantities and quantity != "output" and quantity not in seen.state
+        for seen, expected in zip(one.observation.steps, prediction.steps, strict=False)
+        for quantity in expected
+    )
 
 
 def _says_nothing(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
@@ -440,6 +452,10 @@ def _told(deviation: Deviation, seen: Seen) -> str:
         return f"{where}: {deviation.what}"
     index = f"[{', '.join(map(str, deviation.index))}]"
     return f"{where}{index} = {deviation.observed:.9g}, expected {deviation.expected:.9g} ± {deviation.bound:.3g}"
+
+
+def _instead(deviation: Deviation) -> str:
+    return f"{deviation.quantity} {deviation.observed:.6g} instead of {deviation.expected:.6g}"
 
 
 def _remedy(key: str, evidence: Evidence) -> str | None:

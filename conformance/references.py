@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.base import Case
+from normgauge.adapters.base import Case, Step
 from normgauge.oracle import (
     Arithmetic,
     Reference,
@@ -37,8 +37,11 @@ def predict(
     """The references for every step of ``case`` under ``semantics``.
 
     Quantities are ``output`` (shape of x) and, where statistics are tracked, ``running_mean`` and
-    ``running_var`` (shape (C,)) after the step.
+    ``running_var`` (shape (C,)) after the step. An implementation that computes in another type than
+    the case's rounds its inputs to it first, and so does the prediction.
     """
+    if arithmetic.dtype != case.dtype:
+        case = _rounded(case, arithmetic.dtype)
     settings = {**assumed, **case.settings}
     walk = _group_norm_steps if case.layer == "group_norm" else _batch_norm_steps
     steps: list[Mapping[str, Reference]] = []
@@ -48,6 +51,14 @@ def predict(
     except Refusal as refusal:
         return Prediction(tuple(steps), str(refusal))
     return Prediction(tuple(steps))
+
+
+def _rounded(case: Case, dtype: str) -> Case:
+    return replace(
+        case,
+        parameters={name: value.astype(dtype) for name, value in case.parameters.items()},
+        steps=tuple(Step(step.mode, step.x.astype(dtype)) for step in case.steps),
+    )
 
 
 def _affine(case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -226,10 +226,16 @@ BY_ID: Final = {requirement.id: requirement for requirement in REQUIREMENTS}
 REMEDIES: Final = {
     "eps_placement=outside_sqrt": "there is no equal eps: sqrt(var) + eps = sqrt(var + eps') only at one variance",
     "eps_placement=max_with_variance": "there is no equal eps: use your own formula where var is near eps",
-    "grouping=interleaved": "permute the channels: x[:, arange(C).reshape(C//G, G).T.ravel()] before, inverse after",
+    "grouping=interleaved": (
+        "for the canonical result give it x[:, p], weight[p], bias[p] with p = arange(C).reshape(G, C//G).T.ravel(), "
+        "and undo p on the output"
+    ),
     "variance=unbiased": "with n values in a set, multiply eps by (n - 1)/n and weight by sqrt((n - 1)/n)",
     "affine_shape=per_group": "repeat each group's weight and bias C/G times",
-    "running_var=biased": "when moving it multiply running_var by n/(n - 1), n = N * spatial size of a training batch",
+    "running_var=biased": (
+        "when moving it, multiply running_var by n/(n - 1), n = N * spatial size of a training batch; soon after "
+        "an initial 1, with T steps of weight w, multiply only running_var - (1 - w)^T"
+    ),
     "momentum_weighs=old": "pass 1 - momentum",
     "momentum_none=fixed": "keep the average yourself; None means a fixed 0.1 here",
     "momentum_none=refused": "pass a number; for a plain average set momentum to 1/t before step t",
@@ -241,7 +247,7 @@ REMEDIES: Final = {
     "untracked_eval_uses=initial": "call the layer in training mode where nothing is tracked",
     "bootstrap=zero_debiased": "set the running statistics after the first step yourself",
     "bootstrap=first_batch": "set the running statistics after the first step yourself",
-    "precision": "do not rely on the dtype of the result; compute in another framework where float64 matters",
+    "precision": "do not rely on the dtype of the result; where float64 matters, write the formula in the framework's operations",
     "GN-16": "compare the channel count with the layer's own before the call",
     "BN-20": "compare the channel count with the layer's own before the call",
     "BN-18": "skip batches without samples in training",

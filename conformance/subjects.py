@@ -21,9 +21,16 @@ from normgauge.adapters.base import Case, Observation
 from normgauge.adapters.script import script
 from normgauge.adapters.wire import PROTOCOL, decode_observation, dump_line, encode_case
 from normgauge.adapters.worker import hello, make_adapter
+from normgauge.oracle.semantics import LAYER_KINDS
 
 #: Cases sent in one request; the answers come back one by one.
 BATCH: Final = 32
+#: What stands in place of a script that a worker does not write.
+NO_SCRIPT: Final = "# this worker writes no scripts\n"
+#: What every hello says (docs/protocol.md).
+GREETING: Final = ("framework", "versions", "platform", "device", "dtypes", "implementations")
+#: What it says of every implementation.
+DESCRIPTION: Final = ("id", "layer", "layout", "names", "documentation", "ranks", "remedies", "signature_defaults")
 
 
 class CannotRun(Exception):
@@ -35,6 +42,9 @@ class Subject(Protocol):
 
     greeting: Mapping[str, Any]
     restarts: int
+
+    def begin(self) -> None:
+        """Make ready for another implementation: restarts are counted from here."""
 
     def run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
         """The observation of each case, in order, as they come."""
@@ -72,7 +82,8 @@ class WorkerProcess:
     """A worker and its restarts.
 
     A case that kills the worker or outlasts the time limit becomes an observation that says how, and
-    the next case meets a new worker; after ``most_restarts`` the remaining cases are not run.
+    the next case meets a new worker; after ``most_restarts`` for one implementation its remaining cases
+    are not run.
     """
 
     def __init__(self, launch: Launch, dtype: str) -> None:
@@ -80,6 +91,7 @@ class WorkerProcess:
         self.restarts = 0
         self.greeting: Mapping[str, Any] = {}
         self._errors: collections.deque[str] = collections.deque(maxlen=20)
+        self._writer: threading.Thread | None = None
         self._start()
 
     def _start(self) -> None:
@@ -103,19 +115,38 @@ class WorkerProcess:
         ]
         for thread in self._threads:
             thread.start()
+        try:
+            self.greeting = self._greeted()
+        except CannotRun:
+            self._kill()
+            raise
+
+    def _greeted(self) -> Mapping[str, Any]:
         greeting = self._answer(max(self.launch.time_limit, 120.0))
         if isinstance(greeting, str):
             last = self._last_words()
             raise CannotRun(f"{self.launch.framework}: the worker {greeting} before it said hello{last}")
         if "cannot_import" in greeting:
             raise CannotRun(
-                f"{self.launch.framework} is not installed for {self.launch.python}: {greeting['cannot_import']}"
+                f"{self.launch.framework} is not installed for {self.launch.command('')[0]}: {greeting['cannot_import']}"
             )
         if greeting.get("protocol") != PROTOCOL:
             raise CannotRun(
                 f"{self.launch.framework}: the worker speaks protocol {greeting.get('protocol')!r}, this is {PROTOCOL}"
             )
-        self.greeting = greeting
+        missing = [name for name in GREETING if name not in greeting]
+        if missing:
+            raise CannotRun(f"{self.launch.framework}: the worker's hello lacks {', '.join(missing)}")
+        for described in greeting["implementations"]:
+            missing = [name for name in DESCRIPTION if name not in described]
+            if missing:
+                raise CannotRun(f"{self.launch.framework}: the hello's implementations lack {', '.join(missing)}")
+            if described["layer"] not in LAYER_KINDS:
+                raise CannotRun(
+                    f"{self.launch.framework}: {described['id']} is of layer {described['layer']!r}; "
+                    f"allowed: {', '.join(LAYER_KINDS)}"
+                )
+        return greeting
 
     @staticmethod
     def _read_answers(process: subprocess.Popen[bytes], lines: queue.Queue[bytes | None]) -> None:
@@ -151,31 +182,52 @@ class WorkerProcess:
         return answer if isinstance(answer, dict) else f"answered with {type(answer).__name__}, not an object"
 
     def _send(self, message: Mapping[str, Any]) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # the worker is gone; reading the answer tells how
-            self._process.stdin.write(dump_line(message))
-            self._process.stdin.flush()
+        """Write a request, in a thread: a worker that never reads must not stop the clock."""
+        pipe = self._process.stdin
+        assert pipe is not None
+        line = dump_line(message)
+
+        def write() -> None:
+            with contextlib.suppress(BrokenPipeError, ValueError):  # gone; reading the answer tells how
+                pipe.write(line)
+                pipe.flush()
+
+        self._writer = threading.Thread(target=write, daemon=True)
+        self._writer.start()
+
+    def begin(self) -> None:
+        self.restarts = 0
+        if self._process.poll() is not None:  # given up, or could not be started again
+            self._start()
+
+    @property
+    def _given_up(self) -> bool:
+        return self.restarts > self.launch.most_restarts
 
     def run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
         done = 0
         while done < len(cases):
-            if self.restarts > self.launch.most_restarts:
+            if self._given_up:
                 for _ in cases[done:]:
                     yield Observation(died=f"not run: the worker had ended {self.restarts} times")
                 return
             batch = cases[done : done + BATCH]
             encoded = [encode_case(case) for case in batch]
             self._send({"op": "run", "implementation": implementation, "cases": encoded})
-            for _ in batch:
+            for number, case in enumerate(batch):
                 answer = self._answer(self.launch.time_limit)
                 done += 1
+                if isinstance(answer, dict) and answer.get("number") != number:
+                    answer = f"answered case {answer.get('number')!r} where {number} was due"
                 if isinstance(answer, str):
                     yield Observation(died=f"the worker {answer}{self._last_words()}")
                     self._restart()
                     break
-                yield _observed(answer)
+                yield _observed(answer, case)
 
     def script(self, implementation: str, case: Case, about: str) -> str:
+        if self._given_up:
+            return f"# no script: the worker had ended {self.restarts} times\n"
         message = {
             "op": "script",
             "implementation": implementation,
@@ -187,20 +239,32 @@ class WorkerProcess:
         if isinstance(answer, str):
             self._restart()
             return f"# no script: the worker {answer}\n"
-        return str(answer.get("script", "# this worker writes no scripts\n"))
+        return str(answer.get("script", NO_SCRIPT))
 
     def _restart(self) -> None:
         self.restarts += 1
         self._kill()
-        if self.restarts <= self.launch.most_restarts:
+        if not self._given_up:
             self._start()
 
     def _kill(self) -> None:
-        """End the worker and everything it started."""
+        """End the worker and everything it started, and let go of its pipes."""
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        users = {
+            self._process.stdout: self._threads[0],
+            self._process.stderr: self._threads[1],
+            self._process.stdin: self._writer,
+        }
+        for pipe, thread in users.items():
+            if thread is not None:
+                thread.join(timeout=1)
+            # A thread still at work has a grandchild at the other end; closing under it would block.
+            if pipe is not None and (thread is None or not thread.is_alive()):
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
 
     def close(self) -> None:
         if self._process.stdin is not None and self._process.poll() is None:
@@ -211,11 +275,15 @@ class WorkerProcess:
         self._kill()
 
 
-def _observed(answer: Mapping[str, Any]) -> Observation:
+def _observed(answer: Mapping[str, Any], case: Case) -> Observation:
     try:
-        return decode_observation(answer)
-    except (KeyError, TypeError, ValueError) as error:
+        seen = decode_observation(answer)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         return Observation(died=f"the worker gave a malformed answer: {type(error).__name__}: {error}")
+    asked, got = len(case.steps), len(seen.steps)
+    if got > asked or (got < asked and seen.raised is None and seen.unsupported is None):
+        return Observation(died=f"the worker gave a malformed answer: {got} results for {asked} steps")
+    return seen
 
 
 def _how_it_ended(code: int) -> str:
@@ -234,6 +302,9 @@ class InProcess:
             raise CannotRun(f"{launch.framework} is not installed for {sys.executable}: {error}") from None
         self.greeting: Mapping[str, Any] = json.loads(dump_line(hello(self._adapter)))
         self.restarts = 0
+
+    def begin(self) -> None:
+        pass
 
     def run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
         for case in cases:

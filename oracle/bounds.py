@@ -63,33 +63,50 @@ class StatisticsBound:
 def statistics_bound(m: Moments, arithmetic: Arithmetic) -> StatisticsBound:
     """Bound on the mean and variance of ``m.n`` values, summed in any order.
 
-    Infinite where a partial sum may leave the range of the type.
+    Infinite where a partial sum may leave the range of the type, or where the classes differ on an
+    infinite input; 0 where the inputs make the exact value a NaN.
     """
     u, eta = arithmetic.u, arithmetic.smallest_normal
     allowed = ACCURACY_CLASSES[: ACCURACY_CLASSES.index(arithmetic.accuracy) + 1]
-    var_sets, mean_sets = [], []
-    theta = m.n + 1.0  # recursive summation and the division; every other order has less
-    underflow = 2 * eta + 4 * eta * np.sqrt(m.var)
+    n, theta = m.n, m.n + 1.0  # recursive summation and the division; every other order has less
+    size = np.abs(m.mean + m.mean_tail) + m.mean_error
+    spread = np.sqrt(m.var + m.var_error)
+    mean_sets, var_sets = [], []
+
+    # Every partial sum of k values is at most k |mu| + sqrt(k (n - k)) sigma: with a mean near 0 this
+    # is far less than the worst case gamma * mean|x|. The square of gamma covers the second order.
+    g = gamma(theta, u)
+    partial_sums = u * ((n + 5) / 2 * size + (n - 1) / 2 * spread) + g**2 * m.mean_abs
+    d_sum = np.fmin(g * m.mean_abs, partial_sums) + 2 * eta * (1 + g)
+    mean_sets.append(d_sum)
     if "two_pass" in allowed:
-        d_mean = gamma(theta, u) * m.mean_abs + 2 * eta
-        mean_sets.append(d_mean)
-        var_sets.append(gamma(theta + 3, u) * (m.var + d_mean**2) + d_mean**2)
+        var_sets.append(gamma(theta + 3, u) * (m.var + (d_sum + eta) ** 2) + (d_sum + eta) ** 2)
     if "welford" in allowed:
-        grown = theta + 2 * np.log(m.n) + 3
-        d_mean = gamma(grown, u) * m.max_abs
-        mean_sets.append(gamma(grown, u) * m.mean_abs + 2 * eta)
-        var_sets.append(gamma(grown + 6, u) * m.var + 2 * np.sqrt(2) * np.sqrt(m.var) * d_mean + d_mean**2)
+        grown = theta + 3 * np.log(n) + 4
+        g = gamma(grown, u)
+        # Every running mean, in sequence or in a tree of combinations, is within d_node of its exact value.
+        d_node = g / grown * ((n + 1) / 2 * size + (n / 2 + 2.5 * np.sqrt(n)) * spread)
+        lost = (n / 2 + 3) * eta  # each step may flush its delta / k
+        mean_sets.append(np.fmin(g * m.mean_abs, d_node) + lost)
+        d_node = d_node + lost + eta
+        crossed = 2 * np.sqrt(2) * spread * d_node + 2 * d_node**2
+        var_sets.append(gamma(grown + 6, u) * m.var + (1 + gamma(grown + 6, u)) * crossed)
     if "one_pass" in allowed:
-        d_mean = gamma(theta, u) * m.mean_abs + 2 * eta
-        mean_sets.append(d_mean)
-        size = np.abs(m.mean)
-        var_sets.append(gamma(theta + 2, u) * (m.var + size**2) + 2 * size * d_mean + d_mean**2 + u * m.var)
-    overflows = m.n * m.mean_abs > arithmetic.largest
-    squares = m.var + (m.mean**2 if "one_pass" in allowed else 0.0)
-    overflows |= m.n * squares > arithmetic.largest
+        crossed = 2 * size * d_sum + d_sum**2
+        var_sets.append(gamma(theta + 2, u) * (m.var + size**2) + (1 + 3 * u) * crossed + u * m.var)
     bound_mean = np.maximum.reduce(mean_sets) + m.mean_error
-    bound_var = np.maximum.reduce(var_sets) + underflow + m.var_error
-    return StatisticsBound(np.where(overflows, np.inf, bound_mean), np.where(overflows, np.inf, bound_var))
+    bound_var = np.maximum.reduce(var_sets) + 2 * eta + 4 * eta * spread + m.var_error
+
+    # What is summed: |x|, the squared deviations, the squares; Chan's combination forms n times more.
+    squares = m.var * (n if "welford" in allowed else 1) + (size**2 if "one_pass" in allowed else d_sum**2)
+    largest = arithmetic.largest * (1 - gamma(theta + 3, u))
+    finite = np.isfinite(m.max_abs)
+    overflows = finite & ~((n * m.mean_abs <= largest) & (n * squares <= largest))
+    undefined = np.where(np.isnan(m.mean), 0.0, np.inf)  # of a single infinity Welford makes a NaN
+    return StatisticsBound(
+        np.where(overflows, np.inf, np.where(finite, bound_mean, undefined)),
+        np.where(overflows, np.inf, np.where(finite, bound_var, 0.0)),
+    )
 
 
 def forward_bound(
@@ -108,28 +125,55 @@ def forward_bound(
     """Bound on y = weight * (x - mean) * reciprocal + bias.
 
     Covers both evaluations in use: (x - mean) * reciprocal first, and the fused x * scale + shift.
-    ``relative`` bounds the relative error of the computed reciprocal deviation.
+    ``relative`` bounds the relative error of the computed reciprocal deviation. Infinite where an
+    intermediate result of either may leave the range of the type.
     """
     u, eta = arithmetic.u, arithmetic.smallest_normal
-    local = u * (3 * np.abs(x_hat) + reciprocal * (np.abs(x) + 2 * np.abs(mean)))
-    d_x_hat = (1 + relative) * (reciprocal * mean_bound + local + 4 * eta * reciprocal)
+    size, factor = np.abs(x) + 2 * np.abs(mean), np.abs(weight)
+    local = u * (3 * np.abs(x_hat) + reciprocal * size)
+    d_x_hat = (1 + relative) * (reciprocal * mean_bound + local + 4 * eta * reciprocal) + 2 * eta
     d_x_hat = d_x_hat + np.abs(x_hat) * relative
-    honest = (1 + 4 * u) * (np.abs(weight) * d_x_hat + u * (np.abs(bias) + np.abs(y))) + 2 * eta
-    own = U64 * (8 * np.abs(weight * x_hat) + 2 * np.abs(y))  # the oracle's own roundings
-    return np.asarray(honest + own, dtype=np.float64)
+    # A weight below the normal numbers loses up to eta, and so does a scale = weight * reciprocal.
+    scale_flushed = np.where(factor * reciprocal * (1 - relative) < eta, eta * (size + mean_bound), 0.0)
+    flushed = eta * np.abs(x_hat) + np.where(factor > 0, scale_flushed, 0.0)
+    # At most five of these factors (1 + u) meet in one term; the rest is for the evaluation in float64.
+    honest = (1 + 16 * u) * (factor * d_x_hat + flushed + u * (np.abs(bias) + np.abs(y))) + 4 * eta
+    own = U64 * (5 * np.abs(weight * x_hat) + 2 * np.abs(y))  # the oracle's own roundings
+    reach = np.maximum(size + mean_bound, 1) * np.maximum(reciprocal * (1 + relative), 1) * np.maximum(factor, 1)
+    out_of_range = reach + np.abs(bias) > arithmetic.largest * (1 - 16 * u)
+    return np.asarray(np.where(out_of_range, np.inf, honest + own), dtype=np.float64)
 
 
 def blend_bound(
-    *, old: Float, old_bound: Float, new: Float, new_bound: Float, weight: float, arithmetic: Arithmetic
+    *,
+    old: Float,
+    old_bound: Float,
+    new: Float,
+    new_bound: Float,
+    weight: float,
+    arithmetic: Arithmetic,
+    step: int = 1,
+    divisor: float = 1.0,
 ) -> Float:
     """Bound on (1 - weight) * old + weight * new, the update of a running statistic.
 
-    One of the two factors is given, the other computed as 1 minus the *rounded* first: both carry an
-    absolute error of u, which for a weight of 0.01 is a relative error of 100 u.
+    Covers the sum of two products and the step old + weight * (new - old). One of the two factors is
+    given, the other computed as 1 minus the *rounded* first: both carry an absolute error of u, which
+    for a weight of 0.01 is a relative error of 100 u. A zero-debiased average is kept undivided, with the
+    factors w = weight * divisor and 1 - w, and then divided by ``divisor`` = 1 - (1 - w)^step, which
+    loses what 1 minus a number near 1 loses.
     """
     u, eta = arithmetic.u, arithmetic.smallest_normal
-    kept = abs(1 - weight)
-    inherited = kept * old_bound + weight * new_bound * (1 + 6 * u)
-    factors = u * (np.abs(old) + old_bound + np.abs(new) + new_bound)
-    rounding = 6 * u * (kept * np.abs(old) + weight * np.abs(new))
-    return np.asarray(inherited + factors + rounding + 4 * eta, dtype=np.float64)
+    kept, taken = abs(1 - weight), abs(weight)
+    old, new = np.abs(old), np.abs(new)
+    both = kept * old + taken * new
+    inherited = kept * old_bound + taken * new_bound
+    factors = u * (kept + taken) / divisor * (old + old_bound + new + new_bound)
+    rounding = 2 * u * both + 2 * u * taken * (old + new)
+    own = U64 * (5 * both + old + new)  # the factors, the products and their sum, the two parts of a mean
+    if divisor != 1:  # a power good to 4u of a rounded number, the subtraction, the division
+        rounding = rounding + u * ((step + 4) * (1 - divisor) / divisor + 2) * (both + inherited)
+        own = own + 6 * U64 * taken * (old + new)  # the weight as expm1 and log1p give it
+    bound = (1 + 16 * u) * (inherited + factors + rounding) + own + 4 * eta / divisor
+    out_of_range = ~(max(kept, taken, 1) * (old + old_bound + new + new_bound) <= arithmetic.largest)
+    return np.asarray(np.where(out_of_range, np.inf, bound), dtype=np.float64)

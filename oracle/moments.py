@@ -18,8 +18,8 @@ U64 = 2.0**-53
 
 
 def gamma(k: float | Float, u: float) -> float | Float:
-    """The error constant k*u / (1 - k*u) of k roundings (Higham, section 3.1)."""
-    return k * u / (1 - k * u)
+    """The error constant k*u / (1 - k*u) of k roundings (Higham, section 3.1); infinite from k*u = 1 on."""
+    return np.where(k * u < 1, k * u / np.maximum(1 - k * u, u), np.inf)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _two_product_by_integer(a: Float, n: int) -> tuple[Float, Float]:
 
 def moments(x: Float, *, compensated: bool) -> Moments:
     """Mean and variance (divisor n) over the last axis of ``x``, shape (..., n) with n >= 1."""
-    n = x.shape[-1]
+    n, tiny = x.shape[-1], float(np.finfo(np.float64).tiny)
     mean_abs = np.mean(np.abs(x), axis=-1, keepdims=True)
     max_abs = np.max(np.abs(x), axis=-1, keepdims=True)
     if compensated:
@@ -83,7 +83,7 @@ def moments(x: Float, *, compensated: bool) -> Moments:
         deviation = difference + (difference_error - mean_tail)
         square_sum, square_tail = pair_sum(deviation * deviation)
         var = (square_sum + square_tail) / n
-        mean_error = (np.log2(n) + 3) ** 2 * U64**2 * 2 * mean_abs
+        mean_error = (np.log2(n) + 3) ** 2 * U64**2 * 2 * mean_abs + 2 * U64 * tiny
         # Per element: deviation within 2u of itself, its square within 5u, sum and quotient 2u.
         var_error = 7.5 * U64 * var + 2 * mean_error * np.sqrt(var) + mean_error**2
     else:
@@ -95,6 +95,7 @@ def moments(x: Float, *, compensated: bool) -> Moments:
         mean_error = gamma(n + 3, U64) * np.mean(np.abs(difference), axis=-1, keepdims=True)
         element_error = mean_error + U64 * np.max(np.abs(difference), axis=-1, keepdims=True)
         var_error = gamma(n + 6, U64) * var + 2 * element_error * np.sqrt(var) + element_error**2
+    # An infinite mean stays what it is; x - mean and the variance are NaN then.
+    mean_tail = np.where(np.isinf(mean), 0.0, mean_tail)
     # Underflow of a square loses less than the smallest normal number, however small the data.
-    tiny = float(np.finfo(np.float64).tiny)
     return Moments(n, mean, mean_tail, var, deviation, mean_error, var_error + 2 * tiny, mean_abs, max_abs)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from normgauge.oracle.bounds import Arithmetic, forward_bound
-from normgauge.oracle.moments import Float
+from normgauge.oracle.moments import U64, Float
 from normgauge.oracle.reference import Reference
 
 _RECIPROCAL: Final[dict[str, Callable[[Float, float], Float]]] = {
@@ -19,20 +19,24 @@ _RECIPROCAL: Final[dict[str, Callable[[Float, float], Float]]] = {
 }
 
 
-def reciprocal_deviation(var: Float, var_bound: Float, eps: float, placement: str, u: float) -> tuple[Float, Float]:
+def reciprocal_deviation(
+    var: Float, var_bound: Float, eps: float, placement: str, arithmetic: Arithmetic
+) -> tuple[Float, Float]:
     """The reciprocal deviation and a bound on the relative error of the computed one.
 
     Every placement falls as the variance grows, so the worst cases are the ends of the interval
     [var - bound, var + bound], cut at 0 because an honest variance is not negative. Evaluating the
     formula costs at most 5u (eps rounded to the type, square root, sum, a reciprocal square root good
-    to 2 ulp), and second order.
+    to 2 ulp), and second order. An eps below the normal numbers may count as 0 or round up.
     """
-    reciprocal = _RECIPROCAL[placement]
+    reciprocal, u, eta = _RECIPROCAL[placement], arithmetic.u, arithmetic.smallest_normal
+    least, most = (0.0, eta) if 0 < eps < eta else (eps, eps)
     value = reciprocal(var, eps)
-    above = reciprocal(np.maximum(var - var_bound, 0), eps) / value - 1
-    below = 1 - np.where(np.isinf(var_bound), 0, reciprocal(var + var_bound, eps)) / value
-    moved = np.maximum(above, below)
-    return value, moved + 6 * u * (1 + moved)
+    above = reciprocal(np.maximum(var - var_bound, 0), least) / value - 1
+    below = 1 - reciprocal(var + var_bound, most) / value
+    moved = np.where(np.isposinf(var_bound), np.inf, np.maximum(np.maximum(above, below), 0))
+    # The float64 evaluation of the ends and of the quotient: 3u and 1u of float64.
+    return value, moved + (6 * u + 4 * U64) * (1 + moved)
 
 
 def normalized(
@@ -50,7 +54,7 @@ def normalized(
     arithmetic: Arithmetic,
 ) -> Reference:
     """weight * deviation / sqrt(var + eps) + bias and its bound; all arguments broadcast with ``x``."""
-    reciprocal, relative = reciprocal_deviation(var, var_bound, eps, placement, arithmetic.u)
+    reciprocal, relative = reciprocal_deviation(var, var_bound, eps, placement, arithmetic)
     x_hat = deviation * reciprocal
     y = weight * x_hat + bias
     bound = forward_bound(
@@ -65,11 +69,12 @@ def normalized(
         bias=bias,
         arithmetic=arithmetic,
     )
-    # Finite inputs whose exact result or bound is not a number: out of range, nothing can be said.
-    known = np.isfinite(var) | np.isinf(var_bound)  # an unbounded variance is no input
-    given = np.isfinite(x) & np.isfinite(mean) & known & np.isfinite(weight) & np.isfinite(bias)
-    out_of_range = np.isnan(bound) | np.isinf(y) | np.isnan(y)
-    bound = np.where(given & out_of_range, np.inf, np.where(np.isnan(y), 0.0, bound))
+    # A NaN is demanded where an input or a statistic is one for certain. Any other result or bound
+    # that is not a number is out of range: nothing can be said.
+    certain = np.isnan(x) | np.isnan(weight) | np.isnan(bias)
+    certain |= np.isnan(mean) & ~np.isposinf(mean_bound) | np.isnan(var) & ~np.isposinf(var_bound)
+    out_of_range = np.isnan(bound) | ~np.isfinite(y)
+    bound = np.where(certain, 0.0, np.where(out_of_range, np.inf, bound))
     return Reference(y, bound)
 
 

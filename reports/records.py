@@ -59,13 +59,14 @@ class Witness(msgspec.Struct, frozen=True):
 class Example(msgspec.Struct, frozen=True):
     """The smallest input that shows a divergence: what came out, what should have, and a script.
 
-    Each line of ``observed``, ``canonical`` and ``followed`` is ``step 1 output 0.5 -0.5 ...``;
+    Each line of ``inputs`` is ``weight 1 2`` or ``step 1 train x 0 1 10 11``, in C order. Each line of ``observed``, ``canonical`` and ``followed`` is ``step 1 output 0.5 -0.5 ...``;
     running ``script`` in the framework's environment prints the lines of ``observed``.
     """
 
     case: str
     settings: dict[str, Any]
     shapes: list[list[int]]
+    inputs: list[str]
     observed: list[str]
     canonical: list[str]
     followed: list[str]
@@ -203,6 +204,8 @@ def _validated(path: Path, lines: Iterable[bytes]) -> Iterator[Record]:
     decoder = msgspec.json.Decoder(Record)
     number = 0
     for number, line in enumerate(lines, start=1):
+        if number == 1:
+            _check_format(path, line)
         try:
             record = decoder.decode(line)
         except msgspec.DecodeError as error:  # a ValidationError is one too
@@ -213,14 +216,23 @@ def _validated(path: Path, lines: Iterable[bytes]) -> Iterator[Record]:
             raise BrokenResults(
                 f"{path}, line {number}: a result file has one header, in its first line; run the framework again"
             )
-        if isinstance(record, Header) and record.format != FORMAT:
-            raise BrokenResults(
-                f"{path}: format {record.format} is not known, this release reads {FORMAT}; "
-                "read it with the release that wrote it, or run the framework again"
-            )
         yield record
     if number == 0:
         raise BrokenResults(f"{path} is empty: the run was interrupted before its header; run the framework again")
+
+
+def _check_format(path: Path, line: bytes) -> None:
+    """A header of another format is told so, before the rest of it is held against this one."""
+    try:
+        header = msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return
+    found = header.get("format") if isinstance(header, dict) else None
+    if isinstance(found, int) and found != FORMAT:
+        raise BrokenResults(
+            f"{path}, line 1: format {found} is not known, this release reads {FORMAT}; "
+            "read it with the release that wrote it, or run the framework again"
+        )
 
 
 def schema() -> dict[str, Any]:

@@ -9,7 +9,16 @@ import numpy as np
 
 from normgauge.adapters.base import Array
 from normgauge.conformance.experiments.group_norm import EPS_GIVEN
-from normgauge.conformance.experiments.patterns import SPATIAL, biases, dyadic, graded, scrambled, small, weights
+from normgauge.conformance.experiments.patterns import (
+    LARGE_MEANS,
+    SPATIAL,
+    biases,
+    dyadic,
+    graded,
+    scrambled,
+    small,
+    weights,
+)
 from normgauge.conformance.experiments.probe import Probe, make_case
 
 CHANNELS: Final = 8
@@ -122,7 +131,7 @@ def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Itera
         parameters = {"weight": weights(CHANNELS), "bias": biases(CHANNELS)} | statistics
         case = _case(dtype, [("train", scrambled(shape))], parameters, momentum=momentum)
         yield Probe("BN-16", f"momentum={momentum:g}, earlier statistics times {size:g}", case)
-    for power in (4, 8, 12):
+    for power in LARGE_MEANS[dtype]:
         x = scrambled(shape) + 2.0**power
         yield Probe("BN-17", f"mean = 2^{power} deviations", _case(dtype, [("train", x)]))
 
@@ -138,18 +147,25 @@ def _empty(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
         nowhere = (2, CHANNELS, *spatial[:-1], 0)
         for mode in ("train", "eval"):
             yield Probe("BN-19", f"{mode}, shape {nowhere}", _case(dtype, [(mode, np.zeros(nowhere))]))
+        steps = [("train", np.zeros(nowhere)), ("train", scrambled(shape))]
+        label = "momentum=None, a batch without positions and then a full one"
+        yield Probe("BN-19", label, _case(dtype, steps, momentum=None))
 
 
 def _refusals(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
-    for channels, mode, tracked in (
-        (16, "train", True),
-        (1, "train", True),
-        (1, "eval", True),
-        (16, "eval", False),
+    neither = {"weight": False, "bias": False}
+    for made_for, channels, mode, changes in (
+        (8, 16, "train", {}),
+        (8, 1, "train", {}),
+        (8, 1, "eval", {}),
+        (8, 1, "train", neither),
+        (8, 1, "eval", neither),
+        (1, 8, "train", {}),
+        (8, 16, "eval", neither | {"track": False}),
     ):
         x = scrambled((2, channels, *shape[2:]))
-        affine: dict[str, Any] = {} if tracked else {"weight": False, "bias": False, "track": False}
-        label = f"{mode}, layer for 8 channels, input with {channels}"
-        if not tracked:
-            label += ", no weight and bias, nothing tracked"
-        yield Probe("BN-20", label, _case(dtype, [(mode, x)], **affine))
+        label = f"{mode}, layer for {made_for} channel{'s' if made_for > 1 else ''}, input with {channels}"
+        label += ", no weight and bias" if changes else ""
+        label += ", nothing tracked" if "track" in changes else ""
+        settings: dict[str, Any] = {"num_channels": made_for, **changes}
+        yield Probe("BN-20", label, _case(dtype, [(mode, x)], {} if made_for == 1 else None, **settings))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.conformance.experiments.patterns import SPATIAL, graded, scrambled, small
+from normgauge.conformance.experiments.patterns import LARGE_MEANS, SPATIAL, graded, scrambled, small
 from normgauge.conformance.experiments.probe import Probe, make_case
 
 CHANNELS: Final = 8
@@ -74,7 +74,7 @@ def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Itera
     for samples in (1, 2):
         x = scrambled((samples, CHANNELS))
         yield _probe("GN-11", f"N={samples}, G=C, no spatial extent", dtype, x, num_groups=CHANNELS)
-    for power in (4, 8, 12):
+    for power in LARGE_MEANS[dtype]:
         yield _probe("GN-12", f"mean = 2^{power} deviations", dtype, scrambled(shape) + 2.0**power)
 
 
@@ -89,12 +89,9 @@ def _empty(dtype: str) -> Iterator[Probe]:
 def _refusals(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
     x = scrambled((2, 6, *shape[2:]))
     yield _probe("GN-15", "C=6, G=4", dtype, x, num_channels=6)
-    for channels, affine in ((16, True), (16, False), (1, True)):
+    for made_for, channels, groups, affine in ((8, 16, 4, True), (8, 16, 4, False), (8, 1, 1, True), (1, 8, 1, True)):
         x = scrambled((2, channels, *shape[2:]))
-        settings: dict[str, Any] = {
-            "weight": affine,
-            "bias": affine,
-            "num_groups": GROUPS if channels > 1 else 1,
-        }
-        label = f"layer for 8 channels, input with {channels}{'' if affine else ', no weight and bias'}"
+        label = f"layer for {made_for} channel{'s' if made_for > 1 else ''}, input with {channels}"
+        label += "" if affine else ", no weight and bias"
+        settings: dict[str, Any] = {"num_channels": made_for, "num_groups": groups, "weight": affine, "bias": affine}
         yield _probe("GN-16", label, dtype, x, **settings)

@@ -16,6 +16,10 @@ from normgauge.adapters.base import Array
 SPATIAL: Final[dict[int, tuple[int, ...]]] = {2: (), 3: (4,), 4: (2, 2), 5: (2, 1, 2)}
 
 
+#: Means in deviations, as powers of two: at the last, the squares no longer fit the type.
+LARGE_MEANS: Final[dict[str, tuple[int, ...]]] = {"float32": (4, 8, 12), "float64": (4, 12, 26)}
+
+
 def scrambled(shape: tuple[int, ...], seed: int = 0) -> Array:
     """Odd multiples of 1/16 in (-2, 2), no two neighbours alike; float64."""
     count = math.prod(shape)

@@ -236,7 +236,7 @@ say(hello());
 for await (const line of readline.createInterface({ input: process.stdin })) {
   const request = JSON.parse(line);
   if (request.op === "run") {
-    for (const one of request.cases) say(observe(request.implementation, one));
+    request.cases.forEach((one, number) => say({ number, ...observe(request.implementation, one) }));
   } else {
     say({ error: `op ${request.op} is not known; allowed: run` }); // scripts are Python; this is not
   }

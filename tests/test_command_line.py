@@ -1,0 +1,126 @@
+"""The command line: what a user's mistake looks like, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from normgauge.conformance.cli import main
+from normgauge.reports.records import Footer, Header, NotRun, read_records
+
+FAULTY = "faulty.adapter:FaultyAdapter"
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(main, list(words))
+
+
+def one_line(result: Result) -> str:
+    """The error, which must be one line and no traceback."""
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    return line
+
+
+def test_an_unknown_framework_is_named_with_the_nearest_known_one() -> None:
+    result = invoke("run", "tourch")
+    assert result.exit_code == 2
+    assert one_line(result) == (
+        "Error: framework 'tourch' is not known; did you mean torch? (normgauge list shows all)"
+    )
+
+
+def test_an_unknown_implementation_is_named_with_the_nearest_known_ones() -> None:
+    result = invoke("diagnose", "mlx.nn.GroupNrom")
+    assert result.exit_code == 2
+    assert "implementation 'mlx.nn.GroupNrom' is not known; did you mean mlx.nn.GroupNorm" in one_line(result)
+
+
+def test_an_implementation_of_another_framework_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    result = invoke("run", FAULTY, "-i", "torch.nn.GroupNorm", "--out", str(tmp_path / "results"))
+    assert result.exit_code == 2
+    assert "implementation 'torch.nn.GroupNorm' is not known" in one_line(result)
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_adapter_that_cannot_be_loaded_is_one_line() -> None:
+    result = invoke("run", "no_such_module:Adapter")
+    assert result.exit_code == 2
+    assert "the adapter 'no_such_module:Adapter' cannot be loaded: No module named 'no_such_module'" in one_line(result)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    result = invoke("run", FAULTY, "-i", "group_norm.GroupNorm", "--out", str(occupied))
+    assert result.exit_code == 2
+    assert f"the folder {occupied} cannot be made: File exists; give another one with --out" in one_line(result)
+
+
+def test_a_report_on_no_folder_an_empty_folder_and_broken_results_is_one_line_each(tmp_path: Path) -> None:
+    result = invoke("report", str(tmp_path / "none"))
+    assert result.exit_code == 2
+    assert "is not a folder of result files; make one with: normgauge run" in one_line(result)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    result = invoke("report", str(empty), "--out", str(tmp_path / "report"))
+    assert result.exit_code == 2
+    assert "holds no result file" in one_line(result)
+    (empty / "broken.jsonl").write_text('{"record": "footer"}\n')
+    result = invoke("report", str(empty), "--out", str(tmp_path / "report"))
+    assert result.exit_code == 2
+    assert "broken.jsonl, line 1:" in one_line(result)
+
+
+def test_a_run_writes_a_complete_result_file_and_a_report_is_made_from_it(tmp_path: Path) -> None:
+    words = ("run", FAULTY, "-i", "group_norm.Interleaved", "--dtype", "float32", "--out", str(tmp_path))
+    result = invoke(*words)
+    assert result.exit_code == 0, result.output
+    (path,) = tmp_path.glob("*.jsonl")
+    records = read_records(path)
+    assert isinstance(records[0], Header)
+    assert records[0].framework == "faulty"
+    assert isinstance(records[-1], Footer)
+    assert records[-1].counts == {"conforms": 16, "diverges": 1}
+    assert "diverges GN-02 grouping: interleaved" in result.stderr
+    result = invoke("report", str(tmp_path), "--out", str(tmp_path / "report"))
+    assert result.exit_code == 0
+    assert "GN-02" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_a_framework_that_is_not_there_leaves_a_row_with_the_reason_and_exit_code_three(tmp_path: Path) -> None:
+    result = invoke("run", "torch", "--python", str(tmp_path / "python"), "--out", str(tmp_path))
+    assert result.exit_code == 3
+    assert "not everything could be run" in one_line(result)
+    records = read_records(tmp_path / "torch.jsonl")
+    (row,) = [record for record in records if isinstance(record, NotRun)]
+    assert "No such file or directory" in row.reason
+
+
+def test_an_interpreter_without_the_framework_is_told_so(tmp_path: Path) -> None:
+    """``-I`` and ``-S`` leave an interpreter without any installed package, NumPy included."""
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
+    bare.chmod(0o755)
+    result = invoke("diagnose", "torch.nn.GroupNorm", "--python", str(bare))
+    assert result.exit_code == 3
+    assert "No module named" in one_line(result)
+
+
+def test_a_diagnosis_prints_the_axes_the_witnesses_and_the_remedy() -> None:
+    result = invoke("run", "--help")
+    assert "Example: normgauge run torch mlx" in result.stdout
+    environment = {**os.environ, "COLUMNS": "200"}
+    words = [sys.executable, "-m", "normgauge.conformance.cli", "list"]
+    listed = subprocess.run(words, capture_output=True, text=True, env=environment, check=True)
+    assert "mlx.nn.GroupNorm(pytorch_compatible=True)" in listed.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "diagnose", "report"])
+def test_every_command_shows_an_example_in_its_help(command: str) -> None:
+    assert "Example: normgauge" in invoke(command, "--help").stdout

@@ -1,0 +1,116 @@
+"""Runs end, whatever a worker does, and everything else is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from normgauge.conformance.engine import Wanted, run_framework
+from normgauge.conformance.subjects import CannotRun, Launch
+from normgauge.reports.records import Footer, Header, Judgement, Profile, Record, ResultsWriter, read_records
+
+FAULTY = "faulty.adapter:FaultyAdapter"
+
+
+def run(*identifiers: str, time_limit: float = 60.0, in_process: bool = False, dtype: str = "float32") -> list[Record]:
+    wanted = Wanted((dtype,), identifiers, in_process)
+    return list(run_framework(Launch(FAULTY, time_limit=time_limit), wanted))
+
+
+def judged(records: list[Record], identifier: str) -> dict[str, Judgement]:
+    return {r.requirement: r for r in records if isinstance(r, Judgement) and r.implementation == identifier}
+
+
+@pytest.mark.parametrize(
+    ("identifier", "how"),
+    [
+        ("process.DiesInRankFive", "was ended by signal SIGSEGV"),
+        ("process.ExitsInRankFive", "exited with code 7; it last said: out of memory, say"),
+        ("process.HangsInRankFive", "did not answer within 2 s"),
+    ],
+)
+def test_a_death_or_a_hang_is_one_observation_and_the_rest_is_judged(identifier: str, how: str) -> None:
+    records = run(identifier, "group_norm.GroupNorm", time_limit=2.0)
+    guilty = judged(records, identifier)
+    assert guilty["GN-07"].verdict == "crashes"
+    assert how in guilty["GN-07"].sentence
+    assert {r.verdict for r in guilty.values() if r.requirement != "GN-07"} == {"conforms"}
+    assert {r.verdict for r in judged(records, "group_norm.GroupNorm").values()} == {"conforms"}
+    (profile,) = [r for r in records if isinstance(r, Profile) and r.implementation == identifier]
+    assert profile.restarts == 1
+    assert isinstance(records[-1], Footer)
+
+
+def test_a_worker_that_dies_in_every_case_is_restarted_a_bounded_number_of_times() -> None:
+    records = run("process.AlwaysDies", "group_norm.GroupNorm")
+    guilty = judged(records, "process.AlwaysDies")
+    assert {r.verdict for r in guilty.values()} <= {"crashes", "cannot tell"}
+    assert guilty["GN-01"].verdict == "crashes"
+    assert "signal SIGKILL" in guilty["GN-01"].sentence
+    notes = [note for judgement in guilty.values() for note in judgement.notes]
+    assert any("not run: the worker had ended 9 times" in note for note in notes)
+    # The next implementation starts afresh.
+    assert {r.verdict for r in judged(records, "group_norm.GroupNorm").values()} == {"conforms"}
+    assert isinstance(records[-1], Footer)
+
+
+def test_a_layer_that_raises_in_every_case_is_unsupported_with_its_message() -> None:
+    guilty = judged(run("process.AlwaysRaises"), "process.AlwaysRaises")
+    by_axis = [guilty[requirement] for requirement in ("GN-01", "GN-02", "GN-03", "GN-04")]
+    assert {r.verdict for r in by_axis} == {"unsupported"}
+    assert "RuntimeError in step 1: not today" in guilty["GN-01"].sentence
+    assert guilty["GN-15"].verdict == "conforms"  # it refuses what must be refused, like everything else
+
+
+def test_what_a_layer_prints_does_not_disturb_the_protocol() -> None:
+    found = judged(run("process.PrintsToStandardOutput"), "process.PrintsToStandardOutput")
+    assert {r.verdict for r in found.values()} == {"conforms"}
+
+
+def test_a_worker_process_and_this_process_give_the_same_judgements() -> None:
+    identifiers = ("group_norm.Interleaved", "batch_norm.BiasedRunningVariance")
+    apart = [r for r in run(*identifiers) if isinstance(r, Judgement | Profile)]
+    here = [r for r in run(*identifiers, in_process=True) if isinstance(r, Judgement | Profile)]
+    assert apart == here
+
+
+def test_two_runs_write_the_same_file_apart_from_times(tmp_path: Path) -> None:
+    lines = []
+    for name in ("first.jsonl", "second.jsonl"):
+        with ResultsWriter(tmp_path / name) as writer:
+            for record in run("group_norm.Interleaved", "batch_norm.MomentumWeighsOld"):
+                writer.write(record)
+        lines.append((tmp_path / name).read_bytes().splitlines())
+    first, second = lines
+    assert len(first) == len(second) > 40
+    assert first[1:-1] == second[1:-1]  # the header has the start, the footer the seconds
+
+
+def test_an_interrupted_run_keeps_what_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "faulty.jsonl"
+    records = run_framework(Launch(FAULTY), Wanted(("float32",), ("group_norm.GroupNorm",)))
+    with ResultsWriter(path) as writer:
+        for number, record in enumerate(records):
+            writer.write(record)
+            if number == 5:
+                break
+    with path.open("ab") as file:
+        file.write(b'{"record":"judgement","requirement":"GN-0')  # cut in the middle of a line
+    kept = read_records(path)
+    assert len(kept) == 6
+    assert isinstance(kept[0], Header)
+    assert not any(isinstance(record, Footer) for record in kept)
+
+
+def test_a_divergence_is_shrunk_to_numbers_a_person_can_check() -> None:
+    example = judged(run("group_norm.Interleaved"), "group_norm.Interleaved")["GN-02"].example
+    assert example is not None
+    assert example.shapes == [[1, 4]]
+    assert example.observed != example.canonical
+    assert [line.split()[:3] for line in example.observed] == [line.split()[:3] for line in example.canonical]
+
+
+def test_an_interpreter_that_does_not_exist_is_one_clear_line() -> None:
+    with pytest.raises(CannotRun, match=r"cannot start no-such-python: No such file"):
+        list(run_framework(Launch("torch", python="no-such-python"), Wanted(("float32",))))

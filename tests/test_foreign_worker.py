@@ -1,0 +1,419 @@
+"""Workers of any origin behind the line protocol: an honest one in JavaScript, and broken ones."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from normgauge.adapters.base import Case, Observation, Step
+from normgauge.conformance.engine import Wanted, run_framework
+from normgauge.conformance.requirements import REQUIREMENTS
+from normgauge.conformance.subjects import CannotRun, Launch, WorkerProcess
+from normgauge.reports.records import Footer, Header, Judgement, NotRun, Profile, Record
+
+HERE: Final = Path(__file__).parent
+WORKER: Final = HERE / "foreign" / "worker.mjs"
+PROTOCOL_PAGE: Final = HERE.parent / "docs" / "protocol.md"
+DTYPES: Final = ("float32", "float64")
+
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not on PATH; it runs worker.mjs")
+
+CASE: Final = Case(
+    "group_norm",
+    "float32",
+    {"num_channels": 2, "num_groups": 1, "eps": 0.0},
+    {},
+    (Step("train", np.array([[1, 3]], np.float32)),),
+)
+
+
+def written_in_python(body: str, **changes: Any) -> Launch:
+    """A worker of a few lines: ``hello`` is a proper hello, ``say`` writes a line, ``answer`` a proper answer."""
+    source = f"""
+import json, os, signal, sys, time
+
+def say(message):
+    print(json.dumps(message), flush=True)
+
+hello = {{
+    "protocol": 1, "framework": "broken", "versions": {{}}, "device": "cpu", "dtypes": ["float32"],
+    "python": "", "platform": "", "numpy": "", "implementations": [],
+}}
+
+def answer(case):
+    return {{"number": case["number"], "steps": [{{"output": step["x"], "dtype": "float32", "state": {{}}, "modified": []}}
+                     for step in case["steps"]], "warnings": []}}
+
+def cases():
+    for line in sys.stdin:
+        for number, case in enumerate(json.loads(line)["cases"]):
+            yield case | {{"number": number}}
+
+{body}
+"""
+    return Launch("broken", program=(sys.executable, "-c", source), **changes)
+
+
+@contextmanager
+def started(launch: Launch) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(launch, "float32")
+    try:
+        yield worker
+    finally:
+        worker.close()
+
+
+def observed(launch: Launch, count: int) -> list[Observation]:
+    with started(launch) as worker:
+        return list(worker.run("broken.GroupNorm", [CASE] * count))
+
+
+# --- the worker in JavaScript -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    return list(run_framework(Launch("foreign", program=("node", str(WORKER))), Wanted(DTYPES)))
+
+
+def judgements(records: list[Record], implementation: str, dtype: str) -> dict[str, Judgement]:
+    return {
+        record.requirement: record
+        for record in records
+        if isinstance(record, Judgement) and (record.implementation, record.dtype) == (implementation, dtype)
+    }
+
+
+def required(layer: str, dtype: str) -> set[str]:
+    return {one.id for one in REQUIREMENTS if one.layer == layer and dtype in one.dtypes}
+
+
+@needs_node
+def test_the_run_is_complete_without_a_restart_and_everything_ran(records: list[Record]) -> None:
+    assert isinstance(records[0], Header)
+    assert records[0].framework == "foreign"
+    assert isinstance(records[-1], Footer)
+    assert not [record for record in records if isinstance(record, NotRun)]
+    assert [profile.restarts for profile in records if isinstance(profile, Profile)] == [0, 0, 0, 0]
+
+
+@needs_node
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_group_norm_in_javascript_conforms_on_every_requirement(records: list[Record], dtype: str) -> None:
+    judged = judgements(records, "foreign.GroupNorm", dtype)
+    assert judged.keys() == required("group_norm", dtype)
+    assert {name: (one.sentence, one.notes) for name, one in judged.items() if one.verdict != "conforms"} == {}
+
+
+@needs_node
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_batch_norm_in_javascript_diverges_in_its_running_variance_alone(records: list[Record], dtype: str) -> None:
+    judged = judgements(records, "foreign.BatchNorm", dtype)
+    assert judged.keys() == required("batch_norm", dtype)
+    others = {name: (one.verdict, one.sentence, one.notes) for name, one in judged.items() if one.verdict != "conforms"}
+    assert list(others) == ["BN-03"]
+    assert judged["BN-03"].verdict == "diverges"
+    assert judged["BN-03"].measured == "biased"
+
+
+@needs_node
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_its_divergence_is_shown_on_two_values_that_a_person_can_check(records: list[Record], dtype: str) -> None:
+    # x = 0, 1: the mean is 1/2, the variance 1/4 with divisor 2 and 1/2 with divisor 1.
+    example = judgements(records, "foreign.BatchNorm", dtype)["BN-03"].example
+    assert example is not None
+    assert example.shapes == [[2, 1]] or example.shapes[0][0] * example.shapes[0][1] <= 4
+    observed_var = [line for line in example.observed if "running_var" in line]
+    canonical_var = [line for line in example.canonical if "running_var" in line]
+    assert observed_var != canonical_var
+    assert example.script.startswith("# this worker writes no scripts\n")
+
+
+@needs_node
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_its_arithmetic_is_found_to_be_two_pass_in_the_dtype_asked_for(records: list[Record], dtype: str) -> None:
+    found = {
+        profile.implementation: (profile.known, profile.computes_in, profile.accuracy)
+        for profile in records
+        if isinstance(profile, Profile) and profile.dtype == dtype
+    }
+    assert found == dict.fromkeys(("foreign.GroupNorm", "foreign.BatchNorm"), (True, dtype, "two_pass"))
+
+
+@needs_node
+def test_its_defaults_are_measured_where_it_says_they_are(records: list[Record]) -> None:
+    defaults = [
+        (default.setting, float(default.signature or "nan"), default.low, default.high)
+        for profile in records
+        if isinstance(profile, Profile)
+        for default in profile.defaults
+    ]
+    assert sorted({setting for setting, *_ in defaults}) == ["eps", "momentum"]
+    for _, said, low, high in defaults:
+        assert low is not None
+        assert high is not None
+        assert low <= said <= high
+
+
+@needs_node
+def test_a_request_that_it_does_not_know_is_answered_with_an_error() -> None:
+    assert exchange(b'{"op": "dance"}\n')[1] == {"error": "op dance is not known; allowed: run"}
+
+
+def exchange(requests: bytes) -> list[Any]:
+    """Every line of worker.mjs, hello first; it ends when its input does."""
+    ended = subprocess.run(
+        ["node", str(WORKER), "float32"], input=requests, capture_output=True, timeout=30, check=True
+    )
+    assert ended.stderr == b""
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+@needs_node
+def test_the_exchange_in_the_documentation_is_what_the_worker_says() -> None:
+    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PROTOCOL_PAGE.read_text(), re.DOTALL)]
+    hello, request, *answers = blocks
+    said_hello, *said = exchange(json.dumps(request).encode() + b"\n")
+    assert said == answers
+    assert said_hello | {"versions": hello["versions"], "platform": hello["platform"]} == hello
+    assert len(answers) == len(request["cases"])
+
+
+# --- workers that never get to say hello --------------------------------------------------------
+
+NEVER_STARTS: Final = {
+    "prints garbage": (
+        "print('Loading model...', flush=True); sys.stdin.read()",
+        r"^broken: the worker answered with a line that is not JSON: b'Loading model\.\.\.\\n' before it said hello$",
+    ),
+    "prints bytes that are no text": (
+        "sys.stdout.buffer.write(b'\\xff\\xfe\\n'); sys.stdout.flush(); sys.stdin.read()",
+        r"^broken: the worker answered with a line that is not JSON: .* before it said hello$",
+    ),
+    "says a list": (
+        "say(['hello']); sys.stdin.read()",
+        r"^broken: the worker answered with list, not an object before it said hello$",
+    ),
+    "leaves out its device": (
+        "del hello['device']; say(hello); sys.stdin.read()",
+        r"^broken: the worker's hello lacks device$",
+    ),
+    "has a layer that nobody knows": (
+        "hello['implementations'] = [dict.fromkeys(('id', 'layout', 'names', 'documentation', 'ranks', 'remedies', "
+        "'signature_defaults'), '') | {'layer': 'layer_norm'}]; say(hello); sys.stdin.read()",
+        r"is of layer 'layer_norm'; allowed: group_norm, batch_norm$",
+    ),
+    "speaks another protocol": (
+        "say(hello | {'protocol': 99}); sys.stdin.read()",
+        r"^broken: the worker speaks protocol 99, this is 1$",
+    ),
+    "names no protocol": (
+        "del hello['protocol']; say(hello); sys.stdin.read()",
+        r"^broken: the worker speaks protocol None, this is 1$",
+    ),
+    "exits at once": (
+        "print('a licence is missing', file=sys.stderr); sys.exit(3)",
+        r"^broken: the worker exited with code 3 before it said hello; it last said: a licence is missing$",
+    ),
+    "exits at once in silence": (
+        "sys.exit(0)",
+        r"^broken: the worker exited with code 0 before it said hello$",
+    ),
+    "is killed": (
+        "os.kill(os.getpid(), signal.SIGKILL)",
+        r"^broken: the worker was ended by signal SIGKILL before it said hello$",
+    ),
+    "lacks its framework": (
+        "say({'protocol': 1, 'cannot_import': 'no libfoo'})",
+        r"^broken is not installed for .*: no libfoo$",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "reason"), NEVER_STARTS.values(), ids=NEVER_STARTS.keys())
+def test_a_worker_that_does_not_say_hello_is_refused_with_the_reason(body: str, reason: str) -> None:
+    with pytest.raises(CannotRun, match=reason):
+        list(run_framework(written_in_python(body), Wanted(("float32",))))
+
+
+def test_a_program_that_does_not_exist_is_refused_with_its_name() -> None:
+    with pytest.raises(CannotRun, match=r"^cannot start no-such-program-here: No such file or directory$"):
+        list(run_framework(Launch("broken", program=("no-such-program-here",)), Wanted(("float32",))))
+
+
+def test_a_dtype_that_the_worker_does_not_have_is_noted_and_nothing_else_runs() -> None:
+    launch = written_in_python("say(hello); sys.stdin.read()")
+    header, note, footer = run_framework(launch, Wanted(("float32", "float64")))
+    assert isinstance(header, Header)
+    assert note == NotRun("broken", "the framework has no float64 here", dtype="float64")
+    assert isinstance(footer, Footer)
+
+
+def test_the_dtype_is_the_last_argument() -> None:
+    launch = written_in_python("say(hello | {'device': ' '.join(sys.argv[1:])}); sys.stdin.read()")
+    launch = Launch("broken", program=(*launch.program, "--fast"))
+    with started(launch) as worker:
+        assert worker.greeting["device"] == "--fast float32"
+
+
+# --- workers that fail on a case ----------------------------------------------------------------
+
+
+def test_an_exit_during_a_case_is_that_case_s_observation_and_the_next_meets_a_new_worker() -> None:
+    # Every worker answers one case and ends at the second that it meets.
+    body = """
+say(hello)
+for number, case in enumerate(cases()):
+    if number == 1:
+        print("out of luck", file=sys.stderr)
+        sys.exit(7)
+    say(answer(case))
+"""
+    seen = observed(written_in_python(body), 5)
+    died = [None, "the worker exited with code 7; it last said: out of luck"]
+    assert [one.died for one in seen] == [*died, *died, None]
+    assert [len(one.steps) for one in seen] == [1, 0, 1, 0, 1]
+
+
+def test_a_signal_that_ends_the_worker_is_named() -> None:
+    body = "say(hello)\nfor case in cases(): os.kill(os.getpid(), signal.SIGKILL)"
+    (seen,) = observed(written_in_python(body), 1)
+    assert seen == Observation(died="the worker was ended by signal SIGKILL")
+
+
+def test_an_answer_that_does_not_come_in_time_is_an_observation_and_the_next_meets_a_new_worker() -> None:
+    body = """
+say(hello)
+for number, case in enumerate(cases()):
+    if number == 1:
+        time.sleep(60)
+    say(answer(case))
+"""
+    seen = observed(written_in_python(body, time_limit=1.0), 3)
+    assert [one.died for one in seen] == [None, "the worker did not answer within 1 s", None]
+
+
+def test_a_worker_that_keeps_ending_is_given_up() -> None:
+    body = "say(hello)\nfor case in cases(): sys.exit(1)"
+    seen = observed(written_in_python(body, most_restarts=2), 5)
+    given_up = "not run: the worker had ended 3 times"
+    assert [one.died for one in seen] == ["the worker exited with code 1"] * 3 + [given_up] * 2
+
+
+def test_garbage_in_place_of_an_answer_is_an_observation_and_the_next_case_meets_a_new_worker() -> None:
+    body = """
+say(hello)
+for number, case in enumerate(cases()):
+    if number == 1:
+        print("epoch 1 of 10", flush=True)
+    say(answer(case))
+"""
+    first, second, third = observed(written_in_python(body), 3)
+    assert second.died == "the worker answered with a line that is not JSON: b'epoch 1 of 10\\n'"
+    assert (first.died, third.died) == (None, None)
+
+
+MALFORMED: Final = {
+    "an error": {"error": "I would rather not"},
+    "no warnings": {"steps": []},
+    "fewer results than steps": {"steps": [], "warnings": []},
+    "a state that is no object": {
+        "steps": [
+            {
+                "output": {"dtype": "float32", "shape": [0], "data": ""},
+                "dtype": "float32",
+                "state": [],
+                "modified": [],
+            }
+        ],
+        "warnings": [],
+    },
+    "an output that is no array of real numbers": {
+        "steps": [
+            {
+                "output": {"dtype": "S4", "shape": [1], "data": "AACAPw=="},
+                "dtype": "float32",
+                "state": {},
+                "modified": [],
+            }
+        ],
+        "warnings": [],
+    },
+    "steps that are no list": {"steps": 3, "warnings": []},
+    "a step without its output": {"steps": [{"dtype": "float32", "state": {}, "modified": []}], "warnings": []},
+    "an output whose shape is not its data's": {
+        "steps": [
+            {
+                "output": {"dtype": "float32", "shape": [3], "data": "AACAPw=="},
+                "dtype": "float32",
+                "state": {},
+                "modified": [],
+            }
+        ],
+        "warnings": [],
+    },
+    "an exception without its type": {"steps": [], "warnings": [], "raised": {"where": "construct", "message": "no"}},
+}
+
+
+@pytest.mark.parametrize("malformed", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_answer_is_an_observation_and_the_worker_goes_on(malformed: dict[str, Any]) -> None:
+    body = f"""
+say(hello)
+for number, case in enumerate(cases()):
+    say({malformed!r} | {{"number": 0}} if number == 0 else answer(case))
+"""
+    with started(written_in_python(body)) as worker:
+        first, second = worker.run("broken.GroupNorm", [CASE, CASE])
+        assert worker.restarts == 0
+    assert (first.died or "").startswith("the worker gave a malformed answer: ")
+    assert second.died is None
+    assert second.steps[0].output.tolist() == [[1.0, 3.0]]
+
+
+def test_what_a_worker_writes_to_standard_error_disturbs_nothing() -> None:
+    body = """
+say(hello)
+for case in cases():
+    print("x" * 100_000, file=sys.stderr)
+    say(answer(case))
+"""
+    assert [one.died for one in observed(written_in_python(body), 40)] == [None] * 40
+
+
+def test_a_worker_that_writes_no_scripts_is_quoted_as_such() -> None:
+    with started(written_in_python("say(hello)\nfor line in sys.stdin: say({})")) as worker:
+        assert worker.script("broken.GroupNorm", CASE, "about") == "# this worker writes no scripts\n"
+
+
+def test_an_answer_with_the_wrong_number_ends_the_worker_and_is_that_case_s_observation() -> None:
+    body = """
+say(hello)
+for case in cases():
+    if case["number"] == 1:
+        say(answer(case) | {"number": 0})
+    say(answer(case))
+"""
+    first, second, third = observed(written_in_python(body), 3)
+    assert first.died is None
+    assert (second.died or "").startswith("the worker answered case 0 where 1 was due")
+    assert third.died is None
+
+
+def test_a_worker_that_never_reads_its_input_meets_the_time_limit() -> None:
+    body = "say(hello)\ntime.sleep(3600)"
+    big = replace(CASE, steps=(replace(CASE.steps[0], x=np.zeros((1, 2, 50_000), dtype=np.float32)),))
+    with started(written_in_python(body, time_limit=1.0, most_restarts=0)) as worker:
+        (seen,) = worker.run("broken.GroupNorm", [big])
+    assert (seen.died or "").startswith("the worker did not answer within 1 s")

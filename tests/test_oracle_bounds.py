@@ -1,0 +1,487 @@
+"""No honest implementation lies outside the bound of its class, and wrong ones lie outside of all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from honest import (
+    OUTPUTS,
+    REGIMES,
+    ROOTS,
+    STATISTICS,
+    SUMMATIONS,
+    UNBIASED,
+    UPDATES,
+    Array,
+    Machine,
+    Statistics,
+    normalised,
+    two_pass,
+)
+
+from normgauge.oracle import (
+    ACCURACY_CLASSES,
+    AXES,
+    Arithmetic,
+    Reference,
+    RunningStatistics,
+    batch_norm,
+    distance,
+    group_norm,
+    initial_statistics,
+    semantics,
+)
+from normgauge.oracle.bounds import blend_bound, statistics_bound
+from normgauge.oracle.moments import moments
+
+PLACEMENTS: Final = AXES["group_norm"][0].names
+DTYPES: Final = ("float32", "float64")
+LENGTHS: Final = (1, 2, 3, 4, 8, 33, 100)
+#: Weights that scale to subnormal numbers and up to large ones.
+WEIGHT_SIZES: Final = (1.0, 1.0, 1e-3, 1e-30, 1e10)
+
+
+@pytest.fixture(autouse=True)
+def _honest_arithmetic_may_overflow() -> Any:
+    with np.errstate(all="ignore"):
+        yield
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One set of inputs, and every random choice that goes with it."""
+
+    machine: Machine
+    x: Array
+    weight: Array
+    bias: Array
+    eps: float
+    placement: str
+    rng: np.random.Generator
+
+    @classmethod
+    def of(cls, rng: np.random.Generator, dtype: str, regime: str, n: int, size: int) -> Draw:
+        machine = Machine(dtype, flush=bool(rng.integers(2)))
+        x = REGIMES[regime](rng, (max(2, size // n), n)).astype(dtype)
+        weight = (rng.standard_normal(n) * rng.choice(WEIGHT_SIZES)).astype(dtype)
+        bias = (rng.standard_normal(n) * rng.choice([1.0, 1e-4, 1e4])).astype(dtype)
+        eps = float(rng.choice([1e-5, 1e-3, 0.5, 1e-12]))
+        return cls(machine, x, weight, bias, eps, str(rng.choice(PLACEMENTS)), rng)
+
+    def reference(self, accuracy: str) -> Reference:
+        return group_norm(
+            self.x,
+            1,
+            self.weight,
+            self.bias,
+            eps=self.eps,
+            semantics=semantics("group_norm", eps_placement=self.placement),
+            arithmetic=Arithmetic(self.machine.dtype, accuracy),
+        )
+
+    def output(self, statistics: Statistics, form: str, root: str) -> Array:
+        f = self.machine
+        return normalised(
+            f,
+            f(self.x),
+            statistics,
+            f(self.weight),
+            f(self.bias),
+            eps=self.eps,
+            placement=self.placement,
+            root=root,
+            form=form,
+        )
+
+
+def check_outputs(draw: Draw, names: list[str]) -> int:
+    """Every named kind of statistics in every form, against its own class; returns the elements held."""
+    references = {accuracy: draw.reference(accuracy) for accuracy in ACCURACY_CLASSES}
+    held = 0
+    for name in names:
+        accuracy, measure = STATISTICS[name]
+        statistics = measure(draw.machine, draw.machine(draw.x))
+        for form in OUTPUTS:
+            root = str(draw.rng.choice(list(ROOTS)))
+            ratio = references[accuracy].ratio(draw.output(statistics, form, root))
+            assert ratio.max() <= 1, (name, form, root, draw.placement, draw.eps, draw.machine)
+            held += int(references[accuracy].says_something().sum())
+    return held
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_honest_output_lies_within_the_bound_of_its_class(dtype: str, regime: str) -> None:
+    rng = np.random.default_rng([1, DTYPES.index(dtype), list(REGIMES).index(regime)])
+    held = sum(check_outputs(Draw.of(rng, dtype, regime, n, size=128), list(STATISTICS)) for n in LENGTHS)
+    assert held > 20_000  # x 44 parametrisations
+
+
+@pytest.mark.parametrize("regime", ["normal", "mean 2^8", "deviation sqrt(eps)", "outlier first", "sorted"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_long_sets_stay_within_the_bound_of_their_class(dtype: str, regime: str) -> None:
+    rng = np.random.default_rng([2, DTYPES.index(dtype), list(REGIMES).index(regime)])
+    names = ["two_pass sequential", "two_pass pairwise", "welford", "one_pass backward"]
+    assert check_outputs(Draw.of(rng, dtype, regime, 4096, size=8192), names) > 0
+
+
+@pytest.mark.parametrize("momentum", [0.0, 1e-3, 0.1, 0.25, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("weighs", ["new", "old"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_honest_running_statistic_lies_within_the_bound_of_its_class(
+    dtype: str, weighs: str, momentum: float
+) -> None:
+    """Three steps, then evaluation with what came of them."""
+    rng = np.random.default_rng([3, DTYPES.index(dtype), int(momentum * 1000), len(weighs)])
+    given = momentum if weighs == "new" else 1 - momentum
+    for regime in REGIMES:
+        for name in STATISTICS:
+            check_running(rng, Life.of(rng, dtype, regime, name, weighs, given))
+
+
+@dataclass(frozen=True)
+class Life:
+    """An honest BatchNorm layer: sets of shape (C, n) are its batches."""
+
+    machine: Machine
+    regime: str
+    name: str
+    momentum: float
+    weighs: str
+    divisor: str
+    update: str
+    n: int
+
+    @classmethod
+    def of(cls, rng: np.random.Generator, dtype: str, regime: str, name: str, weighs: str, given: float) -> Life:
+        return cls(
+            Machine(dtype, flush=bool(rng.integers(2))),
+            regime,
+            name,
+            given,
+            weighs,
+            str(rng.choice(["unbiased", "biased"])),
+            str(rng.choice(list(UPDATES))),
+            int(rng.choice([2, 3, 8, 20])),
+        )
+
+    @property
+    def weight_of_new(self) -> float:
+        return self.momentum if self.weighs == "new" else 1 - self.momentum
+
+    def step(self, rng: np.random.Generator, x: Array, mean: Array, var: Array) -> tuple[Array, Array]:
+        f = self.machine
+        statistics = STATISTICS[self.name][1](f, f(x))
+        new = statistics.var[:, 0]
+        if self.divisor == "unbiased":
+            new = UNBIASED[str(rng.choice(list(UNBIASED)))](f, new, self.n)
+        update = UPDATES[self.update]
+        return update(f, mean, statistics.mean[:, 0], self.weight_of_new), update(f, var, new, self.weight_of_new)
+
+
+def check_running(rng: np.random.Generator, life: Life) -> None:
+    f, channels = life.machine, 8
+    accuracy = STATISTICS[life.name][0]
+    chosen = semantics("batch_norm", running_var=life.divisor, momentum_weighs=life.weighs)
+    start = f(rng.standard_normal(channels) * rng.choice([1.0, 1e3, 1e-20])), f(rng.random(channels))
+    mean, var = start
+    running: RunningStatistics | None = initial_statistics(*start)
+    for _ in range(3):
+        x = REGIMES[life.regime](rng, (channels, life.n)).astype(f.dtype)
+        mean, var = life.step(rng, x, mean, var)
+        arithmetic = Arithmetic(f.dtype, accuracy)
+        running = batch_norm(
+            x.T, running, training=True, momentum=life.momentum, semantics=chosen, arithmetic=arithmetic
+        ).running
+        assert running is not None
+        assert running.mean.ratio(mean).max() <= 1, life
+        assert running.var.ratio(var).max() <= 1, life
+    wanted = batch_norm(x.T, running, training=False, semantics=chosen, arithmetic=arithmetic).output
+    one, none = f(np.ones((channels, 1))), f(np.zeros((channels, 1)))
+    for form in OUTPUTS:
+        got = normalised(f, f(x), Statistics(mean[:, None], var[:, None]), one, none, eps=1e-5, form=form)
+        assert wanted.ratio(got.T).max() <= 1, (life, form)
+
+
+@pytest.mark.parametrize("weight", [0.5, 0.1, 0.01, 1e-3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_honest_zero_debiased_average_lies_within_the_bound(dtype: str, weight: float) -> None:
+    """haiku's: a hidden average from zero, divided by 1 - (1 - w)^t."""
+    rng = np.random.default_rng([4, DTYPES.index(dtype), int(weight * 1000)])
+    f, channels, n = Machine(dtype), 64, 8
+    kept, hidden = f(1 - weight), [f(np.zeros(channels)), f(np.zeros(channels))]
+    running: RunningStatistics | None = initial_statistics(np.full(channels, 100.0), np.ones(channels))
+    for step in range(1, 9):
+        x = (rng.standard_normal((channels, n)) + rng.choice([0.0, 8.0])).astype(dtype)
+        statistics = two_pass(f, x, SUMMATIONS["sequential"])
+        new = statistics.mean[:, 0], UNBIASED["unbiased_by_factor"](f, statistics.var[:, 0], n)
+        hidden = [f(f(h * kept) + f(v * f(f(1) - kept))) for h, v in zip(hidden, new, strict=True)]
+        mean, var = (f(h / f(f(1) - f(kept**step))) for h in hidden)
+        running = batch_norm(
+            x.T,
+            running,
+            training=True,
+            momentum=weight,
+            semantics=semantics("batch_norm", bootstrap="zero_debiased"),
+            arithmetic=Arithmetic(dtype, "two_pass"),
+        ).running
+        assert running is not None
+        assert running.mean.ratio(mean).max() <= 1
+        assert running.var.ratio(var).max() <= 1
+
+
+# --- the shape of the bounds -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_classes_are_nested(dtype: str, regime: str) -> None:
+    rng = np.random.default_rng([5, list(REGIMES).index(regime)])
+    for n in LENGTHS:
+        draw = Draw.of(rng, dtype, regime, n, size=64)
+        m = moments(np.float64(draw.x), compensated=dtype == "float64")
+        bounds = [statistics_bound(m, Arithmetic(dtype, accuracy)) for accuracy in ACCURACY_CLASSES]
+        outputs = [draw.reference(accuracy).bound for accuracy in ACCURACY_CLASSES]
+        for tight, wide in pairwise(bounds):
+            assert (tight.mean <= wide.mean).all()
+            assert (tight.var <= wide.var).all()
+        for tight, wide in pairwise(outputs):
+            assert (tight <= wide).all()
+
+
+def test_a_bound_is_never_below_the_rounding_of_the_exact_result() -> None:
+    x = np.random.default_rng(6).standard_normal((8, 8)).astype(np.float32)
+    reference = group_norm(x, 2, arithmetic=Arithmetic("float32", "two_pass"))
+    assert (reference.bound >= np.abs(reference.value) * 2.0**-24).all()
+
+
+def test_a_sum_too_long_for_the_type_is_not_held_to_anything() -> None:
+    """From n u = 1 on no error constant exists; gamma must not turn negative."""
+    long = moments(np.ones((1, 4)), compensated=False)
+    bound = statistics_bound(long.__class__(**{**long.__dict__, "n": 2**24}), Arithmetic("float32"))
+    assert np.isinf(bound.mean).all()
+    assert np.isinf(bound.var).all()
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("name", STATISTICS)
+def test_a_constant_channel_is_within_the_bound_although_the_root_has_no_derivative_at_zero(
+    name: str, placement: str
+) -> None:
+    accuracy, measure = STATISTICS[name]
+    machine = Machine("float32")
+    for value in (1e-20, 0.1, 3.3, 12345.678, 1e15):
+        x = np.full((2, 6), value, dtype=np.float32)
+        weight, bias = np.ones(6, np.float32), np.zeros(6, np.float32)
+        chosen = semantics("group_norm", eps_placement=placement)
+        reference = group_norm(x, 1, weight, bias, semantics=chosen, arithmetic=Arithmetic("float32", accuracy))
+        for form in OUTPUTS:
+            y = normalised(machine, x, measure(machine, x), weight, bias, eps=1e-5, placement=placement, form=form)
+            assert not reference.excludes(y), (value, form)
+
+
+def test_eps_zero_on_a_constant_channel_says_nothing() -> None:
+    reference = group_norm(np.full((1, 4), 2.0, np.float32), 1, eps=0.0)
+    assert np.isposinf(reference.bound).all()
+    assert not reference.excludes(np.full((1, 4), np.nan))
+
+
+@pytest.mark.parametrize("eps", [1e-40, 1e-44, 1e-50])
+@pytest.mark.parametrize("flush", [False, True])
+def test_an_eps_below_the_normal_numbers_may_be_flushed(eps: float, flush: bool) -> None:
+    machine = Machine("float32", flush)
+    x = np.random.default_rng(8).standard_normal((16, 4)).astype(np.float32) * np.float32(1e-19)
+    reference = group_norm(x, 1, eps=eps, arithmetic=Arithmetic("float32", "two_pass"))
+    statistics = two_pass(machine, x, SUMMATIONS["sequential"])
+    y = normalised(machine, x, statistics, machine(1), machine(0), eps=eps)
+    assert not reference.excludes(y)
+
+
+# --- out of range ------------------------------------------------------------------------------------
+
+
+def test_a_group_with_nan_or_infinity_demands_nan_and_leaves_the_other_groups_alone() -> None:
+    clean = np.random.default_rng(9).standard_normal((2, 4, 3)).astype(np.float32)
+    for poison in (np.nan, np.inf, -np.inf):
+        for accuracy in ACCURACY_CLASSES:
+            x = clean.copy()
+            x[0, 0, 0] = poison
+            arithmetic = Arithmetic("float32", accuracy)
+            got, want = group_norm(x, 2, arithmetic=arithmetic), group_norm(clean, 2, arithmetic=arithmetic)
+            assert np.isnan(got.value[0, :2]).all()
+            assert (got.bound[0, :2] == 0).all()
+            assert got.excludes(np.nan_to_num(got.value))
+            np.testing.assert_array_equal(got.value[0, 2:], want.value[0, 2:])
+            np.testing.assert_array_equal(got.bound[1], want.bound[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_infinity_may_make_the_running_mean_infinite_or_nan_but_the_variance_only_nan(dtype: str) -> None:
+    """A sum keeps an infinity; Welford's next step makes a NaN of it."""
+    x = np.array([[np.inf], [1.0], [2.0]], dtype=dtype)
+    running = batch_norm(x, initial_statistics([0.0], [1.0]), training=True).running
+    assert running is not None
+    for mean in (np.inf, np.nan):
+        assert not running.mean.excludes([mean])
+    assert not running.var.excludes([np.nan])
+    assert running.var.excludes([1.0])
+    x[1] = -np.inf
+    running = batch_norm(x, initial_statistics([0.0], [1.0]), training=True).running
+    assert running is not None
+    assert not running.mean.excludes([np.nan])
+    assert running.mean.excludes([np.inf])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", STATISTICS)
+def test_sums_and_squares_that_overflow_are_out_of_range(dtype: str, name: str) -> None:
+    accuracy, measure = STATISTICS[name]
+    machine, largest = Machine(dtype), float(np.finfo(dtype).max)
+    spread = np.linspace(-1.0, 1.0, 6)[None, :]
+    for size in (0.9 * largest, 4 * largest**0.5, largest**0.5, largest**0.5 / 4, largest**0.5 / 64):
+        for shift in (0.0, 1.0):
+            x = np.asarray((spread * 0.1 + shift) * size / 1.1, dtype=dtype)
+            reference = group_norm(x, 1, arithmetic=Arithmetic(dtype, accuracy))
+            for form in OUTPUTS:
+                y = normalised(machine, x, measure(machine, x), machine(1), machine(0), eps=1e-5, form=form)
+                assert not reference.excludes(y), (size, shift, form)
+    assert reference.says_something().all()
+
+
+@pytest.mark.parametrize("form", OUTPUTS)
+def test_an_intermediate_that_overflows_in_any_form_is_out_of_range(form: str) -> None:
+    """x * scale leaves the range although (x - mean) * scale does not."""
+    machine = Machine("float32")
+    for mean, var, weight in ((1e30, 1e-20, 1.0), (1e20, 1.0, 1e25), (1.0, 1e-30, 1e30), (1e5, 1.0, 1e-42)):
+        x = np.array([[mean], [mean * 1.5]], dtype=np.float32)
+        parameters = np.float32([weight])
+        reference = batch_norm(x, initial_statistics([mean], [var]), parameters, training=False, eps=0.0).output
+        statistics = Statistics(machine([[mean]]), machine([[var]]))
+        y = normalised(machine, x.T, statistics, parameters, machine(0), eps=0.0, form=form)
+        assert not reference.excludes(y.T), (mean, var, weight)
+
+
+@pytest.mark.parametrize("form", OUTPUTS)
+@pytest.mark.parametrize("flush", [False, True])
+def test_a_scale_below_the_normal_numbers_is_within_the_bound(form: str, flush: bool) -> None:
+    """weight * reciprocal has few bits, and its error is multiplied by x, not by x - mean."""
+    machine = Machine("float32", flush)
+    rng = np.random.default_rng(10)
+    mean = np.float32(1e10)
+    x = (mean + rng.standard_normal((8, 4)) * 1e9).astype(np.float32)
+    weight = (rng.standard_normal(4) * 1e-32).astype(np.float32)
+    statistics = initial_statistics(np.full(4, mean), np.full(4, np.float32(1e18)))
+    reference = batch_norm(x, statistics, weight, training=False).output
+    used = Statistics(machine(np.full((4, 1), mean)), machine(np.full((4, 1), 1e18)))
+    y = normalised(machine, machine(x.T), used, machine(weight)[:, None], machine(0), eps=1e-5, form=form)
+    assert not reference.excludes(y.T)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0, -0.5, 3.0])
+def test_a_running_statistic_has_a_bound_for_every_momentum_and_none_when_out_of_range(weight: float) -> None:
+    one, far = np.ones(1), np.full(1, np.inf)
+    given: dict[str, Any] = {"old": one, "new": 2 * one, "weight": weight, "arithmetic": Arithmetic("float32")}
+    bound = blend_bound(old_bound=one * 1e-6, new_bound=one * 1e-6, **given)
+    assert (bound >= 1e-6 * max(abs(weight), abs(1 - weight))).all()
+    assert np.isposinf(blend_bound(old_bound=one, new_bound=far, **given)).all()
+    assert np.isposinf(blend_bound(old_bound=far, new_bound=one, **given)).all()
+
+
+@pytest.mark.parametrize("accuracy", ACCURACY_CLASSES)
+def test_one_value_per_set_gives_the_bias_and_no_unbiased_variance(accuracy: str) -> None:
+    x = np.array([[3.0, -7.5]], dtype=np.float32)
+    arithmetic = Arithmetic("float32", accuracy)
+    bias = [0.5, 0.25]
+    reference = group_norm(x, 2, bias=bias, arithmetic=arithmetic)
+    np.testing.assert_array_equal(reference.value, [bias])
+    assert reference.says_something().all()
+    assert reference.excludes(x)
+    undefined = group_norm(x, 2, semantics=semantics("group_norm", variance="unbiased"), arithmetic=arithmetic)
+    assert not undefined.says_something().any()
+
+
+# --- what the bounds exclude -------------------------------------------------------------------------
+
+
+def telling_sets(dtype: str, eps: float, count: int = 4) -> tuple[Array, Array, Array]:
+    """Data whose deviation is a tenth of sqrt(eps), n = 8, with weights that differ."""
+    rng = np.random.default_rng(12)
+    x = (rng.standard_normal((count, 8)) * eps**0.5 / 10).astype(dtype)
+    return x, (1 + np.arange(8) / 4).astype(dtype), (np.arange(8) / 8).astype(dtype)
+
+
+WRONG: Final[dict[str, dict[str, Any]]] = {
+    "unbiased variance": {"unbiased": True},
+    "eps outside the root": {"placement": "outside_sqrt"},
+    "the larger of variance and eps": {"placement": "max_with_variance"},
+    "eps larger by 1e-4": {"eps": 1e-5 * (1 + 1e-4)},
+    "eps smaller by 1e-4": {"eps": 1e-5 * (1 - 1e-4)},
+    "permuted channels": {"permuted": True},
+    "no bias": {"bias": False},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("name", ["two_pass sequential", "welford", "one_pass pairwise"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_wrong_formula_is_excluded_even_by_the_widest_class(dtype: str, name: str, wrong: str) -> None:
+    how = WRONG[wrong]
+    x, weight, bias = telling_sets(dtype, 1e-5)
+    reference = group_norm(x, 1, weight, bias, eps=1e-5, arithmetic=Arithmetic(dtype))
+    f = Machine(dtype)
+    statistics = STATISTICS[name][1](f, x)
+    honest = normalised(f, x, statistics, weight, bias, eps=1e-5)
+    assert not reference.excludes(honest)
+    if how.get("unbiased"):
+        statistics = Statistics(statistics.mean, UNBIASED["unbiased_by_factor"](f, statistics.var, 8))
+    y = normalised(
+        f,
+        x,
+        statistics,
+        weight[::-1] if how.get("permuted") else weight,
+        bias if how.get("bias", True) else f(0),
+        eps=how.get("eps", 1e-5),
+        placement=how.get("placement", "inside_sqrt"),
+    )
+    assert reference.excludes(y)
+
+
+@pytest.mark.parametrize("wrong", ["momentum weighs the old", "biased", "no momentum"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_wrong_running_statistics_are_excluded_even_by_the_widest_class(dtype: str, wrong: str) -> None:
+    x = np.random.default_rng(13).standard_normal((4, 8)).astype(dtype)
+    f = Machine(dtype)
+    statistics = two_pass(f, x, SUMMATIONS["sequential"])
+    old_mean, old_var = f(np.full(4, 8.0)), f(np.full(4, 8.0))
+    running = batch_norm(x.T, initial_statistics(old_mean, old_var), training=True, momentum=0.3).running
+    assert running is not None
+    weight = {"momentum weighs the old": 0.7, "biased": 0.3, "no momentum": 0.1}[wrong]
+    new = statistics.var[:, 0]
+    if wrong != "biased":
+        new = UNBIASED["unbiased_by_factor"](f, new, 8)
+    assert running.var.excludes(UPDATES["weigh_new"](f, old_var, new, weight))
+    right = UNBIASED["unbiased_by_factor"](f, statistics.var[:, 0], 8)
+    assert not running.var.excludes(UPDATES["weigh_new"](f, old_var, right, 0.3))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_all_semantics_of_group_norm_are_told_apart_by_one_case(dtype: str) -> None:
+    """DESIGN.md's measure: a distance above 1 means that no output satisfies both."""
+    rng = np.random.default_rng(14)
+    shape = (2, 8, 2)
+    deviations = np.logspace(-4.5, 0, 8)[None, :, None]
+    x = (rng.standard_normal(shape) * deviations + rng.permutation(8)[None, :, None] * deviations).astype(dtype)
+    weight, bias = 1 + np.arange(8) / 4, np.arange(8) / 8
+    chosen = [
+        semantics("group_norm", eps_placement=e, grouping=g, variance=v, affine_shape=a)
+        for e in PLACEMENTS
+        for g in ("contiguous", "interleaved")
+        for v in ("biased", "unbiased")
+        for a in ("per_channel", "per_group")
+    ]
+    found = [group_norm(x, 4, weight, bias, semantics=s, arithmetic=Arithmetic(dtype)) for s in chosen]
+    assert min(distance(a, b) for i, a in enumerate(found) for b in found[:i]) > 1

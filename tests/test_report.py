@@ -1,0 +1,801 @@
+"""The HTML report: what it shows of the records, that it is one safe page, and what it refuses to read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+from normgauge.reports.html import TEXT_SHOWN, VALUES_SHOWN, render, write_report
+from normgauge.reports.records import (
+    FORMAT,
+    AxisMeasured,
+    BrokenResults,
+    DefaultMeasured,
+    Example,
+    Footer,
+    Header,
+    Judgement,
+    NotRun,
+    Profile,
+    Record,
+    ResultsWriter,
+    Witness,
+)
+
+HOSTILE: Final = "<script>alert(1)</script><img src=x onerror='alert(2)'>\"&"
+VOID: Final = frozenset({"meta", "br", "wbr", "link", "img", "hr", "input", "col", "base", "source"})
+
+
+# --- a page, parsed -----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Element:
+    """One element of a page."""
+
+    tag: str
+    attributes: dict[str, str]
+    children: list[Element | str] = dataclasses.field(default_factory=list)
+
+    def walk(self) -> Iterator[Element]:
+        yield self
+        for child in self.children:
+            if isinstance(child, Element):
+                yield from child.walk()
+
+    def all(self, tag: str, **attributes: str) -> list[Element]:
+        wanted = attributes.items()
+        return [one for one in self.walk() if one.tag == tag and wanted <= one.attributes.items()]
+
+    def one(self, tag: str, **attributes: str) -> Element:
+        (found,) = self.all(tag, **attributes)
+        return found
+
+    @property
+    def raw(self) -> str:
+        if self.tag == "br":
+            return "\n"
+        return "".join(child if isinstance(child, str) else child.raw for child in self.children)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.raw.split())
+
+
+class Page(HTMLParser):
+    """Builds the tree, and fails where an element is not closed in its place."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.root = Element("page", {})
+        self._open = [self.root]
+        self.feed(html)
+        self.close()
+        assert len(self._open) == 1, f"left open: {[one.tag for one in self._open]}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, {name: value or "" for name, value in attrs})
+        self._open[-1].children.append(element)
+        if tag not in VOID:
+            self._open.append(element)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open[-1].tag == tag, f"</{tag}> closes <{self._open[-1].tag}>"
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self._open[-1].children.append(data)
+
+
+def parsed(html: str) -> Element:
+    return Page(html).root
+
+
+def shown(*runs: Sequence[Record], absent: Sequence[NotRun] = ()) -> Element:
+    return parsed(render(runs, absent))
+
+
+def section(page: Element, heading: str) -> Element:
+    """The section that the heading with this id names."""
+    return page.one("section", **{"aria-labelledby": heading})
+
+
+def in_short(page: Element) -> list[str]:
+    return [item.text for item in section(page, "in-short").all("li")]
+
+
+def rows(table: Element) -> dict[str, list[str]]:
+    """The body of a table: the text of each row's cells by that of its first header."""
+    body = [row for part in table.all("tbody") for row in part.all("tr")]
+    return {row.all("th")[0].text: [cell.text for cell in row.all("td")] for row in body}
+
+
+# --- records, made by hand ----------------------------------------------------------------------
+
+
+def header(name: str = "torch", *implementations: str, **changed: Any) -> Header:
+    base = Header(
+        FORMAT, "0.1.0", name, {name: "1.2.3"}, "3.11.7", "Linux x86_64", "2.4.6", "cpu",
+        ["float32", "float64"], list(implementations), "2026-01-02T03:04:05+00:00",
+    )  # fmt: skip
+    return msgspec.structs.replace(base, **changed)
+
+
+def profile(implementation: str = "torch.nn.GroupNorm", **changed: Any) -> Profile:
+    base = Profile(
+        implementation=implementation,
+        framework=implementation.partition(".")[0],
+        layer="group_norm",
+        dtype="float32",
+        known=True,
+        axes=[AxisMeasured("grouping", "which channels form a group", "contiguous", ["contiguous"])],
+        defaults=[DefaultMeasured("eps", "1e-05", 0.9e-5, 1e-5, 1.2e-5)],
+        computes_in="float32",
+        accuracy="two_pass",
+        hazards=[],
+        layout="N, C, *",
+        names={"eps": "epsilon", "weight": "weight"},
+        ranks=[2, 4],
+        documentation="https://example.org/docs",
+        restarts=0,
+        cases=3,
+    )
+    return msgspec.structs.replace(base, **changed)
+
+
+def judgement(implementation: str = "torch.nn.GroupNorm", verdict: str = "conforms", **changed: Any) -> Judgement:
+    base = Judgement(
+        requirement="GN-02",
+        title="grouping",
+        statement="Groups are adjacent channels.",
+        source="A paper, https://example.org/paper",
+        implementation=implementation,
+        framework=implementation.partition(".")[0],
+        dtype="float32",
+        verdict="conforms",
+        measured="",
+        sentence=f"{implementation}: groups as it does",
+        notes=[],
+        witnesses=[],
+    )
+    return msgspec.structs.replace(base, verdict=verdict, **changed)
+
+
+def witness(against: str = "grouping=contiguous", **changed: Any) -> Witness:
+    base = Witness("graded deviations", "ab12", against, 1, "output", [0, 3], "1.5", "0.5", "1e-07", 1e7)
+    return msgspec.structs.replace(base, **changed)
+
+
+def example(**changed: Any) -> Example:
+    base = Example(
+        "ab12", {"eps": 0.001, "num_groups": 2}, [[1, 4]],
+        ["step 1 train x 0 1 10 11"],
+        ["step 1 output -0.5 0.25", "step 1 running_mean 3"],
+        ["step 1 output 0.75 0.25", "step 1 running_mean 3"],
+        ["step 1 output -0.5 0.25", "step 1 running_mean 3"],
+        "print('the numbers')\n",
+    )  # fmt: skip
+    return msgspec.structs.replace(base, **changed)
+
+
+def diverging(implementation: str = "mlx.nn.GroupNorm", **changed: Any) -> Judgement:
+    changed = {"measured": "interleaved", "remedy": "permute", "witnesses": [witness()]} | changed
+    return judgement(implementation, "diverges", **changed)
+
+
+def run(*records: Record, framework: str = "torch") -> list[Record]:
+    """A complete run: a header, these records with a profile for each implementation, a footer."""
+    judged = [one for one in records if isinstance(one, Judgement)]
+    profiled = {(one.implementation, one.dtype) for one in records if isinstance(one, Profile)}
+    missing = dict.fromkeys((one.implementation, one.dtype) for one in judged)
+    profiles = [profile(name, dtype=dtype) for name, dtype in missing if (name, dtype) not in profiled]
+    return [header(framework), *profiles, *records, Footer({"conforms": len(judged)}, 1.5)]
+
+
+def everything() -> list[list[Record]]:
+    """Two runs that use every part of the page."""
+    mlx: list[Record] = [
+        diverging(example=example(), notes=["a note"]),
+        diverging(dtype="float64", example=example(), notes=["a note"]),
+        diverging("mlx.nn.GroupNorm(pytorch_compatible=True)", requirement="GN-16", measured="accepted", witnesses=[]),
+        judgement("mlx.nn.GroupNorm", "unsupported", requirement="GN-13", notes=["[reshape] of an empty array"]),
+        judgement("mlx.nn.GroupNorm", "crashes", requirement="GN-17", measured="killed by signal 11"),
+        judgement("mlx.nn.GroupNorm", "cannot tell", requirement="GN-05", sentence="out of range"),
+        NotRun("mlx", "no float16 here", dtype="float16"),
+        profile("mlx.nn.GroupNorm", hazards=["one-pass statistics"]),
+    ]
+    torch = [judgement(), judgement(dtype="float64"), judgement(requirement="GN-16")]
+    return [run(*mlx, framework="mlx"), run(*torch)]
+
+
+# --- one page -----------------------------------------------------------------------------------
+
+
+def test_every_link_within_the_page_has_its_target() -> None:
+    page = shown(*everything(), absent=[NotRun("keras", "no wheel")])
+    ids = {one.attributes["id"] for one in page.walk() if "id" in one.attributes}
+    links = [one.attributes["href"] for one in page.all("a") if one.attributes["href"].startswith("#")]
+    labels = [one.attributes["aria-labelledby"] for one in page.walk() if "aria-labelledby" in one.attributes]
+    assert len(links) > 10
+    assert {link.removeprefix("#") for link in links} <= ids
+    assert set(labels) <= ids
+
+
+def test_ids_are_unique_even_where_names_differ_in_punctuation_only() -> None:
+    names = ["mlx.nn.GroupNorm(a=1)", "mlx.nn.GroupNorm[a=1]", "mlx.nn.GroupNorm", "mlx nn/GroupNorm"]
+    page = shown(run(*(diverging(name, requirement=r) for name in names for r in ("GN-02", "runs")), framework="mlx"))
+    ids = [one.attributes["id"] for one in page.walk() if "id" in one.attributes]
+    assert len(ids) == len(set(ids))
+    for name in names:
+        column = names.index(name)
+        target = page.one("table", **{"class": "wide matrix"}).one("tbody").all("tr")[0].all("td")[column].one("a")
+        assert page.one("code", id=target.attributes["href"].removeprefix("#")).text == name
+
+
+def test_ids_need_no_escaping_in_a_link() -> None:
+    page = shown(*everything())
+    for one in page.walk():
+        assert re.fullmatch(r"[A-Za-z0-9.-]+", one.attributes.get("id", "fine"))
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    html = render(everything())
+    page = parsed(html)
+    loading = {"src", "srcset", "data", "poster", "background", "action", "formaction", "ping"}
+    for one in page.walk():
+        assert one.tag not in {"script", "link", "img", "iframe", "object", "embed", "base", "video", "audio", "source"}
+        assert not loading & one.attributes.keys(), one
+        assert not [name for name in one.attributes if name.startswith("on")], one
+        assert "href" not in one.attributes or one.tag == "a", one
+        assert "url(" not in one.attributes.get("style", "")
+    style = page.one("style").raw
+    assert "url(" not in style
+    assert "@import" not in style
+    policy = page.one("meta", **{"http-equiv": "Content-Security-Policy"}).attributes["content"]
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def test_every_header_cell_says_what_it_heads() -> None:
+    page = shown(*everything(), absent=[NotRun("keras", "no wheel")])
+    heads = page.all("th")
+    assert len(heads) > 30
+    assert {one.attributes.get("scope") for one in heads} == {"row", "col", "rowgroup", "colgroup"}
+
+
+def test_the_same_records_give_the_same_page() -> None:
+    assert render(everything()) == render(everything())
+
+
+def test_text_from_a_record_never_becomes_markup() -> None:
+    judged = diverging(
+        f"mlx.{HOSTILE}", requirement=f"GN {HOSTILE}", title=HOSTILE, statement=HOSTILE, source=HOSTILE,
+        measured=HOSTILE, sentence=HOSTILE, notes=[HOSTILE], remedy=HOSTILE,
+        witnesses=[witness(HOSTILE, probe=HOSTILE, observed=HOSTILE, expected=HOSTILE)],
+        example=example(settings={"eps": HOSTILE}, observed=[HOSTILE], script=HOSTILE),
+    )  # fmt: skip
+    own = profile(
+        f"mlx.{HOSTILE}", framework=HOSTILE, hazards=[HOSTILE], layout=HOSTILE, names={HOSTILE: "other"},
+        axes=[AxisMeasured(HOSTILE, HOSTILE, HOSTILE, ["other"])],
+        defaults=[DefaultMeasured(HOSTILE, HOSTILE, None, None, None)], documentation=f"https://x/{HOSTILE}",
+    )  # fmt: skip
+    top = header("mlx", HOSTILE, framework=HOSTILE, versions={HOSTILE: HOSTILE}, platform=HOSTILE)
+    records: list[Record] = [top, own, judged, NotRun(HOSTILE, HOSTILE, HOSTILE)]
+    page = shown(records, absent=[NotRun(HOSTILE, HOSTILE)])
+    assert not page.all("script")
+    assert not page.all("img")
+    assert page.text.count("<script>alert(1)</script>") > 20
+
+
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "file:///etc/hosts", ""])
+def test_an_address_that_is_not_of_the_web_is_no_link(address: str) -> None:
+    page = shown(run(profile("mlx.nn.GroupNorm", documentation=address), diverging(), framework="mlx"))
+    assert [a for a in page.all("a") if not a.attributes["href"].startswith(("#", "https://example.org/paper"))] == []
+
+
+def test_the_documentation_of_a_diverging_layer_is_linked() -> None:
+    page = shown(run(diverging(), framework="mlx"))
+    (link,) = page.one("article").all("a")
+    assert (link.text, link.attributes["href"]) == ("mlx.nn.GroupNorm", "https://example.org/docs")
+
+
+def test_what_colours_a_terminal_is_left_out() -> None:
+    html = render([run(judgement(verdict="unsupported", notes=["failed: \x1b[1minteger modulo by zero\x1b[0m\x07"]))])
+    assert "failed: integer modulo by zero<" in html
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", html)
+
+
+# --- in short -----------------------------------------------------------------------------------
+
+
+def test_in_short_names_the_value_the_layer_and_the_remedy() -> None:
+    page = shown(run(diverging(), framework="mlx"))
+    assert in_short(page) == ["GN-02 grouping: interleaved in mlx.nn.GroupNorm. Write instead: permute."]
+
+
+def test_in_short_has_one_line_a_requirement_with_each_value_apart() -> None:
+    records = [diverging("a.G"), diverging("b.G", measured="accepted"), diverging("c.G")]
+    page = shown(run(*records))
+    assert in_short(page) == ["GN-02 grouping: interleaved in a.G, c.G; accepted in b.G. Write instead: permute."]
+
+
+def test_remedies_that_differ_say_whom_they_are_for() -> None:
+    page = shown(run(diverging("a.G", remedy="pass x=True"), diverging("b.G"), diverging("c.G")))
+    assert in_short(page)[0].endswith("Write instead: for a.G: pass x=True; for b.G, c.G: permute.")
+
+
+def test_a_remedy_that_only_some_have_says_whom_it_is_for() -> None:
+    page = shown(run(diverging("a.G", remedy=None), diverging("b.G")))
+    assert in_short(page)[0].endswith("Write instead: for b.G: permute.")
+
+
+@pytest.mark.parametrize(
+    ("judged", "alone"),
+    [
+        ([diverging("a.G"), judgement("b.G")], True),
+        ([diverging("a.G"), diverging("a.H"), judgement("a.I"), judgement("b.G")], True),
+        ([judgement("a.G", "crashes"), judgement("b.G")], True),
+        ([diverging("a.G"), diverging("b.G")], False),
+        ([diverging("a.G")], False),
+        ([diverging("a.G"), judgement("a.H")], False),
+        ([diverging("a.G"), judgement("b.G", "unsupported"), judgement("c.G", "cannot tell")], False),
+        ([diverging("a.G"), judgement("b.G", requirement="GN-03")], False),
+    ],
+)
+def test_a_framework_is_the_only_one_that_differs_if_another_was_measured_and_conforms(
+    judged: list[Judgement], alone: bool
+) -> None:
+    page = shown(run(*judged))
+    assert ("a is the only one that differs among a, b." in in_short(page)[0]) == alone
+    assert ("is the only one that differs" in section(page, "divergences").text) == alone
+
+
+def test_departures_on_an_axis_come_before_all_others() -> None:
+    edge = {"measured": "accepted", "witnesses": [witness("a refusal")]}
+    batch_norm = profile("b.B", layer="batch_norm", axes=[AxisMeasured("momentum_weighs", "what", "new", ["old"])])
+    page = shown(
+        run(
+            diverging("a.G", requirement="GN-16", **edge),
+            diverging("b.B", requirement="BN-04", witnesses=[witness("momentum_weighs=new")]),
+            diverging("b.B", requirement="BN-20", **edge),
+            diverging("a.G", requirement="GN-02"),
+            batch_norm,
+        )
+    )
+    expected = ["GN-02", "BN-04", "GN-16", "BN-20"]
+    assert [line.split()[0] for line in in_short(page)] == expected
+    heads = section(page, "divergences").all("h3")
+    assert [one.text.split()[0] for one in heads] == expected
+
+
+def test_without_divergences_the_page_says_so() -> None:
+    page = shown(run(judgement()))
+    assert "No divergence from the canonical semantics." in section(page, "in-short").text
+    assert "None." in section(page, "divergences").text
+
+
+def test_where_nothing_was_measured_the_page_does_not_speak_of_conformance() -> None:
+    page = shown(absent=[NotRun("mlx", "no wheel")])
+    assert section(page, "in-short").text == "In short Nothing was measured."
+    assert "Nothing was measured." in section(page, "divergences").text
+    assert "Nothing was measured." in section(page, "hazards").text
+    assert "was held against" not in page.text
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def test_a_cell_of_the_matrix_has_sign_and_word_and_leads_to_its_divergence() -> None:
+    page = shown(*everything())
+    matrix = page.one("table", **{"class": "wide matrix"})
+    told = rows(matrix)
+    assert told["GN-02 grouping"] == ["✗ diverges interleaved", "not run", "✓ conforms"]
+    assert told["GN-05 grouping"][0] == "? cannot tell"
+    assert told["GN-13 grouping"][0] == "– unsupported"
+    assert told["GN-17 grouping"][0] == "☠ crashes killed by signal 11"
+    for link in matrix.all("a"):
+        assert page.one("code", id=link.attributes["href"].removeprefix("#"))
+
+
+def test_verdicts_that_depend_on_the_dtype_are_both_shown() -> None:
+    page = shown(run(diverging(dtype="float64"), judgement("mlx.nn.GroupNorm"), framework="mlx"))
+    told = rows(page.one("table", **{"class": "wide matrix"}))["GN-02 grouping"]
+    assert told == ["✗ diverges (float64) interleaved ✓ conforms (float32)"]
+    assert "interleaved in mlx.nn.GroupNorm (float64)." in in_short(page)[0]
+    assert page.one("article").one("h4").text == "mlx.nn.GroupNorm: interleaved (float64)"
+
+
+def test_measured_values_that_depend_on_the_dtype_are_both_shown_and_the_first_is_linked() -> None:
+    page = shown(run(diverging(), diverging(dtype="float64", measured="contiguous or so"), framework="mlx"))
+    heads = [article.one("h4").text for article in page.all("article")]
+    assert heads == ["mlx.nn.GroupNorm: interleaved (float32)", "mlx.nn.GroupNorm: contiguous or so (float64)"]
+    assert (
+        "interleaved in mlx.nn.GroupNorm (float32); contiguous or so in mlx.nn.GroupNorm (float64)" in in_short(page)[0]
+    )
+    link = page.one("table", **{"class": "wide matrix"}).all("a")[0].attributes["href"]
+    assert page.all("article")[0].one("h4").one("code").attributes["id"] == link.removeprefix("#")
+
+
+def test_a_verdict_for_fewer_dtypes_than_the_others_have_says_for_which() -> None:
+    page = shown(run(judgement(), judgement(dtype="float64")), run(judgement("mlx.nn.GroupNorm"), framework="mlx"))
+    told = rows(page.one("table", **{"class": "wide matrix"}))["GN-02 grouping"]
+    assert told == ["✓ conforms", "✓ conforms (float32)"]
+
+
+def test_the_columns_stand_under_their_framework_and_its_versions() -> None:
+    page = shown(*everything())
+    groups = page.one("table", **{"class": "wide matrix"}).all("th", scope="colgroup")
+    assert [(one.text, one.attributes["colspan"]) for one in groups] == [
+        ("mlx mlx 1.2.3", "2"),
+        ("torch torch 1.2.3", "1"),
+    ]
+
+
+def test_the_axis_table_holds_measured_against_canonical() -> None:
+    def measured(name: str, *values: str, known: bool = True) -> Profile:
+        return profile(name, known=known, axes=[AxisMeasured("grouping", "which", "contiguous", list(values))])
+
+    records = [
+        measured("a.G", "contiguous"),
+        measured("b.G", "interleaved"),
+        measured("c.G", "contiguous", "interleaved"),
+        measured("d.G", "interleaved", known=False),
+        profile("e.G", axes=[]),
+    ]
+    table = shown(run(*records, *(judgement(one.implementation) for one in records))).one(
+        "table", **{"class": "wide axes"}
+    )
+    assert rows(table)["grouping which?"] == [
+        "contiguous",
+        "contiguous",
+        "≠ interleaved",
+        "? not told apart: contiguous, interleaved",
+        "? no known alternative; nearest: interleaved",
+        "not run",
+    ]
+
+
+def test_defaults_layout_names_and_statistics_are_shown() -> None:
+    records: list[Record] = [profile(), profile(dtype="float64", computes_in="float32", accuracy=None), judgement()]
+    table = shown(run(*records)).one("table", **{"class": "wide facts"})
+    assert rows(table)["torch.nn.GroupNorm"] == [
+        "1e-05 float32: 1e-05 ± 2e-06 float64: 1e-05 ± 2e-06",
+        "N, C, *",
+        "eps: epsilon",
+        "float32: two-pass float64: outside every class, computed in float32",
+        "2, 4",
+    ]
+
+
+def test_a_default_without_signature_or_measurement_says_so() -> None:
+    own = profile(defaults=[DefaultMeasured("eps", None, None, None, None), DefaultMeasured("x", "1", None, 2.0, None)])
+    table = shown(run(own, judgement())).one("table", **{"class": "wide facts"})
+    assert rows(table)["torch.nn.GroupNorm"][:2] == ["none float32: not measured", "1 float32: 2"]
+
+
+def test_a_hazard_is_told_once_with_all_that_have_it() -> None:
+    lossy = {"hazards": ["half of the digits are gone"]}
+    records = [
+        profile("a.G", **lossy),
+        profile("b.G", **lossy),
+        profile("b.G", dtype="float64", **lossy),
+        profile("c.G"),
+    ]
+    page = shown(run(*records, judgement("a.G")))
+    items = [one.text for one in section(page, "hazards").all("li")]
+    assert items == ["half of the digits are gone: a.G (float32), b.G (float32, float64)"]
+    assert "1 hazard." in section(page, "in-short").text
+
+
+def test_why_something_is_unsupported_is_told_once_for_those_that_say_the_same() -> None:
+    records = [
+        judgement(name, "unsupported", dtype=dtype, sentence=f"{name}: refused {dtype}")
+        for name in ("a.G", "b.G")
+        for dtype in ("float32", "float64")
+    ]
+    (row,) = section(shown(run(*records)), "remarks").one("tbody").all("tr")
+    assert [cell.text for cell in row.all("td")] == ["– unsupported", "a.G, b.G", "refused float32"]
+
+
+def test_what_was_run_tells_versions_machine_and_time() -> None:
+    (told,) = rows(section(shown(run(judgement())), "runs").one("table")).values()
+    assert told[:3] == ["torch 1.2.3", "3.11.7", "2.4.6"]
+    assert told[3:6] == ["Linux x86_64, cpu", "float32, float64", "2026-01-02T03:04:05+00:00"]
+    assert told[6:] == ["normgauge 0.1.0", "after 1.5 s: 1 conforms"]
+
+
+def test_an_interrupted_run_is_told_at_the_top_with_what_it_lacks() -> None:
+    page = shown([header("torch", "torch.nn.GroupNorm", "torch.nn.BatchNorm2d"), profile(), judgement()])
+    told = page.one("header").one("p", **{"class": "warning"}).text
+    assert told.startswith("torch was interrupted.")
+    assert "nothing was measured of torch.nn.BatchNorm2d" in told
+    assert "interrupted: no footer" in section(page, "runs").text
+
+
+def test_a_complete_run_is_not_called_interrupted() -> None:
+    assert "interrupted" not in shown(run(judgement())).text
+
+
+def test_what_could_not_be_run_is_told_at_the_top_and_has_its_row() -> None:
+    page = shown(run(NotRun("mlx", "died", "mlx.nn.GroupNorm", "float16")), absent=[NotRun("keras", "no wheel")])
+    assert rows(section(page, "not-run").one("table")) == {
+        "keras": ["no wheel"],
+        "mlx mlx.nn.GroupNorm float16": ["died"],
+    }
+    told = page.one("header").one("p", **{"class": "warning"}).text
+    assert told == "2 could not be run: keras, mlx.nn.GroupNorm float16. The reasons."
+
+
+def test_a_framework_that_never_started_has_its_row() -> None:
+    empty = Header(FORMAT, "0.1.0", "mlx", {}, "", "", "", "", ["float32"], [], "")
+    page = shown([empty, NotRun("mlx", "no module named mlx"), Footer({"not run": 1}, 0.0)])
+    assert rows(section(page, "runs").one("table"))["mlx"][:4] == ["–", "–", "–", "–"]
+    assert rows(section(page, "not-run").one("table")) == {"mlx": ["no module named mlx"]}
+
+
+# --- divergences --------------------------------------------------------------------------------
+
+
+def test_a_requirement_reads_once_with_its_implementations_below() -> None:
+    records = [diverging("a.G"), diverging("b.G", sentence="b.G: another story"), judgement("c.G")]
+    own = section(shown(run(*records)), "GN-02")
+    assert own.text.count("Groups are adjacent channels.") == 1
+    assert own.text.count("Write instead: permute.") == 1
+    assert "Conforming: c.G." in own.text
+    assert [one.one("h4").text for one in own.all("article")] == ["a.G: interleaved", "b.G: interleaved"]
+    assert [one.all("p")[0].text for one in own.all("article")] == ["groups as it does", "another story"]
+
+
+def test_implementations_that_show_the_very_same_share_one_article() -> None:
+    same = [diverging(name, example=example(script=f"print('{name}')")) for name in ("a.G", "b.G", "c.G")]
+    other = diverging("d.G", example=example(observed=["step 1 output 9 9"]))
+    page = shown(run(*same, other))
+    heads = [one.one("h4").text for one in page.all("article")]
+    assert heads == ["a.G, b.G, c.G: interleaved", "d.G: interleaved"]
+    scripts = [one.text for one in page.all("article")[0].all("pre")]
+    assert scripts == ["print('a.G')", "print('b.G')", "print('c.G')"]
+    for name in ("a.G", "b.G", "c.G", "d.G"):
+        assert page.one("code", id=f"GN-02-{name}").text == name
+
+
+def test_the_smallest_input_is_told_with_settings_dtype_and_shapes() -> None:
+    page = shown(run(diverging(example=example(shapes=[[0, 1], [2]])), framework="mlx"))
+    assert (
+        "Smallest input found: eps=0.001, num_groups=2; float32, shapes, one a step: (0, 1), (2,)"
+        in page.one("article").text
+    )
+
+
+def numbers(page: Element) -> list[tuple[str, str]]:
+    table = page.one("table", **{"class": "numbers"})
+    return [(row.all("th", scope="row")[0].text, row.one("td").raw) for row in table.all("tr")]
+
+
+def test_what_came_out_stands_under_what_should_have_and_equal_lines_share_a_row() -> None:
+    page = shown(run(diverging(example=example()), framework="mlx"))
+    assert numbers(page) == [
+        ("came out = as diagnosed", "-0.5  0.25"),
+        ("canonical", "0.75  0.25"),
+        ("came out = canonical = as diagnosed", "3"),
+    ]
+    heads = page.one("table", **{"class": "numbers"}).all("th", scope="rowgroup")
+    assert [(one.text, one.attributes["rowspan"]) for one in heads] == [
+        ("step 1 output", "2"),
+        ("step 1 running_mean", "1"),
+    ]
+
+
+def test_numbers_of_different_width_are_aligned() -> None:
+    told = example(observed=["step 1 output nan 1e-07 -inf"], canonical=["step 1 output -0.125 0 1"], followed=[])
+    assert numbers(shown(run(diverging(example=told), framework="mlx"))) == [
+        ("came out", "   nan  1e-07  -inf"),
+        ("canonical", "-0.125      0     1"),
+    ]
+
+
+def test_a_refusal_beside_numbers_is_told_in_words() -> None:
+    told = example(
+        observed=["step 1 output 0"], canonical=["refused: the layer has 8 channels, the input 1"], followed=[]
+    )
+    assert numbers(shown(run(diverging(example=told), framework="mlx"))) == [
+        ("came out", "0"),
+        ("canonical", "refused: the layer has 8 channels, the input 1"),
+    ]
+
+
+def test_a_long_row_of_numbers_is_cut_with_its_count_while_the_script_stays_whole() -> None:
+    script = "x = " + "1, " * 5000
+    told = example(
+        observed=["step 1 output" + " 0.5" * 1000], canonical=["raised " + "x" * 5000], followed=[], script=script
+    )
+    page = shown(run(diverging(example=told), framework="mlx"))
+    (_, came_out), *_, (_, raised) = numbers(page)  # between them: running_mean
+    assert came_out.split() == ["0.5"] * VALUES_SHOWN + ["…", str(1000 - VALUES_SHOWN), "more"]
+    assert raised == "raised " + "x" * (TEXT_SHOWN - len("raised ")) + "…"
+    assert page.one("pre").raw == script
+
+
+def test_scripts_and_witnesses_are_folded_away() -> None:
+    article = shown(run(diverging(example=example()), framework="mlx")).one("article")
+    script, witnesses = article.all("details")
+    assert script.one("summary").text == "Script for mlx.nn.GroupNorm"
+    assert script.one("pre").text == "print('the numbers')"
+    assert not {"open"} & (script.attributes.keys() | witnesses.attributes.keys())
+    assert [cell.text for cell in witnesses.one("tbody").all("td")] == [
+        "graded deviations ab12",
+        "step 1 output[0, 3]",
+        "1.5",
+        "grouping=contiguous",
+        "0.5 ± 1e-07",
+        "1e+07",
+    ]
+
+
+def test_a_margin_without_bound_is_infinite() -> None:
+    page = shown(run(diverging(witnesses=[witness(margin=None, index=[])]), framework="mlx"))
+    cells = [cell.text for cell in page.one("article").one("tbody").all("td")]
+    assert (cells[1], cells[-1]) == ("step 1 output", "∞")
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def write(path: Path, records: Sequence[Record]) -> Path:
+    with ResultsWriter(path) as writer:
+        for record in records:
+            writer.write(record)
+    return path
+
+
+def test_a_report_of_files_is_written_and_returned(tmp_path: Path) -> None:
+    write(tmp_path / "torch.jsonl", run(judgement()))
+    target = write_report(tmp_path, tmp_path / "index.html")
+    assert "GN-02 grouping" in parsed(target.read_text(encoding="utf-8")).text
+
+
+def test_a_file_cut_within_a_line_is_shown_as_interrupted(tmp_path: Path) -> None:
+    whole = write(tmp_path / "torch.jsonl", run(judgement(), judgement(requirement="GN-03"))).read_bytes()
+    (tmp_path / "torch.jsonl").write_bytes(whole[: whole.index(b"GN-03")])
+    page = parsed(write_report(tmp_path, tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert "torch was interrupted." in page.one("header").text
+    assert list(rows(page.one("table", **{"class": "wide matrix"}))) == ["GN-02 grouping"]
+
+
+def test_what_the_manifest_asked_for_and_has_no_file_gets_a_row(tmp_path: Path) -> None:
+    write(tmp_path / "torch.jsonl", run(judgement()))
+    asked = {"torch": "its run did not start", "mlx": "could not be installed"}
+    (tmp_path / "manifest.json").write_text(json.dumps(asked), encoding="utf-8")
+    page = parsed(write_report(tmp_path, tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert rows(section(page, "not-run").one("table")) == {"mlx": ["could not be installed"]}
+
+
+def test_a_manifest_alone_makes_a_report(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"mlx": "could not be installed"}', encoding="utf-8")
+    page = parsed(write_report(tmp_path, tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert rows(section(page, "not-run").one("table")) == {"mlx": ["could not be installed"]}
+
+
+def _not_json(folder: Path) -> None:
+    write(folder / "a.jsonl", run(judgement()))
+    with (folder / "a.jsonl").open("ab") as file:
+        file.write(b"{not json\n")
+
+
+def _no_header(folder: Path) -> None:
+    write(folder / "a.jsonl", [judgement()])
+
+
+def _two_headers(folder: Path) -> None:
+    write(folder / "a.jsonl", [header(), header()])
+
+
+def _another_format(folder: Path) -> None:
+    write(folder / "a.jsonl", [header(format=FORMAT + 1)])
+
+
+def _unknown_verdict(folder: Path) -> None:
+    write(folder / "a.jsonl", [header(), judgement(verdict="passes")])
+
+
+def _empty_file(folder: Path) -> None:
+    (folder / "a.jsonl").touch()
+
+
+def _empty_folder(folder: Path) -> None:
+    pass
+
+
+def _two_runs(folder: Path) -> None:
+    write(folder / "a.jsonl", run(judgement()))
+    write(folder / "b.jsonl", run(judgement()))
+
+
+def _manifest_no_json(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{", encoding="utf-8")
+
+
+def _manifest_a_list(folder: Path) -> None:
+    (folder / "manifest.json").write_text('["mlx"]', encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (_not_json, ["a.jsonl, line 5", "JSON is malformed", "run the framework again"]),
+        (_no_header, ["a.jsonl, line 1", "one header, in its first line", "run the framework again"]),
+        (_two_headers, ["a.jsonl, line 2", "one header, in its first line", "run the framework again"]),
+        (_another_format, ["a.jsonl", f"format {FORMAT + 1} is not known", "the release that wrote it"]),
+        (_unknown_verdict, ["a.jsonl, line 2", "'passes'", "run the framework again"]),
+        (_empty_file, ["a.jsonl is empty", "run the framework again"]),
+        (_empty_folder, ["holds no result file", "normgauge run FRAMEWORK --out"]),
+        (_two_runs, ["a.jsonl and", "b.jsonl both hold torch.nn.GroupNorm at float32", "move one file"]),
+        (_manifest_no_json, ["manifest.json is no JSON", "remove it"]),
+        (_manifest_a_list, ["manifest.json is no object of framework names and reasons", "remove it"]),
+    ],
+)
+def test_broken_results_are_refused_with_the_place_and_the_remedy(
+    spoil: Callable[[Path], None], told: list[str], tmp_path: Path
+) -> None:
+    spoil(tmp_path)
+    with pytest.raises(BrokenResults) as refused:
+        write_report(tmp_path, tmp_path / "index.html")
+    assert [part for part in told if part not in str(refused.value)] == []
+    assert not (tmp_path / "index.html").exists()
+
+
+# --- a browser ----------------------------------------------------------------------------------
+
+
+def opened(path: Path, *flags: str) -> Element:
+    """The page as Chromium holds it after loading it."""
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("no chromium on PATH; install it (Debian: apt-get install chromium) to load the page in a browser")
+    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    quiet += [
+        "--disable-background-networking",
+        "--disable-component-update",
+        f"--user-data-dir={path.parent / 'user'}",
+    ]
+    done = subprocess.run(
+        [browser, *quiet, *flags, "--dump-dom", path.as_uri()], capture_output=True, timeout=120, check=True
+    )
+    return parsed(done.stdout.decode())
+
+
+def test_a_browser_renders_the_page_as_it_was_written(tmp_path: Path) -> None:
+    html = render(everything())
+    (tmp_path / "index.html").write_text(html, encoding="utf-8")
+    seen, wrote = opened(tmp_path / "index.html"), parsed(html)
+    # A browser mends what is nested wrongly, so equal trees mean that nothing had to be mended.
+    assert [(one.tag, one.attributes) for one in seen.one("body").walk()] == [
+        (one.tag, one.attributes) for one in wrote.one("body").walk()
+    ]
+    assert seen.one("body").text == wrote.one("body").text
+
+
+def test_on_a_narrow_screen_only_the_tables_scroll_sideways(tmp_path: Path) -> None:
+    told = example(observed=["step 1 output" + " -0.99998000059997993" * 64], script="x = " + "1, " * 500)
+    wide = [diverging(f"mlx.nn.{'Very' * 9}LongNorm(axis={n})[jax]", example=told, notes=["n" * 300]) for n in range(9)]
+    html = render([run(*wide, framework="mlx")])
+    # The page forbids scripts; this copy allows the one that measures it.
+    html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html)
+    html = html.replace("<details>", "<details open>")
+    measure = (
+        "const d = document; d.body.dataset.wide = d.documentElement.scrollWidth; d.body.dataset.seen = innerWidth"
+    )
+    measure += "; d.body.dataset.table = d.querySelector('.matrix').offsetWidth"
+    (tmp_path / "index.html").write_text(
+        html.replace("</body>", f"<script>{measure}</script></body>"), encoding="utf-8"
+    )
+    data = opened(tmp_path / "index.html", "--window-size=400,800").one("body").attributes
+    assert int(data["data-wide"]) <= int(data["data-seen"]) < int(data["data-table"])
