@@ -47,7 +47,7 @@ def report(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test the project itself, installed as a user has it, with the real frameworks beside it."""
     session.install(".", *pins("test", *FRAMEWORKS))
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *session.posargs, env={"NORMGAUGE_REQUIRE_FRAMEWORKS": "1"})
 
 
 @nox.session

@@ -201,7 +201,7 @@ def _print_diagnosis(records: Sequence[Record]) -> None:
     table = Table("axis", "measured", "canonical", "what excludes the others", box=None, pad_edge=False)
     for axis in profile.axes:
         by_axis = [w for j in judgements for w in j.witnesses if w.against.startswith(f"{axis.axis}=")]
-        measured = "/".join(axis.measured)
+        measured = axis.measured[0] if len(axis.measured) == 1 else "not told apart"
         same = axis.measured == [axis.canonical]
         evidence = "\n".join(_excluded(w.against, w.observed, w.expected, w.bound, w.margin) for w in by_axis)
         table.add_row(axis.axis, measured if same else f"[red]{measured}[/]", axis.canonical, escape(evidence))

@@ -133,9 +133,10 @@ def forward_bound(
     local = u * (3 * np.abs(x_hat) + reciprocal * size)
     d_x_hat = (1 + relative) * (reciprocal * mean_bound + local + 4 * eta * reciprocal) + 2 * eta
     d_x_hat = d_x_hat + np.abs(x_hat) * relative
-    # A weight below the normal numbers loses up to eta, and so does a scale = weight * reciprocal.
+    # A weight below the normal numbers loses up to eta; so does a scale = weight * reciprocal, and a
+    # weight * (x - mean) formed before the reciprocal multiplies it.
     scale_flushed = np.where(factor * reciprocal * (1 - relative) < eta, eta * (size + mean_bound), 0.0)
-    flushed = eta * np.abs(x_hat) + np.where(factor > 0, scale_flushed, 0.0)
+    flushed = eta * np.abs(x_hat) + np.where(factor > 0, scale_flushed, 0.0) + eta * reciprocal * (1 + relative)
     # At most five of these factors (1 + u) meet in one term; the rest is for the evaluation in float64.
     honest = (1 + 16 * u) * (factor * d_x_hat + flushed + u * (np.abs(bias) + np.abs(y))) + 4 * eta
     own = U64 * (5 * np.abs(weight * x_hat) + 2 * np.abs(y))  # the oracle's own roundings

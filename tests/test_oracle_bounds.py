@@ -42,7 +42,7 @@ PLACEMENTS: Final = AXES["group_norm"][0].names
 DTYPES: Final = ("float32", "float64")
 LENGTHS: Final = (1, 2, 3, 4, 8, 33, 100)
 #: Weights that scale to subnormal numbers and up to large ones.
-WEIGHT_SIZES: Final = (1.0, 1.0, 1e-3, 1e-30, 1e10)
+WEIGHT_SIZES: Final = (1.0, 1.0, 1e-3, 1e-30, 1e-34, 1e-37, 1e10, 1e25)
 
 
 @pytest.fixture(autouse=True)
@@ -378,6 +378,18 @@ def test_a_scale_below_the_normal_numbers_is_within_the_bound(form: str, flush: 
     reference = batch_norm(x, statistics, weight, training=False).output
     used = Statistics(machine(np.full((4, 1), mean)), machine(np.full((4, 1), 1e18)))
     y = normalised(machine, machine(x.T), used, machine(weight)[:, None], machine(0), eps=1e-5, form=form)
+    assert not reference.excludes(y.T)
+
+
+@pytest.mark.parametrize("form", OUTPUTS)
+def test_a_flushed_product_is_within_the_bound_in_any_order_of_multiplication(form: str) -> None:
+    """weight * (x - mean) may be flushed before a large reciprocal multiplies it."""
+    machine = Machine("float32", flush=True)
+    x = (np.random.default_rng(15).standard_normal((64, 4)) * 1e-5).astype(np.float32)
+    weight = np.float32([1e-33, -3e-34, 1e-30, 2e-38])
+    reference = batch_norm(x, None, weight, training=True).output
+    statistics = two_pass(machine, machine(x.T), SUMMATIONS["pairwise"])
+    y = normalised(machine, machine(x.T), statistics, machine(weight)[:, None], machine(0), eps=1e-5, form=form)
     assert not reference.excludes(y.T)
 
 
