@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from conftest import MODULES, run
 
 from normgauge.reports.records import (
     DIVERGENT,
@@ -25,10 +24,6 @@ from normgauge.reports.records import (
 )
 
 pytestmark = pytest.mark.frameworks
-
-MODULES = {"torch": "torch", "mlx": "mlx", "keras-jax": "keras", "flax": "flax"}
-#: Two at a time, the slow one alone.
-TOGETHER = (("keras-jax",), ("torch", "mlx", "flax"))
 
 OLD_BIASED = {
     "running_var": ["biased"],
@@ -55,27 +50,6 @@ EXPECTED: Mapping[str, tuple[Mapping[str, list[str]], float]] = {
     "flax.linen.GroupNorm": ({}, 1e-6),
     "flax.linen.BatchNorm": (OLD_BIASED, 1e-5),
 }
-
-
-def run(*words: str) -> str:
-    command = [sys.executable, "-m", "normgauge.conformance.cli", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "160"})
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="session")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The result files of one full run of the four frameworks."""
-    missing = [name for name, module in MODULES.items() if importlib.util.find_spec(module) is None]
-    if missing and os.environ.get("NORMGAUGE_REQUIRE_FRAMEWORKS") == "1":
-        pytest.fail(f"not installed: {', '.join(missing)}")
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}; `nox -s tests` installs them")
-    folder = tmp_path_factory.mktemp("results")
-    with ThreadPoolExecutor(len(TOGETHER)) as pool:
-        list(pool.map(lambda names: run("run", *names, "--out", str(folder)), TOGETHER))
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -164,8 +138,8 @@ def test_each_divergence_s_script_prints_the_numbers_in_the_report(records: list
 
 def test_the_remedy_for_interleaving_gives_the_canonical_result(results: Path) -> None:
     import mlx.core as mx
-    import mlx.nn as nn
     import numpy as np
+    from mlx import nn
 
     from normgauge.oracle import group_norm
 

@@ -1,0 +1,57 @@
+"""The result file's published schema, and the package as it is installed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+
+from normgauge.conformance.engine import Wanted, run_framework
+from normgauge.conformance.subjects import Launch
+from normgauge.reports.records import ResultsWriter, schema
+
+PROJECT = Path(__file__).parents[1]
+
+
+def test_the_published_schema_is_the_one_the_records_give() -> None:
+    published = json.loads(files("normgauge.reports").joinpath("results.schema.json").read_text(encoding="utf-8"))
+    assert published == json.loads(json.dumps(schema()))
+
+
+def test_every_line_of_a_real_result_file_satisfies_the_published_schema(tmp_path: Path) -> None:
+    path = tmp_path / "faulty.jsonl"
+    wanted = Wanted(("float32",), ("group_norm.Interleaved", "batch_norm.EmptyBatchIsNan"), in_process=True)
+    with ResultsWriter(path) as writer:
+        for record in run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted):
+            writer.write(record)
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    validator = jsonschema.Draft202012Validator(schema())
+    assert [error.message for line in lines for error in validator.iter_errors(line)] == []
+    assert {line["record"] for line in lines} == {"header", "implementation", "judgement", "footer"}
+    broken = lines[1] | {"known": "yes"}
+    assert not validator.is_valid(broken)
+
+
+def test_the_wheel_holds_the_four_packages_with_their_data(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(PROJECT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    for wanted in (
+        "normgauge/oracle/py.typed",
+        "normgauge/adapters/py.typed",
+        "normgauge/adapters/worker.py",
+        "normgauge/conformance/py.typed",
+        "normgauge/conformance/experiments/group_norm.py",
+        "normgauge/reports/py.typed",
+        "normgauge/reports/results.schema.json",
+        "normgauge/reports/templates/report.html",
+        "normgauge/reports/templates/report.css",
+    ):
+        assert wanted in names
+    assert all(name.startswith(("normgauge/", "normgauge-")) for name in names)
