@@ -16,8 +16,9 @@ from normgauge.adapters.base import Case, Observation
 from normgauge.adapters.script import numbers
 from normgauge.adapters.wire import case_id
 from normgauge.conformance.diagnosis import Seen, accuracy_class, compare, diagnose, measured_setting
+from normgauge.conformance.evidence import Evidence, Judged
 from normgauge.conformance.experiments import Probe, probes
-from normgauge.conformance.judging import Evidence, Judged, judge
+from normgauge.conformance.judging import judge
 from normgauge.conformance.references import Prediction, predict
 from normgauge.conformance.requirements import REQUIREMENTS, Requirement
 from normgauge.conformance.shrinking import shrink

@@ -8,23 +8,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from normgauge.adapters.base import Case, Observation
-from normgauge.adapters.script import DIGITS
-from normgauge.adapters.wire import case_id
-from normgauge.conformance.diagnosis import (
-    SHOWN_IN,
-    Deviation,
-    Diagnosis,
-    Seen,
-    compare,
-    diagnose,
-    measured_setting,
+from normgauge.conformance.axis_rule import judge_axis
+from normgauge.conformance.diagnosis import SHOWN_IN, Deviation, Seen, compare, diagnose, measured_setting
+from normgauge.conformance.evidence import (
+    Evidence,
+    Judged,
+    crashed,
+    excuse,
+    foreseen,
+    instead,
+    remedy,
+    told,
+    witness,
 )
-from normgauge.conformance.experiments import QUANTITIES
 from normgauge.conformance.references import predict
-from normgauge.conformance.requirements import REMEDIES, Requirement
-from normgauge.oracle import AXES, Arithmetic, Axis, Semantics
-from normgauge.reports.records import Verdict, Witness
+from normgauge.conformance.requirements import Requirement
+from normgauge.oracle import Arithmetic, Semantics
 
 #: How far from the setting given a used setting must be told apart, relative to it.
 RESOLUTION: Final[Mapping[str, Mapping[str, float]]] = {
@@ -33,168 +32,9 @@ RESOLUTION: Final[Mapping[str, Mapping[str, float]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """Everything known of one implementation at one dtype when it is judged."""
-
-    implementation: str
-    dtype: str
-    names: Mapping[str, str]
-    remedies: Mapping[str, str]
-    seen: tuple[Seen, ...]
-    diagnosis: Diagnosis
-    followed: tuple[Semantics, ...]
-
-    @property
-    def arithmetic(self) -> Arithmetic:
-        """The arithmetic that the implementation was found to use."""
-        return self.diagnosis.arithmetic
-
-    def of(self, requirement: str) -> list[Seen]:
-        return [one for one in self.seen if one.probe.requirement == requirement and not one.probe.measures]
-
-    def best(
-        self, case: Case, observation: Observation, quantities: Sequence[str] = QUANTITIES
-    ) -> tuple[Deviation, Semantics]:
-        """The smallest deviation among the surviving semantics, and which one has it."""
-        found = [(compare(observation, predict(case, one, self.arithmetic), quantities), one) for one in self.followed]
-        return min(found, key=lambda pair: pair[0].ratio)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A verdict with what decided it; ``shows`` is the probe that shows a divergence best."""
-
-    verdict: Verdict
-    measured: str = ""
-    sentence: str = ""
-    notes: tuple[str, ...] = ()
-    witnesses: tuple[Witness, ...] = ()
-    remedy: str | None = None
-    shows: Seen | None = None
-    departs: Mapping[str, str] = field(default_factory=dict)
-    held_to: Arithmetic | None = None
-
-
 def judge(requirement: Requirement, evidence: Evidence) -> Judged:
     """The verdict on one requirement."""
     return _JUDGES[requirement.judged_by](requirement, evidence)
-
-
-def witness(seen: Seen, deviation: Deviation, against: str, dtype: str) -> Witness:
-    digits = DIGITS[dtype]
-    return Witness(
-        seen.probe.label,
-        case_id(seen.probe.case),
-        against,
-        deviation.step,
-        deviation.quantity,
-        list(deviation.index),
-        deviation.what or format(deviation.observed, digits),
-        format(deviation.expected, ".9g"),
-        format(deviation.bound, ".3g"),
-        deviation.ratio if math.isfinite(deviation.ratio) else None,
-    )
-
-
-# --- axis ---------------------------------------------------------------------------------------
-
-
-def _judge_axis(requirement: Requirement, evidence: Evidence) -> Judged:
-    axis = next(a for a in AXES[requirement.layer] if a.name == requirement.axis)
-    own = evidence.of(requirement.id)
-    died = [one for one in own if one.observation.died]
-    if died:
-        return _crashed(died)
-    diagnosis = evidence.diagnosis
-    values = diagnosis.values[axis.name]
-    if not diagnosis.known:
-        return _no_survivor(requirement, axis, values, evidence)
-    witnesses = (_against(axis, value, evidence) for value in axis.names if value not in values)
-    shown = tuple(one for one in witnesses if one is not None)
-    if values == (axis.canonical,):
-        return Judged("conforms", axis.canonical, _axis_sentence(evidence, axis, values), (), shown)
-    if axis.canonical not in values:
-        return _departs(axis, values, evidence, shown)
-    # Undecided: because the cases that decide it could not be run, or because they say too little.
-    deciding = own or list(diagnosis.seen)
-    if any(one.observation.died for one in deciding):
-        return _crashed([one for one in deciding if one.observation.died])
-    excused = [reason for one in deciding if (reason := _excuse(one.observation)) and not _foreseen(one, evidence)]
-    if excused:
-        return Judged("unsupported", "", f"{evidence.implementation}: {excused[0]}", tuple(excused))
-    left = ", ".join(values)
-    return Judged("cannot tell", left, f"{axis.question}: the cases did not tell apart {left}", (), shown)
-
-
-def _departs(axis: Axis, values: tuple[str, ...], evidence: Evidence, shown: tuple[Witness, ...]) -> Judged:
-    measured = ", ".join(values)
-    sentence = _axis_sentence(evidence, axis, values)
-    canonical = _against(axis, axis.canonical, evidence)
-    loudest = evidence.diagnosis.against(axis.name, axis.canonical)
-    notes: tuple[str, ...] = ()
-    if values == ("refused",):
-        # Not offering a choice is no divergence (rule 4); what it says is kept.
-        own = loudest[0].observation if loudest else None
-        notes = _raised_notes(own)
-        return Judged("unsupported", measured, sentence, notes, shown)
-    witnesses = ((canonical,) if canonical else ()) + tuple(w for w in shown if w is not canonical and w != canonical)
-    return Judged(
-        "diverges",
-        measured,
-        sentence,
-        notes,
-        witnesses,
-        _remedy(f"{axis.name}={values[0]}", evidence),
-        loudest[0] if loudest else None,
-        {axis.name: axis.canonical},
-    )
-
-
-#: Where nothing fits, the axis that a departing quantity puts in doubt first.
-_SHOWN_BY: Final = {"output": "eps_placement", "running_mean": "momentum_weighs", "running_var": "running_var"}
-
-
-def _no_survivor(requirement: Requirement, axis: Axis, values: tuple[str, ...], evidence: Evidence) -> Judged:
-    """Rule 3: no known alternative fits; the axes whose own cases depart from the nearest one diverge."""
-    measured = "no known alternative"
-    departing = []
-    for one in evidence.diagnosis.seen:
-        deviation, nearest = evidence.best(one.probe.case, one.observation)
-        if deviation.ratio > 1:
-            departing.append((one, deviation, nearest))
-    own = [found for found in departing if _SHOWN_BY.get(found[1].quantity) == axis.name]
-    nearest_text = ", ".join(f"{name}={value}" for name, value in evidence.followed[0].choices.items())
-    if not own:
-        sentence = f"{evidence.implementation} follows no known alternative; nearest is {nearest_text}"
-        return Judged("cannot tell", f"nearest: {', '.join(values)}", sentence)
-    witnesses = tuple(witness(one, deviation, "the nearest alternative", evidence.dtype) for one, deviation, _ in own)
-    told = _told(own[0][1], own[0][0])
-    sentence = f"{evidence.implementation} follows no known alternative: {told}; nearest is {nearest_text}"
-    return Judged("diverges", measured, sentence, (), witnesses, None, own[0][0])
-
-
-def _axis_sentence(evidence: Evidence, axis: Axis, values: tuple[str, ...]) -> str:
-    measured = " or ".join(f"{value} ({axis.value(value).meaning})" for value in values)
-    text = f"{evidence.implementation}: {axis.name} is {measured}"
-    if values == (axis.canonical,):
-        return text
-    return f"{text}; canonical is {axis.canonical} ({axis.value(axis.canonical).meaning})"
-
-
-def _against(axis: Axis, value: str, evidence: Evidence) -> Witness | None:
-    """The witness that excludes ``value``, everything else as followed."""
-    loudest = evidence.diagnosis.against(axis.name, value)
-    if loudest is None:
-        return None
-    seen, _ = loudest
-    other = Semantics(evidence.diagnosis.layer, {**evidence.followed[0].choices, axis.name: value})
-    prediction = predict(seen.probe.case, other, evidence.arithmetic)
-    deviation = compare(seen.observation, prediction)
-    if seen.observation.raised is not None and prediction.refused is None:
-        said = f"{seen.observation.raised.type}: {seen.observation.raised.message[:200]}"
-        deviation = Deviation(math.inf, len(seen.observation.steps) + 1, "output", what=said)
-    return witness(seen, deviation, f"{axis.name}={value}", evidence.dtype)
 
 
 # --- values -------------------------------------------------------------------------------------
@@ -204,43 +44,63 @@ def _judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
     asked = evidence.of(requirement.id)
     died = [one for one in asked if one.observation.died]
     if died:
-        return _crashed(died)
-    outside, excused, silent, held, raised = [], [], [], [], 0
-    for one in asked:
-        reason = _excuse(one.observation)
-        deviation, nearest = evidence.best(one.probe.case, one.observation, one.probe.quantities)
-        if deviation.ratio > 1:
-            outside.append((one, deviation, nearest))
-        elif _foreseen(one, evidence):
-            continue  # the semantics it follows refuse this; the axis says so once
-        elif reason:
-            excused.append(f"{one.probe.label}: {reason}")
-            raised += one.observation.raised is not None
-        elif _hides_state(one, nearest, evidence):
-            silent.append(f"{one.probe.label}: the state is not shown")
-        elif _says_nothing(one, nearest, evidence):
-            silent.append(f"{one.probe.label}: out of range, the bound is infinite")
-        else:
-            held.append(one)
-    notes = tuple(excused)
-    if outside:
-        one, deviation, _ = max(outside, key=lambda found: found[1].ratio)
-        witnesses = tuple(witness(o, d, "the semantics it follows elsewhere", evidence.dtype) for o, d, _ in outside)
-        sentence = f"{evidence.implementation}: {_told(deviation, one)}"
-        measured = _follows_there(one, evidence) or deviation.what or _instead(deviation)
-        if len(outside) > 1:
-            notes = (*notes, f"shown by: {'; '.join(o.probe.label for o, _, _ in outside)}")
-        return Judged("diverges", measured, sentence, notes, witnesses, _remedy(requirement.id, evidence), one)
+        return crashed(died)
     if not asked:
         return Judged("unsupported", "", f"{evidence.implementation}: no input of this kind exists for it")
-    if not held and silent:
-        return Judged("cannot tell", "", f"{evidence.implementation}: {silent[0]}", (*notes, *silent))
-    if not held or raised:
-        # What the framework has no way to ask for is a note; what it refuses to compute is not.
-        part = f"{len(excused)} of {len(asked)} cases" if held else ""
-        return Judged("unsupported", part, f"{evidence.implementation}: {excused[0]}", notes)
-    sentence = f"{evidence.implementation}: within the bound on {len(held)} case(s)"
-    return Judged("conforms", "", sentence, notes)
+    sorted_ = _sorted_cases(asked, evidence)
+    notes = (*sorted_.excused, *sorted_.silent)
+    if sorted_.outside:
+        return _outside(requirement, sorted_, notes, evidence)
+    if sorted_.held and not sorted_.raised:
+        return Judged("conforms", "", f"{evidence.implementation}: within the bound on {sorted_.held} case(s)", notes)
+    if sorted_.silent and not sorted_.held:
+        return Judged("cannot tell", "", f"{evidence.implementation}: {sorted_.silent[0]}", notes)
+    # What the framework has no way to ask for is a note; what it refuses to compute is not.
+    part = f"{len(sorted_.excused)} of {len(asked)} cases" if sorted_.held else ""
+    reason = sorted_.excused[0] if sorted_.excused else "its semantics refuse every case"
+    return Judged("unsupported", part, f"{evidence.implementation}: {reason}", notes)
+
+
+@dataclass
+class _SortedCases:
+    """The cases of a ``values`` requirement by what became of them; ``raised`` counts the exceptions."""
+
+    outside: list[tuple[Seen, Deviation]] = field(default_factory=list)
+    excused: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+    held: int = 0
+    raised: int = 0
+
+
+def _sorted_cases(asked: Sequence[Seen], evidence: Evidence) -> _SortedCases:
+    found = _SortedCases()
+    for one in asked:
+        reason = excuse(one.observation)
+        deviation, nearest = evidence.best(one.probe.case, one.observation, one.probe.quantities)
+        if deviation.ratio > 1:
+            found.outside.append((one, deviation))
+        elif foreseen(one, evidence):
+            continue  # the semantics it follows refuse this; the axis says so once
+        elif reason:
+            found.excused.append(f"{one.probe.label}: {reason}")
+            found.raised += one.observation.raised is not None
+        elif _hides_state(one, nearest, evidence):
+            found.silent.append(f"{one.probe.label}: the state is not shown")
+        elif _says_nothing(one, nearest, evidence):
+            found.silent.append(f"{one.probe.label}: out of range, the bound is infinite")
+        else:
+            found.held += 1
+    return found
+
+
+def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ...], evidence: Evidence) -> Judged:
+    one, deviation = max(found.outside, key=lambda pair: pair[1].ratio)
+    witnesses = tuple(witness(o, d, "the semantics it follows elsewhere", evidence.dtype) for o, d in found.outside)
+    measured = _follows_there(one, evidence) or deviation.what or instead(deviation)
+    if len(found.outside) > 1:
+        notes = (*notes, f"shown by: {'; '.join(o.probe.label for o, _ in found.outside)}")
+    sentence = f"{evidence.implementation}: {told(deviation, one)}"
+    return Judged("diverges", measured, sentence, notes, witnesses, remedy(requirement.id, evidence), one)
 
 
 def _hides_state(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
@@ -279,12 +139,12 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
     asked = evidence.of(requirement.id)
     died = [one for one in asked if one.observation.died]
     if died:
-        return _crashed(died)
+        return crashed(died)
     step = RESOLUTION[setting][evidence.arithmetic.dtype]
     excused, witnesses = [], []
     told_apart: dict[tuple[float, float], bool] = {}
     for one in asked:
-        reason = _excuse(one.observation)
+        reason = excuse(one.observation)
         if reason:
             excused.append(f"{one.probe.label}: {reason}")
             continue
@@ -317,7 +177,7 @@ def _another_setting(setting: str, one: Seen, deviation: Deviation, followed: Se
     measured = f"{setting}={found.best:.6g}" if found else "no value fits"
     sentence = f"{evidence.implementation}: given {setting}={given:g}, it computes as with {measured}"
     shown = witness(one, deviation, f"{setting}={given:g}", evidence.dtype)
-    return Judged("diverges", measured, sentence, (), (shown,), _remedy(f"setting={setting}", evidence), one)
+    return Judged("diverges", measured, sentence, (), (shown,), remedy(f"setting={setting}", evidence), one)
 
 
 # --- precision ----------------------------------------------------------------------------------
@@ -338,11 +198,11 @@ def _judge_precision(requirement: Requirement, evidence: Evidence) -> Judged:
     outputs = sorted({step.dtype for one in evidence.seen for step in one.observation.steps})
     sentence = (
         f"{evidence.implementation} takes {evidence.dtype}, returns {', '.join(outputs)}, and computes in "
-        f"{evidence.arithmetic.dtype}: {_told(deviation, loudest)}"
+        f"{evidence.arithmetic.dtype}: {told(deviation, loudest)}"
     )
     shown = witness(loudest, deviation, f"computing in {evidence.dtype}", evidence.dtype)
     return Judged("diverges", f"computes in {evidence.arithmetic.dtype}", sentence, (), (shown,),
-                  _remedy("precision", evidence), loudest, held_to=honoured)  # fmt: skip
+                  remedy("precision", evidence), loudest, held_to=honoured)  # fmt: skip
 
 
 # --- refusal and side effects -------------------------------------------------------------------
@@ -352,7 +212,7 @@ def _judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
     asked = evidence.of(requirement.id)
     died = [one for one in asked if one.observation.died]
     if died:
-        return _crashed(died)
+        return crashed(died)
     accepted = [one for one in asked if one.observation.raised is None and not one.observation.unsupported]
     notes = []
     for one in asked:
@@ -373,7 +233,7 @@ def _judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
             for one in accepted
         )
         sentence = f"{evidence.implementation} accepts what must be refused: {labels}"
-        return Judged("diverges", "accepted", sentence, tuple(notes), witnesses, _remedy(requirement.id, evidence),
+        return Judged("diverges", "accepted", sentence, tuple(notes), witnesses, remedy(requirement.id, evidence),
                       accepted[0])  # fmt: skip
     if all(one.observation.unsupported for one in asked):
         return Judged(
@@ -416,56 +276,8 @@ def _judge_unmodified(requirement: Requirement, evidence: Evidence) -> Judged:
     return Judged("conforms", "", f"{evidence.implementation}: {steps} calls changed nothing")
 
 
-# --- shared -------------------------------------------------------------------------------------
-
-
-def _crashed(died: Sequence[Seen]) -> Judged:
-    how = died[0].observation.died or ""
-    notes = tuple(f"{one.probe.label}: {one.observation.died}" for one in died)
-    return Judged("crashes", how, f"{died[0].probe.label}: {how}", notes, (), None, died[0])
-
-
-def _excuse(observation: Observation) -> str | None:
-    if observation.unsupported:
-        return observation.unsupported
-    if observation.raised:
-        said = " ".join(observation.raised.message.split())
-        return f"{observation.raised.type} in {observation.raised.where}: {said[:300]}"
-    return None
-
-
-def _foreseen(one: Seen, evidence: Evidence) -> bool:
-    """Whether an exception is the refusal that the followed semantics demand."""
-    if one.observation.raised is None:
-        return False
-    return any(predict(one.probe.case, s, evidence.arithmetic).refused is not None for s in evidence.followed)
-
-
-def _raised_notes(observation: Observation | None) -> tuple[str, ...]:
-    reason = _excuse(observation) if observation else None
-    return (reason,) if reason else ()
-
-
-def _told(deviation: Deviation, seen: Seen) -> str:
-    where = f"{seen.probe.label}, step {deviation.step} {deviation.quantity}"
-    if deviation.what:
-        return f"{where}: {deviation.what}"
-    index = f"[{', '.join(map(str, deviation.index))}]"
-    return f"{where}{index} = {deviation.observed:.9g}, expected {deviation.expected:.9g} ± {deviation.bound:.3g}"
-
-
-def _instead(deviation: Deviation) -> str:
-    return f"{deviation.quantity} {deviation.observed:.6g} instead of {deviation.expected:.6g}"
-
-
-def _remedy(key: str, evidence: Evidence) -> str | None:
-    own = evidence.remedies.get(key)
-    general = REMEDIES.get(key)
-    return "; or ".join(text for text in (own, general) if text) or None
-
-
 _JUDGES: Final[Mapping[str, Callable[[Requirement, Evidence], Judged]]] = {
-    "axis": _judge_axis,
+    "axis": judge_axis,
     "values": _judge_values,
     "setting": _judge_setting,
     "refusal": _judge_refusal,

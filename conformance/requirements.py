@@ -247,7 +247,7 @@ REMEDIES: Final = {
     "untracked_eval_uses=initial": "call the layer in training mode where nothing is tracked",
     "bootstrap=zero_debiased": "set the running statistics after the first step yourself",
     "bootstrap=first_batch": "set the running statistics after the first step yourself",
-    "precision": "do not rely on the dtype of the result; where float64 matters, write the formula in the framework's operations",
+    "precision": "do not rely on the dtype of the result; where float64 matters, write out the formula",
     "GN-16": "compare the channel count with the layer's own before the call",
     "BN-20": "compare the channel count with the layer's own before the call",
     "BN-18": "skip batches without samples in training",

@@ -128,7 +128,8 @@ class WorkerProcess:
             raise CannotRun(f"{self.launch.framework}: the worker {greeting} before it said hello{last}")
         if "cannot_import" in greeting:
             raise CannotRun(
-                f"{self.launch.framework} is not installed for {self.launch.command('')[0]}: {greeting['cannot_import']}"
+                f"{self.launch.framework} is not installed for {self.launch.command('')[0]}: "
+                f"{greeting['cannot_import']}"
             )
         if greeting.get("protocol") != PROTOCOL:
             raise CannotRun(

@@ -59,8 +59,9 @@ class Witness(msgspec.Struct, frozen=True):
 class Example(msgspec.Struct, frozen=True):
     """The smallest input that shows a divergence: what came out, what should have, and a script.
 
-    Each line of ``inputs`` is ``weight 1 2`` or ``step 1 train x 0 1 10 11``, in C order. Each line of ``observed``, ``canonical`` and ``followed`` is ``step 1 output 0.5 -0.5 ...``;
-    running ``script`` in the framework's environment prints the lines of ``observed``.
+    Each line of ``inputs`` is ``weight 1 2`` or ``step 1 train x 0 1 10 11``, in C order. Each of ``observed``,
+    ``canonical`` and ``followed`` is ``step 1 output 0.5 -0.5 ...``; running ``script``
+    in the framework's environment prints the lines of ``observed``.
     """
 
     case: str

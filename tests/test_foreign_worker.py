@@ -52,8 +52,8 @@ hello = {{
 }}
 
 def answer(case):
-    return {{"number": case["number"], "steps": [{{"output": step["x"], "dtype": "float32", "state": {{}}, "modified": []}}
-                     for step in case["steps"]], "warnings": []}}
+    steps = [{{"output": step["x"], "dtype": "float32", "state": {{}}, "modified": []}} for step in case["steps"]]
+    return {{"number": case["number"], "steps": steps, "warnings": []}}
 
 def cases():
     for line in sys.stdin:

@@ -367,7 +367,9 @@ class Layer:
     @classmethod
     def drawn(cls, rng: np.random.Generator, fixed: dict[str, str], channels: int, dtype: str) -> Layer:
         chosen = drawn(rng, "batch_norm", fixed)
-        momentum: float | None = float(rng.choice([0.1, 0.3, 0.9, 0.5, 0.01]))
+        # Where the weight of the batch is 0, a zero-debiased average is 0 / 0.
+        extremes = [] if chosen.choices["bootstrap"] == "zero_debiased" else [0.0, 1.0]
+        momentum: float | None = float(rng.choice([0.1, 0.3, 0.9, 0.5, 0.01, *extremes]))
         if "momentum_none" in fixed or rng.random() < 0.2:
             momentum = None
         weight, bias = parameter(rng, channels, dtype), parameter(rng, channels, dtype)

@@ -1,0 +1,121 @@
+"""What is known of an implementation when it is judged, and the words in which a verdict is told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from normgauge.adapters.base import Case, Observation
+from normgauge.adapters.script import DIGITS
+from normgauge.adapters.wire import case_id
+from normgauge.conformance.diagnosis import Deviation, Diagnosis, Seen, compare
+from normgauge.conformance.experiments import QUANTITIES
+from normgauge.conformance.references import predict
+from normgauge.conformance.requirements import REMEDIES
+from normgauge.oracle import Arithmetic, Semantics
+from normgauge.reports.records import Verdict, Witness
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything known of one implementation at one dtype when it is judged."""
+
+    implementation: str
+    dtype: str
+    names: Mapping[str, str]
+    remedies: Mapping[str, str]
+    seen: tuple[Seen, ...]
+    diagnosis: Diagnosis
+    followed: tuple[Semantics, ...]
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """The arithmetic that the implementation was found to use."""
+        return self.diagnosis.arithmetic
+
+    def of(self, requirement: str) -> list[Seen]:
+        return [one for one in self.seen if one.probe.requirement == requirement and not one.probe.measures]
+
+    def best(
+        self, case: Case, observation: Observation, quantities: Sequence[str] = QUANTITIES
+    ) -> tuple[Deviation, Semantics]:
+        """The smallest deviation among the surviving semantics, and which one has it."""
+        found = [(compare(observation, predict(case, one, self.arithmetic), quantities), one) for one in self.followed]
+        return min(found, key=lambda pair: pair[0].ratio)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict with what decided it; ``shows`` is the probe that shows a divergence best."""
+
+    verdict: Verdict
+    measured: str = ""
+    sentence: str = ""
+    notes: tuple[str, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
+    remedy: str | None = None
+    shows: Seen | None = None
+    departs: Mapping[str, str] = field(default_factory=dict)
+    held_to: Arithmetic | None = None
+
+
+def witness(seen: Seen, deviation: Deviation, against: str, dtype: str) -> Witness:
+    digits = DIGITS[dtype]
+    return Witness(
+        seen.probe.label,
+        case_id(seen.probe.case),
+        against,
+        deviation.step,
+        deviation.quantity,
+        list(deviation.index),
+        deviation.what or format(deviation.observed, digits),
+        format(deviation.expected, ".9g"),
+        format(deviation.bound, ".3g"),
+        deviation.ratio if math.isfinite(deviation.ratio) else None,
+    )
+
+
+def crashed(died: Sequence[Seen]) -> Judged:
+    how = died[0].observation.died or ""
+    notes = tuple(f"{one.probe.label}: {one.observation.died}" for one in died)
+    return Judged("crashes", how, f"{died[0].probe.label}: {how}", notes, (), None, died[0])
+
+
+def excuse(observation: Observation) -> str | None:
+    if observation.unsupported:
+        return observation.unsupported
+    if observation.raised:
+        said = " ".join(observation.raised.message.split())
+        return f"{observation.raised.type} in {observation.raised.where}: {said[:300]}"
+    return None
+
+
+def foreseen(one: Seen, evidence: Evidence) -> bool:
+    """Whether an exception is the refusal that the followed semantics demand."""
+    if one.observation.raised is None:
+        return False
+    return any(predict(one.probe.case, s, evidence.arithmetic).refused is not None for s in evidence.followed)
+
+
+def raised_notes(observation: Observation | None) -> tuple[str, ...]:
+    reason = excuse(observation) if observation else None
+    return (reason,) if reason else ()
+
+
+def told(deviation: Deviation, seen: Seen) -> str:
+    where = f"{seen.probe.label}, step {deviation.step} {deviation.quantity}"
+    if deviation.what:
+        return f"{where}: {deviation.what}"
+    index = f"[{', '.join(map(str, deviation.index))}]"
+    return f"{where}{index} = {deviation.observed:.9g}, expected {deviation.expected:.9g} ± {deviation.bound:.3g}"
+
+
+def instead(deviation: Deviation) -> str:
+    return f"{deviation.quantity} {deviation.observed:.6g} instead of {deviation.expected:.6g}"
+
+
+def remedy(key: str, evidence: Evidence) -> str | None:
+    own = evidence.remedies.get(key)
+    general = REMEDIES.get(key)
+    return "; or ".join(text for text in (own, general) if text) or None
