@@ -92,8 +92,8 @@ def _no_survivor(requirement: Requirement, axis: Axis, values: tuple[str, ...], 
         sentence = f"{evidence.implementation} follows no known alternative; nearest is {nearest_text}"
         return Judged("cannot tell", f"nearest: {', '.join(values)}", sentence)
     witnesses = tuple(witness(one, deviation, "the nearest alternative", evidence.dtype) for one, deviation, _ in own)
-    told = told(own[0][1], own[0][0])
-    sentence = f"{evidence.implementation} follows no known alternative: {told}; nearest is {nearest_text}"
+    shown = told(own[0][1], own[0][0])
+    sentence = f"{evidence.implementation} follows no known alternative: {shown}; nearest is {nearest_text}"
     return Judged("diverges", measured, sentence, (), witnesses, None, own[0][0])
 
 

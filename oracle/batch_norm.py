@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -214,7 +215,8 @@ def _updated(
     arithmetic: Arithmetic,
 ) -> RunningStatistics:
     """The running statistics after ``batch``."""
-    weight = _weight_of_new(momentum, running.steps + 1, semantics)
+    step = running.steps + 1
+    weight, divisor = _weight_of_new(momentum, step, semantics)
     var, var_bound = divided_by(batch.m.var, batch.bound.var, batch.m.n, semantics.choice("running_var"), arithmetic)
 
     def blend(old: Reference, new: Float, new_bound: Float) -> Reference:
@@ -226,25 +228,33 @@ def _updated(
             new_bound=new_bound,
             weight=weight,
             arithmetic=arithmetic,
+            step=step,
+            divisor=divisor,
         )
         value = kept + weight * new
         undefined = np.where(np.isinf(new_bound), np.inf, 0.0)
         return Reference(value, np.where(np.isnan(value), undefined, bound))
 
     mean = blend(running.mean, batch.m.mean[:, 0] + batch.m.mean_tail[:, 0], batch.bound.mean[:, 0])
-    return RunningStatistics(mean, blend(running.var, var[:, 0], var_bound[:, 0]), running.steps + 1)
+    return RunningStatistics(mean, blend(running.var, var[:, 0], var_bound[:, 0]), step)
 
 
-def _weight_of_new(momentum: float | None, step: int, semantics: Semantics) -> float:
-    """The weight with which the batch of training step ``step`` (from 1) enters the running statistics."""
+def _weight_of_new(momentum: float | None, step: int, semantics: Semantics) -> tuple[float, float]:
+    """The weight with which the batch of training step ``step`` (from 1) enters the running statistics.
+
+    And what an average that starts from zero is divided by, 1 where nothing is.
+    """
     if momentum is None:
-        return 1 / step if semantics.choice("momentum_none") == "cumulative" else 0.1
+        return (1 / step if semantics.choice("momentum_none") == "cumulative" else 0.1), 1.0
     weight = momentum if semantics.choice("momentum_weighs") == "new" else 1 - momentum
     bootstrap = semantics.choice("bootstrap")
     if bootstrap == "plain":
-        return weight
+        return weight, 1.0
     if bootstrap == "first_batch":
-        return 1.0 if step == 1 else weight
+        return (1.0 if step == 1 else weight), 1.0
+    if weight == 0:
+        return 0.0, 1.0
     # zero_debiased: (1 - w) * hidden + w * batch from 0, divided by 1 - (1 - w)^t, is itself a
-    # weighted mean of the last average and the batch.
-    return weight / (1 - (1 - weight) ** step) if weight else 0.0
+    # weighted mean of the last average and the batch, the batch alone at first.
+    divisor = -math.expm1(step * math.log1p(-weight)) if weight < 0.5 else 1 - (1 - weight) ** step
+    return (1.0 if step == 1 else weight / divisor), divisor

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from normgauge.oracle.bounds import Arithmetic, statistics_bound
-from normgauge.oracle.moments import Float, moments
+from normgauge.oracle.moments import U64, Float, moments
 from normgauge.oracle.normalize import (
     channels_first,
     checked_count,
@@ -108,7 +108,7 @@ def divided_by(var: Float, var_bound: Float, n: int, divisor: str, arithmetic: A
     if n == 1:
         return np.full_like(var, np.nan), np.full_like(var, np.inf)
     factor = np.float64(n) / np.float64(n - 1)
-    return var * factor, var_bound * factor * (1 + 4 * arithmetic.u) + 3 * arithmetic.u * var * factor
+    return var * factor, (var_bound * (1 + 4 * arithmetic.u) + (2 * arithmetic.u + 2 * U64) * var) * factor
 
 
 def _channel_order(channels: int, groups: int, grouping: str) -> np.ndarray[tuple[int], np.dtype[np.intp]]:

@@ -21,7 +21,8 @@ _BATCH_NAMES = _NAMES | {
     "track": "track",
 }
 
-#: What each faulty layer must be judged; every other requirement must be judged ``conforms``.
+#: What each faulty layer must be judged; every other requirement must be judged ``conforms``. A requirement
+#: may name the dtype it is meant for.
 CAUGHT: Mapping[str, Mapping[str, str]] = {
     "group_norm.GroupNorm": {},
     "group_norm.OnePass": {},
@@ -60,7 +61,8 @@ CAUGHT: Mapping[str, Mapping[str, str]] = {
     "batch_norm.Frozen": {"BN-07": "diverges"}
     | dict.fromkeys(("BN-03", "BN-04", "BN-05", "BN-09", "BN-11"), "cannot tell"),  # nothing moves
     "batch_norm.UntrackedEvalIsInitial": {"BN-08": "diverges"},
-    "batch_norm.StartsFromZeroDebiased": {"BN-09": "diverges"},
+    # An honest 1 - (1 - w)^t costs more bounds in float32 than a step of 1e-4 in momentum.
+    "batch_norm.StartsFromZeroDebiased": {"BN-09": "diverges", "BN-11 float32": "cannot tell"},
     "batch_norm.StartsFromFirstBatch": {"BN-09": "diverges"},
     "batch_norm.EpsAtLeastTenMillionths": {"BN-10": "diverges"},
     "batch_norm.MomentumInHalfPrecision": {"BN-11": "diverges"},
