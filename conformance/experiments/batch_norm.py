@@ -161,6 +161,7 @@ def _refusals(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
         (8, 1, "train", neither),
         (8, 1, "eval", neither),
         (1, 8, "train", {}),
+        (1, 8, "train", neither),
         (8, 16, "eval", neither | {"track": False}),
     ):
         x = scrambled((2, channels, *shape[2:]))
