@@ -15,7 +15,8 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from normgauge.reports.html import TEXT_SHOWN, VALUES_SHOWN, render, write_report
+from normgauge.reports.divergences import TEXT_SHOWN, VALUES_SHOWN
+from normgauge.reports.html import render, write_report
 from normgauge.reports.records import (
     FORMAT,
     AxisMeasured,
