@@ -234,7 +234,7 @@ def measured_setting(seen: Seen, followed: Semantics, setting: str, arithmetic: 
         return compare(seen.observation, predict(trial, followed, arithmetic), SHOWN_IN[setting]).ratio
 
     low, high = _SEARCH[setting]
-    grid = np.linspace(low, high, 171)
+    grid = np.linspace(low, high, 43)
     nearest = int(np.argmin([ratio(float(point)) for point in grid]))
     left, right = float(grid[max(nearest - 1, 0)]), float(grid[min(nearest + 1, len(grid) - 1)])
     best = _golden(ratio, left, right)
