@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
-from normgauge.conformance.diagnosis import Deviation, compare
+from normgauge.conformance.diagnosis import compare
 from normgauge.conformance.evidence import (
     Evidence,
     Judged,
@@ -13,6 +12,7 @@ from normgauge.conformance.evidence import (
     excuse,
     foreseen,
     raised_notes,
+    refused,
     remedy,
     told,
     witness,
@@ -115,6 +115,5 @@ def _against(axis: Axis, value: str, evidence: Evidence) -> Witness | None:
     prediction = predict(seen.probe.case, other, evidence.arithmetic)
     deviation = compare(seen.observation, prediction)
     if seen.observation.raised is not None and prediction.refused is None:
-        said = f"{seen.observation.raised.type}: {seen.observation.raised.message[:200]}"
-        deviation = Deviation(math.inf, len(seen.observation.steps) + 1, "output", what=said)
+        deviation = refused(seen.observation)
     return witness(seen, deviation, f"{axis.name}={value}", evidence.dtype)

@@ -91,6 +91,12 @@ def excuse(observation: Observation) -> str | None:
     return None
 
 
+def refused(observation: Observation) -> Deviation:
+    """An exception as a deviation: infinitely far from any output."""
+    said = excuse(observation) or ""
+    return Deviation(math.inf, len(observation.steps) + 1, "output", what=said)
+
+
 def foreseen(one: Seen, evidence: Evidence) -> bool:
     """Whether an exception is the refusal that the followed semantics demand."""
     if one.observation.raised is None:

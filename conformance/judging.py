@@ -17,6 +17,7 @@ from normgauge.conformance.evidence import (
     excuse,
     foreseen,
     instead,
+    refused,
     remedy,
     told,
     witness,
@@ -52,7 +53,10 @@ def _judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
     if sorted_.outside:
         return _outside(requirement, sorted_, notes, evidence)
     if sorted_.held and not sorted_.raised:
-        return Judged("conforms", "", f"{evidence.implementation}: within the bound on {sorted_.held} case(s)", notes)
+        one, deviation = max(sorted_.held, key=lambda pair: pair[1].ratio)
+        closest = witness(one, deviation, "the bound, at its closest", evidence.dtype)
+        sentence = f"{evidence.implementation}: within the bound on {len(sorted_.held)} case(s)"
+        return Judged("conforms", "", sentence, notes, (closest,))
     if sorted_.silent and not sorted_.held:
         return Judged("cannot tell", "", f"{evidence.implementation}: {sorted_.silent[0]}", notes)
     # What the framework has no way to ask for is a note; what it refuses to compute is not.
@@ -68,7 +72,7 @@ class _SortedCases:
     outside: list[tuple[Seen, Deviation]] = field(default_factory=list)
     excused: list[str] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
-    held: int = 0
+    held: list[tuple[Seen, Deviation]] = field(default_factory=list)
     raised: int = 0
 
 
@@ -89,7 +93,7 @@ def _sorted_cases(asked: Sequence[Seen], evidence: Evidence) -> _SortedCases:
         elif _says_nothing(one, nearest, evidence):
             found.silent.append(f"{one.probe.label}: out of range, the bound is infinite")
         else:
-            found.held += 1
+            found.held.append((one, deviation))
     return found
 
 
@@ -242,7 +246,11 @@ def _judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
             f"{evidence.implementation}: {notes[0] if notes else 'not asked'}",
             tuple(notes),
         )
-    return Judged("conforms", "refused", f"{evidence.implementation} refuses all {len(asked)} case(s)", tuple(notes))
+    refusals = tuple(
+        witness(one, refused(one.observation), "acceptance", evidence.dtype) for one in asked if one.observation.raised
+    )
+    sentence = f"{evidence.implementation} refuses all {len(refusals)} case(s)"
+    return Judged("conforms", "refused", sentence, tuple(notes), refusals)
 
 
 def _names_the_cause(seen: Seen, names: Mapping[str, str]) -> bool:

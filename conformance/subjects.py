@@ -129,7 +129,7 @@ class WorkerProcess:
         if "cannot_import" in greeting:
             raise CannotRun(
                 f"{self.launch.framework} is not installed for {self.launch.command('')[0]}: "
-                f"{greeting['cannot_import']}"
+                f"{greeting['cannot_import']}; install it there, or name an interpreter that has it with --python"
             )
         if greeting.get("protocol") != PROTOCOL:
             raise CannotRun(
@@ -300,7 +300,9 @@ class InProcess:
         try:
             self._adapter = make_adapter(launch.framework, dtype)
         except ImportError as error:
-            raise CannotRun(f"{launch.framework} is not installed for {sys.executable}: {error}") from None
+            raise CannotRun(
+                f"{launch.framework} is not installed for {sys.executable}: {error}; install it there"
+            ) from None
         self.greeting: Mapping[str, Any] = json.loads(dump_line(hello(self._adapter)))
         self.restarts = 0
 

@@ -121,6 +121,23 @@ def test_a_diagnosis_prints_the_axes_the_witnesses_and_the_remedy() -> None:
     assert "mlx.nn.GroupNorm(pytorch_compatible=True)" in listed.stdout
 
 
+def test_a_framework_that_another_distribution_registers_can_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A distribution is a folder with metadata; this one registers the faulty layers."""
+    metadata = tmp_path / "others-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[normgauge.adapters]\nothers = {FAULTY}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    assert "others" in invoke("list").stdout
+    words = ("run", "others", "-i", "group_norm.GroupNorm", "--dtype", "float32", "--out", str(tmp_path / "results"))
+    result = invoke(*words)
+    assert result.exit_code == 0, result.output
+    assert isinstance(read_records(tmp_path / "results" / "others.jsonl")[-1], Footer)
+
+
 @pytest.mark.parametrize("command", ["run", "diagnose", "report"])
 def test_every_command_shows_an_example_in_its_help(command: str) -> None:
     assert "Example: normgauge" in invoke(command, "--help").stdout

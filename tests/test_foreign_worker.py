@@ -236,7 +236,7 @@ NEVER_STARTS: Final = {
     ),
     "lacks its framework": (
         "say({'protocol': 1, 'cannot_import': 'no libfoo'})",
-        r"^broken is not installed for .*: no libfoo$",
+        r"^broken is not installed for .*: no libfoo; install it there, or name an interpreter",
     ),
 }
 

@@ -102,4 +102,13 @@ def test_a_conforming_axis_shows_a_witness_against_each_other_value() -> None:
         "variance=unbiased",
         "affine_shape=per_group",
     }
-    assert all(w.margin is None or w.margin > 1 for r in judged.values() for w in r.witnesses)
+    for judgement in judged.values():
+        for w in judgement.witnesses:
+            inside = w.against == "the bound, at its closest"
+            assert w.margin is None or (w.margin <= 1 if inside else w.margin > 1)
+
+
+def test_every_judgement_but_that_of_unchanged_inputs_shows_a_witness_with_its_margin() -> None:
+    records = measured("batch_norm.BatchNorm", ("float32",))
+    bare = [r.requirement for r in records if isinstance(r, Judgement) and not r.witnesses]
+    assert bare == ["BN-21"]
