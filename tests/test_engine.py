@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -114,3 +119,33 @@ def test_a_divergence_is_shrunk_to_numbers_a_person_can_check() -> None:
 def test_an_interpreter_that_does_not_exist_is_one_clear_line() -> None:
     with pytest.raises(CannotRun, match=r"cannot start no-such-python: No such file"):
         list(run_framework(Launch("torch", python="no-such-python"), Wanted(("float32",))))
+
+
+def test_a_hanging_worker_ends_with_the_engine_that_was_killed() -> None:
+    source = (
+        "from normgauge.conformance.subjects import Launch, WorkerProcess\n"
+        "from normgauge.conformance.experiments import probes\n"
+        f"worker = WorkerProcess(Launch({FAULTY!r}), 'float32')\n"
+        "print(worker._process.pid, flush=True)\n"
+        "case = next(p.case for p in probes('group_norm', 'float32', (5,)))\n"
+        "list(worker.run('process.HangsInRankFive', [case]))\n"
+    )
+    engine = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
+    assert engine.stdout is not None
+    worker = int(engine.stdout.readline())
+    time.sleep(1)  # into the call that never returns
+    engine.kill()
+    engine.wait()
+    engine.stdout.close()
+    for _ in range(100):
+        if not alive(worker):
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived its engine by 10 s")
+
+
+def alive(process: int) -> bool:
+    """Whether the process runs; one that ended and waits for its new parent to notice does not."""
+    done = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
+    return bool(done.stdout.strip()) and not done.stdout.startswith("Z")

@@ -20,7 +20,9 @@ PROJECT = Path(__file__).parents[1]
 
 def test_the_published_schema_is_the_one_the_records_give() -> None:
     published = json.loads(files("normgauge.reports").joinpath("results.schema.json").read_text(encoding="utf-8"))
-    assert published == json.loads(json.dumps(schema()))
+    assert published == json.loads(json.dumps(schema())), (
+        "write json.dumps(normgauge.reports.records.schema(), indent=1) to reports/results.schema.json"
+    )
 
 
 def test_every_line_of_a_real_result_file_satisfies_the_published_schema(tmp_path: Path) -> None:
