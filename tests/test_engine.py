@@ -147,5 +147,8 @@ def test_a_hanging_worker_ends_with_the_engine_that_was_killed() -> None:
 
 def alive(process: int) -> bool:
     """Whether the process runs; one that ended and waits for its new parent to notice does not."""
+    if Path("/proc").is_dir():
+        status = Path(f"/proc/{process}/stat")
+        return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
     done = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
     return bool(done.stdout.strip()) and not done.stdout.startswith("Z")
