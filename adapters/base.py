@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import math
 import platform
 import re
 import warnings
@@ -197,7 +198,7 @@ class Adapter(ABC):
         """Facts for the report: layout, names, and the defaults in the signature."""
         parameters = inspect.signature(self.layer_class(implementation).__init__).parameters
         defaults = {
-            canonical: parameters[native].default
+            canonical: _plain(parameters[native].default)
             for canonical, native in implementation.names.items()
             if native in parameters and parameters[native].default is not inspect.Parameter.empty
         }
@@ -254,6 +255,12 @@ class Adapter(ABC):
         modified += [n for n in ("weight", "bias") if n in before and not _same(before[n], after[n])]
         state = {name: value for name, value in after.items() if name.startswith("running_")}
         return StepResult(np.array(result), self.native_dtype(output), state, tuple(modified))
+
+
+def _plain(default: Any) -> Any:
+    """A default as JSON can carry it."""
+    known = default is None or isinstance(default, bool | int | str)
+    return default if known or (isinstance(default, float) and math.isfinite(default)) else str(default)
 
 
 @contextmanager

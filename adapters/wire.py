@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -106,11 +105,5 @@ def decode_observation(message: Mapping[str, Any]) -> Observation:
 
 
 def dump_line(message: Mapping[str, Any]) -> bytes:
-    return json.dumps(message, separators=(",", ":"), default=_plain).encode() + b"\n"
-
-
-def _plain(value: Any) -> Any:
-    """Defaults read from a signature may be anything; what JSON lacks travels as its text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return str(value)
+    """``message`` as one line; what JSON has no form for travels as its text."""
+    return json.dumps(message, separators=(",", ":"), default=str, allow_nan=False).encode() + b"\n"

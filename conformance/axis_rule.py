@@ -30,6 +30,8 @@ def judge_axis(requirement: Requirement, evidence: Evidence) -> Judged:
     if died:
         return crashed(died)
     diagnosis = evidence.diagnosis
+    if any(one.probe.requirement == requirement.id for one in diagnosis.misfits):
+        return _misfit(requirement, evidence)
     values = diagnosis.values[axis.name]
     if not diagnosis.known:
         return _no_survivor(requirement, axis, values, evidence)
@@ -60,7 +62,8 @@ def _departs(axis: Axis, values: tuple[str, ...], evidence: Evidence, shown: tup
         # Not offering a choice is no divergence (rule 4); what it says is kept.
         own = loudest[0].observation if loudest else None
         notes = raised_notes(own)
-        return Judged("unsupported", measured, sentence, notes, shown)
+        advice = remedy(f"{axis.name}=refused", evidence)
+        return Judged("unsupported", measured, sentence, notes, shown, advice)
     witnesses = ((canonical,) if canonical else ()) + tuple(w for w in shown if w is not canonical and w != canonical)
     return Judged(
         "diverges",
@@ -72,6 +75,21 @@ def _departs(axis: Axis, values: tuple[str, ...], evidence: Evidence, shown: tup
         loudest[0] if loudest else None,
         {axis.name: axis.canonical},
     )
+
+
+def _misfit(requirement: Requirement, evidence: Evidence) -> Judged:
+    """The requirement's own case follows no known alternative, while all the others fit."""
+    found = []
+    for one in evidence.diagnosis.misfits:
+        if one.probe.requirement == requirement.id:
+            deviation, _ = evidence.best(one.probe.case, one.observation)
+            if deviation.ratio <= 1 and one.observation.raised is not None:
+                deviation = refused(one.observation)
+            found.append((one, deviation))
+    one, deviation = max(found, key=lambda pair: pair[1].ratio)
+    sentence = f"{evidence.implementation} follows no known alternative here: {told(deviation, one)}"
+    witnesses = tuple(witness(o, d, "the nearest alternative", evidence.dtype) for o, d in found)
+    return Judged("diverges", "no known alternative", sentence, (), witnesses, None, one)
 
 
 #: Where nothing fits, the axis that a departing quantity puts in doubt first.

@@ -100,13 +100,16 @@ def run(
     Example: normgauge run torch mlx --out build/results
     """
     dtypes = tuple(d for d in DTYPES if d in dtype) or DTYPES
-    launches = [_launch(name, python, program, time_limit) for name in frameworks]
-    wanted = Wanted(dtypes, implementation, in_process)
-    _check_selected(launches, implementation)
+    launches = [_launch(name, python, program, time_limit, in_process) for name in frameworks]
+    selected = [_selected(launch, implementation) for launch in launches]
+    for one in implementation:
+        if not any(one in own for own in selected):
+            _unknown("implementation", one, [known for launch in launches for known in _known(launch)])
     _make_folder(out)
     failed = False
-    for launch in launches:
-        failed |= not _run_one(launch, wanted, out)
+    for launch, own in zip(launches, selected, strict=True):
+        if own or not implementation:
+            failed |= not _run_one(launch, Wanted(dtypes, own, in_process), out)
     if failed:
         raise NotRunnable("not everything could be run; the lines above say what and why")
 
@@ -125,7 +128,7 @@ def _run_one(launch: Launch, wanted: Wanted, out: Path) -> bool:
 
             for record in _records(launch, wanted, show):
                 writer.write(record)
-                complete &= not isinstance(record, NotRun) or _harmless(record)
+                complete &= not (isinstance(record, NotRun) and record.failed)
                 line = _line(record)
                 if line:
                     progress.console.print(line, highlight=False, soft_wrap=True)
@@ -144,11 +147,6 @@ def _records(launch: Launch, wanted: Wanted, show: Progress) -> Iterator[Record]
         yield Header(FORMAT, suite, launch.framework, {}, "", "", "", "", list(wanted.dtypes), [], "")
         yield NotRun(launch.framework, str(error))
         yield Footer({"not run": 1}, 0.0)
-
-
-def _harmless(record: NotRun) -> bool:
-    """A dtype that a framework does not have is a fact, not a failure."""
-    return record.implementation is None and record.dtype is not None and "has no" in record.reason
 
 
 def _line(record: Record) -> str | None:
@@ -176,8 +174,8 @@ def diagnose(
 
     Example: normgauge diagnose mlx.nn.GroupNorm
     """
-    framework = "exec" if program else _framework_of(implementation)
-    launch = _launch(framework, python, program, time_limit)
+    framework = "exec" if program is not None else _framework_of(implementation)
+    launch = _launch(framework, python, program, time_limit, in_process)
     wanted = Wanted((dtype,), (implementation,), in_process, diagnosis_only=True)
     try:
         records = list(run_framework(launch, wanted))
@@ -249,8 +247,10 @@ def _default(best: float | None, low: float | None, high: float | None) -> str:
 def list_() -> None:
     """List the frameworks and implementations that can be asked, and which are installed here."""
     table = Table("framework", "installed here", "implementation", "layout", box=None, pad_edge=False)
-    for name in sorted(registered()):
-        adapter = _adapter(name)
+    for name, adapter in _loadable().items():
+        if isinstance(adapter, str):
+            table.add_row(name, "broken", escape(adapter), "")
+            continue
         try:
             installed = importlib.metadata.version(adapter.distribution)
         except importlib.metadata.PackageNotFoundError:
@@ -285,37 +285,70 @@ def report(results: Path, out: Path) -> None:
     click.echo(f"report: {written}")
 
 
-def _launch(framework: str, python: str, program: str | None, time_limit: float) -> Launch:
-    if program is None and ":" not in framework and framework not in registered():
+def _launch(framework: str, python: str, program: str | None, time_limit: float, in_process: bool) -> Launch:
+    if program is not None:
+        return Launch(framework, python, _words(program, in_process), time_limit)
+    if ":" not in framework and framework not in registered():
         _unknown("framework", framework, sorted(registered()))
-    if program is None and ":" in framework:
-        _adapter(framework)
-    return Launch(framework, python, tuple(shlex.split(program or "")), time_limit)
+    _adapter(framework)
+    return Launch(framework, python, (), time_limit)
+
+
+def _words(program: str, in_process: bool) -> tuple[str, ...]:
+    if in_process:
+        raise Mistake("--exec names a program of its own, --in-process asks for this one; leave out one of them")
+    try:
+        words = tuple(shlex.split(program))
+    except ValueError as error:
+        raise Mistake(f"--exec {program!r} is not a command: {error}") from None
+    if not words:
+        raise Mistake("--exec needs a command, such as --exec 'node worker.mjs'")
+    return words
 
 
 def _adapter(framework: str) -> type[Adapter]:
     try:
-        return adapter_class(framework)
-    except (ImportError, AttributeError) as error:
+        found = adapter_class(framework)
+    except Exception as error:  # a third party's module may raise anything
         raise Mistake(
             f"the adapter {framework!r} cannot be loaded: {error}; it must be a registered name or module:class"
         ) from None
+    if not (isinstance(found, type) and issubclass(found, Adapter)):
+        raise Mistake(f"{framework!r} is no adapter: it must be a subclass of normgauge.adapters.base.Adapter")
+    return found
+
+
+def _loadable() -> dict[str, type[Adapter] | str]:
+    """Every registered adapter, or why it cannot be loaded: one broken registration disables no other."""
+    found: dict[str, type[Adapter] | str] = {}
+    for name in sorted(registered()):
+        try:
+            found[name] = _adapter(name)
+        except Mistake as mistake:
+            found[name] = mistake.message
+    return found
 
 
 def _framework_of(implementation: str) -> str:
-    known = {one.id: name for name in registered() for one in _adapter(name).implementations}
+    known = {
+        one.id: name
+        for name, adapter in _loadable().items()
+        if not isinstance(adapter, str)
+        for one in adapter.implementations
+    }
     if implementation not in known:
         _unknown("implementation", implementation, sorted(known))
     return known[implementation]
 
 
-def _check_selected(launches: Sequence[Launch], implementations: Sequence[str]) -> None:
-    if any(launch.program for launch in launches):
-        return
-    known = [one.id for launch in launches for one in _adapter(launch.framework).implementations]
-    for implementation in implementations:
-        if implementation not in known:
-            _unknown("implementation", implementation, known)
+def _known(launch: Launch) -> list[str]:
+    """The implementations of a framework, as far as they are known before it is started."""
+    return [] if launch.program else [one.id for one in _adapter(launch.framework).implementations]
+
+
+def _selected(launch: Launch, implementations: Sequence[str]) -> tuple[str, ...]:
+    """Which of ``implementations`` to ask of this framework; a program of its own is asked all, and says."""
+    return tuple(one for one in implementations if launch.program or one in _known(launch))
 
 
 def _unknown(what: str, given: str, known: Sequence[str]) -> NoReturn:

@@ -7,6 +7,7 @@ accuracy class. All points of the product of the axes are candidates, so one cho
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -121,13 +122,18 @@ def score(seen: Seen, arithmetic: Arithmetic) -> Scores:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What survived. ``scores`` has one array for each diagnosing probe, over the product of the axes."""
+    """What survived. ``scores`` has one array for each diagnosing probe, over the product of the axes.
+
+    ``misfits`` are special cases (one value per channel, momentum None, ...) that no candidate explains
+    beside the others; they were left out, so that they put nothing in doubt but their own requirement.
+    """
 
     layer: str
     seen: tuple[Seen, ...]
     scores: tuple[Scores, ...]
     survivors: NDArray[np.bool_]
     arithmetic: Arithmetic
+    misfits: tuple[Seen, ...] = ()
 
     @property
     def values(self) -> dict[str, tuple[str, ...]]:
@@ -194,15 +200,21 @@ def diagnose(layer: str, seen: Sequence[Seen], dtype: str) -> Diagnosis:
     takes float64 and computes in float32 follows its semantics all the same.
     """
     asked = tuple(one for one in seen if one.probe.diagnoses)
-    for computed_in in (dtype, "float32"):
+    special = [number for number, one in enumerate(asked) if one.probe.special]
+    shape = [len(axis.values) for axis in AXES[layer]]
+    for computed_in in dict.fromkeys((dtype, "float32")):
         arithmetic = Arithmetic(computed_in)
         scores = tuple(score(one, arithmetic) for one in asked)
-        shape = [len(axis.values) for axis in AXES[layer]]
-        survivors = functools.reduce(np.maximum, scores, np.zeros(shape)) <= 1
-        found = Diagnosis(layer, asked, scores, survivors, arithmetic)
-        if found.known:
-            return found
-    return Diagnosis(layer, asked, scores, survivors, Arithmetic(dtype))
+        for count in range(len(special) + 1):
+            for left_out in itertools.combinations(special, count):
+                kept = [own for number, own in enumerate(scores) if number not in left_out]
+                survivors = functools.reduce(np.maximum, kept, np.zeros(shape)) <= 1
+                if survivors.any():
+                    misfits = tuple(asked[number] for number in left_out)
+                    used = tuple(one for one in asked if one not in misfits)
+                    return Diagnosis(layer, used, tuple(kept), survivors, arithmetic, misfits)
+    arithmetic = Arithmetic(dtype)
+    return Diagnosis(layer, asked, tuple(score(one, arithmetic) for one in asked), np.zeros(shape, bool), arithmetic)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from normgauge.conformance.evidence import Evidence, Judged
 from normgauge.conformance.experiments import Probe, probes
 from normgauge.conformance.judging import judge
 from normgauge.conformance.references import Prediction, predict
-from normgauge.conformance.requirements import REQUIREMENTS, Requirement
+from normgauge.conformance.requirements import BY_ID, REQUIREMENTS, Requirement
 from normgauge.conformance.shrinking import shrink
 from normgauge.conformance.subjects import NO_SCRIPT, CannotRun, InProcess, Launch, Subject, WorkerProcess
 from normgauge.oracle import AXES, Semantics
@@ -73,7 +73,7 @@ def run_framework(launch: Launch, wanted: Wanted, progress: Progress = lambda *_
     yield _header(framework, wanted, first.greeting)
     for dtype in wanted.dtypes:
         if dtype not in first.greeting["dtypes"]:
-            yield NotRun(framework, f"the framework has no {dtype} here", dtype=dtype)
+            yield NotRun(framework, f"the framework has no {dtype} here", dtype=dtype, failed=False)
             continue
         try:
             subject = first if dtype == wanted.dtypes[0] else start(launch, dtype)
@@ -155,7 +155,7 @@ def measure(
         diagnosis,
         tuple(diagnosis.followed()),
     )
-    yield _profile(description, framework, evidence, subject.restarts)
+    yield _profile(description, framework, evidence, subject)
     for requirement in requirements:
         judged = judge(requirement, evidence)
         example = None
@@ -183,12 +183,22 @@ def _observe(subject: Subject, identifier: str, dtype: str, asked: Sequence[Prob
     seen = []
     observations = subject.run(identifier, [probe.case for probe in asked])
     for probe, observation in zip(asked, observations, strict=True):
-        seen.append(Seen(probe, observation))
+        refusal = BY_ID[probe.requirement].judged_by == "refusal"
+        seen.append(Seen(probe, observation if refusal else _with_right_shapes(probe.case, observation)))
         progress(f"{identifier} {dtype}", len(seen), len(asked))
     return seen
 
 
-def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence, restarts: int) -> Profile:
+def _with_right_shapes(case: Case, observation: Observation) -> Observation:
+    """The observation; an output of another shape than its input's ends it as a death would."""
+    for number, (step, result) in enumerate(zip(case.steps, observation.steps, strict=False), start=1):
+        if result.output.shape != step.x.shape:
+            how = f"step {number}: an output of shape {result.output.shape} for an input of shape {step.x.shape}"
+            return Observation(died=how, warnings=observation.warnings)
+    return observation
+
+
+def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence, subject: Subject) -> Profile:
     layer = description["layer"]
     values = evidence.diagnosis.values
     accuracy = _accuracy(evidence) if evidence.diagnosis.known else None
@@ -204,6 +214,7 @@ def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence,
         framework,
         layer,
         evidence.dtype,
+        subject.greeting["device"],
         evidence.diagnosis.known,
         [AxisMeasured(a.name, a.question, a.canonical, list(values[a.name])) for a in AXES[layer]],
         _defaults(description, evidence),
@@ -214,7 +225,7 @@ def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence,
         description["names"],
         description["ranks"],
         description["documentation"],
-        restarts,
+        subject.restarts,
         len(evidence.seen),
     )
 
@@ -272,13 +283,20 @@ def _example(judged: Judged, evidence: Evidence, subject: Subject, ranks: Sequen
     followed = evidence.followed[0]
     expected = Semantics(followed.layer, {**followed.choices, **judged.departs})
 
+    quantities = judged.shows.probe.quantities
+    empty = [step.x.size == 0 for step in case.steps]
+
     def shows(candidate: Case, seen: Observation) -> bool:
         if seen.died or seen.unsupported or seen.raised:
             return False
+        if not judged.departs and [step.x.size == 0 for step in candidate.steps] != empty:
+            return False
         if judged.departs and compare(seen, predict(candidate, followed, arithmetic)).ratio > 1:
             return False
-        return compare(seen, predict(candidate, expected, arithmetic)).ratio > 2
+        return compare(seen, predict(candidate, expected, arithmetic), quantities).ratio > 2
 
+    if not judged.departs:  # the question lies in the form of the case, which stays as it is
+        ranks = [max(step.x.ndim for step in case.steps)]
     if judged.verdict == "diverges" and shows(case, observation):
         case, observation = shrink(case, observation, shows, subject, evidence.implementation, ranks)
     wanted = predict(case, expected, arithmetic)

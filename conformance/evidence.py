@@ -35,7 +35,10 @@ class Evidence:
         return self.diagnosis.arithmetic
 
     def of(self, requirement: str) -> list[Seen]:
-        return [one for one in self.seen if one.probe.requirement == requirement and not one.probe.measures]
+        """The cases that a requirement is judged by."""
+        unexplained = {one.probe.requirement for one in self.diagnosis.misfits}
+        own = [one for one in self.seen if one.probe.requirement == requirement and not one.probe.measures]
+        return [one for one in own if one.probe.needs not in unexplained]
 
     def best(
         self, case: Case, observation: Observation, quantities: Sequence[str] = QUANTITIES

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from normgauge.conformance.axis_rule import judge_axis
-from normgauge.conformance.diagnosis import SHOWN_IN, Deviation, Seen, compare, diagnose, measured_setting
+from normgauge.conformance.diagnosis import SHOWN_IN, Deviation, Interval, Seen, compare, diagnose, measured_setting
 from normgauge.conformance.evidence import (
     Evidence,
     Judged,
@@ -145,7 +145,7 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
     if died:
         return crashed(died)
     step = RESOLUTION[setting][evidence.arithmetic.dtype]
-    excused, witnesses = [], []
+    excused, rounded, witnesses = [], [], []
     told_apart: dict[tuple[float, float], bool] = {}
     for one in asked:
         reason = excuse(one.observation)
@@ -155,7 +155,10 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
         deviation, followed = evidence.best(one.probe.case, one.observation, SHOWN_IN[setting])
         given = one.probe.case.settings[setting]
         if deviation.ratio > 1:
-            return _another_setting(setting, one, deviation, followed, evidence)
+            found = measured_setting(one, followed, setting, evidence.arithmetic)
+            if found is None or abs(found.best - given) > step * given:
+                return _another_setting(setting, one, deviation, found, evidence)
+            rounded.append(f"{setting}={given:g} is used as {found.best:.12g}")
         for factor in (1 - step, 1 + step):
             case = one.probe.case
             other = replace(case, settings={**case.settings, setting: given * factor})
@@ -166,18 +169,20 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
     unclear = [
         f"{setting}={given:g} * {factor:g} is not excluded" for (given, factor), told in told_apart.items() if not told
     ]
-    notes = (*excused, *unclear)
+    notes = (*excused, *rounded, *unclear)
     if unclear:
         return Judged("cannot tell", "", f"steps of {step:g} in {setting} were not told apart", notes, tuple(witnesses))
-    if not witnesses:
-        return Judged("unsupported", "", f"{evidence.implementation}: {excused[0] if excused else 'not asked'}", notes)
+    if excused:
+        part = f"{len(excused)} of {len(asked)} cases" if witnesses else ""
+        return Judged("unsupported", part, f"{evidence.implementation}: {excused[0]}", notes, tuple(witnesses))
     sentence = f"{evidence.implementation}: uses the {setting} given, to {step:g} of itself"
     return Judged("conforms", "", sentence, notes, tuple(witnesses))
 
 
-def _another_setting(setting: str, one: Seen, deviation: Deviation, followed: Semantics, evidence: Evidence) -> Judged:
+def _another_setting(
+    setting: str, one: Seen, deviation: Deviation, found: Interval | None, evidence: Evidence
+) -> Judged:
     given = one.probe.case.settings[setting]
-    found = measured_setting(one, followed, setting, evidence.arithmetic)
     measured = f"{setting}={found.best:.6g}" if found else "no value fits"
     sentence = f"{evidence.implementation}: given {setting}={given:g}, it computes as with {measured}"
     shown = witness(one, deviation, f"{setting}={given:g}", evidence.dtype)
@@ -269,6 +274,20 @@ def _names_the_cause(seen: Seen, names: Mapping[str, str]) -> bool:
     return bool(set(re.findall(r"\w+", message)) & (values | words))
 
 
+def _judge_output_type(requirement: Requirement, evidence: Evidence) -> Judged:
+    found = [(one, step.dtype) for one in evidence.seen for step in one.observation.steps]
+    if not found:
+        return Judged("cannot tell", "", "no call returned")
+    other = [(one, dtype) for one, dtype in found if dtype != evidence.dtype]
+    if not other:
+        return Judged(
+            "conforms", evidence.dtype, f"{evidence.implementation}: {len(found)} outputs of {evidence.dtype}"
+        )
+    one, dtype = other[0]
+    text = f"an output of {dtype} for an input of {evidence.dtype} ({len(other)} of {len(found)} calls)"
+    return Judged("diverges", dtype, f"{evidence.implementation}: {text}", (), (), "cast the output yourself", one)
+
+
 def _judge_unmodified(requirement: Requirement, evidence: Evidence) -> Judged:
     changed = [
         (one, sorted({name for step in one.observation.steps for name in step.modified})) for one in evidence.seen
@@ -291,4 +310,5 @@ _JUDGES: Final[Mapping[str, Callable[[Requirement, Evidence], Judged]]] = {
     "refusal": _judge_refusal,
     "unmodified": _judge_unmodified,
     "precision": _judge_precision,
+    "output_type": _judge_output_type,
 }

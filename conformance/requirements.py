@@ -21,8 +21,8 @@ class Requirement:
 
     ``judged_by`` names the rule: ``axis`` (the surviving values of ``axis``), ``values`` (every result
     lies within the bound of the surviving semantics), ``precision`` (the type given is the type computed
-    in), ``setting`` (the number given as ``setting`` is
-    the number used), ``refusal`` (every case is refused), ``unmodified`` (no call changes its input).
+    in), ``setting`` (the number given as ``setting`` is the number used), ``refusal`` (every case is refused),
+    ``unmodified`` (no call changes its input), ``output_type`` (the output is of the input's type).
     """
 
     id: str
@@ -122,6 +122,13 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         "GN-18", "group_norm", "float64 honoured", "Input of type float64 is computed in float64.",
         "IEEE 754-2019, section 5.1: results are correct to the destination format", "precision", dtypes=("float64",),
     ),
+    _group(
+        "GN-19", "initial parameters", "A new layer has weight 1 and bias 0.", TORCH_GROUP_NORM, "values",
+    ),
+    _group(
+        "GN-20", "output type", "The output has the type of the input.",
+        "data-apis array API standard 2024.12, type promotion rules", "output_type",
+    ),
     _axis(
         "BN-01", "batch_norm", "eps_placement", "eps placement",
         "eps is added to the variance, inside the square root.", f"{BATCH_NORM_PAPER}, algorithm 1",
@@ -218,6 +225,14 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         "BN-22", "batch_norm", "float64 honoured", "Input of type float64 is computed in float64.",
         "IEEE 754-2019, section 5.1: results are correct to the destination format", "precision", dtypes=("float64",),
     ),
+    _batch(
+        "BN-23", "initial parameters and statistics",
+        "A new layer has weight 1, bias 0, running mean 0 and running variance 1.", TORCH_BATCH_NORM, "values",
+    ),
+    _batch(
+        "BN-24", "output type", "The output has the type of the input.",
+        "data-apis array API standard 2024.12, type promotion rules", "output_type",
+    ),
 )  # fmt: skip
 
 BY_ID: Final = {requirement.id: requirement for requirement in REQUIREMENTS}
@@ -230,7 +245,9 @@ REMEDIES: Final = {
         "for the canonical result give it x[:, p], weight[p], bias[p] with p = arange(C).reshape(G, C//G).T.ravel(), "
         "and undo p on the output"
     ),
-    "variance=unbiased": "with n values in a set, multiply eps by (n - 1)/n and weight by sqrt((n - 1)/n)",
+    "variance=unbiased": (
+        "for the canonical result, with n values in a set, give it eps * n/(n - 1) and weight * sqrt(n/(n - 1))"
+    ),
     "affine_shape=per_group": "repeat each group's weight and bias C/G times",
     "running_var=biased": (
         "when moving it, multiply running_var by n/(n - 1), n = N * spatial size of a training batch; soon after "
@@ -238,7 +255,7 @@ REMEDIES: Final = {
     ),
     "momentum_weighs=old": "pass 1 - momentum",
     "momentum_none=fixed": "keep the average yourself; None means a fixed 0.1 here",
-    "momentum_none=refused": "pass a number; for a plain average set momentum to 1/t before step t",
+    "momentum_none=refused": "pass a number; for a plain average let the new value weigh 1/t in step t",
     "single_value=shift": "refuse such batches in your own code: the statistics still change",
     "single_value=nan": "refuse such batches in your own code",
     "single_value=identity": "refuse such batches in your own code",

@@ -27,7 +27,11 @@ def shrink(
     implementation: str,
     ranks: Sequence[int],
 ) -> tuple[Case, Observation]:
-    """The simplest case found for which ``shows`` holds, with its observation."""
+    """The simplest case found for which ``shows`` holds, with its observation.
+
+    ``ranks`` are those that the case may take. Steps are dropped only where more than one rank is
+    allowed: where the rank is part of the question, so is the sequence.
+    """
     runs = 0
     moved = True
     while moved and runs < MOST_RUNS:
@@ -55,7 +59,7 @@ def _size(case: Case) -> tuple[float, ...]:
 
 def _simplifications(case: Case, ranks: Sequence[int]) -> Iterator[Case]:
     """Simpler cases, the boldest first."""
-    if len(case.steps) > 1:
+    if len(case.steps) > 1 and len(ranks) > 1:
         for step in case.steps:
             yield replace(case, steps=(step,))
         yield replace(case, steps=case.steps[1:])
@@ -97,7 +101,8 @@ def _cut(case: Case, shape: tuple[int, ...]) -> Case:
     if settings["num_channels"] == case.steps[0].x.shape[1]:
         settings["num_channels"] = channels
     if "num_groups" in settings:
-        settings["num_groups"] = math.gcd(settings["num_groups"], max(channels // 2, 1))
+        whole = settings["num_groups"] == case.steps[0].x.shape[1]  # one channel a group stays so
+        settings["num_groups"] = channels if whole else math.gcd(settings["num_groups"], max(channels // 2, 1))
     steps = tuple(Step(step.mode, _corner(step.x, shape)) for step in case.steps)
     parameters = {name: value[: settings["num_channels"]] for name, value in case.parameters.items()}
     return replace(case, settings=settings, steps=steps, parameters=parameters)

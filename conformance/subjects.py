@@ -11,16 +11,18 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import normgauge.adapters
 from normgauge.adapters.base import Case, Observation
 from normgauge.adapters.script import script
 from normgauge.adapters.wire import PROTOCOL, decode_observation, dump_line, encode_case
-from normgauge.adapters.worker import hello, make_adapter
+from normgauge.adapters.worker import adapter_class, hello, make_adapter, registered
+from normgauge.conformance.experiments.patterns import SPATIAL
 from normgauge.oracle.semantics import LAYER_KINDS
 
 #: Cases sent in one request; the answers come back one by one.
@@ -75,7 +77,8 @@ class Launch:
             f"package.__path__ = [{str(parent)!r}]; sys.modules['normgauge'] = package; "
             "from normgauge.adapters.worker import main; main(*sys.argv[1:])"
         )
-        return [self.python, "-c", bootstrap, self.framework, dtype]
+        # By its path: what is registered here need not be registered in that interpreter.
+        return [self.python, "-c", bootstrap, registered().get(self.framework, self.framework), dtype]
 
 
 class WorkerProcess:
@@ -138,10 +141,15 @@ class WorkerProcess:
         missing = [name for name in GREETING if name not in greeting]
         if missing:
             raise CannotRun(f"{self.launch.framework}: the worker's hello lacks {', '.join(missing)}")
-        for described in greeting["implementations"]:
+        for described in _objects(self.launch.framework, greeting["implementations"]):
             missing = [name for name in DESCRIPTION if name not in described]
             if missing:
                 raise CannotRun(f"{self.launch.framework}: the hello's implementations lack {', '.join(missing)}")
+            ranks = described["ranks"]
+            if not (isinstance(ranks, list) and ranks and set(ranks) <= set(SPATIAL)):
+                raise CannotRun(
+                    f"{self.launch.framework}: {described['id']} has ranks {ranks!r}; allowed: some of {list(SPATIAL)}"
+                )
             if described["layer"] not in LAYER_KINDS:
                 raise CannotRun(
                     f"{self.launch.framework}: {described['id']} is of layer {described['layer']!r}; "
@@ -168,13 +176,24 @@ class WorkerProcess:
 
     def _answer(self, time_limit: float) -> dict[str, Any] | str:
         """The next answer, or how the worker ended."""
-        try:
-            line = self._lines.get(timeout=time_limit)
-        except queue.Empty:
-            self._kill()
-            return f"did not answer within {time_limit:g} s"
+        deadline = time.monotonic() + time_limit
+        while True:
+            ended = self._process.poll() is not None
+            try:
+                line = self._lines.get(timeout=min(0.5, max(deadline - time.monotonic(), 0.01)))
+                break
+            except queue.Empty:
+                if ended:  # and a child of it keeps the pipe open
+                    return _how_it_ended(self._process.returncode)
+                if time.monotonic() >= deadline:
+                    self._kill()
+                    return f"did not answer within {time_limit:g} s"
         if line is None:
-            return _how_it_ended(self._process.wait())
+            try:
+                return _how_it_ended(self._process.wait(timeout=5))
+            except subprocess.TimeoutExpired:
+                self._kill()
+                return "closed its standard output and went on"
         try:
             answer = json.loads(line)
         except ValueError:
@@ -250,10 +269,9 @@ class WorkerProcess:
 
     def _kill(self) -> None:
         """End the worker and everything it started, and let go of its pipes."""
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
         users = {
             self._process.stdout: self._threads[0],
             self._process.stderr: self._threads[1],
@@ -276,6 +294,12 @@ class WorkerProcess:
         self._kill()
 
 
+def _objects(framework: str, value: Any) -> list[dict[str, Any]]:
+    if not (isinstance(value, list) and all(isinstance(one, dict) for one in value)):
+        raise CannotRun(f"{framework}: the hello's implementations must be a list of objects, got {value!r:.80}")
+    return value
+
+
 def _observed(answer: Mapping[str, Any], case: Case) -> Observation:
     try:
         seen = decode_observation(answer)
@@ -289,14 +313,24 @@ def _observed(answer: Mapping[str, Any], case: Case) -> Observation:
 
 def _how_it_ended(code: int) -> str:
     if code < 0:
-        return f"was ended by signal {signal.Signals(-code).name}"
+        known = {one.value: one.name for one in signal.Signals}
+        return f"was ended by signal {known.get(-code, -code)}"
     return f"exited with code {code}"
 
 
 class InProcess:
     """The framework in this process: for a debugger. A crash here is a crash of everything."""
 
+    #: What each framework read from the environment when it was imported here; it reads it once.
+    _imported: ClassVar[dict[str, Mapping[str, str]]] = {}
+
     def __init__(self, launch: Launch, dtype: str) -> None:
+        wanted = adapter_class(launch.framework).environment(dtype)
+        if dict(self._imported.setdefault(launch.framework, wanted)) != dict(wanted):
+            raise CannotRun(
+                f"{launch.framework} reads its environment once a process, and {dtype} needs another: "
+                "choose one with --dtype, or leave out --in-process"
+            )
         try:
             self._adapter = make_adapter(launch.framework, dtype)
         except ImportError as error:

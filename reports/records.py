@@ -104,6 +104,7 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
     framework: str
     layer: str
     dtype: str
+    device: str
     known: bool
     axes: list[AxisMeasured]
     defaults: list[DefaultMeasured]
@@ -138,12 +139,16 @@ class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"
 
 
 class NotRun(msgspec.Struct, frozen=True, tag="not_run", tag_field="record"):
-    """Something that was asked for and could not be run, with the reason."""
+    """Something that was asked for and could not be run, with the reason.
+
+    ``failed`` is false for what does not exist, such as a dtype that a framework does not have.
+    """
 
     framework: str
     reason: str
     implementation: str | None = None
     dtype: str | None = None
+    failed: bool = True
 
 
 class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="record"):

@@ -86,7 +86,7 @@ def test_a_run_writes_a_complete_result_file_and_a_report_is_made_from_it(tmp_pa
     assert isinstance(records[0], Header)
     assert records[0].framework == "faulty"
     assert isinstance(records[-1], Footer)
-    assert records[-1].counts == {"conforms": 16, "diverges": 1}
+    assert records[-1].counts == {"conforms": 18, "diverges": 1}
     assert "diverges GN-02 grouping: interleaved" in result.stderr
     result = invoke("report", str(tmp_path), "--out", str(tmp_path / "report"))
     assert result.exit_code == 0
@@ -141,3 +141,50 @@ def test_a_framework_that_another_distribution_registers_can_be_asked(
 @pytest.mark.parametrize("command", ["run", "diagnose", "report"])
 def test_every_command_shows_an_example_in_its_help(command: str) -> None:
     assert "Example: normgauge" in invoke(command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "x", "--exec", 'a "b'), "is not a command: No closing quotation"),
+        (("run", "x", "--exec", ""), "--exec needs a command, such as --exec 'node worker.mjs'"),
+        (("run", "x", "--exec", "cat", "--in-process"), "leave out one of them"),
+        (("run", "numpy:array"), "'numpy:array' is no adapter: it must be a subclass of"),
+    ],
+)
+def test_a_command_that_makes_no_sense_is_one_line(words: tuple[str, ...], said: str) -> None:
+    result = invoke(*words)
+    assert result.exit_code == 2
+    assert said in one_line(result)
+
+
+def test_one_broken_registration_disables_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = tmp_path / "broken-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[normgauge.adapters]\nbroken = brokenmodule:Adapter\n")
+    (tmp_path / "brokenmodule.py").write_text("raise RuntimeError('half installed')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    listed = invoke("list").stdout
+    assert "half installed" in listed
+    assert "torch.nn.GroupNorm" in listed
+    result = invoke("diagnose", "torch.nn.GroupNorm", "--python", str(tmp_path / "none"))
+    assert "cannot start" in one_line(result)
+
+
+def test_a_selection_reaches_each_framework_with_its_own_part(tmp_path: Path) -> None:
+    words = ("-i", "group_norm.GroupNorm", "-i", "mlx.nn.GroupNorm", "--dtype", "float32", "--out", str(tmp_path))
+    result = invoke("run", FAULTY, "mlx", "--python", sys.executable, *words)
+    assert "there is no implementation" not in result.output
+    assert isinstance(read_records(tmp_path / "faulty.adapter-FaultyAdapter.jsonl")[-1], Footer)
+
+
+def test_in_process_refuses_a_second_environment_in_one_process(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    words = ["run", "faulty.adapter:NeedsItsEnvironment", "-i", "group_norm.GroupNorm", "--in-process"]
+    command = [sys.executable, "-m", "normgauge.conformance.cli", *words, "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 3
+    assert "reads its environment once a process, and float64 needs another" in done.stderr
+    (path,) = tmp_path.glob("*.jsonl")
+    assert {r.dtype for r in read_records(path) if isinstance(r, NotRun)} == {"float64"}

@@ -211,7 +211,7 @@ NEVER_STARTS: Final = {
     ),
     "has a layer that nobody knows": (
         "hello['implementations'] = [dict.fromkeys(('id', 'layout', 'names', 'documentation', 'ranks', 'remedies', "
-        "'signature_defaults'), '') | {'layer': 'layer_norm'}]; say(hello); sys.stdin.read()",
+        "'signature_defaults'), '') | {'layer': 'layer_norm', 'ranks': [2]}]; say(hello); sys.stdin.read()",
         r"is of layer 'layer_norm'; allowed: group_norm, batch_norm$",
     ),
     "speaks another protocol": (
@@ -256,7 +256,7 @@ def test_a_dtype_that_the_worker_does_not_have_is_noted_and_nothing_else_runs() 
     launch = written_in_python("say(hello); sys.stdin.read()")
     header, note, footer = run_framework(launch, Wanted(("float32", "float64")))
     assert isinstance(header, Header)
-    assert note == NotRun("broken", "the framework has no float64 here", dtype="float64")
+    assert note == NotRun("broken", "the framework has no float64 here", dtype="float64", failed=False)
     assert isinstance(footer, Footer)
 
 
@@ -417,3 +417,40 @@ def test_a_worker_that_never_reads_its_input_meets_the_time_limit() -> None:
     with started(written_in_python(body, time_limit=1.0, most_restarts=0)) as worker:
         (seen,) = worker.run("broken.GroupNorm", [big])
     assert (seen.died or "").startswith("the worker did not answer within 1 s")
+
+
+@pytest.mark.parametrize(
+    ("hello", "said"),
+    [
+        ("hello | {'implementations': 5}", "the hello's implementations must be a list of objects, got 5"),
+        (
+            "hello | {'implementations': [dict.fromkeys(('id', 'layout', 'names', 'documentation', 'remedies', "
+            "'signature_defaults'), '') | {'layer': 'group_norm', 'ranks': [1]}]}",
+            r"has ranks \[1\]; allowed: some of \[2, 3, 4, 5\]",
+        ),
+    ],
+)
+def test_a_hello_with_nonsense_in_it_is_refused_in_one_line(hello: str, said: str) -> None:
+    with pytest.raises(CannotRun, match=said):
+        list(run_framework(written_in_python(f"say({hello}); sys.stdin.read()"), Wanted(("float32",))))
+
+
+def test_a_worker_that_closes_its_output_and_lives_on_does_not_hold_up_the_run() -> None:
+    body = "say(hello)\nfor line in sys.stdin:\n    sys.stdout.flush(); os.close(1); time.sleep(3600)"
+    (seen,) = observed(written_in_python(body, time_limit=2.0, most_restarts=0), 1)
+    assert (seen.died or "").startswith("the worker closed its standard output and went on")
+
+
+def test_a_worker_s_child_that_keeps_the_pipe_open_does_not_hide_the_worker_s_death() -> None:
+    body = (
+        "import subprocess\nsay(hello)\nfor line in sys.stdin:\n"
+        "    subprocess.Popen(['sleep', '60']); sys.stdout.flush(); os._exit(3)"
+    )
+    (seen,) = observed(written_in_python(body, most_restarts=0), 1)
+    assert (seen.died or "").startswith("the worker exited with code 3")
+
+
+def test_an_unknown_signal_is_told_by_its_number() -> None:
+    body = "say(hello)\nfor line in sys.stdin: os.kill(os.getpid(), 40)"
+    (seen,) = observed(written_in_python(body, most_restarts=0), 1)
+    assert (seen.died or "").startswith("the worker was ended by signal 40")

@@ -135,6 +135,7 @@ def header(name: str = "torch", *implementations: str, **changed: Any) -> Header
 def profile(implementation: str = "torch.nn.GroupNorm", **changed: Any) -> Profile:
     base = Profile(
         implementation=implementation,
+        device="cpu",
         framework=implementation.partition(".")[0],
         layer="group_norm",
         dtype="float32",

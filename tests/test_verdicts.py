@@ -45,7 +45,11 @@ def test_every_requirement_has_a_faulty_layer_that_breaks_it() -> None:
 
 def test_every_faulty_layer_stands_in_the_table() -> None:
     layers = {one.id for one in FaultyAdapter.implementations if not one.id.startswith("process.")}
-    assert layers - {"group_norm.EpsOneHundredThousandthOff", "group_norm.NoNormalization"} == set(CAUGHT)
+    assert layers - {
+        "group_norm.EpsOneHundredThousandthOff",
+        "group_norm.NoNormalization",
+        "group_norm.AddsAnAxis",
+    } == set(CAUGHT)
 
 
 def test_an_eps_two_hundred_thousandths_off_is_seen_in_both_dtypes() -> None:
@@ -108,7 +112,21 @@ def test_a_conforming_axis_shows_a_witness_against_each_other_value() -> None:
             assert w.margin is None or (w.margin <= 1 if inside else w.margin > 1)
 
 
-def test_every_judgement_but_that_of_unchanged_inputs_shows_a_witness_with_its_margin() -> None:
+def test_every_judgement_about_numbers_shows_a_witness_with_its_margin() -> None:
     records = measured("batch_norm.BatchNorm", ("float32",))
     bare = [r.requirement for r in records if isinstance(r, Judgement) and not r.witnesses]
-    assert bare == ["BN-21"]
+    assert bare == ["BN-21", "BN-24"]
+
+
+def test_an_output_of_the_wrong_shape_is_a_crash_that_says_how() -> None:
+    judged = {r.requirement: r for r in measured("group_norm.AddsAnAxis", ("float32",)) if isinstance(r, Judgement)}
+    assert judged["GN-01"].verdict == "crashes"
+    assert "an output of shape (2, 8, 2, 2, 1) for an input of shape (2, 8, 2, 2)" in judged["GN-01"].sentence
+    assert not {r.verdict for r in judged.values()} & {"diverges"}
+
+
+def test_an_example_keeps_what_its_requirement_is_about() -> None:
+    records = [r for r in measured("batch_norm.EmptyBatchCounts", ("float32",)) if isinstance(r, Judgement)]
+    (judged,) = [r for r in records if r.requirement == "BN-18"]
+    assert judged.example is not None
+    assert [0 in shape for shape in judged.example.shapes] == [True, False]

@@ -8,9 +8,10 @@ from typing import Any, Final
 import numpy as np
 
 from normgauge.adapters.base import Array
-from normgauge.conformance.experiments.group_norm import EPS_GIVEN
+from normgauge.conformance.experiments.group_norm import EPS, EPS_GIVEN
 from normgauge.conformance.experiments.patterns import (
     LARGE_MEANS,
+    ODD,
     SPATIAL,
     biases,
     dyadic,
@@ -41,7 +42,7 @@ def batch_norm_probes(dtype: str, ranks: tuple[int, ...]) -> list[Probe]:
 def _case(
     dtype: str, steps: list[tuple[str, Array]], parameters: dict[str, Array] | None = None, **changes: Any
 ) -> Any:
-    settings = {"num_channels": CHANNELS, "eps": 1e-5, "momentum": MOMENTUM} | changes
+    settings = {"num_channels": CHANNELS, "eps": EPS, "momentum": MOMENTUM} | changes
     if parameters is None:
         parameters = {}
         if settings.get("weight", True):
@@ -64,7 +65,7 @@ def _statistics(seed: int) -> dict[str, Array]:
 
 def _diagnosis(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
     def probe(requirement: str, label: str, case: Any) -> Probe:
-        return Probe(requirement, label, case, diagnoses=True)
+        return Probe(requirement, label, case, diagnoses=True, special=requirement in {"BN-05", "BN-06", "BN-08"})
 
     yield probe("BN-01", "one training step, graded deviations", _case(dtype, [("train", graded(shape))]))
     steps = [("train", graded(shape, 1)), ("train", scrambled(shape, 2))]
@@ -112,6 +113,14 @@ def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Itera
         x = scrambled((2, CHANNELS, *SPATIAL[rank]), seed=rank)
         yield Probe("BN-12", f"rank {rank}, training", _case(dtype, [("train", x)]))
         yield Probe("BN-12", f"rank {rank}, eval", _case(dtype, [("eval", x)]), quantities=("output",))
+    for samples in (1, 3):
+        x = scrambled((samples, CHANNELS, *ODD[len(shape)]))
+        if x.size > CHANNELS:
+            yield Probe("BN-12", f"training, shape {x.shape}", _case(dtype, [("train", x)]))
+    yield Probe("BN-16", "nothing tracked", _case(dtype, [("train", graded(shape))], track=False))
+    case = _case(dtype, [("eval", scrambled(shape, 5))], {})
+    yield Probe("BN-23", "a new layer, eval", case, quantities=("output",))
+    yield Probe("BN-23", "a new layer, training", _case(dtype, [("train", scrambled(shape, 5))], {}))
     for weight, bias, label in (
         (True, False, "weight only"),
         (False, True, "bias only"),
@@ -142,14 +151,15 @@ def _empty(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
     for mode in ("train", "eval"):
         yield Probe("BN-18", f"{mode}, shape {none}", _case(dtype, [(mode, np.zeros(none))]))
     steps = [("train", np.zeros(none)), ("train", scrambled(shape))]
-    yield Probe("BN-18", "momentum=None, an empty batch and then a full one", _case(dtype, steps, momentum=None))
+    label = "momentum=None, an empty batch and then a full one"
+    yield Probe("BN-18", label, _case(dtype, steps, momentum=None), needs="BN-05")
     if spatial:
         nowhere = (2, CHANNELS, *spatial[:-1], 0)
         for mode in ("train", "eval"):
             yield Probe("BN-19", f"{mode}, shape {nowhere}", _case(dtype, [(mode, np.zeros(nowhere))]))
         steps = [("train", np.zeros(nowhere)), ("train", scrambled(shape))]
         label = "momentum=None, a batch without positions and then a full one"
-        yield Probe("BN-19", label, _case(dtype, steps, momentum=None))
+        yield Probe("BN-19", label, _case(dtype, steps, momentum=None), needs="BN-05")
 
 
 def _refusals(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:

@@ -7,11 +7,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.conformance.experiments.patterns import LARGE_MEANS, SPATIAL, graded, scrambled, small
+from normgauge.conformance.experiments.patterns import LARGE_MEANS, ODD, SPATIAL, graded, scrambled, small
 from normgauge.conformance.experiments.probe import Probe, make_case
 
 CHANNELS: Final = 8
 GROUPS: Final = 4
+#: An eps near the usual one that every type represents, above it so that no usual floor touches it.
+EPS: Final = 2.0**-16
 #: eps from far below float32's resolution at 1 to far above every default.
 EPS_GIVEN: Final = (1e-12, 1e-5, 1e-3, 0.5)
 
@@ -29,7 +31,7 @@ def group_norm_probes(dtype: str, ranks: tuple[int, ...]) -> list[Probe]:
 
 
 def _settings_of(**changes: Any) -> dict[str, Any]:
-    return {"num_channels": CHANNELS, "num_groups": GROUPS, "eps": 1e-5} | changes
+    return {"num_channels": CHANNELS, "num_groups": GROUPS, "eps": EPS} | changes
 
 
 def _probe(requirement: str, label: str, dtype: str, x: Any, mode: str = "train", **changes: Any) -> Probe:
@@ -37,10 +39,10 @@ def _probe(requirement: str, label: str, dtype: str, x: Any, mode: str = "train"
 
 
 def _diagnosis(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
-    for number, (eps, groups) in enumerate([(1e-5, 4), (1e-3, 4), (1e-5, 2)]):
+    for number, (eps, groups) in enumerate([(EPS, 4), (2.0**-10, 4), (EPS, 2)]):
         settings = _settings_of(eps=eps, num_groups=groups)
         case = make_case("group_norm", dtype, settings, [("train", graded(shape, number))])
-        yield Probe("GN-01", f"graded deviations, eps={eps:g}, G={groups}", case, diagnoses=True)
+        yield Probe("GN-01", f"graded deviations, eps={eps:.2g}, G={groups}", case, diagnoses=True)
 
 
 def _settings(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
@@ -57,6 +59,8 @@ def _settings(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
 def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Iterator[Probe]:
     for groups in (1, 2, 4, 8):
         yield _probe("GN-06", f"G={groups} of C=8", dtype, scrambled(shape), num_groups=groups)
+    odd = scrambled((3, 12, *ODD[len(shape)]))
+    yield _probe("GN-06", f"G=4 of C=12, shape {odd.shape}", dtype, odd, num_channels=12)
     for rank in ranks:
         x = scrambled((2, CHANNELS, *SPATIAL[rank]), seed=rank)
         yield _probe("GN-07", f"rank {rank}", dtype, x)
@@ -67,6 +71,10 @@ def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Itera
     ):
         yield _probe("GN-08", label, dtype, scrambled(shape), weight=weight, bias=bias)
     yield _probe("GN-09", "eval", dtype, graded(shape), mode="eval")
+    steps = [("train", scrambled(shape, 1)), ("eval", graded(shape)), ("train", scrambled(shape, 2))]
+    yield Probe("GN-09", "train, eval, train on other data", make_case("group_norm", dtype, _settings_of(), steps))
+    bare = make_case("group_norm", dtype, _settings_of(), [("train", scrambled(shape, 5))], {})
+    yield Probe("GN-19", "a new layer", bare)
     for neighbour, label in ((np.nan, "NaN"), (2.0**20, "a million")):
         x = scrambled(shape)
         x[1] = neighbour * (1 + scrambled(x[1].shape) / 8)

@@ -16,6 +16,9 @@ from normgauge.adapters.base import Array
 SPATIAL: Final[dict[int, tuple[int, ...]]] = {2: (), 3: (4,), 4: (2, 2), 5: (2, 1, 2)}
 
 
+#: The same with odd sizes, which no power of two divides.
+ODD: Final[dict[int, tuple[int, ...]]] = {2: (), 3: (5,), 4: (3, 5), 5: (1, 3, 5)}
+
 #: Means in deviations, as powers of two: at the last, the squares no longer fit the type.
 LARGE_MEANS: Final[dict[str, tuple[int, ...]]] = {"float32": (4, 8, 12), "float64": (4, 12, 26)}
 

@@ -18,16 +18,20 @@ class Probe:
     """One case of an experiment.
 
     ``diagnoses`` marks the cases whose joint evidence selects the semantics; the others are judged
-    against it. ``measures`` names a setting that the case leaves to the implementation's default.
-    ``quantities`` is what is judged here; what else shows in the case is judged elsewhere, once.
+    against it. ``special`` marks those of them that only one requirement is about. ``measures`` names a
+    setting that the case leaves to the implementation's default. ``quantities`` is what is judged here;
+    what else shows in the case is judged elsewhere, once. ``needs`` is a requirement without which the
+    case means nothing: where that follows no known alternative, there is nothing to hold the case to.
     """
 
     requirement: str
     label: str
     case: Case
     diagnoses: bool = False
+    special: bool = False
     measures: str | None = None
     quantities: tuple[str, ...] = QUANTITIES
+    needs: str | None = None
 
 
 def make_case(

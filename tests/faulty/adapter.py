@@ -41,12 +41,25 @@ CAUGHT: Mapping[str, Mapping[str, str]] = {
     "group_norm.SingleSampleRefused": {"GN-11": "unsupported"},
     "group_norm.MeanInTwelveBits": {"GN-12": "diverges"},
     "group_norm.NoSamplesRaise": {"GN-13": "unsupported"},
-    "group_norm.NoPositionsBecomeOne": {"GN-14": "diverges"},
+    "group_norm.NoPositionsBecomeOne": {"GN-14": "crashes"},
     "group_norm.IndivisibleAccepted": {"GN-15": "diverges"},
     "group_norm.AnyChannelCount": {"GN-16": "diverges"},
     "group_norm.ChangesItsInput": {"GN-17": "crashes"},
     "group_norm.ComputesInSinglePrecision": {"GN-18": "diverges"},
+    "group_norm.CachesStatistics": {"GN-09": "diverges"},
+    "group_norm.GroupsOfThreeMiscount": {"GN-06": "diverges"},
+    "group_norm.OddTailDropped": {"GN-06": "diverges"},
+    "group_norm.WeightStartsAtZero": {"GN-19": "diverges"},
+    "group_norm.DoubleOut": {"GN-20 float32": "diverges"},
+    "group_norm.EpsHeldInSinglePrecision": {},
     "batch_norm.BatchNorm": {},
+    "batch_norm.UntrackedTrainingPasses": {"BN-16": "diverges"},
+    "batch_norm.RefusesOneSample": {"BN-12": "unsupported"},
+    "batch_norm.StatisticsStartElsewhere": {"BN-23": "diverges"},
+    "batch_norm.NoneMeansOneHundredth": {"BN-05": "diverges"},
+    "batch_norm.SingleValueIsZero": {"BN-06": "diverges"},
+    "batch_norm.SmallEpsRefused": {"BN-10": "unsupported"},
+    "batch_norm.DoubleOut": {"BN-24 float32": "diverges"},
     "batch_norm.EpsOutside": {"BN-01": "diverges"},
     "batch_norm.EpsAsFloor": {"BN-01": "diverges"},
     "batch_norm.Unbiased": {"BN-02": "diverges"},
@@ -144,3 +157,11 @@ class WithPermutedWeights(FaultyAdapter):
         if layer.weight is not None:
             layer.weight = layer.weight[::-1].copy()
         return layer
+
+
+class NeedsItsEnvironment(FaultyAdapter):
+    """Reads a switch once a process, as JAX does."""
+
+    @classmethod
+    def environment(cls, dtype: str) -> Mapping[str, str]:
+        return {"FAULTY_ENABLE_X64": "1"} if dtype == "float64" else {}

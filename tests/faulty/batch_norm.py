@@ -284,3 +284,49 @@ class ComputesInSinglePrecision(BatchNorm):
             if getattr(self, name) is not None:
                 setattr(self, name, getattr(self, name).astype(x.dtype))
         return y
+
+
+class UntrackedTrainingPasses(BatchNorm):
+    def __call__(self, x: Array) -> Array:
+        return x.copy() if self.training and self.running_mean is None else super().__call__(x)
+
+
+class RefusesOneSample(BatchNorm):
+    def check(self, x: Array) -> None:
+        super().check(x)
+        if self.training and x.shape[0] == 1:
+            raise ValueError("training needs more than one sample")
+
+
+class StatisticsStartElsewhere(BatchNorm):
+    def __init__(self, num_channels: int, eps: float, momentum: float | None, track: bool, dtype: str) -> None:
+        super().__init__(num_channels, eps, momentum, track, dtype)
+        if track:
+            self.running_var = np.zeros(num_channels, dtype)
+
+
+class NoneMeansOneHundredth(BatchNorm):
+    """A value of momentum=None that no known alternative has."""
+
+    def weight_of_new(self) -> float:
+        return 0.01 if self.momentum is None else self.momentum
+
+
+class SingleValueIsZero(SingleValueAccepted):
+    """Zero instead of the bias for one value per channel: no known alternative."""
+
+    def __call__(self, x: Array) -> Array:
+        y = super().__call__(x)
+        return np.zeros_like(y) if self.training and x.size == self.channels else y
+
+
+class DoubleOut(BatchNorm):
+    def __call__(self, x: Array) -> Array:
+        return super().__call__(x).astype("float64")
+
+
+class SmallEpsRefused(BatchNorm):
+    def __init__(self, num_channels: int, eps: float, momentum: float | None, track: bool, dtype: str) -> None:
+        if eps < 1e-6:
+            raise ValueError(f"eps must be at least 1e-6, got {eps}")
+        super().__init__(num_channels, eps, momentum, track, dtype)

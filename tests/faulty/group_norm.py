@@ -224,3 +224,52 @@ class NoNormalization(GroupNorm):
 
     def reciprocal(self, variance: Array) -> Array:
         return np.ones_like(variance)
+
+
+class CachesStatistics(GroupNorm):
+    """Keeps the statistics of the first call."""
+
+    kept: Array | None = None
+
+    def mean(self, sets: Array) -> Array:
+        self.kept = super().mean(sets) if self.kept is None else self.kept
+        return self.kept
+
+
+class GroupsOfThreeMiscount(GroupNorm):
+    """Wrong when C/G is 3 alone."""
+
+    def variance(self, sets: Array, mean: Array) -> Array:
+        var = super().variance(sets, mean)
+        return var * var.dtype.type(1.5) if self.channels == 3 * self.groups else var
+
+
+class OddTailDropped(GroupNorm):
+    """A vectorised loop without its tail."""
+
+    def mean(self, sets: Array) -> Array:
+        n = sets.shape[-1]
+        return super().mean(sets[..., : n - 1] if n % 2 and n > 1 else sets)
+
+
+class WeightStartsAtZero(GroupNorm):
+    def __init__(self, num_groups: int, num_channels: int, eps: float, dtype: str) -> None:
+        super().__init__(num_groups, num_channels, eps, dtype)
+        self.weight = np.zeros(num_channels, dtype)
+
+
+class DoubleOut(GroupNorm):
+    def __call__(self, x: Array) -> Array:
+        return super().__call__(x).astype("float64")
+
+
+class EpsHeldInSinglePrecision(GroupNorm):
+    """Within what the requirement on eps allows."""
+
+    def reciprocal(self, variance: Array) -> Array:
+        return 1 / np.sqrt(variance + variance.dtype.type(np.float32(self.eps)))
+
+
+class AddsAnAxis(GroupNorm):
+    def __call__(self, x: Array) -> Array:
+        return super().__call__(x)[..., None]
