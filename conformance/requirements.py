@@ -122,8 +122,10 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         "GN-18", "group_norm", "float64 honoured", "Input of type float64 is computed in float64.",
         "IEEE 754-2019, section 5.1: results are correct to the destination format", "precision", dtypes=("float64",),
     ),
-    _group(
-        "GN-19", "initial parameters", "A new layer has weight 1 and bias 0.", TORCH_GROUP_NORM, "values",
+    # In float32, the type that new layers have: in which type else their state lives is another question.
+    Requirement(
+        "GN-19", "group_norm", "initial parameters", "A new layer has weight 1 and bias 0.",
+        TORCH_GROUP_NORM, "values", dtypes=("float32",),
     ),
     _group(
         "GN-20", "output type", "The output has the type of the input.",
@@ -225,9 +227,10 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         "BN-22", "batch_norm", "float64 honoured", "Input of type float64 is computed in float64.",
         "IEEE 754-2019, section 5.1: results are correct to the destination format", "precision", dtypes=("float64",),
     ),
-    _batch(
-        "BN-23", "initial parameters and statistics",
-        "A new layer has weight 1, bias 0, running mean 0 and running variance 1.", TORCH_BATCH_NORM, "values",
+    Requirement(
+        "BN-23", "batch_norm", "initial parameters and statistics",
+        "A new layer has weight 1, bias 0, running mean 0 and running variance 1.",
+        TORCH_BATCH_NORM, "values", dtypes=("float32",),
     ),
     _batch(
         "BN-24", "output type", "The output has the type of the input.",
