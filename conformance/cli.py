@@ -151,8 +151,9 @@ def _records(launch: Launch, wanted: Wanted, show: Progress) -> Iterator[Record]
 
 def _line(record: Record) -> str | None:
     if isinstance(record, Profile):
-        departures = [f"{a.axis}={'/'.join(a.measured)}" for a in record.axes if a.measured != [a.canonical]]
-        return f"[bold]{escape(record.implementation)}[/] {record.dtype}: {', '.join(departures) or 'canonical'}"
+        told = [f"{a.axis}={'/'.join(a.measured)}" for a in record.axes if a.canonical not in a.measured]
+        found = ", ".join(told) or "canonical" if record.known else "follows no known alternative"
+        return f"[bold]{escape(record.implementation)}[/] {record.dtype}: {found}"
     if isinstance(record, Judgement) and record.verdict in DIVERGENT:
         return f"  [red]{record.verdict}[/] {record.requirement} {record.title}: {escape(record.measured)}"
     if isinstance(record, NotRun):
