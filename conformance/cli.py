@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
-import math
 import re
 import shlex
 import sys
@@ -31,6 +30,7 @@ from normgauge.reports.records import (
     DIVERGENT,
     FORMAT,
     BrokenResults,
+    DefaultMeasured,
     Footer,
     Header,
     Judgement,
@@ -206,9 +206,7 @@ def _print_diagnosis(records: Sequence[Record]) -> None:
         table.add_row(axis.axis, measured if same else f"[red]{measured}[/]", axis.canonical, escape(evidence))
     console.print(table)
     for default in profile.defaults:
-        console.print(
-            f"default {default.setting}: {_default(default.best, default.low, default.high)}", highlight=False
-        )
+        console.print(f"default {default.setting}: {_default(default)}", highlight=False)
     console.print(f"accuracy: {(profile.accuracy or 'outside every class').replace('_', '-')} statistics")
     for hazard in profile.hazards:
         console.print(f"[yellow]hazard[/]: {escape(hazard)}", highlight=False, soft_wrap=True)
@@ -237,11 +235,10 @@ def _excluded(against: str, observed: str, expected: str, bound: str, margin: fl
     return f"not {alternative}: got {observed}, it gives {expected} ± {bound} ({size})"
 
 
-def _default(best: float | None, low: float | None, high: float | None) -> str:
-    if best is None or low is None or high is None:
+def _default(default: DefaultMeasured) -> str:
+    if default.rounded() is None:
         return "not measured"
-    digits = max(1, min(12, math.floor(-math.log10(max((high - low) / best, 1e-15)))))
-    return f"{best:.{digits}g} measured (between {low:.12g} and {high:.12g})"
+    return f"{default.rounded()} measured (between {default.low:.12g} and {default.high:.12g})"
 
 
 @main.command(name="list")

@@ -11,6 +11,7 @@ from normgauge.reports.divergences import Finding
 from normgauge.reports.grouping import LAYERS, grouped
 from normgauge.reports.records import (
     DIVERGENT,
+    DefaultMeasured,
     Footer,
     Header,
     Judgement,
@@ -198,7 +199,7 @@ def _facts(profiles: Sequence[Profile]) -> FactsRow:
     for profile in profiles:
         for default in profile.defaults:
             signature, measured = defaults.get(default.setting, (default.signature or "none", ()))
-            said = f"{profile.dtype}: {_interval(default.low, default.best, default.high)}"
+            said = f"{profile.dtype}: {_interval(default)}"
             defaults[default.setting] = (signature, (*measured, said))
     statistics = tuple(
         (
@@ -210,9 +211,10 @@ def _facts(profiles: Sequence[Profile]) -> FactsRow:
     return FactsRow(first, names, defaults, statistics)
 
 
-def _interval(low: float | None, best: float | None, high: float | None) -> str:
-    if best is None:
+def _interval(default: DefaultMeasured) -> str:
+    if default.best is None:
         return "not measured"
-    if low is None or high is None:
-        return f"{best:.6g}"
-    return f"{best:.6g} ± {max(high - best, best - low):.1g}"
+    if default.low is None or default.high is None:
+        return f"{default.best:.6g}"
+    half = max(default.high - default.best, default.best - default.low)
+    return f"{default.rounded()} ± {half:.1g}"

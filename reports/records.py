@@ -7,6 +7,7 @@ from these classes. Numbers that JSON lacks (NaN, infinity) travel as text, or a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -91,6 +92,13 @@ class DefaultMeasured(msgspec.Struct, frozen=True):
     low: float | None
     best: float | None
     high: float | None
+
+    def rounded(self) -> str | None:
+        """The best value with as many digits as the interval supports; None when nothing was measured."""
+        if self.best is None or self.low is None or self.high is None or not self.best:
+            return None
+        relative = max(self.high - self.best, self.best - self.low, 1e-15 * abs(self.best)) / abs(self.best)
+        return format(self.best, f".{max(1, math.floor(-math.log10(relative)))}g")
 
 
 class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="record"):
