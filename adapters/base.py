@@ -157,7 +157,10 @@ class Adapter(ABC):
         return "cpu"
 
     def versions(self) -> dict[str, str]:
-        return {self.distribution: importlib.metadata.version(self.distribution)}
+        try:
+            return {self.distribution: importlib.metadata.version(self.distribution)}
+        except importlib.metadata.PackageNotFoundError:  # a module that nobody installed has no version
+            return {self.distribution: "unknown version"}
 
     @abstractmethod
     def layer_class(self, implementation: Implementation) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import itertools
 import re
 import shlex
 import sys
@@ -23,7 +24,7 @@ from rich.table import Table
 
 from normgauge.adapters.base import Adapter
 from normgauge.adapters.worker import adapter_class, registered
-from normgauge.conformance.engine import Progress, Wanted, run_framework
+from normgauge.conformance.engine import Wanted, run_framework
 from normgauge.conformance.subjects import CannotRun, Launch
 from normgauge.reports.html import write_report
 from normgauge.reports.records import (
@@ -117,43 +118,65 @@ def run(
 def _run_one(launch: Launch, wanted: Wanted, out: Path) -> bool:
     """Run one framework into its result file; whether all of it could be run."""
     path = out / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', launch.framework)}.jsonl"
-    complete = True
     console = _console(stderr=True)
+    with _progress(console) as progress:
+        task = progress.add_task(launch.framework, total=None)
+
+        def show(label: str, done: int, total: int) -> None:
+            progress.update(task, description=label, completed=done, total=total)
+
+        records = run_framework(launch, wanted, show)
+        try:
+            records = itertools.chain([next(records)], records)
+        except CannotRun as error:
+            if path.exists():
+                progress.console.print(f"[yellow]not run[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+                progress.console.print(f"kept: the earlier results in {path}", highlight=False, soft_wrap=True)
+                return False
+            records = _nothing_ran(launch, wanted, error)
+        return _write(records, path, progress.console)
+
+
+def _write(records: Iterator[Record], path: Path, console: Console) -> bool:
+    """Append the records to a new file at ``path`` as they come; whether everything asked for could be run."""
+    complete = True
     try:
-        with ResultsWriter(path) as writer, _progress(console) as progress:
-            task = progress.add_task(launch.framework, total=None)
-
-            def show(label: str, done: int, total: int) -> None:
-                progress.update(task, description=label, completed=done, total=total)
-
-            for record in _records(launch, wanted, show):
+        with ResultsWriter(path) as writer:
+            for record in records:
                 writer.write(record)
                 complete &= not (isinstance(record, NotRun) and record.failed)
                 line = _line(record)
                 if line:
-                    progress.console.print(line, highlight=False, soft_wrap=True)
+                    console.print(line, highlight=False, soft_wrap=True)
     except OSError as error:
         raise Mistake(f"{path} cannot be written: {error.strerror}; give another folder with --out") from None
+    except KeyboardInterrupt:
+        console.print(f"interrupted; what was measured so far is in {path}", highlight=False, soft_wrap=True)
+        raise click.exceptions.Exit(130) from None
     console.print(f"results: {path}", highlight=False, soft_wrap=True)
     return complete
 
 
-def _records(launch: Launch, wanted: Wanted, show: Progress) -> Iterator[Record]:
-    """The run's records; for a framework that could not be started, a file that says so."""
-    try:
-        yield from run_framework(launch, wanted, show)
-    except CannotRun as error:
-        suite = importlib.metadata.version("normgauge")
-        yield Header(FORMAT, suite, launch.framework, {}, "", "", "", "", list(wanted.dtypes), [], "")
-        yield NotRun(launch.framework, str(error))
-        yield Footer({"not run": 1}, 0.0)
+def _nothing_ran(launch: Launch, wanted: Wanted, error: CannotRun) -> Iterator[Record]:
+    """The records of a framework that could not be started: a file that says so."""
+    suite = importlib.metadata.version("normgauge")
+    yield Header(FORMAT, suite, launch.framework, {}, "", "", "", "", list(wanted.dtypes), [], "")
+    yield NotRun(launch.framework, str(error))
+    yield Footer({"not run": 1}, 0.0)
 
 
 def _line(record: Record) -> str | None:
     if isinstance(record, Profile):
         told = [f"{a.axis}={'/'.join(a.measured)}" for a in record.axes if a.canonical not in a.measured]
         found = ", ".join(told) or "canonical" if record.known else "follows no known alternative"
-        return f"[bold]{escape(record.implementation)}[/] {record.dtype}: {found}"
+        undecided = [a.axis for a in record.axes if a.canonical in a.measured and len(a.measured) > 1]
+        if len(undecided) == len(record.axes):
+            found = "nothing measured"
+        elif undecided:
+            found += f" (not decided: {', '.join(undecided)})"
+        lines = [f"[bold]{escape(record.implementation)}[/] {record.dtype}: {found}"]
+        lines += [f"  [yellow]hazard[/] {escape(hazard)}" for hazard in record.hazards]
+        return "\n".join(lines)
     if isinstance(record, Judgement) and record.verdict in DIVERGENT:
         return f"  [red]{record.verdict}[/] {record.requirement} {record.title}: {escape(record.measured)}"
     if isinstance(record, NotRun):
@@ -166,16 +189,23 @@ def _line(record: Record) -> str | None:
 
 @main.command()
 @click.argument("implementation")
+@click.option("--framework", help="Where it belongs, if not to a registered framework: module:Class of an adapter.")
 @click.option("--dtype", default="float32", show_default=True, type=click.Choice(DTYPES))
 @_with_worker_options
 def diagnose(
-    implementation: str, dtype: str, python: str, program: str | None, time_limit: float, in_process: bool
+    implementation: str,
+    framework: str | None,
+    dtype: str,
+    python: str,
+    program: str | None,
+    time_limit: float,
+    in_process: bool,
 ) -> None:
     """Print what IMPLEMENTATION computes, axis by axis, with the evidence, and where it diverges.
 
     Example: normgauge diagnose mlx.nn.GroupNorm
     """
-    framework = "exec" if program is not None else _framework_of(implementation)
+    framework = framework or ("exec" if program is not None else _framework_of(implementation))
     launch = _launch(framework, python, program, time_limit, in_process)
     wanted = Wanted((dtype,), (implementation,), in_process, diagnosis_only=True)
     try:
@@ -219,9 +249,9 @@ def _print_diagnosis(records: Sequence[Record]) -> None:
         )
         if judgement.remedy:
             console.print(f"  remedy: {escape(judgement.remedy)}", highlight=False, soft_wrap=True)
-    asked = ", ".join(judgement.requirement for judgement in judgements)
     console.print(
-        f"{len(divergent)} divergence(s) among {asked}; the rest: normgauge run {header.framework}",
+        f"{len(divergent)} divergence(s) in the {len(judgements)} requirements asked here; "
+        f"all of them: normgauge run {header.framework}",
         highlight=False,
         soft_wrap=True,
     )
@@ -267,6 +297,8 @@ def report(results: Path, out: Path) -> None:
 
     Example: normgauge report build/results --out build/report
     """
+    if results.is_file():
+        raise Mistake(f"{results} is one result file; give its folder: normgauge report {results.parent}")
     if not results.is_dir():
         raise Mistake(
             f"{results} is not a folder of result files; make one with: normgauge run FRAMEWORK --out {results}"
@@ -286,6 +318,8 @@ def report(results: Path, out: Path) -> None:
 def _launch(framework: str, python: str, program: str | None, time_limit: float, in_process: bool) -> Launch:
     if program is not None:
         return Launch(framework, python, _words(program, in_process), time_limit)
+    if in_process and python != sys.executable:
+        raise Mistake("--python names another interpreter, --in-process asks for this one; leave out one of them")
     if ":" not in framework and framework not in registered():
         _unknown("framework", framework, sorted(registered()))
     _adapter(framework)
@@ -305,6 +339,8 @@ def _words(program: str, in_process: bool) -> tuple[str, ...]:
 
 
 def _adapter(framework: str) -> type[Adapter]:
+    if ":" in framework and "" not in sys.path:
+        sys.path.insert(0, "")  # a module in this folder, as `python -m` finds it and as the worker does
     try:
         found = adapter_class(framework)
     except Exception as error:  # a third party's module may raise anything

@@ -7,7 +7,7 @@ import importlib.metadata
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,8 +15,8 @@ import numpy as np
 from normgauge.adapters.base import Case, Observation
 from normgauge.adapters.script import numbers
 from normgauge.adapters.wire import case_id
-from normgauge.conformance.diagnosis import Seen, accuracy_class, compare, diagnose, measured_setting
-from normgauge.conformance.evidence import Evidence, Judged
+from normgauge.conformance.diagnosis import Deviation, Seen, accuracy_class, compare, diagnose, measured_setting
+from normgauge.conformance.evidence import Evidence, Judged, instead, told
 from normgauge.conformance.experiments import Probe, probes
 from normgauge.conformance.judging import judge
 from normgauge.conformance.references import Prediction, predict
@@ -160,7 +160,9 @@ def measure(
         judged = judge(requirement, evidence)
         example = None
         if judged.verdict in DIVERGENT and judged.shows is not None and not wanted.diagnosis_only:
-            example = _example(judged, evidence, subject, description["ranks"])
+            example, smallest = _example(judged, evidence, subject, description["ranks"])
+            if requirement.judged_by == "values" and smallest.ratio > 1:
+                judged = _told_of(smallest, judged, evidence)
         yield _judgement(requirement, judged, example, evidence, framework)
 
 
@@ -276,7 +278,8 @@ def _judgement(
     )
 
 
-def _example(judged: Judged, evidence: Evidence, subject: Subject, ranks: Sequence[int]) -> Example:
+def _example(judged: Judged, evidence: Evidence, subject: Subject, ranks: Sequence[int]) -> tuple[Example, Deviation]:
+    """The smallest input found that shows what was judged, and the deviation that it shows."""
     assert judged.shows is not None
     case, observation = judged.shows.probe.case, judged.shows.observation
     arithmetic = judged.held_to or evidence.arithmetic
@@ -308,7 +311,7 @@ def _example(judged: Judged, evidence: Evidence, subject: Subject, ranks: Sequen
     script = subject.script(evidence.implementation, case, judged.sentence)
     for name in ("canonical", "followed") if script != NO_SCRIPT else ():
         script += "".join(f"print({f'{name}: {line}'!r})\n" for line in lines[name])
-    return Example(
+    example = Example(
         case_id(case),
         dict(case.settings),
         [list(step.x.shape) for step in case.steps],
@@ -318,6 +321,16 @@ def _example(judged: Judged, evidence: Evidence, subject: Subject, ranks: Sequen
         lines["followed"],
         script,
     )
+    return example, compare(observation, wanted, quantities)
+
+
+def _told_of(smallest: Deviation, judged: Judged, evidence: Evidence) -> Judged:
+    """The judgement in the numbers of its smallest form, which are those that the script prints."""
+    assert judged.shows is not None
+    probe = replace(judged.shows.probe, label=f"{judged.shows.probe.label}, made small")
+    sentence = f"{evidence.implementation}: {told(smallest, Seen(probe, judged.shows.observation))}"
+    measured = instead(smallest) if " instead of " in judged.measured else judged.measured
+    return replace(judged, sentence=sentence, measured=measured)
 
 
 def _input_lines(case: Case) -> list[str]:

@@ -193,6 +193,8 @@ def _another_setting(
 
 
 def _judge_precision(requirement: Requirement, evidence: Evidence) -> Judged:
+    if not any(one.observation.steps for one in evidence.diagnosis.seen):
+        return Judged("cannot tell", "", "no call returned")
     if not evidence.diagnosis.known:
         return Judged("cannot tell", "", f"{evidence.implementation} follows no known alternative in any precision")
     if evidence.arithmetic.dtype == evidence.dtype:
@@ -222,6 +224,9 @@ def _judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
     died = [one for one in asked if one.observation.died]
     if died:
         return crashed(died)
+    if not any(one.observation.steps for one in evidence.seen):
+        reason = next((excuse(one.observation) for one in evidence.seen if excuse(one.observation)), "no call returned")
+        return Judged("cannot tell", "", f"{evidence.implementation} refuses everything: {reason}")
     accepted = [one for one in asked if one.observation.raised is None and not one.observation.unsupported]
     notes = []
     for one in asked:

@@ -245,16 +245,18 @@ REMEDIES: Final = {
     "eps_placement=outside_sqrt": "there is no equal eps: sqrt(var) + eps = sqrt(var + eps') only at one variance",
     "eps_placement=max_with_variance": "there is no equal eps: use your own formula where var is near eps",
     "grouping=interleaved": (
-        "for the canonical result give it x[:, p], weight[p], bias[p] with p = arange(C).reshape(G, C//G).T.ravel(), "
-        "and undo p on the output"
+        "for the canonical result permute the channels of x, weight and bias by "
+        "p = arange(C).reshape(G, C//G).T.ravel() (x[..., p] where channels are last), and those of the output by "
+        "argsort(p)"
     ),
     "variance=unbiased": (
         "for the canonical result, with n values in a set, give it eps * n/(n - 1) and weight * sqrt(n/(n - 1))"
     ),
     "affine_shape=per_group": "repeat each group's weight and bias C/G times",
     "running_var=biased": (
-        "when moving it, multiply running_var by n/(n - 1), n = N * spatial size of a training batch; soon after "
-        "an initial 1, with T steps of weight w, multiply only running_var - (1 - w)^T"
+        "for the same eval output move running_var as it is; only to have what the other layer would have tracked, "
+        "multiply it by n/(n - 1), n = N * spatial size of a training batch (soon after an initial 1, with T steps of "
+        "weight w, only running_var - (1 - w)^T)"
     ),
     "momentum_weighs=old": "pass 1 - momentum",
     "momentum_none=fixed": "keep the average yourself; None means a fixed 0.1 here",

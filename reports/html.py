@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from normgauge.reports.divergences import findings_of
-from normgauge.reports.grouping import grouped
+from normgauge.reports.grouping import LAYERS, grouped
 from normgauge.reports.matrices import RunShown, layers_of
 from normgauge.reports.records import (
     DIVERGENT,
@@ -125,6 +125,7 @@ def render(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ()) -> s
         layers=layers_of(judgements, profiles, shown, findings),
         findings=findings,
         hazards=_hazards(profiles),
+        defaults=_different_defaults(profiles),
         remarks=_remarks(judgements),
         not_run=[*absent, *(r for r in everything if isinstance(r, NotRun))],
         legend=LEGEND,
@@ -154,6 +155,26 @@ def _hazards(profiles: Sequence[Profile]) -> list[tuple[str, list[tuple[str, str
         )
         for hazard, own in grouped(told, lambda pair: pair[0]).items()
     ]
+
+
+def _different_defaults(profiles: Sequence[Profile]) -> list[tuple[str, str, list[tuple[str, list[str]]]]]:
+    """Layer, setting, and each default with who has it, where implementations differ; as their signatures have it."""
+    told = dict.fromkeys(
+        (
+            LAYERS[profile.layer],
+            default.setting,
+            default.signature or default.rounded() or "unknown",
+            profile.implementation,
+        )
+        for profile in profiles
+        for default in profile.defaults
+    )
+    found = []
+    for (layer, setting), own in grouped(told, lambda row: row[:2]).items():
+        values = [(value, [row[3] for row in same]) for value, same in grouped(own, lambda row: row[2]).items()]
+        if len(values) > 1:
+            found.append((layer, setting, values))
+    return found
 
 
 def _remarks(judgements: Sequence[Judgement]) -> list[Remark]:

@@ -188,3 +188,30 @@ def test_in_process_refuses_a_second_environment_in_one_process(tmp_path: Path) 
     assert "reads its environment once a process, and float64 needs another" in done.stderr
     (path,) = tmp_path.glob("*.jsonl")
     assert {r.dtype for r in read_records(path) if isinstance(r, NotRun)} == {"float64"}
+
+
+def test_a_framework_that_cannot_be_started_leaves_earlier_results_alone(tmp_path: Path) -> None:
+    earlier = tmp_path / "torch.jsonl"
+    earlier.write_text("what was measured before\n")
+    result = invoke("run", "torch", "--python", str(tmp_path / "python"), "--out", str(tmp_path))
+    assert result.exit_code == 3
+    assert f"kept: the earlier results in {earlier}" in result.stderr
+    assert earlier.read_text() == "what was measured before\n"
+
+
+def test_an_adapter_in_this_folder_can_be_run_and_diagnosed(tmp_path: Path) -> None:
+    source = (Path(__file__).parent / "faulty" / "adapter.py").read_text(encoding="utf-8")
+    (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+    entry = [sys.executable, "-c", "from normgauge.conformance.cli import main; main()"]
+    for words in (
+        ["run", "mine:FaultyAdapter", "-i", "group_norm.GroupNorm", "--dtype", "float32", "--out", "results"],
+        ["diagnose", "group_norm.EpsOutside", "--framework", "mine:FaultyAdapter"],
+    ):
+        done = subprocess.run([*entry, *words], capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert "eps_placement is outside_sqrt" in done.stdout
+
+
+def test_a_layer_that_refuses_everything_is_not_called_canonical(tmp_path: Path) -> None:
+    words = ("run", FAULTY, "-i", "process.AlwaysRaises", "--dtype", "float32", "--out", str(tmp_path))
+    assert "process.AlwaysRaises float32: nothing measured" in invoke(*words).stderr

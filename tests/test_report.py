@@ -381,7 +381,7 @@ def test_departures_on_an_axis_come_before_all_others() -> None:
 
 def test_without_divergences_the_page_says_so() -> None:
     page = shown(run(judgement()))
-    assert "No divergence from the canonical semantics." in section(page, "in-short").text
+    assert "No divergence from the canonical semantics, in what could be measured." in section(page, "in-short").text
     assert "None." in section(page, "divergences").text
 
 
@@ -495,7 +495,7 @@ def test_a_hazard_is_told_once_with_all_that_have_it() -> None:
     page = shown(run(*records, judgement("a.G")))
     items = [one.text for one in section(page, "hazards").all("li")]
     assert items == ["half of the digits are gone: a.G (float32), b.G (float32, float64)"]
-    assert "1 hazard." in section(page, "in-short").text
+    assert "half of the digits are gone" in section(page, "in-short").text
 
 
 def test_why_something_is_unsupported_is_told_once_for_those_that_say_the_same() -> None:
