@@ -1,6 +1,6 @@
 """The command line: normgauge run, diagnose, list, report.
 
-Exit codes: 0 done, 2 the user's mistake, 3 something that was asked for could not be run.
+Exit codes: 0 done, 2 the user's mistake, 3 something that was asked for could not be run, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,25 +18,20 @@ from typing import Final, NoReturn
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from normgauge.adapters.base import Adapter
 from normgauge.adapters.worker import adapter_class, registered
 from normgauge.conformance.engine import Wanted, run_framework
 from normgauge.conformance.subjects import CannotRun, Launch
+from normgauge.conformance.terminal import console_for, line_of, print_diagnosis, progress_on
 from normgauge.reports.html import write_report
 from normgauge.reports.records import (
-    DIVERGENT,
     FORMAT,
     BrokenResults,
-    DefaultMeasured,
     Footer,
     Header,
-    Judgement,
     NotRun,
-    Profile,
     Record,
     ResultsWriter,
 )
@@ -118,8 +113,8 @@ def run(
 def _run_one(launch: Launch, wanted: Wanted, out: Path) -> bool:
     """Run one framework into its result file; whether all of it could be run."""
     path = out / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', launch.framework)}.jsonl"
-    console = _console(stderr=True)
-    with _progress(console) as progress:
+    console = console_for(stderr=True)
+    with progress_on(console) as progress:
         task = progress.add_task(launch.framework, total=None)
 
         def show(label: str, done: int, total: int) -> None:
@@ -145,7 +140,7 @@ def _write(records: Iterator[Record], path: Path, console: Console) -> bool:
             for record in records:
                 writer.write(record)
                 complete &= not (isinstance(record, NotRun) and record.failed)
-                line = _line(record)
+                line = line_of(record)
                 if line:
                     console.print(line, highlight=False, soft_wrap=True)
     except OSError as error:
@@ -163,28 +158,6 @@ def _nothing_ran(launch: Launch, wanted: Wanted, error: CannotRun) -> Iterator[R
     yield Header(FORMAT, suite, launch.framework, {}, "", "", "", "", list(wanted.dtypes), [], "")
     yield NotRun(launch.framework, str(error))
     yield Footer({"not run": 1}, 0.0)
-
-
-def _line(record: Record) -> str | None:
-    if isinstance(record, Profile):
-        told = [f"{a.axis}={'/'.join(a.measured)}" for a in record.axes if a.canonical not in a.measured]
-        found = ", ".join(told) or "canonical" if record.known else "follows no known alternative"
-        undecided = [a.axis for a in record.axes if a.canonical in a.measured and len(a.measured) > 1]
-        if len(undecided) == len(record.axes):
-            found = "nothing measured"
-        elif undecided:
-            found += f" (not decided: {', '.join(undecided)})"
-        lines = [f"[bold]{escape(record.implementation)}[/] {record.dtype}: {found}"]
-        lines += [f"  [yellow]hazard[/] {escape(hazard)}" for hazard in record.hazards]
-        return "\n".join(lines)
-    if isinstance(record, Judgement) and record.verdict in DIVERGENT:
-        return f"  [red]{record.verdict}[/] {record.requirement} {record.title}: {escape(record.measured)}"
-    if isinstance(record, NotRun):
-        return f"[yellow]not run[/] {record.implementation or record.framework}: {escape(record.reason)}"
-    if isinstance(record, Footer):
-        counted = ", ".join(f"{count} {verdict}" for verdict, count in record.counts.items())
-        return f"{counted or 'nothing judged'} in {record.seconds:.1f} s"
-    return None
 
 
 @main.command()
@@ -215,60 +188,7 @@ def diagnose(
     for record in records:
         if isinstance(record, NotRun):
             raise NotRunnable(record.reason)
-    _print_diagnosis(records)
-
-
-def _print_diagnosis(records: Sequence[Record]) -> None:
-    console = _console()
-    header = next(r for r in records if isinstance(r, Header))
-    profile = next(r for r in records if isinstance(r, Profile))
-    judgements = [r for r in records if isinstance(r, Judgement)]
-    versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
-    console.print(f"[bold]{escape(profile.implementation)}[/]  {versions}, {profile.dtype}", highlight=False)
-    if not profile.known:
-        console.print("follows no known alternative; the nearest is shown")
-    table = Table("axis", "measured", "canonical", "what excludes the others", box=None, pad_edge=False)
-    for axis in profile.axes:
-        by_axis = [w for j in judgements for w in j.witnesses if w.against.startswith(f"{axis.axis}=")]
-        measured = axis.measured[0] if len(axis.measured) == 1 else "not told apart"
-        same = axis.measured == [axis.canonical]
-        evidence = "\n".join(_excluded(w.against, w.observed, w.expected, w.bound, w.margin) for w in by_axis)
-        table.add_row(axis.axis, measured if same else f"[red]{measured}[/]", axis.canonical, escape(evidence))
-    console.print(table)
-    for default in profile.defaults:
-        console.print(f"default {default.setting}: {_default(default)}", highlight=False)
-    console.print(f"accuracy: {(profile.accuracy or 'outside every class').replace('_', '-')} statistics")
-    for hazard in profile.hazards:
-        console.print(f"[yellow]hazard[/]: {escape(hazard)}", highlight=False, soft_wrap=True)
-    divergent = [j for j in judgements if j.verdict in DIVERGENT]
-    for judgement in divergent:
-        console.print(
-            f"[red]{judgement.verdict}[/] {judgement.requirement} {judgement.title}: {escape(judgement.sentence)}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        if judgement.remedy:
-            console.print(f"  remedy: {escape(judgement.remedy)}", highlight=False, soft_wrap=True)
-    console.print(
-        f"{len(divergent)} divergence(s) in the {len(judgements)} requirements asked here; "
-        f"all of them: normgauge run {header.framework}",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def _excluded(against: str, observed: str, expected: str, bound: str, margin: float | None) -> str:
-    alternative = against.partition("=")[2]
-    if margin is None and not observed.replace(".", "").lstrip("-").isdigit():
-        return f"not {alternative}: {observed.splitlines()[0][:70]}"
-    size = "infinitely far" if margin is None else f"{margin:.1e} bounds away"
-    return f"not {alternative}: got {observed}, it gives {expected} ± {bound} ({size})"
-
-
-def _default(default: DefaultMeasured) -> str:
-    if default.rounded() is None:
-        return "not measured"
-    return f"{default.rounded()} measured (between {default.low:.12g} and {default.high:.12g})"
+    print_diagnosis(records)
 
 
 @main.command(name="list")
@@ -286,7 +206,7 @@ def list_() -> None:
         for number, implementation in enumerate(adapter.implementations):
             first = (name, installed) if number == 0 else ("", "")
             table.add_row(*first, escape(implementation.id), implementation.layout)
-    _console().print(table)
+    console_for().print(table)
 
 
 @main.command()
@@ -396,16 +316,6 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Mistake(f"the folder {path} cannot be made: {error.strerror}; give another one with --out") from None
-
-
-def _console(*, stderr: bool = False) -> Console:
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=160)
-
-
-def _progress(console: Console) -> ProgressBar:
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    return ProgressBar(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -40,9 +40,6 @@ from normgauge.reports.records import (
 
 Progress = Callable[[str, int, int], None]
 
-#: The mean, in deviations, from which one-pass statistics lose half of the digits: u^(-1/4).
-HALF_GONE: Final = {"float32": "64", "float64": "10,000"}
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -66,8 +63,7 @@ def run_framework(launch: Launch, wanted: Wanted, progress: Progress = lambda *_
     begun = time.monotonic()
     counts: Counter[str] = Counter()
     start = InProcess if wanted.in_process else WorkerProcess
-    first: Subject | None = start(launch, wanted.dtypes[0])
-    assert first is not None
+    first: Subject = start(launch, wanted.dtypes[0])
     framework = first.greeting["framework"]
     _check_selection(first, wanted)
     yield _header(framework, wanted, first.greeting)
@@ -209,7 +205,7 @@ def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence,
         own = description["remedies"].get("accuracy=one_pass")
         hazards.append(
             "one-pass statistics: half of the digits are gone where |mean| exceeds "
-            f"{HALF_GONE[evidence.arithmetic.dtype]} deviations{f' ({own})' if own else ''}"
+            f"{evidence.arithmetic.one_pass_limit:,.0f} deviations{f' ({own})' if own else ''}"
         )
     return Profile(
         evidence.implementation,

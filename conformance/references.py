@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from normgauge.oracle import (
     initial_statistics,
 )
 
-#: Settings that a case may leave to the implementation; a caller that knows better passes its own.
-ASSUMED: Final[Mapping[str, Any]] = {"eps": 1e-5, "momentum": 0.1}
-
 
 @dataclass(frozen=True)
 class Prediction:
@@ -31,10 +28,8 @@ class Prediction:
     refused: str | None = None
 
 
-def predict(
-    case: Case, semantics: Semantics, arithmetic: Arithmetic, assumed: Mapping[str, Any] = ASSUMED
-) -> Prediction:
-    """The references for every step of ``case`` under ``semantics``.
+def predict(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Prediction:
+    """The references for every step of ``case``, which gives every setting, under ``semantics``.
 
     Quantities are ``output`` (shape of x) and, where statistics are tracked, ``running_mean`` and
     ``running_var`` (shape (C,)) after the step. An implementation that computes in another type than
@@ -42,11 +37,10 @@ def predict(
     """
     if arithmetic.dtype != case.dtype:
         case = _rounded(case, arithmetic.dtype)
-    settings = {**assumed, **case.settings}
     walk = _group_norm_steps if case.layer == "group_norm" else _batch_norm_steps
     steps: list[Mapping[str, Reference]] = []
     try:
-        for quantities in walk(case, settings, semantics, arithmetic):
+        for quantities in walk(case, case.settings, semantics, arithmetic):
             steps.append(quantities)
     except Refusal as refusal:
         return Prediction(tuple(steps), str(refusal))

@@ -110,6 +110,7 @@ class WorkerProcess:
             )
         except OSError as error:
             raise CannotRun(f"cannot start {command[0]}: {error.strerror or error}") from None
+        self._released = False
         self._lines: queue.Queue[bytes | None] = queue.Queue()
         self._errors.clear()
         self._threads = [
@@ -269,6 +270,9 @@ class WorkerProcess:
 
     def _kill(self) -> None:
         """End the worker and everything it started, and let go of its pipes."""
+        if self._released:  # its number may be another process's by now
+            return
+        self._released = True
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

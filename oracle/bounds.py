@@ -44,6 +44,14 @@ class Arithmetic:
         return _UNIT_ROUNDOFF[self.dtype]
 
     @property
+    def one_pass_limit(self) -> float:
+        """|mean| / deviation from which one-pass statistics lose half of the digits.
+
+        Their error is u * mean^2 relative to the variance (docs/bounds.md); half of the digits is sqrt(u).
+        """
+        return float(self.u**-0.25)
+
+    @property
     def smallest_normal(self) -> float:
         return float(np.finfo(self.dtype).tiny)
 

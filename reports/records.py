@@ -18,7 +18,6 @@ import msgspec
 FORMAT: Final = 1
 
 Verdict = Literal["conforms", "diverges", "crashes", "unsupported", "cannot tell"]
-VERDICTS: Final[tuple[Verdict, ...]] = ("conforms", "diverges", "crashes", "unsupported", "cannot tell")
 #: A judgement with one of these is a divergence.
 DIVERGENT: Final = frozenset({"diverges", "crashes"})
 
