@@ -294,10 +294,10 @@ def _example(judged: Judged, evidence: Evidence, subject: Subject, ranks: Sequen
             return False
         return compare(seen, predict(candidate, expected, arithmetic), quantities).ratio > 2
 
-    if not judged.departs:  # the question lies in the form of the case, which stays as it is
-        ranks = [max(step.x.ndim for step in case.steps)]
     if judged.verdict == "diverges" and shows(case, observation):
-        case, observation = shrink(case, observation, shows, subject, evidence.implementation, ranks)
+        case, observation = shrink(
+            case, observation, shows, subject, evidence.implementation, ranks, keep_form=not judged.departs
+        )
     wanted = predict(case, expected, arithmetic)
     lines = {
         "observed": _observed_lines(observation, case.dtype),

@@ -26,17 +26,21 @@ def shrink(
     subject: Subject,
     implementation: str,
     ranks: Sequence[int],
+    *,
+    keep_form: bool,
 ) -> tuple[Case, Observation]:
     """The simplest case found for which ``shows`` holds, with its observation.
 
-    ``ranks`` are those that the case may take. Steps are dropped only where more than one rank is
-    allowed: where the rank is part of the question, so is the sequence.
+    ``ranks`` are those that the implementation takes. With ``keep_form`` the case keeps its rank and its
+    steps, because they are part of the question.
     """
+    if keep_form:
+        ranks = [max(step.x.ndim for step in case.steps)]
     runs = 0
     moved = True
     while moved and runs < MOST_RUNS:
         moved = False
-        for simpler in _simplifications(case, ranks):
+        for simpler in _simplifications(case, ranks, keep_form=keep_form):
             if _size(simpler) >= _size(case):
                 continue
             runs += 1
@@ -57,9 +61,9 @@ def _size(case: Case) -> tuple[float, ...]:
     return (len(case.steps), elements, max(step.x.ndim for step in case.steps), digits)
 
 
-def _simplifications(case: Case, ranks: Sequence[int]) -> Iterator[Case]:
+def _simplifications(case: Case, ranks: Sequence[int], *, keep_form: bool) -> Iterator[Case]:
     """Simpler cases, the boldest first."""
-    if len(case.steps) > 1 and len(ranks) > 1:
+    if len(case.steps) > 1 and not keep_form:
         for step in case.steps:
             yield replace(case, steps=(step,))
         yield replace(case, steps=case.steps[1:])
