@@ -99,7 +99,8 @@ class Implementation:
 
     ``names`` maps canonical names to the framework's; ``layout`` spells the input layout; ``options``
     are constructor arguments beyond the canonical settings; ``remedies`` maps ``axis=value`` to what a
-    port should write instead, where the framework has its own switch.
+    port should write instead, where the framework has its own switch. ``mode`` is the way of running it,
+    such as the memory layout of its inputs.
     """
 
     id: str
@@ -110,6 +111,7 @@ class Implementation:
     options: Mapping[str, Any] = field(default_factory=dict)
     ranks: tuple[int, ...] = (2, 3, 4, 5)
     remedies: Mapping[str, str] = field(default_factory=dict)
+    mode: str = "eager"
 
 
 class Unsupported(Exception):
@@ -140,6 +142,8 @@ class Adapter(ABC):
     framework: ClassVar[str]
     distribution: ClassVar[str]
     implementations: ClassVar[tuple[Implementation, ...]]
+    #: Whether the framework compiles for every new shape, which is slow: exploration then keeps to a few.
+    compiles: ClassVar[bool] = False
 
     def __init__(self, dtype: str) -> None:
         self.dtype = dtype
@@ -214,6 +218,8 @@ class Adapter(ABC):
             "ranks": list(implementation.ranks),
             "remedies": dict(implementation.remedies),
             "signature_defaults": defaults,
+            "mode": implementation.mode,
+            "compiles": self.compiles,
         }
 
     def implementation(self, identifier: str) -> Implementation:

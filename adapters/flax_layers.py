@@ -39,6 +39,7 @@ class _LinenLayer:
 class FlaxAdapter(Adapter):
     framework = "flax"
     distribution = "flax"
+    compiles = True
     implementations = (
         _implementation("nnx", "GroupNorm", "group_norm", _GROUP_NAMES),
         _implementation("nnx", "BatchNorm", "batch_norm", _BATCH_NAMES),

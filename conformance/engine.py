@@ -225,6 +225,8 @@ def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence,
         description["documentation"],
         subject.restarts,
         len(evidence.seen),
+        description.get("mode", "eager"),
+        [],
     )
 
 

@@ -23,7 +23,10 @@ DIVERGENT: Final = frozenset({"diverges", "crashes"})
 
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record"):
-    """What ran, where and when. ``format`` is the version of this file format."""
+    """What ran, where and when. ``format`` is the version of this file format.
+
+    ``budget`` and ``seed`` are those of the exploration.
+    """
 
     format: int
     suite: str
@@ -36,6 +39,8 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record"):
     dtypes: list[str]
     implementations: list[str]
     started: str
+    budget: str = ""
+    seed: int = 0
 
 
 class Witness(msgspec.Struct, frozen=True):
@@ -100,6 +105,21 @@ class DefaultMeasured(msgspec.Struct, frozen=True):
         return format(self.best, f".{max(1, math.floor(-math.log10(relative)))}g")
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """What the installed documentation says of an axis or a default, beside what was measured.
+
+    ``claimed`` is null where it is silent; ``quote`` holds its own words, ``where`` the place. A verdict
+    of ``contradicts`` is a documentation divergence, apart from behaviour.
+    """
+
+    subject: str
+    claimed: str | None
+    quote: str
+    where: str
+    measured: str
+    verdict: Literal["agrees", "contradicts", "silent", "cannot tell"]
+
+
 class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="record"):
     """What was measured of one implementation at one dtype.
 
@@ -124,6 +144,8 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
     documentation: str
     restarts: int
     cases: int
+    mode: str = "eager"
+    claims: list[Claim] = []
 
 
 class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"):
@@ -145,6 +167,46 @@ class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"
     example: Example | None = None
 
 
+class Explored(msgspec.Struct, frozen=True, tag="explored", tag_field="record"):
+    """What exploration tried on one implementation at one dtype, under its semantics and accuracy class.
+
+    ``known`` counts the cases that departed in the way of a counterexample told already; ``refused``
+    those that the implementation refused or has no way to be asked.
+    """
+
+    implementation: str
+    framework: str
+    dtype: str
+    accuracy: str
+    plans: int
+    cases: int
+    refused: int
+    known: int
+
+
+class Counterexample(msgspec.Struct, frozen=True, tag="counterexample", tag_field="record"):
+    """An input beyond the experiments on which an implementation departs from its own profile.
+
+    ``kind`` is ``values`` (outside the widest class's bound), ``accuracy`` (outside the bound of the class
+    measured, within a wider one, named in ``measured``), ``relation`` or ``crash``. ``signature`` is what
+    it has in common with others of the same cause. ``found`` is ``explored``, or ``replayed`` when it was
+    stored by an earlier run. ``stored`` is the file that holds the case. It changes no verdict; promoted
+    to a committed case (``normgauge promote``), it does.
+    """
+
+    implementation: str
+    framework: str
+    dtype: str
+    kind: Literal["values", "accuracy", "relation", "crash"]
+    signature: str
+    plan: str
+    measured: str
+    sentence: str
+    found: Literal["explored", "replayed"]
+    example: Example
+    stored: str | None = None
+
+
 class NotRun(msgspec.Struct, frozen=True, tag="not_run", tag_field="record"):
     """Something that was asked for and could not be run, with the reason.
 
@@ -159,13 +221,15 @@ class NotRun(msgspec.Struct, frozen=True, tag="not_run", tag_field="record"):
 
 
 class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="record"):
-    """The proof that a run is complete, with the number of judgements of each verdict."""
+    """The proof that a run is complete, with the number of judgements of each verdict, and the time it took."""
 
     counts: dict[str, int]
     seconds: float
+    explored_cases: int = 0
+    explored_seconds: float = 0.0
 
 
-Record = Header | Profile | Judgement | NotRun | Footer
+Record = Header | Profile | Judgement | Explored | Counterexample | NotRun | Footer
 
 
 class BrokenResults(ValueError):
