@@ -10,20 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from normgauge.adapters.base import Case, Observation
-from normgauge.adapters.script import numbers
-from normgauge.adapters.wire import case_id
-from normgauge.conformance.diagnosis import Deviation, Seen, accuracy_class, compare, diagnose, measured_setting
+from normgauge.conformance.diagnosis import Deviation, Seen, accuracy_class, diagnose, measured_setting
 from normgauge.conformance.evidence import Evidence, Judged, instead, told
+from normgauge.conformance.examples import shrunk_example
 from normgauge.conformance.experiments import Probe, probes
 from normgauge.conformance.judging import judge
-from normgauge.conformance.references import Prediction, predict
 from normgauge.conformance.requirements import BY_ID, REQUIREMENTS, Requirement
-from normgauge.conformance.shrinking import shrink
-from normgauge.conformance.subjects import NO_SCRIPT, CannotRun, InProcess, Launch, Subject, WorkerProcess
-from normgauge.oracle import AXES, Semantics
+from normgauge.conformance.subjects import CannotRun, InProcess, Launch, Subject, WorkerProcess
+from normgauge.oracle import AXES
 from normgauge.reports.records import (
     DIVERGENT,
     FORMAT,
@@ -156,7 +151,7 @@ def measure(
         judged = judge(requirement, evidence)
         example = None
         if judged.verdict in DIVERGENT and judged.shows is not None and not wanted.diagnosis_only:
-            example, smallest = _example(judged, evidence, subject, description["ranks"])
+            example, smallest = shrunk_example(judged, evidence, subject, description["ranks"])
             if requirement.judged_by == "values" and smallest.ratio > 1:
                 judged = _told_of(smallest, judged, evidence)
         yield _judgement(requirement, judged, example, evidence, framework)
@@ -276,52 +271,6 @@ def _judgement(
     )
 
 
-def _example(judged: Judged, evidence: Evidence, subject: Subject, ranks: Sequence[int]) -> tuple[Example, Deviation]:
-    """The smallest input found that shows what was judged, and the deviation that it shows."""
-    assert judged.shows is not None
-    case, observation = judged.shows.probe.case, judged.shows.observation
-    arithmetic = judged.held_to or evidence.arithmetic
-    followed = evidence.followed[0]
-    expected = Semantics(followed.layer, {**followed.choices, **judged.departs})
-
-    quantities = judged.shows.probe.quantities
-    empty = [step.x.size == 0 for step in case.steps]
-
-    def shows(candidate: Case, seen: Observation) -> bool:
-        if seen.died or seen.unsupported or seen.raised:
-            return False
-        if not judged.departs and [step.x.size == 0 for step in candidate.steps] != empty:
-            return False
-        if judged.departs and compare(seen, predict(candidate, followed, arithmetic)).ratio > 1:
-            return False
-        return compare(seen, predict(candidate, expected, arithmetic), quantities).ratio > 2
-
-    if judged.verdict == "diverges" and shows(case, observation):
-        case, observation = shrink(
-            case, observation, shows, subject, evidence.implementation, ranks, keep_form=not judged.departs
-        )
-    wanted = predict(case, expected, arithmetic)
-    lines = {
-        "observed": _observed_lines(observation, case.dtype),
-        "canonical": _predicted_lines(wanted, case.dtype),
-        "followed": _predicted_lines(predict(case, followed, arithmetic), case.dtype) if judged.departs else [],
-    }
-    script = subject.script(evidence.implementation, case, judged.sentence)
-    for name in ("canonical", "followed") if script != NO_SCRIPT else ():
-        script += "".join(f"print({f'{name}: {line}'!r})\n" for line in lines[name])
-    example = Example(
-        case_id(case),
-        dict(case.settings),
-        [list(step.x.shape) for step in case.steps],
-        _input_lines(case),
-        lines["observed"],
-        lines["canonical"],
-        lines["followed"],
-        script,
-    )
-    return example, compare(observation, wanted, quantities)
-
-
 def _told_of(smallest: Deviation, judged: Judged, evidence: Evidence) -> Judged:
     """The judgement in the numbers of its smallest form, which are those that the script prints."""
     assert judged.shows is not None
@@ -329,34 +278,3 @@ def _told_of(smallest: Deviation, judged: Judged, evidence: Evidence) -> Judged:
     sentence = f"{evidence.implementation}: {told(smallest, Seen(probe, judged.shows.observation))}"
     measured = instead(smallest) if " instead of " in judged.measured else judged.measured
     return replace(judged, sentence=sentence, measured=measured)
-
-
-def _input_lines(case: Case) -> list[str]:
-    lines = [f"{name} {numbers(value, case.dtype)}" for name, value in case.parameters.items()]
-    for number, step in enumerate(case.steps, start=1):
-        lines.append(f"step {number} {step.mode} x {numbers(step.x, case.dtype)}")
-    return lines
-
-
-def _observed_lines(observation: Observation, dtype: str) -> list[str]:
-    lines = []
-    for number, step in enumerate(observation.steps, start=1):
-        for name, values in {"output": step.output, **step.state}.items():
-            lines.append(f"step {number} {name} {numbers(values, dtype)}")
-    if observation.raised:
-        lines.append(f"raised {observation.raised.type}: {observation.raised.message}")
-    if observation.died:
-        lines.append(observation.died)
-    return lines
-
-
-def _predicted_lines(prediction: Prediction, dtype: str) -> list[str]:
-    lines = []
-    for number, step in enumerate(prediction.steps, start=1):
-        for name, reference in step.items():
-            with np.errstate(over="ignore"):
-                rounded = reference.value.astype(dtype)
-            lines.append(f"step {number} {name} {numbers(rounded, dtype)}")
-    if prediction.refused is not None:
-        lines.append(f"refused: {prediction.refused}")
-    return lines

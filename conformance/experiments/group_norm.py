@@ -59,8 +59,10 @@ def _settings(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
 def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Iterator[Probe]:
     for groups in (1, 2, 4, 8):
         yield _probe("GN-06", f"G={groups} of C=8", dtype, scrambled(shape), num_groups=groups)
-    odd = scrambled((3, 12, *ODD[len(shape)]))
-    yield _probe("GN-06", f"G=4 of C=12, shape {odd.shape}", dtype, odd, num_channels=12)
+    three = scrambled((3, 12, *shape[2:]))
+    yield _probe("GN-06", f"G=4 of C=12, shape {three.shape}", dtype, three, num_channels=12)
+    odd = scrambled((3, 10, *ODD[len(shape)]))
+    yield _probe("GN-06", f"G=2 of C=10, shape {odd.shape}", dtype, odd, num_channels=10, num_groups=2)
     for rank in ranks:
         x = scrambled((2, CHANNELS, *SPATIAL[rank]), seed=rank)
         yield _probe("GN-07", f"rank {rank}", dtype, x)

@@ -1,0 +1,101 @@
+"""The Hypothesis strategies for plans: shapes, settings and regimes that an implementation can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from normgauge.conformance.experiments.group_norm import EPS
+from normgauge.conformance.plans import REGIMES, Plan
+
+#: Positions for each rank are drawn within these, so that a case stays small.
+_EXTENTS: Final[Mapping[int, tuple[int, ...]]] = {3: (17,), 4: (5, 5), 5: (3, 3, 3)}
+_EPS: Final = (EPS, 1e-5, 1e-3, 0.5, 1e-8)
+_MOMENTA: Final = (0.25, 0.1, 0.9, 0.01, 1.0, 0.0)
+
+#: What a plan no longer asks where a requirement diverges already: one finding, not two.
+_SETTLED: Final[Mapping[str, tuple[str, ...]]] = {
+    "GN-08": ("no affine parts",), "BN-13": ("no affine parts",),
+    "GN-10": ("with_nan", "with_infinity"),
+    "GN-12": ("large_mean",), "BN-17": ("large_mean",),
+    "GN-11": ("one value",), "BN-06": ("one value",),
+    "BN-05": ("momentum None",), "BN-08": ("untracked",), "BN-14": ("several steps",),
+    "BN-15": ("eval", "several steps"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Space:
+    """What plans may be drawn for one implementation at one dtype.
+
+    ``pool`` holds the only (shape, groups) that a compiling framework is asked; empty means any.
+    ``settled`` names features that are left out.
+    """
+
+    layer: str
+    dtype: str
+    ranks: tuple[int, ...]
+    pool: tuple[tuple[tuple[int, ...], int], ...] = ()
+    settled: Collection[str] = field(default_factory=frozenset)
+
+
+def settled_by(diverging: Collection[str]) -> frozenset[str]:
+    """The features that these diverging requirements have settled."""
+    return frozenset(feature for number in diverging for feature in _SETTLED.get(number, ()))
+
+
+@st.composite
+def plans(draw: st.DrawFn, space: Space) -> Plan:
+    """A plan of ``space``; simpler ones come first, for Hypothesis to shrink towards."""
+    shape, groups = draw(st.sampled_from(space.pool)) if space.pool else draw(_shapes(space))
+    regime = draw(st.sampled_from([name for name in REGIMES if name not in space.settled]))
+    parts = st.just((True, True)) if "no affine parts" in space.settled else _AFFINE
+    weight, bias = draw(parts)
+    settings: dict[str, Any] = {"modes": ("train",)} if space.layer == "group_norm" else draw(_batch_settings(space))
+    return Plan(
+        space.layer,
+        space.dtype,
+        shape,
+        groups,
+        regime,
+        draw(st.integers(0, 2**16)),
+        draw(st.sampled_from(_EPS)),
+        weight,
+        bias,
+        **settings,
+    )
+
+
+_AFFINE: Final = st.sampled_from([(False, False), (True, True), (True, False), (False, True)])
+
+
+@st.composite
+def _shapes(draw: st.DrawFn, space: Space) -> tuple[tuple[int, ...], int]:
+    rank = draw(st.sampled_from(sorted(space.ranks)))
+    spatial = tuple(draw(st.integers(1, most)) for most in _EXTENTS.get(rank, ()))
+    samples = draw(st.integers(1, 4))
+    if space.layer == "group_norm":
+        groups, size = draw(st.integers(1, 6)), draw(st.integers(1, 4))
+        if "one value" in space.settled and size == 1 and set(spatial) <= {1}:
+            size = 2
+        return (samples, groups * size, *spatial), groups
+    if "one value" in space.settled and samples == 1 and set(spatial) <= {1}:
+        samples = 2
+    return (samples, draw(st.integers(1, 8)), *spatial), 1
+
+
+@st.composite
+def _batch_settings(draw: st.DrawFn, space: Space) -> dict[str, Any]:
+    modes: Sequence[str] = ("train",) if "eval" in space.settled else ("train", "eval")
+    steps = draw(st.lists(st.sampled_from(modes), min_size=1, max_size=1 if "several steps" in space.settled else 3))
+    track = True if "untracked" in space.settled else draw(st.sampled_from([True, True, True, False]))
+    momenta = _MOMENTA if "momentum None" in space.settled else (*_MOMENTA, None)
+    return {
+        "modes": tuple(steps),
+        "momentum": draw(st.sampled_from(momenta)),
+        "track": track,
+        "statistics": track and draw(st.booleans()),
+    }
