@@ -37,6 +37,7 @@ from normgauge.reports.records import (
 )
 
 DTYPES: Final = ("float32", "float64")
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 _WORKER_OPTIONS: Final = (
     click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter that has the framework."),
     click.option("--exec", "program", metavar="COMMAND", help="Any program that speaks the worker protocol."),
@@ -80,12 +81,14 @@ def _with_worker_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.option("--implementation", "-i", multiple=True, help="Only this one (repeatable); see `normgauge list`.")
 @click.option("--dtype", multiple=True, type=click.Choice(DTYPES), help="Only this one (repeatable).")
 @click.option("--out", default=Path("build/results"), show_default=True, type=click.Path(path_type=Path))
+@click.option("--name", help="Name of the result file, such as mlx-0.31.2.  [default: the framework's]")
 @_with_worker_options
 def run(
     frameworks: tuple[str, ...],
     implementation: tuple[str, ...],
     dtype: tuple[str, ...],
     out: Path,
+    name: str | None,
     python: str,
     program: str | None,
     time_limit: float,
@@ -95,8 +98,9 @@ def run(
 
     Example: normgauge run torch mlx --out build/results
     """
+    _check_name(name, frameworks)
     dtypes = tuple(d for d in DTYPES if d in dtype) or DTYPES
-    launches = [_launch(name, python, program, time_limit, in_process) for name in frameworks]
+    launches = [_launch(framework, python, program, time_limit, in_process) for framework in frameworks]
     selected = [_selected(launch, implementation) for launch in launches]
     for one in implementation:
         if not any(one in own for own in selected):
@@ -105,14 +109,26 @@ def run(
     failed = False
     for launch, own in zip(launches, selected, strict=True):
         if own or not implementation:
-            failed |= not _run_one(launch, Wanted(dtypes, own, in_process), out)
+            stem = name or _NOT_IN_A_NAME.sub("-", launch.framework)
+            failed |= not _run_one(launch, Wanted(dtypes, own, in_process), out / f"{stem}.jsonl")
     if failed:
         raise NotRunnable("not everything could be run; the lines above say what and why")
 
 
-def _run_one(launch: Launch, wanted: Wanted, out: Path) -> bool:
-    """Run one framework into its result file; whether all of it could be run."""
-    path = out / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', launch.framework)}.jsonl"
+def _check_name(name: str | None, frameworks: Sequence[str]) -> None:
+    if name is None:
+        return
+    if len(frameworks) > 1:
+        raise Mistake(f"--name {name!r} is for one result file, and {len(frameworks)} frameworks write one each")
+    if not name or name.startswith(".") or _NOT_IN_A_NAME.search(name):
+        raise Mistake(
+            f"--name {name!r} cannot name a result file; allowed are letters, digits and . _ + -, "
+            "with no dot in front; the folder is given with --out"
+        )
+
+
+def _run_one(launch: Launch, wanted: Wanted, path: Path) -> bool:
+    """Run one framework into the result file ``path``; whether all of it could be run."""
     console = console_for(stderr=True)
     with progress_on(console) as progress:
         task = progress.add_task(launch.framework, total=None)
