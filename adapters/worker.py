@@ -27,6 +27,7 @@ BUILT_IN: Final = {
     "mlx": "normgauge.adapters.mlx_layers:MlxAdapter",
     "keras-jax": "normgauge.adapters.keras_layers:KerasOnJaxAdapter",
     "flax": "normgauge.adapters.flax_layers:FlaxAdapter",
+    "lucid": "normgauge.adapters.lucid_layers:LucidAdapter",
 }
 
 
