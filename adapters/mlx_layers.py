@@ -86,6 +86,8 @@ class MlxAdapter(Adapter):
 
     def construct(self, implementation: Implementation, case: Case) -> Any:
         layer = self.layer_class(implementation)(**self._settings(implementation, case))
+        if self.dtype != "float32":
+            layer.set_dtype(getattr(self.mx, self.dtype))
         for name, value in case.parameters.items():
             setattr(layer, implementation.names[name], self._array(value))
         return layer
@@ -118,6 +120,8 @@ class MlxAdapter(Adapter):
         name = implementation.id.partition("(")[0].rpartition(".")[2]
         construct = ["mx.set_default_device(mx.cpu)"] if case.dtype == "float64" else []
         construct.append(f"layer = nn.{name}({arguments(self._settings(implementation, case))})")
+        if case.dtype != "float32":
+            construct.append(f"layer.set_dtype(mx.{case.dtype})")
         for parameter, value in case.parameters.items():
             native = implementation.names[parameter]
             construct.append(f"layer.{native} = mx.array({literal(value, case.dtype)}, dtype=mx.{case.dtype})")

@@ -1,11 +1,10 @@
-"""The command line: normgauge run, diagnose, list, report.
+"""The command line: normgauge run, diagnose, promote, list, report.
 
 Exit codes: 0 done, 2 the user's mistake, 3 something that was asked for could not be run, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import itertools
 import re
@@ -21,8 +20,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from normgauge.adapters.base import Adapter
-from normgauge.adapters.worker import adapter_class, registered
+from normgauge.adapters.worker import registered
+from normgauge.conformance.casefile import BrokenCase, StoredCase, read_case, read_folder, write_case
 from normgauge.conformance.engine import Wanted, run_framework
+from normgauge.conformance.exploration import BUDGETS
+from normgauge.conformance.frameworks import NoAdapter, load_adapter, not_known
 from normgauge.conformance.subjects import CannotRun, Launch
 from normgauge.conformance.terminal import console_for, line_of, print_diagnosis, progress_on
 from normgauge.reports.html import write_report
@@ -82,6 +84,20 @@ def _with_worker_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.option("--dtype", multiple=True, type=click.Choice(DTYPES), help="Only this one (repeatable).")
 @click.option("--out", default=Path("build/results"), show_default=True, type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the result file, such as mlx-0.31.2.  [default: the framework's]")
+@click.option(
+    "--budget",
+    default="default",
+    show_default=True,
+    type=click.Choice(list(BUDGETS)),
+    help="How much to explore beyond the experiments.",
+)
+@click.option("--seed", default=0, show_default=True, help="Where exploration starts.")
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    help="Folder of counterexamples, replayed first.  [default: counterexamples in --out]",
+)
+@click.option("--cases", multiple=True, type=click.Path(path_type=Path), help="Folder of promoted cases (repeatable).")
 @_with_worker_options
 def run(
     frameworks: tuple[str, ...],
@@ -89,6 +105,10 @@ def run(
     dtype: tuple[str, ...],
     out: Path,
     name: str | None,
+    budget: str,
+    seed: int,
+    store: Path | None,
+    cases: tuple[Path, ...],
     python: str,
     program: str | None,
     time_limit: float,
@@ -105,14 +125,34 @@ def run(
     for one in implementation:
         if not any(one in own for own in selected):
             _unknown("implementation", one, [known for launch in launches for known in _known(launch)])
+    committed = tuple(_committed(cases))
     _make_folder(out)
     failed = False
     for launch, own in zip(launches, selected, strict=True):
         if own or not implementation:
             stem = name or _NOT_IN_A_NAME.sub("-", launch.framework)
-            failed |= not _run_one(launch, Wanted(dtypes, own, in_process), out / f"{stem}.jsonl")
+            wanted = Wanted(
+                dtypes,
+                own,
+                in_process,
+                budget=budget,
+                seed=seed,
+                store=store or out / "counterexamples",
+                cases=committed,
+            )
+            failed |= not _run_one(launch, wanted, out / f"{stem}.jsonl")
     if failed:
         raise NotRunnable("not everything could be run; the lines above say what and why")
+
+
+def _committed(folders: Sequence[Path]) -> Iterator[StoredCase]:
+    for folder in folders:
+        if not folder.is_dir():
+            raise Mistake(f"--cases {folder} is no folder; give one that `normgauge promote --to` wrote")
+        try:
+            yield from (stored for _, stored in read_folder(folder))
+        except BrokenCase as error:
+            raise Mistake(str(error)) from None
 
 
 def _check_name(name: str | None, frameworks: Sequence[str]) -> None:
@@ -159,6 +199,8 @@ def _write(records: Iterator[Record], path: Path, console: Console) -> bool:
                 line = line_of(record)
                 if line:
                     console.print(line, highlight=False, soft_wrap=True)
+    except BrokenCase as error:
+        raise Mistake(str(error)) from None
     except OSError as error:
         raise Mistake(f"{path} cannot be written: {error.strerror}; give another folder with --out") from None
     except KeyboardInterrupt:
@@ -205,6 +247,32 @@ def diagnose(
         if isinstance(record, NotRun):
             raise NotRunnable(record.reason)
     print_diagnosis(records)
+
+
+@main.command()
+@click.argument("counterexamples", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    default=Path("conformance/promoted"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of committed cases; runs outside this project's source read it with --cases.",
+)
+def promote(counterexamples: tuple[Path, ...], to: Path) -> None:
+    """Make stored COUNTEREXAMPLES committed cases: from then on they are judged, in every implementation.
+
+    Example: normgauge promote build/results/counterexamples/mlx/group_norm-0123456789ab.json
+    """
+    if not to.is_dir():
+        raise Mistake(f"there is no folder {to}; make it, or name another one with --to")
+    try:
+        stored = [read_case(path) for path in counterexamples]
+        for one in stored:
+            click.echo(f"promoted: {write_case(to, one)}")
+    except BrokenCase as error:
+        raise Mistake(str(error)) from None
+    except OSError as error:
+        raise Mistake(f"{to} cannot be written: {error.strerror}; name another folder with --to") from None
 
 
 @main.command(name="list")
@@ -256,8 +324,6 @@ def _launch(framework: str, python: str, program: str | None, time_limit: float,
         return Launch(framework, python, _words(program, in_process), time_limit)
     if in_process and python != sys.executable:
         raise Mistake("--python names another interpreter, --in-process asks for this one; leave out one of them")
-    if ":" not in framework and framework not in registered():
-        _unknown("framework", framework, sorted(registered()))
     _adapter(framework)
     return Launch(framework, python, (), time_limit)
 
@@ -275,17 +341,10 @@ def _words(program: str, in_process: bool) -> tuple[str, ...]:
 
 
 def _adapter(framework: str) -> type[Adapter]:
-    if ":" in framework and "" not in sys.path:
-        sys.path.insert(0, "")  # a module in this folder, as `python -m` finds it and as the worker does
     try:
-        found = adapter_class(framework)
-    except Exception as error:  # a third party's module may raise anything
-        raise Mistake(
-            f"the adapter {framework!r} cannot be loaded: {error}; it must be a registered name or module:class"
-        ) from None
-    if not (isinstance(found, type) and issubclass(found, Adapter)):
-        raise Mistake(f"{framework!r} is no adapter: it must be a subclass of normgauge.adapters.base.Adapter")
-    return found
+        return load_adapter(framework)
+    except NoAdapter as error:
+        raise Mistake(str(error)) from None
 
 
 def _loadable() -> dict[str, type[Adapter] | str]:
@@ -322,9 +381,7 @@ def _selected(launch: Launch, implementations: Sequence[str]) -> tuple[str, ...]
 
 
 def _unknown(what: str, given: str, known: Sequence[str]) -> NoReturn:
-    close = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
-    raise Mistake(f"{what} {given!r} is not known; {hint} (normgauge list shows all)")
+    raise Mistake(not_known(what, given, known))
 
 
 def _make_folder(path: Path) -> None:

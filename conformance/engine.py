@@ -8,23 +8,29 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from normgauge.adapters.base import Case, Observation
+from normgauge.conformance.casefile import StoredCase, promoted_cases
+from normgauge.conformance.claims import claims
 from normgauge.conformance.diagnosis import Deviation, Seen, accuracy_class, diagnose, measured_setting
 from normgauge.conformance.evidence import Evidence, Judged, instead, told
 from normgauge.conformance.examples import shrunk_example
 from normgauge.conformance.experiments import Probe, probes
+from normgauge.conformance.experiments.promoted import REQUIRED_BY, promoted_probes
+from normgauge.conformance.exploration import BUDGETS, Exploration, explored
 from normgauge.conformance.judging import judge
 from normgauge.conformance.requirements import BY_ID, REQUIREMENTS, Requirement
-from normgauge.conformance.subjects import CannotRun, InProcess, Launch, Subject, WorkerProcess
+from normgauge.conformance.subjects import CannotRun, InProcess, Launch, Subject, WorkerProcess, with_right_shapes
 from normgauge.oracle import AXES
 from normgauge.reports.records import (
     DIVERGENT,
     FORMAT,
     AxisMeasured,
+    Counterexample,
     DefaultMeasured,
     Example,
+    Explored,
     Footer,
     Header,
     Judgement,
@@ -38,12 +44,20 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a run is asked for. Empty selections mean everything."""
+    """What a run is asked for. Empty selections mean everything.
+
+    ``budget`` and ``seed`` are the exploration's; counterexamples are kept in the folder ``store`` and
+    replayed from there. ``cases`` are committed cases beside those of this distribution.
+    """
 
     dtypes: tuple[str, ...] = ("float32", "float64")
     implementations: tuple[str, ...] = ()
     in_process: bool = False
     diagnosis_only: bool = False
+    budget: str = "none"
+    seed: int = 0
+    store: Path | None = None
+    cases: tuple[StoredCase, ...] = ()
 
     def selects(self, implementation: str) -> bool:
         return not self.implementations or implementation in self.implementations
@@ -57,6 +71,7 @@ def run_framework(launch: Launch, wanted: Wanted, progress: Progress = lambda *_
     """
     begun = time.monotonic()
     counts: Counter[str] = Counter()
+    cases, seconds = 0, 0.0
     start = InProcess if wanted.in_process else WorkerProcess
     first: Subject = start(launch, wanted.dtypes[0])
     framework = first.greeting["framework"]
@@ -73,19 +88,33 @@ def run_framework(launch: Launch, wanted: Wanted, progress: Progress = lambda *_
             yield NotRun(framework, str(error), dtype=dtype)
             continue
         try:
+            last = time.monotonic()
             for record in _measure_all(subject, framework, dtype, wanted, progress):
-                counts["not run" if isinstance(record, NotRun) else getattr(record, "verdict", "profiles")] += 1
+                counts[_counted_as(record)] += 1
+                if isinstance(record, Explored):
+                    cases, seconds = cases + record.cases, seconds + time.monotonic() - last
+                if not isinstance(record, Counterexample):
+                    last = time.monotonic()
                 yield record
         finally:
             subject.close()
     first.close()
-    del counts["profiles"]
-    yield Footer(dict(sorted(counts.items())), round(time.monotonic() - begun, 3))
+    del counts[""]
+    yield Footer(dict(sorted(counts.items())), round(time.monotonic() - begun, 3), cases, round(seconds, 3))
+
+
+def _counted_as(record: Record) -> str:
+    """The word of the footer under which a record is counted; empty for what is not."""
+    if isinstance(record, NotRun):
+        return "not run"
+    if isinstance(record, Counterexample):
+        return "counterexamples"
+    return getattr(record, "verdict", "")
 
 
 def _measure_all(
     subject: Subject, framework: str, dtype: str, wanted: Wanted, progress: Progress
-) -> Iterator[Profile | Judgement | NotRun]:
+) -> Iterator[Profile | Judgement | Explored | Counterexample | NotRun]:
     for description in subject.greeting["implementations"]:
         if not wanted.selects(description["id"]):
             continue
@@ -116,6 +145,8 @@ def _header(framework: str, wanted: Wanted, greeting: Mapping[str, Any]) -> Head
         list(wanted.dtypes),
         [d["id"] for d in greeting["implementations"] if wanted.selects(d["id"])],
         datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        wanted.budget,
+        wanted.seed,
     )
 
 
@@ -126,11 +157,13 @@ def measure(
     dtype: str,
     wanted: Wanted,
     progress: Progress = lambda *_: None,
-) -> Iterator[Profile | Judgement]:
-    """The profile of one implementation at one dtype, then a judgement for each requirement."""
+) -> Iterator[Profile | Judgement | Explored | Counterexample]:
+    """The profile of one implementation at one dtype, a judgement for each requirement, what exploration found."""
     identifier, layer = description["id"], description["layer"]
-    asked = probes(layer, dtype, tuple(description["ranks"]))
-    requirements = [one for one in REQUIREMENTS if one.layer == layer and dtype in one.dtypes]
+    asked = probes(layer, dtype, tuple(description["ranks"]), description.get("mode", "eager"))
+    asked += promoted_probes(layer, dtype, tuple(description["ranks"]), [*promoted_cases(), *wanted.cases])
+    found_once = {probe.requirement for probe in asked} | (BY_ID.keys() - REQUIRED_BY.values())
+    requirements = [one for one in REQUIREMENTS if one.layer == layer and dtype in one.dtypes and one.id in found_once]
     if wanted.diagnosis_only:
         asked, left_out = _on_diagnosing_shapes(asked)
         requirements = [requirement for requirement in requirements if requirement.id not in left_out]
@@ -146,15 +179,22 @@ def measure(
         diagnosis,
         tuple(diagnosis.followed()),
     )
-    yield _profile(description, framework, evidence, subject)
+    profile = _profile(description, framework, evidence, subject)
+    yield profile
+    diverging = set()
     for requirement in requirements:
         judged = judge(requirement, evidence)
+        if judged.verdict in DIVERGENT:
+            diverging.add(requirement.id)
         example = None
         if judged.verdict in DIVERGENT and judged.shows is not None and not wanted.diagnosis_only:
             example, smallest = shrunk_example(judged, evidence, subject, description["ranks"])
             if requirement.judged_by == "values" and smallest.ratio > 1:
                 judged = _told_of(smallest, judged, evidence)
         yield _judgement(requirement, judged, example, evidence, framework)
+    if BUDGETS[wanted.budget] and evidence.diagnosis.known and not wanted.diagnosis_only:
+        asked_for = Exploration(BUDGETS[wanted.budget], wanted.seed, wanted.store)
+        yield from explored(subject, description, framework, evidence, profile.accuracy, diverging, asked_for, progress)
 
 
 def _on_diagnosing_shapes(asked: Sequence[Probe]) -> tuple[list[Probe], set[str]]:
@@ -177,18 +217,9 @@ def _observe(subject: Subject, identifier: str, dtype: str, asked: Sequence[Prob
     observations = subject.run(identifier, [probe.case for probe in asked])
     for probe, observation in zip(asked, observations, strict=True):
         refusal = BY_ID[probe.requirement].judged_by == "refusal"
-        seen.append(Seen(probe, observation if refusal else _with_right_shapes(probe.case, observation)))
+        seen.append(Seen(probe, observation if refusal else with_right_shapes(probe.case, observation)))
         progress(f"{identifier} {dtype}", len(seen), len(asked))
     return seen
-
-
-def _with_right_shapes(case: Case, observation: Observation) -> Observation:
-    """The observation; an output of another shape than its input's ends it as a death would."""
-    for number, (step, result) in enumerate(zip(case.steps, observation.steps, strict=False), start=1):
-        if result.output.shape != step.x.shape:
-            how = f"step {number}: an output of shape {result.output.shape} for an input of shape {step.x.shape}"
-            return Observation(died=how, warnings=observation.warnings)
-    return observation
 
 
 def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence, subject: Subject) -> Profile:
@@ -202,6 +233,8 @@ def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence,
             "one-pass statistics: half of the digits are gone where |mean| exceeds "
             f"{evidence.arithmetic.one_pass_limit:,.0f} deviations{f' ({own})' if own else ''}"
         )
+    axes = [AxisMeasured(a.name, a.question, a.canonical, list(values[a.name])) for a in AXES[layer]]
+    defaults = _defaults(description, evidence)
     return Profile(
         evidence.implementation,
         framework,
@@ -209,8 +242,8 @@ def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence,
         evidence.dtype,
         subject.greeting["device"],
         evidence.diagnosis.known,
-        [AxisMeasured(a.name, a.question, a.canonical, list(values[a.name])) for a in AXES[layer]],
-        _defaults(description, evidence),
+        axes,
+        defaults,
         evidence.arithmetic.dtype,
         accuracy,
         hazards,
@@ -221,7 +254,7 @@ def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence,
         subject.restarts,
         len(evidence.seen),
         description.get("mode", "eager"),
-        [],
+        claims(description, axes, defaults, evidence.diagnosis.known),
     )
 
 
@@ -230,7 +263,8 @@ def _accuracy(evidence: Evidence) -> str | None:
     telling = [
         one
         for one in evidence.seen
-        if one.observation.steps and (one.probe.diagnoses or one.probe.requirement in {"GN-12", "BN-17"})
+        if one.observation.steps
+        and (one.probe.diagnoses or one.probe.requirement in {"GN-12", "BN-17", *REQUIRED_BY.values()})
     ]
     if not telling:
         return None

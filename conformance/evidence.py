@@ -113,7 +113,11 @@ def raised_notes(observation: Observation | None) -> tuple[str, ...]:
 
 
 def told(deviation: Deviation, seen: Seen) -> str:
-    where = f"{seen.probe.label}, step {deviation.step} {deviation.quantity}"
+    return told_in(seen.probe.label, deviation)
+
+
+def told_in(label: str, deviation: Deviation) -> str:
+    where = f"{label}, step {deviation.step} {deviation.quantity}"
     if deviation.what:
         return f"{where}: {deviation.what}"
     index = f"[{', '.join(map(str, deviation.index))}]"

@@ -16,14 +16,15 @@ from normgauge.adapters.base import Array, Case, Step
 from normgauge.conformance.experiments.patterns import LARGE_MEANS
 
 #: Cases of one plan, alike in everything but their numbers.
-CASES_A_PLAN: Final = 16
+CASES_A_PLAN: Final = 8
 
 
 @dataclass(frozen=True)
 class Plan:
     """Everything that decides a plan's cases. ``shape`` is (N, C, *spatial); ``modes`` has one a step.
 
-    ``groups`` is 1 for BatchNorm. ``statistics`` says whether running statistics are given or initial.
+    ``groups`` is 1 for BatchNorm. ``statistics`` says whether running statistics are given or initial,
+    ``relation`` names the relation that the cases are held to beside everything else.
     """
 
     layer: str
@@ -39,6 +40,7 @@ class Plan:
     momentum: float | None = None
     track: bool = False
     statistics: bool = False
+    relation: str | None = None
 
     def __str__(self) -> str:
         parts = [f"shape {self.shape}"]
@@ -64,11 +66,13 @@ class _Draw:
     shape: tuple[int, ...]
 
     def normal(self) -> Array:
-        return self.random.standard_normal(self.shape)
+        return np.asarray(self.random.standard_normal(self.shape))
 
     def power_of_ten(self, low: float, high: float) -> Array:
         """10 to a uniform power, one for each case."""
-        return 10.0 ** self.random.uniform(low, high, (self.shape[0], *(1,) * (len(self.shape) - 1)))
+        exponents = self.random.uniform(low, high, (self.shape[0], *(1,) * (len(self.shape) - 1)))
+        powers: Array = np.power(10.0, exponents)
+        return powers
 
     def each_channel(self) -> tuple[int, ...]:
         """The shape of one number for each channel of each case."""
@@ -105,7 +109,11 @@ def _tiny(draw: _Draw) -> Array:
 
 
 def _constant(draw: _Draw) -> Array:
-    return np.broadcast_to(draw.random.integers(-64, 65, draw.each_channel()) / 8, draw.shape).copy()
+    """A constant a channel; in the first half of the cases the same one for all channels."""
+    values = draw.random.integers(-64, 65, draw.each_channel()) / 8
+    half = draw.shape[0] // 2
+    values[:half] = values[:half, :, :1]
+    return np.broadcast_to(values, draw.shape).copy()
 
 
 def _outlier(draw: _Draw) -> Array:

@@ -80,11 +80,12 @@ def _side_by_side(cases: Sequence[Case], along: int) -> Case:
 
 
 def _rounded(case: Case, dtype: str) -> Case:
-    return replace(
-        case,
-        parameters={name: value.astype(dtype) for name, value in case.parameters.items()},
-        steps=tuple(Step(step.mode, step.x.astype(dtype)) for step in case.steps),
-    )
+    with np.errstate(over="ignore"):
+        return replace(
+            case,
+            parameters={name: value.astype(dtype) for name, value in case.parameters.items()},
+            steps=tuple(Step(step.mode, step.x.astype(dtype)) for step in case.steps),
+        )
 
 
 def _affine(case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -101,11 +101,11 @@ def _exact(case: Case, change: Callable[[Array], Array]) -> bool:
 
 
 def _scaled(x: Array) -> Array:
-    return x * x.dtype.type(_SCALE)
+    return np.asarray(x * x.dtype.type(_SCALE))
 
 
 def _shifted(x: Array) -> Array:
-    return x + x.dtype.type(_SHIFT)
+    return np.asarray(x + x.dtype.type(_SHIFT))
 
 
 def _channels_reversed(case: Case) -> Case:

@@ -22,7 +22,8 @@ class Requirement:
     ``judged_by`` names the rule: ``axis`` (the surviving values of ``axis``), ``values`` (every result
     lies within the bound of the surviving semantics), ``precision`` (the type given is the type computed
     in), ``setting`` (the number given as ``setting`` is the number used), ``refusal`` (every case is refused),
-    ``unmodified`` (no call changes its input), ``output_type`` (the output is of the input's type).
+    ``unmodified`` (no call changes its input or hands out its memory), ``output_type`` (the output is of the
+    input's type).
     """
 
     id: str
@@ -115,7 +116,8 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         TORCH_GROUP_NORM, "refusal",
     ),
     _group(
-        "GN-17", "input unmodified", "A call changes neither its input nor its parameters.",
+        "GN-17", "input unmodified",
+        "A call changes neither its input nor its parameters, and its output lies in memory of its own.",
         PURE_FUNCTION, "unmodified",
     ),
     Requirement(
@@ -130,6 +132,10 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
     _group(
         "GN-20", "output type", "The output has the type of the input.",
         "data-apis array API standard 2024.12, type promotion rules", "output_type",
+    ),
+    _group(
+        "GN-21", "found by exploration", "Inputs on which exploration once found a departure give results in bounds.",
+        TORCH_GROUP_NORM, "values",
     ),
     _axis(
         "BN-01", "batch_norm", "eps_placement", "eps placement",
@@ -220,7 +226,8 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         TORCH_BATCH_NORM, "refusal",
     ),
     _batch(
-        "BN-21", "input unmodified", "A call changes neither its input nor its parameters.",
+        "BN-21", "input unmodified",
+        "A call changes neither its input nor its parameters, and its output lies in memory of its own.",
         PURE_FUNCTION, "unmodified",
     ),
     Requirement(
@@ -235,6 +242,15 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
     _batch(
         "BN-24", "output type", "The output has the type of the input.",
         "data-apis array API standard 2024.12, type promotion rules", "output_type",
+    ),
+    Requirement(
+        "BN-26", "batch_norm", "float64 statistics",
+        "A new layer made for float64 holds its running statistics in float64.",
+        "data-apis array API standard 2024.12, type promotion rules", "values", dtypes=("float64",),
+    ),
+    _batch(
+        "BN-25", "found by exploration", "Inputs on which exploration once found a departure give results in bounds.",
+        TORCH_BATCH_NORM, "values",
     ),
 )  # fmt: skip
 
@@ -274,6 +290,7 @@ REMEDIES: Final = {
     "BN-20": "compare the channel count with the layer's own before the call",
     "BN-18": "skip batches without samples in training",
     "BN-19": "skip batches without positions in training",
+    "BN-26": "set the running statistics to float64 values yourself, before the first step",
     "setting=eps": "pass the eps you need and check the output: the one given is not the one used",
     "setting=momentum": "check the running statistics: the momentum given is not the one used",
 }

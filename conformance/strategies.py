@@ -10,11 +10,19 @@ from hypothesis import strategies as st
 
 from normgauge.conformance.experiments.group_norm import EPS
 from normgauge.conformance.plans import REGIMES, Plan
+from normgauge.conformance.relations import RELATIONS
 
 #: Positions for each rank are drawn within these, so that a case stays small.
 _EXTENTS: Final[Mapping[int, tuple[int, ...]]] = {3: (17,), 4: (5, 5), 5: (3, 3, 3)}
 _EPS: Final = (EPS, 1e-5, 1e-3, 0.5, 1e-8)
 _MOMENTA: Final = (0.25, 0.1, 0.9, 0.01, 1.0, 0.0)
+
+#: None for half of the plans: then all cases are apart.
+_RELATED: Final = {
+    layer: [None] * len(names) + names
+    for layer in ("group_norm", "batch_norm")
+    if (names := [one.name for one in RELATIONS if layer in one.layers])
+}
 
 #: What a plan no longer asks where a requirement diverges already: one finding, not two.
 _SETTLED: Final[Mapping[str, tuple[str, ...]]] = {
@@ -22,7 +30,7 @@ _SETTLED: Final[Mapping[str, tuple[str, ...]]] = {
     "GN-10": ("with_nan", "with_infinity"),
     "GN-12": ("large_mean",), "BN-17": ("large_mean",),
     "GN-11": ("one value",), "BN-06": ("one value",),
-    "BN-05": ("momentum None",), "BN-08": ("untracked",), "BN-14": ("several steps",),
+    "BN-26": ("new statistics",), "BN-05": ("momentum None",), "BN-08": ("untracked",), "BN-14": ("several steps",),
     "BN-15": ("eval", "several steps"),
 }  # fmt: skip
 
@@ -54,6 +62,7 @@ def plans(draw: st.DrawFn, space: Space) -> Plan:
     regime = draw(st.sampled_from([name for name in REGIMES if name not in space.settled]))
     parts = st.just((True, True)) if "no affine parts" in space.settled else _AFFINE
     weight, bias = draw(parts)
+    relation = draw(st.sampled_from(_RELATED[space.layer]))
     settings: dict[str, Any] = {"modes": ("train",)} if space.layer == "group_norm" else draw(_batch_settings(space))
     return Plan(
         space.layer,
@@ -65,11 +74,15 @@ def plans(draw: st.DrawFn, space: Space) -> Plan:
         draw(st.sampled_from(_EPS)),
         weight,
         bias,
+        relation=relation,
         **settings,
     )
 
 
-_AFFINE: Final = st.sampled_from([(False, False), (True, True), (True, False), (False, True)])
+#: Both parts or none most often: a part alone is what many have no way to be asked.
+_AFFINE: Final = st.sampled_from(
+    [(False, False), (True, True), (True, True), (False, False), (True, False), (False, True)]
+)
 
 
 @st.composite
@@ -97,5 +110,5 @@ def _batch_settings(draw: st.DrawFn, space: Space) -> dict[str, Any]:
         "modes": tuple(steps),
         "momentum": draw(st.sampled_from(momenta)),
         "track": track,
-        "statistics": track and draw(st.booleans()),
+        "statistics": track and ("new statistics" in space.settled or draw(st.booleans())),
     }

@@ -27,6 +27,8 @@ from normgauge.oracle.semantics import LAYER_KINDS
 
 #: Cases sent in one request; the answers come back one by one.
 BATCH: Final = 32
+#: What is computed must not depend on the number of cores, and threads that wait for small work cost the most.
+ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
 #: What stands in place of a script that a worker does not write.
 NO_SCRIPT: Final = "# this worker writes no scripts\n"
 #: What every hello says (docs/protocol.md).
@@ -44,6 +46,10 @@ class Subject(Protocol):
 
     greeting: Mapping[str, Any]
     restarts: int
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it ended so often that no more cases are run."""
 
     def begin(self) -> None:
         """Make ready for another implementation: restarts are counted from here."""
@@ -105,7 +111,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env={**os.environ, **self.launch.environment},
+                env={**ONE_THREAD, **os.environ, **self.launch.environment},
                 start_new_session=True,
             )
         except OSError as error:
@@ -222,13 +228,13 @@ class WorkerProcess:
             self._start()
 
     @property
-    def _given_up(self) -> bool:
+    def given_up(self) -> bool:
         return self.restarts > self.launch.most_restarts
 
     def run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
         done = 0
         while done < len(cases):
-            if self._given_up:
+            if self.given_up:
                 for _ in cases[done:]:
                     yield Observation(died=f"not run: the worker had ended {self.restarts} times")
                 return
@@ -247,7 +253,7 @@ class WorkerProcess:
                 yield _observed(answer, case)
 
     def script(self, implementation: str, case: Case, about: str) -> str:
-        if self._given_up:
+        if self.given_up:
             return f"# no script: the worker had ended {self.restarts} times\n"
         message = {
             "op": "script",
@@ -265,7 +271,7 @@ class WorkerProcess:
     def _restart(self) -> None:
         self.restarts += 1
         self._kill()
-        if not self._given_up:
+        if not self.given_up:
             self._start()
 
     def _kill(self) -> None:
@@ -296,6 +302,15 @@ class WorkerProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=5)
         self._kill()
+
+
+def with_right_shapes(case: Case, observation: Observation) -> Observation:
+    """The observation; an output of another shape than its input's ends it as a death would."""
+    for number, (step, result) in enumerate(zip(case.steps, observation.steps, strict=False), start=1):
+        if result.output.shape != step.x.shape:
+            how = f"step {number}: an output of shape {result.output.shape} for an input of shape {step.x.shape}"
+            return Observation(died=how, warnings=observation.warnings)
+    return observation
 
 
 def _objects(framework: str, value: Any) -> list[dict[str, Any]]:
@@ -343,6 +358,7 @@ class InProcess:
             ) from None
         self.greeting: Mapping[str, Any] = json.loads(dump_line(hello(self._adapter)))
         self.restarts = 0
+        self.given_up = False
 
     def begin(self) -> None:
         pass

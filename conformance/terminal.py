@@ -12,6 +12,7 @@ from rich.table import Table
 
 from normgauge.reports.records import (
     DIVERGENT,
+    Counterexample,
     DefaultMeasured,
     Footer,
     Header,
@@ -37,11 +38,17 @@ def line_of(record: Record) -> str | None:
         return "\n".join(lines)
     if isinstance(record, Judgement) and record.verdict in DIVERGENT:
         return f"  [red]{record.verdict}[/] {record.requirement} {record.title}: {escape(record.measured)}"
+    if isinstance(record, Counterexample):
+        kept = f" (kept in {record.stored})" if record.stored else ""
+        return f"  [red]counterexample[/] {record.found}: {escape(record.sentence)}{escape(kept)}"
     if isinstance(record, NotRun):
         return f"[yellow]not run[/] {record.implementation or record.framework}: {escape(record.reason)}"
     if isinstance(record, Footer):
         counted = ", ".join(f"{count} {verdict}" for verdict, count in record.counts.items())
-        return f"{counted or 'nothing judged'} in {record.seconds:.1f} s"
+        line = f"{counted or 'nothing judged'} in {record.seconds:.1f} s"
+        if record.explored_cases:
+            line += f", of it {record.explored_seconds:.1f} s for {record.explored_cases:,} explored cases"
+        return line
     return None
 
 

@@ -99,7 +99,7 @@ def batch_norm(
     shift = None if bias is None else real_array("bias", bias, shape=(channels,))
     if momentum is not None:
         momentum = checked_number("momentum", momentum)
-    elif running is not None and semantics.choice("momentum_none") == "refused":
+    elif training and running is not None and semantics.choice("momentum_none") == "refused":
         raise Refusal("momentum=None is refused")
     if array.size == 0:
         return BatchNormReference(Reference(array, np.zeros_like(array)), running)
@@ -232,7 +232,8 @@ def _updated(
             divisor=divisor,
         )
         value = kept + weight * new
-        undefined = np.where(np.isinf(new_bound), np.inf, 0.0)
+        # A NaN is demanded unless it comes of a statistic that was out of range.
+        undefined = np.where(np.isposinf(new_bound) | np.isposinf(old.bound), np.inf, 0.0)
         return Reference(value, np.where(np.isnan(value), undefined, bound))
 
     mean = blend(running.mean, batch.m.mean[:, 0] + batch.m.mean_tail[:, 0], batch.bound.mean[:, 0])

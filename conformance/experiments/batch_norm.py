@@ -121,6 +121,9 @@ def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Itera
     case = _case(dtype, [("eval", scrambled(shape, 5))], {})
     yield Probe("BN-23", "a new layer, eval", case, quantities=("output",))
     yield Probe("BN-23", "a new layer, training", _case(dtype, [("train", scrambled(shape, 5))], {}))
+    if dtype == "float64":  # 0.7 * 1 and its sum with the batch have digits that float32 lacks
+        steps = [("train", scrambled(shape, seed)) for seed in (5, 6)]
+        yield Probe("BN-26", "a new layer, two training steps", _case(dtype, steps, {}, momentum=0.3))
     for weight, bias, label in (
         (True, False, "weight only"),
         (False, True, "bias only"),

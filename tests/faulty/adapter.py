@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from faulty import batch_norm, group_norm, process
+from faulty import batch_norm, group_norm, process, rare
 from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe
 
 _NAMES = {"weight": "weight", "bias": "bias", "eps": "eps", "num_channels": "num_channels"}
@@ -99,12 +99,14 @@ def _implementations() -> tuple[Implementation, ...]:
         (group_norm, "group_norm", _GROUP_NAMES),
         (batch_norm, "batch_norm", _BATCH_NAMES),
         (process, "group_norm", _GROUP_NAMES),
+        (rare, "group_norm", _GROUP_NAMES),
+        (rare, "batch_norm", _BATCH_NAMES),
     )
     return tuple(
         Implementation(f"{module.__name__.rpartition('.')[2]}.{name}", layer, "N, C, *", names, "")
         for module, layer, names in modules
         for name, found in inspect.getmembers(module, inspect.isclass)
-        if found.__module__ == module.__name__
+        if found.__module__ == module.__name__ and issubclass(found, batch_norm.BatchNorm) == (layer == "batch_norm")
     )
 
 
@@ -115,7 +117,8 @@ class FaultyAdapter(Adapter):
 
     def layer_class(self, implementation: Implementation) -> Any:
         module, _, name = implementation.id.partition(".")
-        return getattr({"group_norm": group_norm, "batch_norm": batch_norm, "process": process}[module], name)
+        modules = {"group_norm": group_norm, "batch_norm": batch_norm, "process": process, "rare": rare}
+        return getattr(modules[module], name)
 
     def construct(self, implementation: Implementation, case: Case) -> Any:
         settings = {"eps": 1e-5, **case.settings}

@@ -1,0 +1,162 @@
+"""What a run explores of one implementation: stored counterexamples first, then the search, told as records."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from normgauge.conformance.casefile import StoredCase, read_folder, write_case
+from normgauge.conformance.evidence import Evidence, told_in
+from normgauge.conformance.examples import example_of
+from normgauge.conformance.experiments import Probe
+from normgauge.conformance.explorer import Departure, Explorer
+from normgauge.conformance.references import predict
+from normgauge.conformance.strategies import Space, settled_by
+from normgauge.conformance.subjects import Subject
+from normgauge.oracle import Arithmetic
+from normgauge.reports.records import Counterexample, Explored
+
+#: Cases for one implementation at one dtype.
+BUDGETS: Final[Mapping[str, int]] = {"none": 0, "quick": 256, "default": 2048, "thorough": 65536}
+#: A framework that compiles also dispatches slowly: it is given this part of the cases.
+_COMPILED_SHARE: Final = 4
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What is asked for: cases within ``budget``, from ``seed``; counterexamples live in ``store``."""
+
+    budget: int
+    seed: int
+    store: Path | None
+
+
+def explored(
+    subject: Subject,
+    description: Mapping[str, Any],
+    framework: str,
+    evidence: Evidence,
+    accuracy: str | None,
+    diverging: Collection[str],
+    asked: Exploration,
+    progress: Any,
+) -> Iterator[Counterexample | Explored]:
+    """The counterexamples replayed and found, each as it comes, then what was tried.
+
+    ``accuracy`` is the class measured by the experiments; what these requirements ``diverging`` are about
+    is not asked again.
+    """
+    widest = evidence.arithmetic
+    arithmetic = Arithmetic(widest.dtype, accuracy) if accuracy else widest
+    ranks = tuple(description["ranks"])
+    explorer = Explorer(
+        subject,
+        evidence.implementation,
+        ranks,
+        evidence.followed,
+        arithmetic,
+        description.get("mode", "eager"),
+        _kin(subject, description),
+    )
+    folder = asked.store / framework if asked.store is not None else None
+    for path, stored in () if folder is None else read_folder(folder):
+        if (stored.implementation, stored.dtype) == (evidence.implementation, evidence.dtype):
+            again = explorer.again(stored)
+            if again is not None:
+                yield _record(again, "replayed", path, explorer, framework, evidence)
+    compiles = description.get("compiles", False)
+    budget = asked.budget // (_COMPILED_SHARE if compiles else 1)
+    pool = _pool(evidence) if compiles else ()
+    space = Space(description["layer"], evidence.dtype, ranks, pool, settled_by(diverging))
+
+    def show(done: int) -> None:
+        progress(f"{evidence.implementation} {evidence.dtype}, exploring", min(done, budget), budget)
+
+    for departure in explorer.search(space, budget, asked.seed, show):
+        kept = _store(folder, departure, evidence) if folder is not None else None
+        yield _record(departure, "explored", kept, explorer, framework, evidence)
+    tally = explorer.tally
+    yield Explored(
+        evidence.implementation,
+        framework,
+        evidence.dtype,
+        arithmetic.accuracy,
+        tally.plans,
+        tally.cases,
+        tally.refused,
+        tally.known,
+    )
+
+
+def _kin(subject: Subject, description: Mapping[str, Any]) -> dict[str, dict[int, str]]:
+    """The framework's own InstanceNorm and LayerNorm by rank, for an implementation run as a user runs them."""
+    found: dict[str, dict[int, str]] = {}
+    if description.get("mode", "eager") == "eager":
+        for one in subject.greeting.get("kin", ()):
+            found.setdefault(one["layer"], {}).update(dict.fromkeys(one["ranks"], one["id"]))
+    return found
+
+
+def _pool(evidence: Evidence) -> tuple[tuple[tuple[int, ...], int], ...]:
+    """The shapes and group counts that the experiments used: a framework that compiles knows them."""
+
+    def fits(probe: Probe) -> bool:
+        case = probe.case
+        shape = case.steps[0].x.shape
+        groups = case.settings.get("num_groups", 1)
+        return 0 not in shape and shape[1] == case.settings["num_channels"] and shape[1] % groups == 0
+
+    found = {
+        (one.probe.case.steps[0].x.shape, one.probe.case.settings.get("num_groups", 1))
+        for one in evidence.seen
+        if fits(one.probe) and one.observation.steps
+    }
+    return tuple(sorted(found))
+
+
+def _sentence(departure: Departure, evidence: Evidence) -> str:
+    shown = told_in(departure.plan, departure.deviation)
+    if departure.kind == "accuracy":
+        return f"{evidence.implementation} exceeds its accuracy class, {departure.measured} allows it: {shown}"
+    if departure.relation is not None:
+        return f"{evidence.implementation}: {departure.relation.statement} Not here: {shown}"
+    return f"{evidence.implementation}: {shown}"
+
+
+def _store(folder: Path, departure: Departure, evidence: Evidence) -> Path:
+    relation = departure.relation.name if departure.relation is not None else None
+    stored = StoredCase(
+        evidence.implementation,
+        evidence.dtype,
+        departure.signature,
+        departure.plan,
+        _sentence(departure, evidence),
+        relation,
+        departure.case,
+    )
+    return write_case(folder, stored)
+
+
+def _record(
+    departure: Departure, found: Any, path: Path | None, explorer: Explorer, framework: str, evidence: Evidence
+) -> Counterexample:
+    sentence = _sentence(departure, evidence)
+    wanted = predict(departure.case, departure.followed, explorer.arithmetic)
+    example = example_of(
+        departure.case, departure.observation, wanted, None, explorer.subject, evidence.implementation, sentence
+    )
+    return Counterexample(
+        evidence.implementation,
+        framework,
+        evidence.dtype,
+        departure.kind,
+        departure.signature,
+        departure.plan,
+        departure.measured,
+        sentence,
+        found,
+        example,
+        str(path) if path is not None else None,
+    )

@@ -1,0 +1,285 @@
+"""Exploration: a search with Hypothesis beyond the experiments, for inputs on which an implementation departs.
+
+Every case is held to the semantics that the experiments diagnosed and to the accuracy class that they
+measured. What departs is shrunk and told; it changes no verdict.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import seed as seeded
+from hypothesis.errors import Flaky
+
+from normgauge.adapters.base import Case, Observation
+from normgauge.conformance.casefile import StoredCase
+from normgauge.conformance.diagnosis import Deviation, compare
+from normgauge.conformance.evidence import instead
+from normgauge.conformance.experiments import in_mode
+from normgauge.conformance.plans import CASES_A_PLAN, Plan, cases_of
+from normgauge.conformance.references import Prediction, predict, predict_alike
+from normgauge.conformance.relations import RELATIONS, Relation, held_against
+from normgauge.conformance.shrinking import shrink
+from normgauge.conformance.strategies import Space, plans
+from normgauge.conformance.subjects import Subject, with_right_shapes
+from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Semantics
+
+#: What the data of a plan has in common with others of one cause; a cause among ordinary numbers shows everywhere.
+_ORDINARY: Final = "ordinary numbers"
+_KIND_OF_DATA: Final = {
+    "large_mean": "a large mean",
+    "huge": "numbers at the end of the range",
+    "tiny": "numbers at the end of the range",
+    "with_nan": "NaN or infinity",
+    "with_infinity": "NaN or infinity",
+}
+
+
+@dataclass(frozen=True)
+class Departure:
+    """A case on which an implementation lies outside what its own profile allows."""
+
+    kind: Literal["values", "accuracy", "relation", "crash"]
+    signature: str
+    plan: str
+    case: Case
+    observation: Observation
+    deviation: Deviation
+    measured: str
+    followed: Semantics
+    regime: str = ""
+    relation: Relation | None = None
+
+
+class _Departed(Exception):
+    """Tells Hypothesis that a plan shows something new; it shrinks the plan while that stays so."""
+
+
+class _Stop(BaseException):
+    """Ends a search without shrinking; no mere Exception, which Hypothesis would shrink."""
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A case that was run, with the semantics that it comes closest to."""
+
+    case: Case
+    observation: Observation
+    prediction: Prediction
+    deviation: Deviation
+    followed: Semantics
+
+
+@dataclass
+class Tally:
+    """What was tried."""
+
+    plans: int = 0
+    cases: int = 0
+    refused: int = 0
+    known: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Explorer:
+    """The search for one implementation at one dtype.
+
+    ``followed`` are its surviving semantics, ``arithmetic`` its dtype and measured accuracy class. ``kin``
+    maps the names of the relations' kin to the framework's own layers of that kind, with their ranks.
+    ``known`` holds the signatures that are not news.
+    """
+
+    subject: Subject
+    implementation: str
+    ranks: tuple[int, ...]
+    followed: Sequence[Semantics]
+    arithmetic: Arithmetic
+    mode: str = "eager"
+    kin: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
+    tally: Tally = field(default_factory=Tally)
+
+    def search(self, space: Space, budget: int, seed: int, progress: Callable[[int], None]) -> Iterator[Departure]:
+        """The departures found within ``budget`` cases, each shrunk and unlike the others."""
+        found = True
+        rounds = 0
+        while found and self.tally.cases < budget:
+            left = math.ceil((budget - self.tally.cases) / CASES_A_PLAN)
+            departure = self._first(space, left, seed + 1_000_003 * rounds, progress)
+            rounds += 1
+            found = departure is not None
+            if departure is not None:
+                self.known.add(departure.signature)
+                if departure.observation.died:  # every further death would cost a worker
+                    space = replace(space, settled={*space.settled, departure.regime})
+                yield self._made_small(departure)
+
+    def _first(self, space: Space, most: int, seed: int, progress: Callable[[int], None]) -> Departure | None:
+        """The first departure that is news, its plan shrunk by Hypothesis; None when there is none."""
+        last: Departure | None = None
+        shrinking = False
+
+        @seeded(seed)
+        @settings(
+            max_examples=most,
+            database=None,
+            deadline=None,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+            verbosity=Verbosity.quiet,
+        )
+        @given(plans(space))
+        def look(plan: Plan) -> None:
+            nonlocal last, shrinking
+            if self.subject.given_up:
+                return
+            tally = Tally() if shrinking else self.tally
+            news = [one for one in self.departures(plan, tally) if not self.is_known(one.signature)]
+            if last is not None:
+                alike = (last.kind, last.deviation.quantity)
+                news = [one for one in news if (one.kind, one.deviation.quantity) == alike]
+            progress(self.tally.cases)
+            if news:
+                last = max(news, key=lambda one: one.deviation.ratio)
+                if last.observation.died:  # not repeated for the sake of a smaller case
+                    raise _Stop
+                shrinking = True
+                raise _Departed
+
+        try:
+            look()
+        except (_Departed, _Stop, Flaky):  # flaky: it departed, if not every time
+            return last
+        return None
+
+    def is_known(self, signature: str) -> bool:
+        """Whether this is no news: told already, or of a quantity that departs among ordinary numbers anyway."""
+        quantity, _, data = signature.partition(" of ")
+        if not data:
+            quantity = "output"
+        return signature in self.known or f"{quantity} of {_ORDINARY}" in self.known
+
+    def departures(self, plan: Plan, tally: Tally) -> list[Departure]:
+        """Every case of the plan that departs."""
+        relation = next((one for one in RELATIONS if one.name == plan.relation), None)
+        cases = [in_mode(case, self.mode) for case in cases_of(plan)]
+        if relation is not None:
+            cases = cases[: CASES_A_PLAN // 2]
+        looked = self._look(cases, self.implementation, tally)
+        tally.plans += 1
+        data = _KIND_OF_DATA.get(plan.regime, _ORDINARY)
+        found = [one for seen in looked if (one := self._departed(seen, str(plan), data)) is not None]
+        if relation is not None:
+            found += self._unrelated(relation, looked, str(plan), data, tally)
+        found = [replace(one, regime=plan.regime) for one in found]
+        tally.known += sum(self.is_known(one.signature) for one in found)
+        return found
+
+    def _look(self, cases: Sequence[Case], implementation: str, tally: Tally) -> list[_Looked]:
+        """Run cases that differ in their numbers alone and hold each to the semantics that it comes closest to."""
+        begun = time.perf_counter()
+        observations = [
+            with_right_shapes(case, seen)
+            for case, seen in zip(cases, self.subject.run(implementation, cases), strict=True)
+        ]
+        tally.seconds += time.perf_counter() - begun
+        tally.cases += len(cases)
+        predicted = [(one, predict_alike(cases, one, self.arithmetic)) for one in self.followed]
+        looked = []
+        for number, (case, seen) in enumerate(zip(cases, observations, strict=True)):
+            held = [
+                _Looked(case, seen, own[number], compare(seen, own[number]), semantics) for semantics, own in predicted
+            ]
+            best = min(held, key=lambda one: one.deviation.ratio)
+            tally.refused += bool(seen.unsupported or (seen.raised and best.prediction.refused is None))
+            looked.append(best)
+        return looked
+
+    def _departed(self, looked: _Looked, plan: str, data: str) -> Departure | None:
+        """The departure that this case shows, if any; ``data`` is the kind of numbers that it has."""
+        seen, deviation, followed = looked.observation, looked.deviation, looked.followed
+        changed = sorted({name for step in seen.steps for name in step.modified})
+        if seen.died or changed:
+            what = seen.died or f"the call changed {', '.join(changed)}"
+            told = Deviation(math.inf, len(seen.steps), "output", what=what)
+            return Departure("crash", "death" if seen.died else "change", plan, looked.case, seen, told, what, followed)
+        if deviation.ratio <= 1:
+            return None
+        wider = self._wider_class(looked)
+        if wider is not None:
+            signature = f"accuracy: {wider}"
+            return Departure("accuracy", signature, plan, looked.case, seen, deviation, wider, followed)
+        signature = f"{deviation.quantity} of {data}"
+        return Departure("values", signature, plan, looked.case, seen, deviation, instead(deviation), followed)
+
+    def _wider_class(self, looked: _Looked) -> str | None:
+        """The tightest accuracy class beyond the measured one that allows for what came out."""
+        for accuracy in ACCURACY_CLASSES[ACCURACY_CLASSES.index(self.arithmetic.accuracy) + 1 :]:
+            arithmetic = replace(self.arithmetic, accuracy=accuracy)
+            if compare(looked.observation, predict(looked.case, looked.followed, arithmetic)).ratio <= 1:
+                return accuracy
+        return None
+
+    def _unrelated(
+        self, relation: Relation, looked: Sequence[_Looked], plan: str, data: str, tally: Tally
+    ) -> list[Departure]:
+        """The cases on which the relation does not hold, and what departs among their transformed forms."""
+        rank = looked[0].case.steps[0].x.ndim
+        target = self.implementation if relation.kin is None else self.kin.get(relation.kin, {}).get(rank)
+        within = [one for one in looked if one.deviation.ratio <= 1 and relation.applies(one.case)]
+        if target is None or not within:
+            return []
+        others = self._look([relation.transformed(one.case) for one in within], target, tally)
+        found = []
+        for one, other in zip(within, others, strict=True):
+            own = self._departed(other, plan, data) if relation.kin is None else None
+            deviation = held_against(relation, (one.observation, other.observation), (one.prediction, other.prediction))
+            if own is not None:
+                found.append(own)
+            elif deviation.ratio > 1:
+                found.append(_breaks(relation, one, deviation, plan))
+        return found
+
+    def again(self, stored: StoredCase) -> Departure | None:
+        """What a stored counterexample shows now; what it shows is not news in the search that follows."""
+        looked = self._look([stored.case], self.implementation, Tally())
+        data = stored.signature.partition(" of ")[2]
+        found = self._departed(looked[0], stored.plan, data)
+        relation = next((one for one in RELATIONS if one.name == stored.relation), None)
+        if found is None and relation is not None:
+            found = next(iter(self._unrelated(relation, looked, stored.plan, data, Tally())), None)
+        if found is not None:
+            self.known.add(found.signature)
+        return found
+
+    def _made_small(self, departure: Departure) -> Departure:
+        """The departure on simpler numbers, where they show it too."""
+        if departure.kind in {"crash", "relation"}:  # no numbers of one case show these
+            return departure
+
+        def deviation_of(case: Case, seen: Observation) -> Deviation:
+            return compare(seen, predict(case, departure.followed, self.arithmetic))
+
+        def shows(case: Case, seen: Observation) -> bool:
+            whole = not (seen.died or seen.unsupported or seen.raised)
+            return whole and deviation_of(case, seen).ratio > 1
+
+        case, seen = shrink(
+            departure.case, departure.observation, shows, self.subject, self.implementation, self.ranks, keep_form=False
+        )
+        small = deviation_of(case, seen)
+        measured = departure.measured if departure.kind == "accuracy" else instead(small)
+        return replace(departure, case=case, observation=seen, deviation=small, measured=measured)
+
+
+def _breaks(relation: Relation, one: _Looked, deviation: Deviation, plan: str) -> Departure:
+    signature, measured = f"relation: {relation.name}", instead(deviation)
+    return Departure(
+        "relation", signature, plan, one.case, one.observation, deviation, measured, one.followed, relation=relation
+    )

@@ -1,0 +1,66 @@
+"""Layers that pass every experiment and are wrong beyond them: what exploration is for."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from faulty.batch_norm import BatchNorm
+from faulty.group_norm import GroupNorm
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class ThreeChannelsAGroupAtOddSizes(GroupNorm):
+    """Wrong where C/G = 3 and a spatial size is odd, and nowhere else."""
+
+    def __call__(self, x: Array) -> Array:
+        self.shape = x.shape
+        return super().__call__(x)
+
+    def mean(self, sets: Array) -> Array:
+        mean = super().mean(sets)
+        rare = self.channels == 3 * self.groups and any(extent % 2 for extent in self.shape[2:])
+        return mean * mean.dtype.type(1.01) if rare else mean
+
+
+class ConstantSamplesLoseTheirBias(GroupNorm):
+    def __call__(self, x: Array) -> Array:
+        y = super().__call__(x)
+        constant = x.size > 8 and all(sample.max() == sample.min() for sample in x)
+        return y * 0 if constant else y
+
+
+class OnePassFromThirtyValuesOn(GroupNorm):
+    """Honest in its class, which is not the one that small groups show."""
+
+    def variance(self, sets: Array, mean: Array) -> Array:
+        if sets.shape[-1] < 32:
+            return super().variance(sets, mean)
+        return np.maximum(np.square(sets).mean(axis=-1, keepdims=True) - np.square(mean), 0)
+
+
+class InfinityEndsTheProcess(GroupNorm):
+    def __call__(self, x: Array) -> Array:
+        if np.isinf(x).any():
+            os._exit(9)
+        return super().__call__(x)
+
+
+class ChangesFourSamples(GroupNorm):
+    """Sorts its input in place, where there are four samples."""
+
+    def __call__(self, x: Array) -> Array:
+        if len(x) == 4:
+            x.sort(axis=0)
+        return super().__call__(x)
+
+
+class MomentumOneIsIgnored(BatchNorm):
+    def __call__(self, x: Array) -> Array:
+        before = None if self.running_var is None else self.running_var.copy()
+        y = super().__call__(x)
+        if before is not None and self.momentum == 1 and x.shape[1] % 2:
+            self.running_var = before
+        return y
