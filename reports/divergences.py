@@ -8,7 +8,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from normgauge.reports.grouping import FIXED_ANCHORS, LAYERS, Anchors, grouped
+from normgauge.reports.grouping import LAYERS, Anchors, grouped
+from normgauge.reports.naming import Names, Told
 from normgauge.reports.records import (
     DIVERGENT,
     Example,
@@ -58,8 +59,8 @@ class Finding:
 
     ``on_axis`` says that the requirement is about an axis: another value of it stands behind a witness.
     ``only`` is the framework that is alone with this among ``measured``, the frameworks that were held
-    against the requirement; ``remedies`` pairs each remedy with the implementations it is for, or with
-    none where it is for all.
+    against the requirement; ``values`` pairs each measured value, ``remedies`` each remedy with the
+    implementations it is for; a remedy for all has none beside it.
     """
 
     anchor: str
@@ -68,30 +69,22 @@ class Finding:
     on_axis: bool
     measured: tuple[str, ...]
     only: str
-    remedies: tuple[tuple[str, tuple[str, ...]], ...]
-    conforming: tuple[str, ...]
-
-    @property
-    def values(self) -> list[tuple[str, list[tuple[str, str]]]]:
-        """Each measured value with the implementations that have it, and the dtypes where these are not all."""
-        found: dict[str, dict[str, list[str]]] = {}
-        for one in self.evidence:
-            own = found.setdefault(one.judgement.measured or one.judgement.verdict, {})
-            for member in one.members:
-                own.setdefault(member.judgement.implementation, []).append(one.dtypes)
-        return [(said, [(name, ", ".join(at)) for name, at in own.items()]) for said, own in found.items()]
+    values: tuple[tuple[str, list[Told]], ...]
+    remedies: tuple[tuple[str, list[Told]], ...]
+    conforming: list[Told]
 
 
-def findings_of(judgements: Sequence[Judgement], profiles: Sequence[Profile]) -> list[Finding]:
+def findings_of(
+    judgements: Sequence[Judgement], profiles: Sequence[Profile], names: Names, anchors: Anchors
+) -> list[Finding]:
     """Departures on an axis first, the rest after, each in the catalogue's order."""
     layer_of = {profile.implementation: list(LAYERS).index(profile.layer) for profile in profiles}
     axes = {axis.axis for profile in profiles for axis in profile.axes}
     documentation = {profile.implementation: profile.documentation for profile in profiles}
     by_requirement = grouped(judgements, lambda judgement: judgement.requirement)
 
-    anchors = Anchors(FIXED_ANCHORS)
     found = [
-        _finding(own, axes, documentation, anchors)
+        _finding(own, axes, documentation, anchors, names)
         for own in by_requirement.values()
         if any(one.verdict in DIVERGENT for one in own)
     ]
@@ -104,29 +97,43 @@ def findings_of(judgements: Sequence[Judgement], profiles: Sequence[Profile]) ->
 
 
 def _finding(
-    judgements: Sequence[Judgement], axes: set[str], documentation: dict[str, str], anchors: Anchors
+    judgements: Sequence[Judgement], axes: set[str], documentation: dict[str, str], anchors: Anchors, names: Names
 ) -> Finding:
     anchor = anchors.new(judgements[0].requirement)
     departing = [one for one in judgements if one.verdict in DIVERGENT]
-    names = list(dict.fromkeys(one.implementation for one in departing))
+    concerned = {one.implementation for one in departing}
     by_implementation = grouped(judgements, lambda judgement: judgement.implementation)
     remedies: dict[str, dict[str, None]] = {}
     for one in departing:
         if one.remedy:
             remedies.setdefault(one.remedy, {})[one.implementation] = None
-    for_all = len(remedies) == 1 and all(len(whom) == len(names) for whom in remedies.values())
+    for_all = len(remedies) == 1 and all(whom.keys() == concerned for whom in remedies.values())
     held = {one.framework for one in judgements if one.verdict in {*DIVERGENT, "conforms"}}
     frameworks = {one.framework for one in departing}
+    evidence = _evidence(departing, by_implementation, documentation, anchors)
     return Finding(
         anchor,
         judgements[0],
-        _evidence(departing, by_implementation, documentation, anchors),
+        evidence,
         any(witness.against.partition("=")[0] in axes for one in judgements for witness in one.witnesses),
         tuple(sorted(held)),
         frameworks.pop() if len(frameworks) == 1 and len(held) > 1 else "",
-        tuple((remedy, () if for_all else tuple(whom)) for remedy, whom in remedies.items()),
-        tuple(name for name, own in by_implementation.items() if all(one.verdict == "conforms" for one in own)),
+        _values(evidence, names),
+        tuple((remedy, [] if for_all else names.told((one, "") for one in whom)) for remedy, whom in remedies.items()),
+        names.told(
+            (name, "") for name, own in by_implementation.items() if all(one.verdict == "conforms" for one in own)
+        ),
     )
+
+
+def _values(evidence: Sequence[Evidence], names: Names) -> tuple[tuple[str, list[Told]], ...]:
+    """Each measured value with the implementations that have it, and the dtypes where these are not all."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for one in evidence:
+        own = found.setdefault(one.judgement.measured or one.judgement.verdict, {})
+        for member in one.members:
+            own.setdefault(member.judgement.implementation, []).append(one.dtypes)
+    return tuple((said, names.told((name, ", ".join(at)) for name, at in own.items())) for said, own in found.items())
 
 
 def _evidence(
@@ -150,7 +157,7 @@ def _evidence(
             )
             for one, _ in alike
         )
-        numbers = _numbers(shown.example) if shown.example else ()
+        numbers = numbers_of(shown.example) if shown.example else ()
         found.append(Evidence(shown, dtypes, _nameless(shown), numbers, tuple(members)))
     return tuple(found)
 
@@ -168,7 +175,7 @@ def _nameless(judgement: Judgement) -> str:
     return text.removeprefix(":").lstrip()
 
 
-def _numbers(example: Example) -> tuple[Numbers, ...]:
+def numbers_of(example: Example) -> tuple[Numbers, ...]:
     """The lines of an example by quantity, so that what is compared stands one under the other."""
     columns = {"came out": example.observed, "canonical": example.canonical, "as diagnosed": example.followed}
     told: dict[str, dict[str, str]] = {}
@@ -201,6 +208,3 @@ def _aligned(texts: Sequence[str]) -> list[str]:
         left = f"  … {len(values) - VALUES_SHOWN} more" if len(values) > VALUES_SHOWN else ""
         aligned.append("  ".join(values[:VALUES_SHOWN]) + left)
     return aligned
-
-
-# --- tables -------------------------------------------------------------------------------------

@@ -8,7 +8,10 @@ from typing import Final, TypeVar
 
 LAYERS: Final = {"group_norm": "GroupNorm", "batch_norm": "BatchNorm"}
 #: The ids that the template itself gives.
-FIXED_ANCHORS: Final = ("in-short", "divergences", "hazards", "remarks", "runs", "not-run", *LAYERS.values())
+FIXED_ANCHORS: Final = (
+    *("in-short", "divergences", "documentation", "counterexamples", "hazards", "remarks", "runs", "not-run"),
+    *LAYERS.values(),
+)
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)

@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Final
 
 import jinja2
+import msgspec
 from markupsafe import Markup
 
+from normgauge.reports import documentation, explored
 from normgauge.reports.divergences import findings_of
-from normgauge.reports.grouping import LAYERS, grouped
+from normgauge.reports.grouping import FIXED_ANCHORS, LAYERS, Anchors, grouped
 from normgauge.reports.matrices import RunShown, layers_of
+from normgauge.reports.naming import Names, Told, release_of, told_apart
 from normgauge.reports.records import (
     DIVERGENT,
     BrokenResults,
+    Counterexample,
+    Explored,
     Footer,
     Header,
     Judgement,
@@ -39,7 +44,7 @@ LEGEND: Final = {
 MANIFEST: Final = "manifest.json"
 
 _TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
-_BREAK_AFTER = re.compile(r"(?<=[.(\[=_/])")
+_BREAK_AFTER = re.compile(r"(?<=[.(\[=_/])(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Remark:
 
     judgement: Judgement
     text: str
-    implementations: tuple[str, ...]
+    members: list[Told]
 
 
 def write_report(results: Path, target: Path) -> Path:
@@ -58,16 +63,33 @@ def write_report(results: Path, target: Path) -> Path:
         BrokenResults: a file that is no result file, a folder without any, or two runs of one implementation.
         OSError: ``target`` cannot be written.
     """
+    records, absent = read_folder(results)
+    target.write_text(render(list(records.values()), absent), encoding="utf-8")
+    return target
+
+
+def read_folder(results: Path) -> tuple[dict[Path, list[Record]], list[NotRun]]:
+    """The records of every result file in a folder, and what its manifest says was asked for and has none.
+
+    Raises:
+        BrokenResults: as :func:`write_report`.
+    """
     files = sorted(results.glob("*.jsonl"))
     absent = _absent(results, files)
     if not files and not absent:
         raise BrokenResults(
             f"{results} holds no result file (*.jsonl); make one with: normgauge run FRAMEWORK --out {results}"
         )
-    records = {path: read_records(path) for path in files}
+    records = {path: _named_like(path, read_records(path)) for path in files}
     _refuse_two_runs(records)
-    target.write_text(render(list(records.values()), absent), encoding="utf-8")
-    return target
+    return records, absent
+
+
+def _named_like(path: Path, records: list[Record]) -> list[Record]:
+    """The records; what never started, and so has no version, is called as its file is."""
+    if any(isinstance(one, Header) and one.versions for one in records):
+        return records
+    return [msgspec.structs.replace(one, framework=path.stem) if isinstance(one, NotRun) else one for one in records]
 
 
 def _absent(results: Path, files: Sequence[Path]) -> list[NotRun]:
@@ -86,30 +108,60 @@ def _absent(results: Path, files: Sequence[Path]) -> list[NotRun]:
 
 
 def _refuse_two_runs(records: dict[Path, list[Record]]) -> None:
-    seen: dict[tuple[str, str], Path] = {}
+    """Releases of one framework may stand side by side; one release was measured twice by mistake."""
+    headers = {path: next(one for one in own if isinstance(one, Header)) for path, own in records.items()}
+    seen: dict[tuple[str, str, str], Path] = {}
     for path, own in records.items():
+        siblings = [one for one in headers.values() if one.framework == headers[path].framework]
+        release = release_of(headers[path], siblings)
         for one in own:
             if not isinstance(one, Profile):
                 continue
-            first = seen.setdefault((one.implementation, one.dtype), path)
+            first = seen.setdefault((release, one.implementation, one.dtype), path)
             if first != path:
                 raise BrokenResults(
-                    f"{first} and {path} both hold {one.implementation} at {one.dtype}; "
+                    f"{first} and {path} both hold {one.implementation} at {one.dtype}, of the same release; "
                     "a report shows one run of each: move one file to a folder of its own"
                 )
 
 
 def render(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ()) -> str:
     """The page for these runs, each a list of records that begins with its header."""
-    everything: list[Record] = []
-    shown: list[RunShown] = []
-    for records in runs:
-        everything += records
-        shown.append(_run(records))
+    ordered, releases = told_apart([*runs])
+    everything = [record for records in ordered for record in records]
+    shown = [_run(records) for records in ordered]
     judgements = [r for r in everything if isinstance(r, Judgement)]
     profiles = [r for r in everything if isinstance(r, Profile)]
-    findings = findings_of(judgements, profiles)
-    environment = jinja2.Environment(
+    names, anchors = Names(profiles, releases), Anchors(FIXED_ANCHORS)
+    findings = findings_of(judgements, profiles, names, anchors)
+    contradictions = documentation.contradictions_of(profiles, names, anchors)
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            runs=shown,
+            measured=bool(judgements),
+            has_modes=any(profile.mode != "eager" for profile in profiles),
+            layers=layers_of(judgements, profiles, shown, findings, names),
+            findings=findings,
+            contradictions=contradictions,
+            claims=documentation.claims_of(profiles, contradictions, names),
+            signs=documentation.SIGNS,
+            found=explored.found_of([r for r in everything if isinstance(r, Counterexample)], names, anchors),
+            tried=explored.tried_of([r for r in everything if isinstance(r, Explored)], names),
+            kinds=explored.KINDS,
+            hazards=_hazards(profiles, names),
+            defaults=_different_defaults(profiles, names),
+            remarks=_remarks(judgements, names),
+            not_run=[*absent, *(r for r in everything if isinstance(r, NotRun))],
+            legend=LEGEND,
+        )
+    )
+
+
+def environment() -> jinja2.Environment:
+    """The templates, with what they share."""
+    found = jinja2.Environment(
         loader=jinja2.PackageLoader("normgauge.reports"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -117,19 +169,9 @@ def render(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ()) -> s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["breakable"] = _breakable
-    environment.tests["web_address"] = lambda text: text.startswith(("https://", "http://"))
-    return environment.get_template("report.html").render(
-        runs=shown,
-        measured=bool(judgements),
-        layers=layers_of(judgements, profiles, shown, findings),
-        findings=findings,
-        hazards=_hazards(profiles),
-        defaults=_different_defaults(profiles),
-        remarks=_remarks(judgements),
-        not_run=[*absent, *(r for r in everything if isinstance(r, NotRun))],
-        legend=LEGEND,
-    )
+    found.filters["breakable"] = _breakable
+    found.tests["web_address"] = lambda text: text.startswith(("https://", "http://"))
+    return found
 
 
 def _run(records: Sequence[Record]) -> RunShown:
@@ -142,22 +184,20 @@ def _run(records: Sequence[Record]) -> RunShown:
 # --- findings -----------------------------------------------------------------------------------
 
 
-def _hazards(profiles: Sequence[Profile]) -> list[tuple[str, list[tuple[str, str]]]]:
+def _hazards(profiles: Sequence[Profile], names: Names) -> list[tuple[str, list[Told]]]:
     """Each hazard once, with the implementations that have it and at which dtypes."""
     told = [(hazard, profile) for profile in profiles for hazard in profile.hazards]
-    return [
-        (
-            hazard,
-            [
-                (implementation, ", ".join(profile.dtype for _, profile in at))
-                for implementation, at in grouped(own, lambda pair: pair[1].implementation).items()
-            ],
-        )
-        for hazard, own in grouped(told, lambda pair: pair[0]).items()
-    ]
+    found = []
+    for hazard, own in grouped(told, lambda pair: pair[0]).items():
+        by_name = grouped(own, lambda pair: pair[1].implementation)
+        members = ((name, ", ".join(profile.dtype for _, profile in at)) for name, at in by_name.items())
+        found.append((hazard, names.told(members)))
+    return found
 
 
-def _different_defaults(profiles: Sequence[Profile]) -> list[tuple[str, str, list[tuple[str, list[str]]]]]:
+def _different_defaults(
+    profiles: Sequence[Profile], names: Names
+) -> list[tuple[str, str, list[tuple[str, list[Told]]]]]:
     """Layer, setting, and each default with who has it, where implementations differ; as their signatures have it."""
     told = dict.fromkeys(
         (
@@ -171,13 +211,14 @@ def _different_defaults(profiles: Sequence[Profile]) -> list[tuple[str, str, lis
     )
     found = []
     for (layer, setting), own in grouped(told, lambda row: row[:2]).items():
-        values = [(value, [row[3] for row in same]) for value, same in grouped(own, lambda row: row[2]).items()]
+        by_value = grouped(own, lambda row: row[2])
+        values = [(value, names.told((row[3], "") for row in same)) for value, same in by_value.items()]
         if len(values) > 1:
             found.append((layer, setting, values))
     return found
 
 
-def _remarks(judgements: Sequence[Judgement]) -> list[Remark]:
+def _remarks(judgements: Sequence[Judgement], names: Names) -> list[Remark]:
     """What is said beside the divergences, each text once; dtypes that say the same are one."""
     told = [
         (judgement, text.removeprefix(f"{judgement.implementation}: "))
@@ -187,7 +228,7 @@ def _remarks(judgements: Sequence[Judgement]) -> list[Remark]:
     ]
     same = grouped(told, lambda pair: (pair[0].requirement, pair[0].verdict, pair[1].replace(pair[0].dtype, "")))
     remarks = [
-        Remark(own[0][0], own[0][1], tuple(dict.fromkeys(judgement.implementation for judgement, _ in own)))
+        Remark(own[0][0], own[0][1], names.told(dict.fromkeys((judgement.implementation, "") for judgement, _ in own)))
         for own in same.values()
     ]
     order = list(LEGEND)

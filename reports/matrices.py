@@ -1,16 +1,17 @@
-"""The tables of the page: requirements by implementation, axes, and facts beside them."""
+"""The tables of the page, an implementation a row: verdicts, axes, and facts beside them."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from normgauge.reports.divergences import Finding
 from normgauge.reports.grouping import LAYERS, grouped
+from normgauge.reports.naming import Names, Told
 from normgauge.reports.records import (
     DIVERGENT,
+    AxisMeasured,
     DefaultMeasured,
     Footer,
     Header,
@@ -35,15 +36,6 @@ class RunShown:
 
 
 @dataclass(frozen=True)
-class Column:
-    """One implementation, under its framework; ``versions`` is empty where no header tells them."""
-
-    implementation: str
-    framework: str
-    versions: str
-
-
-@dataclass(frozen=True)
 class Entry:
     """What a cell says, and for which dtypes: empty where it says it for all of the row's."""
 
@@ -62,27 +54,32 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class RequirementRow:
-    """One line of the matrix."""
+class Row:
+    """One implementation, and its dtypes where others have more.
 
-    judgement: Judgement
+    ``below`` says that it is a mode or a release of the layer of the row above.
+    """
+
+    implementation: str
+    dtypes: str
+    below: bool
     cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
-class AxisRow:
-    """One line of the axis table."""
+class AxesRow:
+    """Modes and releases of one layer for which the same values were measured."""
 
-    axis: str
-    question: str
-    canonical: str
+    members: list[Told]
+    dtypes: str
     cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
 class FactsRow:
-    """Names, layout, defaults and accuracy of one implementation; ``defaults`` by setting."""
+    """Names, layout, defaults and accuracy of implementations that have them alike; ``defaults`` by setting."""
 
+    members: list[Told]
     profile: Profile
     names: tuple[tuple[str, str], ...]
     defaults: dict[str, tuple[str, tuple[str, ...]]]
@@ -90,85 +87,108 @@ class FactsRow:
 
 
 @dataclass(frozen=True)
-class LayerShown:
-    """The tables of one layer kind."""
+class FrameworkShown:
+    """The rows of one framework; ``versions`` has what its result files were made with."""
 
     name: str
-    columns: tuple[Column, ...]
-    rows: tuple[RequirementRow, ...]
-    axes: tuple[AxisRow, ...]
-    settings: tuple[str, ...]
+    versions: tuple[str, ...]
+    verdicts: tuple[Row, ...]
+    axes: tuple[AxesRow, ...]
     facts: tuple[FactsRow, ...]
 
-    @property
-    def groups(self) -> list[tuple[str, str, int]]:
-        """The neighbouring columns of one framework: its name, its versions, how many."""
-        runs = itertools.groupby(self.columns, key=lambda column: (column.framework, column.versions))
-        return [(framework, versions, len(list(own))) for (framework, versions), own in runs]
+
+@dataclass(frozen=True)
+class LayerShown:
+    """The tables of one layer kind; ``requirements`` and ``axes`` head their columns."""
+
+    name: str
+    requirements: tuple[Judgement, ...]
+    axes: tuple[AxisMeasured, ...]
+    settings: tuple[str, ...]
+    frameworks: tuple[FrameworkShown, ...]
 
 
 def layers_of(
-    judgements: Sequence[Judgement], profiles: Sequence[Profile], runs: Sequence[RunShown], findings: Sequence[Finding]
+    judgements: Sequence[Judgement],
+    profiles: Sequence[Profile],
+    runs: Sequence[RunShown],
+    findings: Sequence[Finding],
+    names: Names,
 ) -> list[LayerShown]:
-    versions = {run.header.framework: run.versions for run in runs}
     targets: dict[tuple[str, str], str] = {}
     for finding in findings:
         for member in (member for one in finding.evidence for member in one.members):
             targets.setdefault((finding.judgement.requirement, member.judgement.implementation), member.anchor)
+    versions = grouped(runs, lambda run: names.framework(run.header.framework))
     layers = []
     for kind, name in LAYERS.items():
-        own = grouped((p for p in profiles if p.layer == kind), lambda profile: profile.implementation)
-        if not own:
+        measured = grouped((p for p in profiles if p.layer == kind), lambda profile: profile.implementation)
+        if not measured:
             continue
-        columns = (Column(one, at[0].framework, versions.get(at[0].framework, "")) for one, at in own.items())
-        wanted = [judgement for judgement in judgements if judgement.implementation in own]
-        settings = dict.fromkeys(default.setting for at in own.values() for p in at for default in p.defaults)
-        layers.append(
-            LayerShown(
-                name,
-                tuple(columns),
-                tuple(
-                    _requirement_row(same, list(own), targets)
-                    for same in grouped(sorted(wanted, key=lambda j: j.requirement), lambda j: j.requirement).values()
-                ),
-                _axis_rows(own),
-                tuple(settings),
-                tuple(_facts(at) for at in own.values()),
+        judged = grouped((j for j in judgements if j.implementation in measured), lambda j: j.requirement)
+        columns = [judged[requirement] for requirement in sorted(judged)]
+        axes = {axis.axis: axis for own in measured.values() for profile in own for axis in profile.axes}
+        dtypes = [*dict.fromkeys(profile.dtype for own in measured.values() for profile in own)]
+        frameworks = []
+        for framework, own in grouped(measured, lambda one: names.of(one).framework).items():
+            verdicts, semantics = [], []
+            for one, below in _siblings_together(own, names):
+                has = [dtype for dtype in dtypes if dtype in {profile.dtype for profile in measured[one]}]
+                only = ", ".join(has) if len(has) < len(dtypes) else ""
+                verdicts.append(Row(one, only, below, _verdicts(one, has, columns, targets)))
+                semantics.append((names.of(one).layer, only, _semantics(measured[one], has, list(axes)), one))
+            frameworks.append(
+                FrameworkShown(
+                    framework,
+                    tuple(run.versions for run in versions.get(framework, []) if run.versions),
+                    tuple(verdicts),
+                    tuple(
+                        AxesRow(names.told((row[3], "") for row in alike), only, cells)
+                        for (_, only, cells), alike in grouped(semantics, lambda row: row[:3]).items()
+                    ),
+                    _facts([measured[row.implementation] for row in verdicts], names),
+                )
             )
-        )
+        settings = dict.fromkeys(default.setting for own in measured.values() for p in own for default in p.defaults)
+        heads = tuple(column[0] for column in columns)
+        layers.append(LayerShown(name, heads, tuple(axes.values()), tuple(settings), tuple(frameworks)))
     return layers
 
 
-def _requirement_row(
-    same: Sequence[Judgement], implementations: Sequence[str], targets: dict[tuple[str, str], str]
-) -> RequirementRow:
-    everywhere = {judgement.dtype for judgement in same}
+def _siblings_together(implementations: Sequence[str], names: Names) -> list[tuple[str, bool]]:
+    """The releases and modes of one layer next to each other, each but the first ``below``."""
+    by_layer = grouped(implementations, lambda one: names.of(one).layer)
+    return [(one, place > 0) for own in by_layer.values() for place, one in enumerate(own)]
+
+
+def _verdicts(
+    implementation: str,
+    dtypes: Sequence[str],
+    columns: Sequence[Sequence[Judgement]],
+    targets: dict[tuple[str, str], str],
+) -> tuple[Cell, ...]:
     cells = []
-    for one in implementations:
-        own = [judgement for judgement in same if judgement.implementation == one]
+    for column in columns:
+        own = [judgement for judgement in column if judgement.implementation == implementation]
+        asked = {judgement.dtype for judgement in column} & set(dtypes)
         entries = _entries(((j.verdict, j.measured if j.verdict in DIVERGENT else ""), j.dtype) for j in own)
         said = dict.fromkeys(text for j in own for text in (j.sentence, *j.notes) if text)
-        target = targets.get((same[0].requirement, one), "")
-        cells.append(Cell(_unless_all(entries, everywhere), target, "\n".join(said)))
-    return RequirementRow(same[0], tuple(cells))
+        target = targets.get((column[0].requirement, implementation), "")
+        cells.append(Cell(_unless_all(entries, asked), target, "\n".join(said)))
+    return tuple(cells)
 
 
-def _axis_rows(own: dict[str, list[Profile]]) -> tuple[AxisRow, ...]:
-    everywhere = {profile.dtype for profiles in own.values() for profile in profiles}
-    axes = {axis.axis: axis for profiles in own.values() for profile in profiles for axis in profile.axes}
-    rows = []
-    for name, axis in axes.items():
-        cells = []
-        for profiles in own.values():
-            found = (
-                (_axis_value(profile.known, one.measured, one.canonical), profile.dtype)
-                for profile in profiles
-                for one in profile.axes
-                if one.axis == name
-            )
-            cells.append(Cell(_unless_all(_entries(found), everywhere)))
-        rows.append(AxisRow(name, axis.question, axis.canonical, tuple(cells)))
-    return tuple(rows)
+def _semantics(profiles: Sequence[Profile], dtypes: Sequence[str], axes: Sequence[str]) -> tuple[Cell, ...]:
+    cells = []
+    for axis in axes:
+        found = (
+            (_axis_value(profile.known, one.measured, one.canonical), profile.dtype)
+            for profile in profiles
+            for one in profile.axes
+            if one.axis == axis
+        )
+        cells.append(Cell(_unless_all(_entries(found), set(dtypes))))
+    return tuple(cells)
 
 
 def _axis_value(known: bool, measured: Sequence[str], canonical: str) -> tuple[str, str]:
@@ -192,7 +212,20 @@ def _unless_all(entries: dict[tuple[str, str], list[str]], everywhere: set[str])
     )
 
 
-def _facts(profiles: Sequence[Profile]) -> FactsRow:
+def _facts(measured: Sequence[Sequence[Profile]], names: Names) -> tuple[FactsRow, ...]:
+    """A row for each implementation; what a page would show alike shares it."""
+    rows = [_facts_of(profiles) for profiles in measured]
+
+    def shown(row: FactsRow) -> str:
+        return repr((row.profile.layout, row.profile.ranks, row.names, row.defaults, row.statistics))
+
+    return tuple(
+        replace(alike[0], members=names.told((row.profile.implementation, "") for row in alike))
+        for alike in grouped(rows, shown).values()
+    )
+
+
+def _facts_of(profiles: Sequence[Profile]) -> FactsRow:
     first = profiles[0]
     names = tuple((canonical, own) for canonical, own in first.names.items() if canonical != own)
     defaults: dict[str, tuple[str, tuple[str, ...]]] = {}
@@ -208,7 +241,7 @@ def _facts(profiles: Sequence[Profile]) -> FactsRow:
         )
         for profile in profiles
     )
-    return FactsRow(first, names, defaults, statistics)
+    return FactsRow([], first, names, defaults, statistics)
 
 
 def _interval(default: DefaultMeasured) -> str:

@@ -1,0 +1,269 @@
+"""A page, parsed, and records made by hand: what the tests of the report share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from normgauge.reports.html import render
+from normgauge.reports.records import (
+    FORMAT,
+    AxisMeasured,
+    Claim,
+    Counterexample,
+    DefaultMeasured,
+    Example,
+    Explored,
+    Footer,
+    Header,
+    Judgement,
+    NotRun,
+    Profile,
+    Record,
+    ResultsWriter,
+    Witness,
+)
+
+VOID: Final = frozenset({"meta", "br", "wbr", "link", "img", "hr", "input", "col", "base", "source"})
+
+
+# --- a page, parsed -----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Element:
+    """One element of a page."""
+
+    tag: str
+    attributes: dict[str, str]
+    children: list[Element | str] = dataclasses.field(default_factory=list)
+
+    def walk(self) -> Iterator[Element]:
+        yield self
+        for child in self.children:
+            if isinstance(child, Element):
+                yield from child.walk()
+
+    def all(self, tag: str, **attributes: str) -> list[Element]:
+        wanted = attributes.items()
+        return [one for one in self.walk() if one.tag == tag and wanted <= one.attributes.items()]
+
+    def one(self, tag: str, **attributes: str) -> Element:
+        (found,) = self.all(tag, **attributes)
+        return found
+
+    @property
+    def raw(self) -> str:
+        if self.tag == "br":
+            return "\n"
+        return "".join(child if isinstance(child, str) else child.raw for child in self.children)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.raw.split())
+
+
+class Page(HTMLParser):
+    """Builds the tree, and fails where an element is not closed in its place."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.root = Element("page", {})
+        self._open = [self.root]
+        self.feed(html)
+        self.close()
+        assert len(self._open) == 1, f"left open: {[one.tag for one in self._open]}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, {name: value or "" for name, value in attrs})
+        self._open[-1].children.append(element)
+        if tag not in VOID:
+            self._open.append(element)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open[-1].tag == tag, f"</{tag}> closes <{self._open[-1].tag}>"
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self._open[-1].children.append(data)
+
+
+def parsed(html: str) -> Element:
+    return Page(html).root
+
+
+def shown(*runs: Sequence[Record], absent: Sequence[NotRun] = ()) -> Element:
+    return parsed(render(runs, absent))
+
+
+def section(page: Element, heading: str) -> Element:
+    """The section that the heading with this id names."""
+    return page.one("section", **{"aria-labelledby": heading})
+
+
+def in_short(page: Element) -> list[str]:
+    return [item.text for item in section(page, "in-short").all("li")]
+
+
+def rows(table: Element) -> dict[str, list[str]]:
+    """The body of a table: the text of each row's cells by that of its first header."""
+    body = [row for part in table.all("tbody") for row in part.all("tr")]
+    return {row.all("th")[0].text: [cell.text for cell in row.all("td")] for row in body}
+
+
+def matrix(page: Element) -> dict[str, dict[str, str]]:
+    """The verdicts: implementation to requirement to what its cell says."""
+    table = page.one("table", **{"class": "wide matrix"})
+    heads = [one.text for one in table.one("thead").all("th")][1:]
+    return {name: dict(zip(heads, cells, strict=True)) for name, cells in rows(table).items() if cells}
+
+
+# --- records, made by hand ----------------------------------------------------------------------
+
+
+def header(name: str = "torch", *implementations: str, **changed: Any) -> Header:
+    base = Header(
+        FORMAT, "0.1.0", name, {name: "1.2.3"}, "3.11.7", "Linux x86_64", "2.4.6", "cpu",
+        ["float32", "float64"], list(implementations), "2026-01-02T03:04:05+00:00",
+    )  # fmt: skip
+    return msgspec.structs.replace(base, **changed)
+
+
+def profile(implementation: str = "torch.nn.GroupNorm", **changed: Any) -> Profile:
+    base = Profile(
+        implementation=implementation,
+        device="cpu",
+        framework=implementation.partition(".")[0],
+        layer="group_norm",
+        dtype="float32",
+        known=True,
+        axes=[AxisMeasured("grouping", "which channels form a group", "contiguous", ["contiguous"])],
+        defaults=[DefaultMeasured("eps", "1e-05", 0.9e-5, 1e-5, 1.2e-5)],
+        computes_in="float32",
+        accuracy="two_pass",
+        hazards=[],
+        layout="N, C, *",
+        names={"eps": "epsilon", "weight": "weight"},
+        ranks=[2, 4],
+        documentation="https://example.org/docs",
+        restarts=0,
+        cases=3,
+    )
+    return msgspec.structs.replace(base, **changed)
+
+
+def judgement(implementation: str = "torch.nn.GroupNorm", verdict: str = "conforms", **changed: Any) -> Judgement:
+    base = Judgement(
+        requirement="GN-02",
+        title="grouping",
+        statement="Groups are adjacent channels.",
+        source="A paper, https://example.org/paper",
+        implementation=implementation,
+        framework=implementation.partition(".")[0],
+        dtype="float32",
+        verdict="conforms",
+        measured="",
+        sentence=f"{implementation}: groups as it does",
+        notes=[],
+        witnesses=[],
+    )
+    return msgspec.structs.replace(base, verdict=verdict, **changed)
+
+
+def witness(against: str = "grouping=contiguous", **changed: Any) -> Witness:
+    base = Witness("graded deviations", "ab12", against, 1, "output", [0, 3], "1.5", "0.5", "1e-07", 1e7)
+    return msgspec.structs.replace(base, **changed)
+
+
+def example(**changed: Any) -> Example:
+    base = Example(
+        "ab12", {"eps": 0.001, "num_groups": 2}, [[1, 4]],
+        ["step 1 train x 0 1 10 11"],
+        ["step 1 output -0.5 0.25", "step 1 running_mean 3"],
+        ["step 1 output 0.75 0.25", "step 1 running_mean 3"],
+        ["step 1 output -0.5 0.25", "step 1 running_mean 3"],
+        "print('the numbers')\n",
+    )  # fmt: skip
+    return msgspec.structs.replace(base, **changed)
+
+
+OUTSIDE = r"y = \frac{x - E[x]}{\sqrt{Var[x]} + \epsilon} \gamma + \beta"
+
+
+def claim(verdict: str = "contradicts", **changed: Any) -> Claim:
+    base = Claim("eps_placement", "outside_sqrt", OUTSIDE, "the docstring of mlx.nn.GroupNorm", "inside_sqrt", "agrees")
+    return msgspec.structs.replace(base, verdict=verdict, **changed)
+
+
+def agreeing() -> Claim:
+    return claim("agrees", claimed="inside_sqrt", quote="y = x / sqrt(var + eps)")
+
+
+def silent() -> Claim:
+    return claim("silent", subject="grouping", claimed=None, quote="", where="")
+
+
+def counterexample(implementation: str = "torch.nn.GroupNorm", **changed: Any) -> Counterexample:
+    base = Counterexample(
+        implementation=implementation,
+        framework=implementation.partition(".")[0],
+        dtype="float32",
+        kind="values",
+        signature="output, numbers at the end of the range",
+        plan="shape (1, 4), huge magnitudes, seed 7",
+        measured="nan instead of 0.75",
+        sentence=f"{implementation}: output nan instead of 0.75",
+        found="explored",
+        example=example(),
+        stored="build/counterexamples/ab12.json",
+    )
+    return msgspec.structs.replace(base, **changed)
+
+
+def explored(implementation: str = "torch.nn.GroupNorm", **changed: Any) -> Explored:
+    base = Explored(implementation, implementation.partition(".")[0], "float32", "two_pass", 256, 2048, 17, 3)
+    return msgspec.structs.replace(base, **changed)
+
+
+def diverging(implementation: str = "mlx.nn.GroupNorm", **changed: Any) -> Judgement:
+    changed = {"measured": "interleaved", "remedy": "permute", "witnesses": [witness()]} | changed
+    return judgement(implementation, "diverges", **changed)
+
+
+def run(*records: Record, framework: str = "torch") -> list[Record]:
+    """A complete run: a header, these records with a profile for each implementation, a footer."""
+    judged = [one for one in records if isinstance(one, Judgement)]
+    profiled = {(one.implementation, one.dtype) for one in records if isinstance(one, Profile)}
+    missing = dict.fromkeys((one.implementation, one.dtype) for one in judged)
+    profiles = [profile(name, dtype=dtype) for name, dtype in missing if (name, dtype) not in profiled]
+    return [header(framework), *profiles, *records, Footer({"conforms": len(judged)}, 1.5)]
+
+
+def everything() -> list[list[Record]]:
+    """Two runs that use every part of the page."""
+    mlx: list[Record] = [
+        diverging(example=example(), notes=["a note"]),
+        diverging(dtype="float64", example=example(), notes=["a note"]),
+        diverging("mlx.nn.GroupNorm(pytorch_compatible=True)", requirement="GN-16", measured="accepted", witnesses=[]),
+        judgement("mlx.nn.GroupNorm", "unsupported", requirement="GN-13", notes=["[reshape] of an empty array"]),
+        judgement("mlx.nn.GroupNorm", "crashes", requirement="GN-17", measured="killed by signal 11"),
+        judgement("mlx.nn.GroupNorm", "cannot tell", requirement="GN-05", sentence="out of range"),
+        NotRun("mlx", "no float16 here", dtype="float16"),
+        profile("mlx.nn.GroupNorm", hazards=["one-pass statistics"], claims=[claim(), silent()]),
+        explored("mlx.nn.GroupNorm"),
+        counterexample("mlx.nn.GroupNorm"),
+    ]
+    torch = [judgement(), judgement(dtype="float64"), judgement(requirement="GN-16"), profile(claims=[agreeing()])]
+    return [run(*mlx, framework="mlx"), run(*torch)]
+
+
+def write(path: Path, records: Sequence[Record]) -> Path:
+    with ResultsWriter(path) as writer:
+        for record in records:
+            writer.write(record)
+    return path
