@@ -1,6 +1,7 @@
-"""The command line: normgauge run, diagnose, promote, list, report.
+"""The command line: normgauge run, diagnose, promote, list, gate, report.
 
-Exit codes: 0 done, 2 the user's mistake, 3 something that was asked for could not be run, 130 interrupted.
+Exit codes: 0 done, 1 something deviates from the expectations, 2 the user's mistake, 3 something that was asked
+for could not be run, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from normgauge.adapters.base import Adapter
 from normgauge.adapters.worker import registered
 from normgauge.conformance.casefile import BrokenCase, StoredCase, read_case, read_folder, write_case
 from normgauge.conformance.engine import Wanted, run_framework
+from normgauge.conformance.expectations import BrokenExpectations, load_expectations
 from normgauge.conformance.exploration import BUDGETS
 from normgauge.conformance.frameworks import NoAdapter, load_adapter, not_known
+from normgauge.conformance.gate import hold, suggestions
 from normgauge.conformance.subjects import CannotRun, Launch
 from normgauge.conformance.terminal import console_for, line_of, print_diagnosis, progress_on
 from normgauge.reports.html import write_report
@@ -317,6 +320,37 @@ def report(results: Path, out: Path) -> None:
             f"{out / 'index.html'} cannot be written: {error.strerror}; give another folder with --out"
         ) from None
     click.echo(f"report: {written}")
+
+
+@main.command()
+@click.argument("results", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--expectations",
+    "places",
+    multiple=True,
+    metavar="FILE|FOLDER",
+    type=click.Path(path_type=Path),
+    help="Known divergences, in place of those of normgauge (repeatable).",
+)
+@click.option("--suggest", is_flag=True, help="Print entries that expect what is new; all else goes to stderr.")
+def gate(results: tuple[Path, ...], places: tuple[Path, ...], suggest: bool) -> None:
+    """Hold RESULTS, files or folders of them (build/results), against what is expected of them.
+
+    It ends with 1 when something deviates: a divergence that nothing expects, an expected one that is gone or
+    measured otherwise, something that could not be run.
+
+    Example: normgauge gate build/results
+    """
+    try:
+        gated = hold(results or (Path("build/results"),), load_expectations(places))
+    except (BrokenResults, BrokenExpectations) as error:
+        raise Mistake(str(error)) from None
+    for line in (*gated.lines(), gated.summary()):
+        click.echo(line, err=suggest)
+    if suggest:
+        click.echo(suggestions(gated.new), nl=False)
+    if gated.surprises:
+        raise click.exceptions.Exit(1)
 
 
 def _launch(framework: str, python: str, program: str | None, time_limit: float, in_process: bool) -> Launch:

@@ -1,0 +1,254 @@
+"""The gate: result files beside the expectations. Whatever deviates is told in a line that says what to do."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from packaging.version import InvalidVersion, Version
+
+from normgauge.adapters.worker import registered
+from normgauge.conformance.expectations import (
+    DTYPES,
+    TO_BE_WRITTEN,
+    Cell,
+    Expectations,
+    Measured,
+    compare,
+    of_claims,
+    of_judgement,
+    told,
+)
+from normgauge.conformance.frameworks import load_adapter, registered_implementations
+from normgauge.conformance.requirements import BY_ID
+from normgauge.reports.html import read_folder
+from normgauge.reports.records import (
+    Counterexample,
+    Footer,
+    Header,
+    Judgement,
+    NotRun,
+    Profile,
+    Record,
+    read_records,
+)
+
+Kind = Literal["new", "gone", "changed", "not run", "counterexample", "interrupted"]
+#: The kinds that a summary always counts; the others only where there are some.
+_ALWAYS: Final = ("new", "gone", "changed")
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """Something that deviates from the expectations: of which kind, where, and what to do about it.
+
+    It stands for so many judgements, at several dtypes, of which the same is to be said.
+    """
+
+    kind: Kind
+    where: str
+    what: str
+    judgements: int = 1
+
+    def __str__(self) -> str:
+        return " ".join(f"{self.kind}: {self.where}: {self.what}".split())
+
+
+@dataclass
+class Gated:
+    """What a gate found. ``unchecked`` are the cells that something is expected of and that were not measured."""
+
+    met: int = 0
+    surprises: list[Surprise] = field(default_factory=list)
+    unchecked: dict[Path, list[Cell]] = field(default_factory=dict)
+    new: list[tuple[Measured, Header]] = field(default_factory=list)
+
+    def summary(self) -> str:
+        counts: Counter[str] = Counter()
+        for one in self.surprises:
+            counts[one.kind] += one.judgements
+        words = [f"{self.met} expected met", *(f"{counts[kind]} {kind}" for kind in _ALWAYS)]
+        words += [f"{count} {kind}" for kind, count in sorted(counts.items()) if kind not in _ALWAYS]
+        return ", ".join([*words, f"{sum(map(len, self.unchecked.values()))} not checked"])
+
+    def lines(self) -> list[str]:
+        """What deviates, then what was not checked."""
+        lines = [line for path, cells in self.unchecked.items() for line in _not_checked(path, cells)]
+        return [*map(str, self.surprises), *lines]
+
+
+def hold(paths: Sequence[Path], expectations: Expectations) -> Gated:
+    """Hold the result files, and those in the folders, against the expectations.
+
+    Raises:
+        BrokenResults: a file that is no result file, or a folder without any.
+        BrokenExpectations: an expectation that cannot be held against these results.
+    """
+    gated = Gated()
+    runs, missing = _read(paths)
+    _check_implementations(expectations, runs.values())
+    for row in missing:
+        gated.surprises.append(_not_run(row))
+    for path, records in runs.items():
+        _gate_one(path, records, expectations, gated)
+    return gated
+
+
+def counterexample_is_known(record: Counterexample, records: Sequence[Record]) -> bool:
+    """Whether a counterexample of a run is covered by something that is known of it already.
+
+    Nothing is, so far: each is told as new.
+    """
+    return False
+
+
+def suggestions(new: Iterable[tuple[Measured, Header]]) -> str:
+    """The TOML that expects these divergences, with each reason left to be written."""
+    alike: dict[tuple[str, str, str], dict[str, set[str]]] = {}
+    for found, header in new:
+        about = alike.setdefault((found.cell.requirement, found.measured, _from_here_on(header)), {})
+        about.setdefault(found.cell.implementation, set()).add(found.cell.dtype)
+    entries = []
+    for (requirement, measured, versions), dtypes_of in alike.items():
+        for dtypes in dict.fromkeys(map(frozenset, dtypes_of.values())):
+            implementations = [one for one, own in dtypes_of.items() if own == dtypes]
+            entries.append(_entry(implementations, dtypes, versions, requirement, measured))
+    return "\n".join(entries)
+
+
+def _read(paths: Sequence[Path]) -> tuple[dict[Path, list[Record]], list[NotRun]]:
+    """The records of every result file, and what a folder's manifest asked for in vain."""
+    runs: dict[Path, list[Record]] = {}
+    missing: list[NotRun] = []
+    for path in paths:
+        if path.is_dir():
+            own, absent = read_folder(path)
+            runs |= own
+            missing += absent
+        else:
+            runs[path] = read_records(path)
+    return runs, missing
+
+
+def _check_implementations(expectations: Expectations, runs: Iterable[Sequence[Record]]) -> None:
+    """Refuse expectations of what nobody has.
+
+    A framework that is not registered tells only what was selected of it: beside one, nothing is refused.
+    """
+    headers = [record for records in runs for record in records if isinstance(record, Header)]
+    if all(header.framework in registered() for header in headers):
+        own = {identifier for header in headers for identifier in header.implementations}
+        expectations.check_implementations({*registered_implementations(), *own})
+
+
+def _gate_one(path: Path, records: Sequence[Record], expectations: Expectations, gated: Gated) -> None:
+    header = records[0]
+    assert isinstance(header, Header)  # the reader refuses anything else
+    measured = _measured(records)
+    _compare(path, header, measured, expectations, gated)
+    own = {one for one, (framework, _) in registered_implementations().items() if framework == header.framework}
+    for cell, one in expectations.about({*own, *header.implementations}):
+        if cell not in measured and (not header.versions or one.applies(header.versions)):
+            gated.unchecked.setdefault(path, []).append(cell)
+    for record in records:
+        if isinstance(record, NotRun) and record.failed:
+            gated.surprises.append(_not_run(record, f"{path.name}: "))
+        elif isinstance(record, Counterexample) and not counterexample_is_known(record, records):
+            gated.surprises.append(_unknown_counterexample(record, path))
+    if not any(isinstance(record, Footer) for record in records):
+        gated.surprises.append(Surprise("interrupted", str(path), "it has no footer: the run was cut short; run again"))
+
+
+def _measured(records: Iterable[Record]) -> dict[Cell, Measured]:
+    found: dict[Cell, Measured] = {}
+    for record in records:
+        if isinstance(record, Judgement):
+            one = of_judgement(record)
+            found[one.cell] = one
+        elif isinstance(record, Profile):
+            found |= {one.cell: one for one in of_claims(record)}
+    return found
+
+
+def _compare(
+    path: Path, header: Header, measured: Mapping[Cell, Measured], expectations: Expectations, gated: Gated
+) -> None:
+    """Count what is as expected, and tell what is not; dtypes of which the same is to be said share a line."""
+    alike: dict[tuple[Kind, str, str], list[str]] = {}
+    for cell, found in measured.items():
+        expected = expectations.of(cell, header.versions)
+        comparison = compare(found, expected)
+        if comparison == "met":
+            gated.met += 1
+        elif comparison != "conforms":
+            requirement = f"{cell.requirement} {found.title}".strip()
+            what = f"{requirement}: {told(found, expected, expectations)}"
+            alike.setdefault((comparison, cell.implementation, what), []).append(cell.dtype)
+        if comparison == "new":
+            gated.new.append((found, header))
+    for (kind, implementation, what), dtypes in alike.items():
+        where = f"{path.name}: {implementation} {', '.join(dtypes)}"
+        gated.surprises.append(Surprise(kind, where, what, len(dtypes)))
+
+
+def _not_run(record: NotRun, run: str = "") -> Surprise:
+    where = " ".join(word for word in (record.implementation or record.framework, record.dtype) if word)
+    return Surprise("not run", f"{run}{where}", f"could not be run: {record.reason}")
+
+
+def _unknown_counterexample(record: Counterexample, path: Path) -> Surprise:
+    return Surprise(
+        "counterexample",
+        f"{path.name}: {record.implementation} {record.dtype}",
+        f"new counterexample ({record.kind}, {record.signature}): {record.sentence}; "
+        f"its input and script are in {record.stored or path}; look into it, then promote or repair it",
+    )
+
+
+def _not_checked(path: Path, cells: Iterable[Cell]) -> list[str]:
+    by_run: dict[tuple[str, str], dict[str, None]] = {}
+    for cell in cells:
+        by_run.setdefault((cell.implementation, cell.dtype), {})[cell.requirement] = None
+    return [f"not checked: {path.name}: {run} {dtype}: {', '.join(asked)}" for (run, dtype), asked in by_run.items()]
+
+
+def _from_here_on(header: Header) -> str:
+    """The versions of a suggested entry: the framework's own, from the one that was measured."""
+    try:
+        package = load_adapter(header.framework).distribution
+    except ValueError:  # no adapter here: a program of its own, say
+        package = next(iter(header.versions), "")
+    try:
+        return f'{{ {_key(package)} = ">={Version(header.versions[package]).public}" }}'
+    except (KeyError, InvalidVersion):
+        return ""
+
+
+def _entry(
+    implementations: Sequence[str], dtypes: frozenset[str], versions: str, requirement: str, measured: str
+) -> str:
+    asked = BY_ID[requirement].dtypes if requirement in BY_ID else DTYPES
+    lines = ["[[expected]]", f"implementations = {_list(implementations)}"]
+    if dtypes != set(asked):
+        lines.append(f"dtypes = {_list([dtype for dtype in asked if dtype in dtypes])}")
+    if versions:
+        lines.append(f"versions = {versions}")
+    lines += [f"requirement = {_text(requirement)}", f"measured = {_text(measured)}"]
+    return "\n".join([*lines, f"reason = {_text(TO_BE_WRITTEN)}"]) + "\n"
+
+
+def _text(value: str) -> str:
+    """A TOML string; JSON's is one too, but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _list(values: Sequence[str]) -> str:
+    return f"[{', '.join(map(_text, values))}]"
+
+
+def _key(name: str) -> str:
+    return name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else _text(name)
