@@ -19,6 +19,7 @@ _GROUP_NAMES = {
     "num_channels": "dims",
     "num_groups": "num_groups",
 }
+_KIN_NAMES = {name: native for name, native in _GROUP_NAMES.items() if name != "num_groups"}
 _BATCH_NAMES = {
     "weight": "weight",
     "bias": "bias",
@@ -60,6 +61,24 @@ class MlxAdapter(Adapter):
             ranks=(2, 3, 4),
         ),
     )
+    kin = (
+        Implementation(
+            "mlx.nn.InstanceNorm",
+            "instance_norm",
+            CHANNELS_LAST,
+            _KIN_NAMES,
+            f"{_DOCS}.InstanceNorm.html",
+            ranks=(3, 4, 5),
+        ),
+        Implementation(  # over the last axis alone, which holds a whole group where there are no positions
+            "mlx.nn.LayerNorm",
+            "layer_norm",
+            CHANNELS_LAST,
+            _KIN_NAMES,
+            f"{_DOCS}.LayerNorm.html",
+            ranks=(2,),
+        ),
+    )
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
@@ -81,6 +100,9 @@ class MlxAdapter(Adapter):
         weight, bias = given.pop("weight", True), given.pop("bias", True)
         if weight != bias:
             raise Unsupported("affine leaves out both parameters or none")
+        if implementation in self.kin:
+            given.pop("num_groups")
+            return {names[name]: value for name, value in given.items()} | {"affine": weight}
         settings = {names[name]: value for name, value in given.items()} | dict(implementation.options)
         return settings if weight else settings | {"affine": False}
 

@@ -20,6 +20,7 @@ from normgauge.conformance.experiments import Probe, probes
 from normgauge.conformance.experiments.promoted import REQUIRED_BY, promoted_probes
 from normgauge.conformance.exploration import BUDGETS, Exploration, explored
 from normgauge.conformance.judging import judge
+from normgauge.conformance.kinship import REQUIRED, beside_kin, judge_kin, kin_of
 from normgauge.conformance.requirements import BY_ID, REQUIREMENTS, Requirement
 from normgauge.conformance.subjects import CannotRun, InProcess, Launch, Subject, WorkerProcess, with_right_shapes
 from normgauge.oracle import AXES
@@ -161,9 +162,13 @@ def measure(
     """The profile of one implementation at one dtype, a judgement for each requirement, what exploration found."""
     identifier, layer = description["id"], description["layer"]
     asked = probes(layer, dtype, tuple(description["ranks"]), description.get("mode", "eager"))
-    asked += promoted_probes(layer, dtype, tuple(description["ranks"]), [*promoted_cases(), *wanted.cases])
-    found_once = {probe.requirement for probe in asked} | (BY_ID.keys() - REQUIRED_BY.values())
-    requirements = [one for one in REQUIREMENTS if one.layer == layer and dtype in one.dtypes and one.id in found_once]
+    committed = [*promoted_cases(), *wanted.cases]
+    asked += promoted_probes(layer, dtype, tuple(description["ranks"]), committed)
+    kin = {} if wanted.diagnosis_only else kin_of(subject, description)
+    # What nothing can be asked about is no requirement here: no committed case, no layer of the same kind.
+    nothing = {*REQUIRED_BY.values(), *REQUIRED.values()} - {probe.requirement for probe in asked}
+    nothing -= {REQUIRED[kind] for kind in kin}
+    requirements = [one for one in REQUIREMENTS if one.layer == layer and dtype in one.dtypes and one.id not in nothing]
     if wanted.diagnosis_only:
         asked, left_out = _on_diagnosing_shapes(asked)
         requirements = [requirement for requirement in requirements if requirement.id not in left_out]
@@ -181,9 +186,10 @@ def measure(
     )
     profile = _profile(description, framework, evidence, subject)
     yield profile
+    kinships = tuple(beside_kin(subject, identifier, dtype, tuple(description["ranks"]), kin))
     diverging = set()
     for requirement in requirements:
-        judged = judge(requirement, evidence)
+        judged = judge_kin(requirement, evidence, kinships) if requirement.relation else judge(requirement, evidence)
         if judged.verdict in DIVERGENT:
             diverging.add(requirement.id)
         example = None
@@ -193,8 +199,10 @@ def measure(
                 judged = _told_of(smallest, judged, evidence)
         yield _judgement(requirement, judged, example, evidence, framework)
     if BUDGETS[wanted.budget] and evidence.diagnosis.known and not wanted.diagnosis_only:
-        asked_for = Exploration(BUDGETS[wanted.budget], wanted.seed, wanted.store)
-        yield from explored(subject, description, framework, evidence, profile.accuracy, diverging, asked_for, progress)
+        asked_for = Exploration(BUDGETS[wanted.budget], wanted.seed, wanted.store, committed)
+        yield from explored(
+            subject, description, framework, evidence, profile.accuracy, diverging, kin, asked_for, progress
+        )
 
 
 def _on_diagnosing_shapes(asked: Sequence[Probe]) -> tuple[list[Probe], set[str]]:

@@ -50,7 +50,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict with what decided it; ``shows`` is the probe that shows a divergence best."""
+    """A verdict with what decided it; ``shows`` is the probe that shows a divergence best.
+
+    ``of`` is the layer that it was observed of, where that is not the implementation itself.
+    """
 
     verdict: Verdict
     measured: str = ""
@@ -61,6 +64,7 @@ class Judged:
     shows: Seen | None = None
     departs: Mapping[str, str] = field(default_factory=dict)
     held_to: Arithmetic | None = None
+    of: str | None = None
 
 
 def witness(seen: Seen, deviation: Deviation, against: str, dtype: str) -> Witness:

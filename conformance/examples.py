@@ -28,6 +28,7 @@ def shrunk_example(
     followed = evidence.followed[0]
     expected = Semantics(followed.layer, {**followed.choices, **judged.departs})
 
+    implementation = judged.of or evidence.implementation
     quantities = judged.shows.probe.quantities
     empty = [step.x.size == 0 for step in case.steps]
 
@@ -42,11 +43,11 @@ def shrunk_example(
 
     if judged.verdict == "diverges" and shows(case, observation):
         case, observation = shrink(
-            case, observation, shows, subject, evidence.implementation, ranks, keep_form=not judged.departs
+            case, observation, shows, subject, implementation, ranks, keep_form=not judged.departs
         )
     wanted = predict(case, expected, arithmetic)
     other = predict(case, followed, arithmetic) if judged.departs else None
-    example = example_of(case, observation, wanted, other, subject, evidence.implementation, judged.sentence)
+    example = example_of(case, observation, wanted, other, subject, implementation, judged.sentence)
     return example, compare(observation, wanted, quantities)
 
 

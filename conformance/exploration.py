@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,11 +26,15 @@ _COMPILED_SHARE: Final = 4
 
 @dataclass(frozen=True)
 class Exploration:
-    """What is asked for: cases within ``budget``, from ``seed``; counterexamples live in ``store``."""
+    """What is asked for: cases within ``budget``, from ``seed``; counterexamples live in ``store``.
+
+    What a ``committed`` case shows is judged, so it is no news here.
+    """
 
     budget: int
     seed: int
     store: Path | None
+    committed: Sequence[StoredCase]
 
 
 def explored(
@@ -40,13 +44,14 @@ def explored(
     evidence: Evidence,
     accuracy: str | None,
     diverging: Collection[str],
+    kin: Mapping[str, Mapping[int, str]],
     asked: Exploration,
     progress: Any,
 ) -> Iterator[Counterexample | Explored]:
     """The counterexamples replayed and found, each as it comes, then what was tried.
 
     ``accuracy`` is the class measured by the experiments; what these requirements ``diverging`` are about
-    is not asked again.
+    is not asked again. ``kin`` names the framework's own layers for the relations with them, by rank.
     """
     widest = evidence.arithmetic
     arithmetic = Arithmetic(widest.dtype, accuracy) if accuracy else widest
@@ -58,8 +63,11 @@ def explored(
         evidence.followed,
         arithmetic,
         description.get("mode", "eager"),
-        _kin(subject, description),
+        kin,
     )
+    for stored in asked.committed:
+        if stored.dtype == evidence.dtype and stored.case.layer == description["layer"]:
+            explorer.again(stored)
     folder = asked.store / framework if asked.store is not None else None
     for path, stored in () if folder is None else read_folder(folder):
         if (stored.implementation, stored.dtype) == (evidence.implementation, evidence.dtype):
@@ -88,15 +96,6 @@ def explored(
         tally.refused,
         tally.known,
     )
-
-
-def _kin(subject: Subject, description: Mapping[str, Any]) -> dict[str, dict[int, str]]:
-    """The framework's own InstanceNorm and LayerNorm by rank, for an implementation run as a user runs them."""
-    found: dict[str, dict[int, str]] = {}
-    if description.get("mode", "eager") == "eager":
-        for one in subject.greeting.get("kin", ()):
-            found.setdefault(one["layer"], {}).update(dict.fromkeys(one["ranks"], one["id"]))
-    return found
 
 
 def _pool(evidence: Evidence) -> tuple[tuple[tuple[int, ...], int], ...]:

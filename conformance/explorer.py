@@ -247,7 +247,12 @@ class Explorer:
         return found
 
     def again(self, stored: StoredCase) -> Departure | None:
-        """What a stored counterexample shows now; what it shows is not news in the search that follows."""
+        """What a stored counterexample shows now; what it shows is not news in the search that follows.
+
+        None where it shows nothing, or is for inputs of a rank that the implementation does not take.
+        """
+        if not {step.x.ndim for step in stored.case.steps} <= set(self.ranks):
+            return None
         looked = self._look([stored.case], self.implementation, Tally())
         data = stored.signature.partition(" of ")[2]
         found = self._departed(looked[0], stored.plan, data)

@@ -35,6 +35,7 @@ class Requirement:
     axis: str | None = None
     setting: str | None = None
     dtypes: tuple[str, ...] = ("float32", "float64")
+    relation: str | None = None
 
 
 def _axis(number: str, layer: str, axis: str, title: str, statement: str, source: str) -> Requirement:
@@ -136,6 +137,16 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
     _group(
         "GN-21", "found by exploration", "Inputs on which exploration once found a departure give results in bounds.",
         TORCH_GROUP_NORM, "values",
+    ),
+    Requirement(
+        "GN-22", "group_norm", "same as InstanceNorm",
+        "With a group a channel, the framework's own InstanceNorm agrees.",
+        f"{GROUP_NORM_PAPER}, section 3.1", "kin", relation="groups = C",
+    ),
+    Requirement(
+        "GN-23", "group_norm", "same as LayerNorm",
+        "With one group and no affine parts, the framework's own LayerNorm agrees.",
+        f"{GROUP_NORM_PAPER}, section 3.1", "kin", relation="groups = 1",
     ),
     _axis(
         "BN-01", "batch_norm", "eps_placement", "eps placement",

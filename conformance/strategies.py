@@ -27,9 +27,10 @@ _RELATED: Final = {
 #: What a plan no longer asks where a requirement diverges already: one finding, not two.
 _SETTLED: Final[Mapping[str, tuple[str, ...]]] = {
     "GN-08": ("no affine parts",), "BN-13": ("no affine parts",),
-    "GN-10": ("with_nan", "with_infinity"),
+    "GN-10": ("several samples", "with_nan", "with_infinity"),
     "GN-12": ("large_mean",), "BN-17": ("large_mean",),
     "GN-11": ("one value",), "BN-06": ("one value",),
+    "GN-22": ("groups = C",), "GN-23": ("groups = 1",),
     "BN-26": ("new statistics",), "BN-05": ("momentum None",), "BN-08": ("untracked",), "BN-14": ("several steps",),
     "BN-15": ("eval", "several steps"),
 }  # fmt: skip
@@ -62,7 +63,7 @@ def plans(draw: st.DrawFn, space: Space) -> Plan:
     regime = draw(st.sampled_from([name for name in REGIMES if name not in space.settled]))
     parts = st.just((True, True)) if "no affine parts" in space.settled else _AFFINE
     weight, bias = draw(parts)
-    relation = draw(st.sampled_from(_RELATED[space.layer]))
+    relation = draw(st.sampled_from([one for one in _RELATED[space.layer] if one not in space.settled]))
     settings: dict[str, Any] = {"modes": ("train",)} if space.layer == "group_norm" else draw(_batch_settings(space))
     return Plan(
         space.layer,
@@ -89,7 +90,7 @@ _AFFINE: Final = st.sampled_from(
 def _shapes(draw: st.DrawFn, space: Space) -> tuple[tuple[int, ...], int]:
     rank = draw(st.sampled_from(sorted(space.ranks)))
     spatial = tuple(draw(st.integers(1, most)) for most in _EXTENTS.get(rank, ()))
-    samples = draw(st.integers(1, 4))
+    samples = 1 if "several samples" in space.settled else draw(st.integers(1, 4))
     if space.layer == "group_norm":
         groups, size = draw(st.integers(1, 6)), draw(st.integers(1, 4))
         if "one value" in space.settled and size == 1 and set(spatial) <= {1}:

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import numpy as np
+
 from faulty.batch_norm import BatchNorm
 from faulty.group_norm import GroupNorm
 
