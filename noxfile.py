@@ -239,7 +239,7 @@ def chosen(session: nox.Session) -> tuple[str, list[str], list[str]]:
     if framework not in FRAMEWORKS:
         raise Mistake(f"say which framework's releases: nox -s timeline -- mlx; known are {', '.join(FRAMEWORKS)}")
     releases = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
-    options = ["--time-limit", "10", *words[len(releases) :]]  # of two the later holds
+    options = ["--time-limit", "10", "--budget", "none", *words[len(releases) :]]  # of two the later holds
     if "--all" in options:
         options.remove("--all")
         if releases:

@@ -1,4 +1,4 @@
-"""The command line: normgauge run, diagnose, promote, list, gate, report.
+"""The command line: normgauge run, diagnose, promote, list, gate, report, timeline.
 
 Exit codes: 0 done, 1 something deviates from the expectations, 2 the user's mistake, 3 something that was asked
 for could not be run, 130 interrupted.
@@ -28,9 +28,10 @@ from normgauge.conformance.expectations import BrokenExpectations, load_expectat
 from normgauge.conformance.exploration import BUDGETS
 from normgauge.conformance.frameworks import NoAdapter, load_adapter, not_known
 from normgauge.conformance.gate import hold, suggestions
+from normgauge.conformance.mistakes import Mistake, NotRunnable, make_folder
+from normgauge.conformance.showing import report, timeline
 from normgauge.conformance.subjects import CannotRun, Launch
 from normgauge.conformance.terminal import console_for, line_of, print_diagnosis, progress_on
-from normgauge.reports.html import write_report
 from normgauge.reports.records import (
     FORMAT,
     BrokenResults,
@@ -55,18 +56,6 @@ _WORKER_OPTIONS: Final = (
     ),
     click.option("--in-process", is_flag=True, help="Run in this process, for debugging; a crash is a crash."),
 )
-
-
-class Mistake(click.ClickException):
-    """A user's mistake: one line that names the value, what is allowed, and the remedy."""
-
-    exit_code = 2
-
-
-class NotRunnable(click.ClickException):
-    """Something that was asked for could not be run."""
-
-    exit_code = 3
 
 
 @click.group()
@@ -129,7 +118,7 @@ def run(
         if not any(one in own for own in selected):
             _unknown("implementation", one, [known for launch in launches for known in _known(launch)])
     committed = tuple(_committed(cases))
-    _make_folder(out)
+    make_folder(out)
     failed = False
     for launch, own in zip(launches, selected, strict=True):
         if own or not implementation:
@@ -297,32 +286,6 @@ def list_() -> None:
 
 
 @main.command()
-@click.argument("results", default=Path("build/results"), type=click.Path(path_type=Path))
-@click.option("--out", default=Path("build/report"), show_default=True, type=click.Path(path_type=Path))
-def report(results: Path, out: Path) -> None:
-    """Make the HTML report from the result files in the folder RESULTS.
-
-    Example: normgauge report build/results --out build/report
-    """
-    if results.is_file():
-        raise Mistake(f"{results} is one result file; give its folder: normgauge report {results.parent}")
-    if not results.is_dir():
-        raise Mistake(
-            f"{results} is not a folder of result files; make one with: normgauge run FRAMEWORK --out {results}"
-        )
-    _make_folder(out)
-    try:
-        written = write_report(results, out / "index.html")
-    except BrokenResults as error:
-        raise Mistake(str(error)) from None
-    except OSError as error:
-        raise Mistake(
-            f"{out / 'index.html'} cannot be written: {error.strerror}; give another folder with --out"
-        ) from None
-    click.echo(f"report: {written}")
-
-
-@main.command()
 @click.argument("results", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--expectations",
@@ -418,12 +381,8 @@ def _unknown(what: str, given: str, known: Sequence[str]) -> NoReturn:
     raise Mistake(not_known(what, given, known))
 
 
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Mistake(f"the folder {path} cannot be made: {error.strerror}; give another one with --out") from None
-
+main.add_command(report)
+main.add_command(timeline)
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 
 from normgauge.reports.records import (
     DIVERGENT,
@@ -21,6 +21,7 @@ from normgauge.reports.records import (
     Profile,
     Record,
 )
+from normgauge.reports.threads import Timeline
 
 
 def line_of(record: Record) -> str | None:
@@ -90,6 +91,21 @@ def print_diagnosis(records: Sequence[Record]) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def table_of_changes(timeline: Timeline) -> Table:
+    """What each release changed, a line a change."""
+    said = f"{timeline.framework}: {', '.join(timeline.releases) or 'no release could be measured'}"
+    title = said if timeline.transitions else f"{said}: nothing changed"
+    table = Table("release", "what", "before", "now", Column("where", overflow="fold"), box=None, pad_edge=False)
+    table.title, table.title_justify = title, "left"
+    for _, release, changes in timeline.transitions:
+        for number, change in enumerate(changes):
+            thread = change.thread
+            where = ", ".join(f"{name} ({note})" if note else name for name, note in thread.members)
+            values = (thread.sign(value) + value.text for value in (change.before, change.after))
+            table.add_row("" if number else release, *map(escape, (thread.name, *values, where)))
+    return table
 
 
 def _excluded(against: str, observed: str, expected: str, bound: str, margin: float | None) -> str:

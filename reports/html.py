@@ -159,11 +159,11 @@ def render(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ()) -> s
     )
 
 
-def environment() -> jinja2.Environment:
-    """The templates, with what they share."""
+def environment(*, autoescape: bool = True) -> jinja2.Environment:
+    """The templates, with what they share; ``autoescape`` off for what is no markup."""
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("normgauge.reports"),
-        autoescape=True,
+        autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
         finalize=_printable,
         trim_blocks=True,
