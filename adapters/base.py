@@ -68,13 +68,16 @@ class Raised:
 class StepResult:
     """What one step gave: the output in canonical layout, its native dtype, the state afterwards.
 
-    ``modified`` names the inputs and parameters that the call changed and should not have.
+    ``modified`` names what the call changed and should not have: ``x``, ``weight``, ``bias``, or
+    ``memory beside x`` where x itself is as it was but not the rest of the buffer that it lies in. ``shares``
+    names what the output shares memory with: ``x``, a parameter or a running statistic.
     """
 
     output: Array
     dtype: str
     state: Mapping[str, Array]
     modified: tuple[str, ...] = ()
+    shares: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,10 @@ class Adapter(ABC):
         """A native parameter of shape (C,) as NumPy."""
         return np.asarray(value)
 
+    def memory(self, value: Any) -> Array | None:
+        """The bytes of the buffer that a native array lies in; None where nobody can write to an array."""
+        return None
+
     def native_dtype(self, value: Any) -> str:
         return str(value.dtype).rpartition(".")[2]
 
@@ -256,14 +263,24 @@ class Adapter(ABC):
     ) -> StepResult:
         before = {name: self.vector(value).copy() for name, value in self.state(layer).items()}
         native = self.to_native(implementation, step.x.copy())
+        buffer = self.memory(native)
+        untouched = None if buffer is None else buffer.tobytes()
         with noted(caught):
             output = self.forward(layer, native, training=step.mode == "train")
         result = self.to_numpy(implementation, output)
-        after = {name: self.vector(value).copy() for name, value in self.state(layer).items()}
+        inside = self.state(layer)
+        after = {name: self.vector(value).copy() for name, value in inside.items()}
         modified = [] if _same(self.to_numpy(implementation, native), step.x) else ["x"]
+        if buffer is not None and not modified and buffer.tobytes() != untouched:
+            modified.append("memory beside x")
         modified += [n for n in ("weight", "bias") if n in before and not _same(before[n], after[n])]
         state = {name: value for name, value in after.items() if name.startswith("running_")}
-        return StepResult(np.array(result), self.native_dtype(output), state, tuple(modified))
+        shares = [n for n, value in {"x": native, **inside}.items() if self._overlap(output, value)]
+        return StepResult(np.array(result), self.native_dtype(output), state, tuple(modified), tuple(shares))
+
+    def _overlap(self, a: Any, b: Any) -> bool:
+        one, other = self.memory(a), self.memory(b)
+        return one is not None and other is not None and np.may_share_memory(one, other)
 
 
 def _plain(default: Any) -> Any:
@@ -281,6 +298,13 @@ def noted(caught: list[warnings.WarningMessage]) -> Iterator[None]:
             yield
         finally:
             caught.extend(fresh)
+
+
+def buffer_of(array: Array) -> Array:
+    """The bytes of the buffer that a NumPy array is a view of; what :meth:`Adapter.memory` gives for one."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array.ravel(order="K").view(np.uint8)
 
 
 def _same(a: Array, b: Array) -> bool:

@@ -1,13 +1,14 @@
-"""keras.layers.GroupNormalization and BatchNormalization on a backend, channel axis last and first."""
+"""keras.layers.GroupNormalization and BatchNormalization on each backend, channel axis last and first."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe, Unsupported
+from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe, Unsupported, buffer_of
 from normgauge.adapters.layout import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
@@ -17,6 +18,7 @@ from normgauge.adapters.layout import (
     to_layout_text,
 )
 from normgauge.adapters.script import arguments, literal
+from normgauge.adapters.torch_layers import storage_of
 
 _DOCS = "https://keras.io/api/layers/normalization_layers"
 _NAMES = {"weight": "gamma", "bias": "beta", "eps": "epsilon"}
@@ -37,6 +39,7 @@ def _implementations(backend: str) -> tuple[Implementation, ...]:
             names,
             f"{_DOCS}/{page}/",
             options=options,
+            remedies={"accuracy=one_pass": "use the jax or tensorflow backend"},
         )
         for name, layer, names, page in (
             ("GroupNormalization", "group_norm", _GROUP_NAMES, "group_normalization"),
@@ -49,10 +52,11 @@ def _implementations(backend: str) -> tuple[Implementation, ...]:
     )
 
 
-class KerasOnJaxAdapter(Adapter):
-    framework = "keras-jax"
+class KerasAdapter(Adapter):
+    """What all backends share. Keras reads which one to use from the environment, once a process."""
+
     distribution = "keras"
-    implementations = _implementations("jax")
+    backend: ClassVar[str]
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
@@ -62,12 +66,10 @@ class KerasOnJaxAdapter(Adapter):
 
     @classmethod
     def environment(cls, dtype: str) -> Mapping[str, str]:
-        return {"KERAS_BACKEND": "jax"} | ({"JAX_ENABLE_X64": "1"} if dtype == "float64" else {})
+        return {"KERAS_BACKEND": cls.backend}
 
     def versions(self) -> dict[str, str]:
-        import jax
-
-        return {"keras": self.keras.__version__, "jax": jax.__version__}
+        return {"keras": self.keras.__version__, self.backend: importlib.import_module(self.backend).__version__}
 
     def layer_class(self, implementation: Implementation) -> Any:
         return getattr(self.keras.layers, _class_name(implementation))
@@ -106,6 +108,9 @@ class KerasOnJaxAdapter(Adapter):
     def vector(self, value: Any) -> Array:
         return np.asarray(self.keras.ops.convert_to_numpy(value))
 
+    def native_dtype(self, value: Any) -> str:
+        return str(self.keras.backend.standardize_dtype(value.dtype))
+
     def to_native(self, implementation: Implementation, x: Array) -> Any:
         return self.keras.ops.convert_to_tensor(to_layout(x, implementation.layout), dtype=self.dtype)
 
@@ -133,6 +138,51 @@ class KerasOnJaxAdapter(Adapter):
             if is_batch
         }
         return Recipe(("import keras",), tuple(construct), call, state)
+
+
+class KerasOnJaxAdapter(KerasAdapter):
+    framework = "keras-jax"
+    backend = "jax"
+    compiles = True
+    implementations = _implementations("jax")
+
+    @classmethod
+    def environment(cls, dtype: str) -> Mapping[str, str]:
+        return {**super().environment(dtype), **({"JAX_ENABLE_X64": "1"} if dtype == "float64" else {})}
+
+    def device(self) -> str:
+        return str(importlib.import_module("jax").devices()[0].platform)
+
+
+class KerasOnTorchAdapter(KerasAdapter):
+    framework = "keras-torch"
+    backend = "torch"
+    implementations = _implementations("torch")
+
+    def device(self) -> str:
+        return str(self.keras.ops.zeros(1).device.type)
+
+    def memory(self, value: Any) -> Array | None:
+        tensor = value.value if isinstance(value, self.keras.Variable) else value
+        return storage_of(tensor) if tensor.device.type == "cpu" else None
+
+
+class KerasOnTensorflowAdapter(KerasAdapter):
+    framework = "keras-tensorflow"
+    backend = "tensorflow"
+    implementations = _implementations("tensorflow")
+
+    def device(self) -> str:
+        return str(self.keras.ops.zeros(1).device).rpartition("device:")[2].partition(":")[0].lower()
+
+
+class KerasOnNumpyAdapter(KerasAdapter):
+    framework = "keras-numpy"
+    backend = "numpy"
+    implementations = _implementations("numpy")
+
+    def memory(self, value: Any) -> Array | None:
+        return buffer_of(value.value if isinstance(value, self.keras.Variable) else value)
 
 
 def _class_name(implementation: Implementation) -> str:

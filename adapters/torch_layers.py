@@ -1,10 +1,17 @@
-"""torch.nn.GroupNorm and torch.nn.BatchNorm1d, BatchNorm2d, BatchNorm3d."""
+"""torch.nn.GroupNorm and torch.nn.BatchNorm1d, BatchNorm2d, BatchNorm3d.
+
+Each also with inputs that lie otherwise in memory, as modes: in torch's ``channels_last`` format,
+``strided`` (a view of every second element of a buffer whose other elements are NaN) and ``expanded``
+(one sample in memory that is all samples of the batch).
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe, Unsupported
 from normgauge.adapters.layout import CHANNELS_FIRST
@@ -12,6 +19,7 @@ from normgauge.adapters.script import arguments, literal
 
 _DOCS = "https://docs.pytorch.org/docs/stable/generated"
 _NAMES = {"weight": "weight", "bias": "bias", "eps": "eps"}
+_GROUP_NAMES = _NAMES | {"num_channels": "num_channels", "num_groups": "num_groups"}
 _BATCH_NAMES = _NAMES | {
     "momentum": "momentum",
     "running_mean": "running_mean",
@@ -19,16 +27,26 @@ _BATCH_NAMES = _NAMES | {
     "track": "track_running_stats",
     "num_channels": "num_features",
 }
+#: The memory formats that need inputs of one rank.
+_FORMATS: Final = {"channels_last": 4, "channels_last_3d": 5}
+_MODES: Final = ("eager", *_FORMATS, "strided", "expanded")
 
 
-def _batch_norm(name: str, *ranks: int) -> Implementation:
-    return Implementation(
-        f"torch.nn.{name}",
-        "batch_norm",
-        CHANNELS_FIRST,
-        _BATCH_NAMES,
-        f"{_DOCS}/torch.nn.{name}.html",
-        ranks=ranks,
+def _implementations(name: str, layer: str, names: Mapping[str, str], *ranks: int) -> tuple[Implementation, ...]:
+    """The layer in every mode that its ranks allow."""
+    return tuple(
+        Implementation(
+            f"torch.nn.{name}{'' if mode == 'eager' else f'[{mode}]'}",
+            layer,
+            CHANNELS_FIRST,
+            names,
+            f"{_DOCS}/torch.nn.{name}.html",
+            ranks=(_FORMATS[mode],) if mode in _FORMATS else ranks,
+            remedies={"accuracy=one_pass": "call x.contiguous() first"} if mode in _FORMATS else {},
+            mode=mode,
+        )
+        for mode in _MODES
+        if _FORMATS.get(mode, ranks[0]) in ranks
     )
 
 
@@ -36,16 +54,10 @@ class TorchAdapter(Adapter):
     framework = "torch"
     distribution = "torch"
     implementations = (
-        Implementation(
-            "torch.nn.GroupNorm",
-            "group_norm",
-            CHANNELS_FIRST,
-            _NAMES | {"num_channels": "num_channels", "num_groups": "num_groups"},
-            f"{_DOCS}/torch.nn.GroupNorm.html",
-        ),
-        _batch_norm("BatchNorm1d", 2, 3),
-        _batch_norm("BatchNorm2d", 4),
-        _batch_norm("BatchNorm3d", 5),
+        *_implementations("GroupNorm", "group_norm", _GROUP_NAMES, 2, 3, 4, 5),
+        *_implementations("BatchNorm1d", "batch_norm", _BATCH_NAMES, 2, 3),
+        *_implementations("BatchNorm2d", "batch_norm", _BATCH_NAMES, 4),
+        *_implementations("BatchNorm3d", "batch_norm", _BATCH_NAMES, 5),
     )
 
     def __init__(self, dtype: str) -> None:
@@ -55,7 +67,7 @@ class TorchAdapter(Adapter):
         self.torch = torch
 
     def layer_class(self, implementation: Implementation) -> Any:
-        return getattr(self.torch.nn, implementation.id.rpartition(".")[2])
+        return getattr(self.torch.nn, _class_path(implementation).rpartition(".")[2])
 
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
         given, names = dict(case.settings), implementation.names
@@ -91,22 +103,64 @@ class TorchAdapter(Adapter):
     def vector(self, value: Any) -> Array:
         return value.detach().numpy()  # type: ignore[no-any-return]
 
+    def memory(self, value: Any) -> Array | None:
+        return storage_of(value)
+
     def to_native(self, implementation: Implementation, x: Array) -> Any:
-        return self.torch.from_numpy(x)
+        mode, plain = implementation.mode, self.torch.from_numpy(x)
+        if mode in _FORMATS:
+            return self._in_format(plain, mode)
+        if mode == "strided":
+            buffer = self.torch.full([2 * n for n in x.shape], self.torch.nan, dtype=plain.dtype)
+            return buffer[(slice(1, None, 2),) * x.ndim].copy_(plain)
+        if mode == "expanded":
+            if any(not np.array_equal(x[0], other, equal_nan=True) for other in x[1:]):
+                raise Unsupported("an expanded batch holds one sample N times; the samples of this one differ")
+            return self.torch.from_numpy(x[:1].copy()).expand(x.shape)  # no other sample lies behind it
+        return plain
+
+    def _in_format(self, plain: Any, mode: str) -> Any:
+        if plain.ndim != _FORMATS[mode]:
+            raise Unsupported(f"{mode} is a format of {_FORMATS[mode]} dimensions; x has {plain.ndim}")
+        return plain.to(memory_format=getattr(self.torch, mode))
 
     def to_numpy(self, implementation: Implementation, value: Any) -> Array:
         return value.detach().numpy()  # type: ignore[no-any-return]
 
     def recipe(self, implementation: Implementation, case: Case) -> Recipe:
         settings = arguments(self._settings(implementation, case))
-        construct = [f"layer = {implementation.id}({settings}, dtype=torch.{case.dtype})"]
+        construct = [f"layer = {_class_path(implementation)}({settings}, dtype=torch.{case.dtype})"]
         for name, value in case.parameters.items():
             construct.append(f"layer.{name}.data.copy_(torch.from_numpy({literal(value, case.dtype)}))")
-        call = "(torch.from_numpy(x)).detach().numpy()"
+        before, x = _native_text(implementation.mode)
         track = implementation.layer == "batch_norm" and case.settings.get("track", True)
         return Recipe(
             ("import torch",),
             tuple(construct),
-            {mode: (f"y = layer.{mode}(){call}",) for mode in ("train", "eval")},
+            {mode: (*before, f"y = layer.{mode}()({x}).detach().numpy()") for mode in ("train", "eval")},
             {name: f"layer.{name}" for name in ("running_mean", "running_var") if track},
         )
+
+
+def storage_of(tensor: Any) -> Array:
+    """The bytes of the storage of a tensor on the CPU, all of them, whatever part of it the tensor shows."""
+    import torch
+
+    return torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage()).numpy()  # type: ignore[no-any-return]
+
+
+def _class_path(implementation: Implementation) -> str:
+    return implementation.id.partition("[")[0]
+
+
+def _native_text(mode: str) -> tuple[tuple[str, ...], str]:
+    """The same as :meth:`TorchAdapter.to_native`, as lines that prepare an expression and the expression."""
+    plain = "torch.from_numpy(x)"
+    if mode in _FORMATS:
+        return (), f"{plain}.to(memory_format=torch.{mode})"
+    if mode == "strided":
+        buffer = f"buffer = torch.full([2 * n for n in x.shape], torch.nan, dtype={plain}.dtype)"
+        return (buffer,), f"buffer[(slice(1, None, 2),) * x.ndim].copy_({plain})"
+    if mode == "expanded":
+        return (), "torch.from_numpy(x[:1].copy()).expand(x.shape)"
+    return (), plain

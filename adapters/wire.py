@@ -69,6 +69,7 @@ def encode_observation(seen: Observation) -> dict[str, Any]:
                 "dtype": step.dtype,
                 "state": {name: encode_array(value) for name, value in step.state.items()},
                 "modified": list(step.modified),
+                "shares": list(step.shares),
             }
             for step in seen.steps
         ],
@@ -94,6 +95,7 @@ def decode_observation(message: Mapping[str, Any]) -> Observation:
                 step["dtype"],
                 {name: decode_array(value) for name, value in step["state"].items()},
                 tuple(step["modified"]),
+                tuple(step.get("shares", ())),
             )
             for step in message["steps"]
         ),

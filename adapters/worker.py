@@ -26,6 +26,9 @@ BUILT_IN: Final = {
     "torch": "normgauge.adapters.torch_layers:TorchAdapter",
     "mlx": "normgauge.adapters.mlx_layers:MlxAdapter",
     "keras-jax": "normgauge.adapters.keras_layers:KerasOnJaxAdapter",
+    "keras-torch": "normgauge.adapters.keras_layers:KerasOnTorchAdapter",
+    "keras-tensorflow": "normgauge.adapters.keras_layers:KerasOnTensorflowAdapter",
+    "keras-numpy": "normgauge.adapters.keras_layers:KerasOnNumpyAdapter",
     "flax": "normgauge.adapters.flax_layers:FlaxAdapter",
     "lucid": "normgauge.adapters.lucid_layers:LucidAdapter",
 }

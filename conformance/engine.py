@@ -16,7 +16,7 @@ from normgauge.conformance.claims import claims
 from normgauge.conformance.diagnosis import Deviation, Seen, accuracy_class, diagnose, measured_setting
 from normgauge.conformance.evidence import Evidence, Judged, instead, told
 from normgauge.conformance.examples import shrunk_example
-from normgauge.conformance.experiments import Probe, probes
+from normgauge.conformance.experiments import Probe, in_mode, probes
 from normgauge.conformance.experiments.promoted import REQUIRED_BY, promoted_probes
 from normgauge.conformance.exploration import BUDGETS, Exploration, explored
 from normgauge.conformance.judging import judge
@@ -161,9 +161,11 @@ def measure(
 ) -> Iterator[Profile | Judgement | Explored | Counterexample]:
     """The profile of one implementation at one dtype, a judgement for each requirement, what exploration found."""
     identifier, layer = description["id"], description["layer"]
-    asked = probes(layer, dtype, tuple(description["ranks"]), description.get("mode", "eager"))
+    mode = description.get("mode", "eager")
+    asked = probes(layer, dtype, tuple(description["ranks"]), mode)
     committed = [*promoted_cases(), *wanted.cases]
-    asked += promoted_probes(layer, dtype, tuple(description["ranks"]), committed)
+    promoted = promoted_probes(layer, dtype, tuple(description["ranks"]), committed)
+    asked += [replace(probe, case=in_mode(probe.case, mode)) for probe in promoted]
     kin = {} if wanted.diagnosis_only else kin_of(subject, description)
     # What nothing can be asked about is no requirement here: no committed case, no layer of the same kind.
     nothing = {*REQUIRED_BY.values(), *REQUIRED.values()} - {probe.requirement for probe in asked}

@@ -25,6 +25,7 @@ from normgauge.conformance.evidence import (
 from normgauge.conformance.references import predict
 from normgauge.conformance.requirements import Requirement
 from normgauge.oracle import Arithmetic, Semantics
+from normgauge.reports.records import Verdict
 
 #: How far from the setting given a used setting must be told apart, relative to it.
 RESOLUTION: Final[Mapping[str, Mapping[str, float]]] = {
@@ -294,14 +295,18 @@ def _judge_output_type(requirement: Requirement, evidence: Evidence) -> Judged:
 
 
 def _judge_unmodified(requirement: Requirement, evidence: Evidence) -> Judged:
-    changed = [
-        (one, sorted({name for step in one.observation.steps for name in step.modified})) for one in evidence.seen
-    ]
-    guilty = [(one, names) for one, names in changed if names]
-    if guilty:
-        one, names = guilty[0]
-        text = f"the call changed {', '.join(names)} ({len(guilty)} of {len(changed)} cases)"
-        return Judged("crashes", text, f"{evidence.implementation}: {text}", (), (), "pass a copy", one)
+    changed = [(one, {name for step in one.observation.steps for name in step.modified}) for one in evidence.seen]
+    shared = [(one, {name for step in one.observation.steps for name in step.shares}) for one in evidence.seen]
+    rows: tuple[tuple[list[tuple[Seen, set[str]]], Verdict, str, str], ...] = (
+        (changed, "crashes", "the call changed", "pass a copy"),
+        (shared, "diverges", "the output shares memory with", "copy the output before writing to it"),
+    )
+    for found, verdict, what, advice in rows:
+        guilty = [(one, names) for one, names in found if names]
+        if guilty:
+            one, names = guilty[0]
+            text = f"{what} {', '.join(sorted(names))} ({len(guilty)} of {len(found)} cases)"
+            return Judged(verdict, text, f"{evidence.implementation}: {text}", (), (), advice, one)
     steps = sum(len(one.observation.steps) for one in evidence.seen)
     if not steps:
         return Judged("cannot tell", "", "no call returned")

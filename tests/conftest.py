@@ -12,9 +12,17 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-MODULES = {"torch": "torch", "mlx": "mlx", "keras-jax": "keras", "flax": "flax"}
-#: Two at a time, the slow one alone.
-TOGETHER = (("keras-jax",), ("torch", "mlx", "flax"))
+MODULES = {
+    "torch": "torch",
+    "mlx": "mlx",
+    "keras-jax": "keras",
+    "keras-torch": "keras",
+    "keras-tensorflow": "tensorflow",
+    "keras-numpy": "keras",
+    "flax": "flax",
+}
+#: Two at a time, about as long each.
+TOGETHER = (("keras-jax", "keras-numpy"), ("torch", "mlx", "flax", "keras-torch", "keras-tensorflow"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,7 +40,7 @@ def run(*words: str) -> str:
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The result files of one full run of the four frameworks."""
+    """The result files of one full run of every framework."""
     missing = [name for name, module in MODULES.items() if importlib.util.find_spec(module) is None]
     if missing and os.environ.get("NORMGAUGE_REQUIRE_FRAMEWORKS") == "1":
         pytest.fail(f"not installed: {', '.join(missing)}")

@@ -31,7 +31,7 @@ def test_an_unknown_framework_is_named_with_the_nearest_known_one() -> None:
     result = invoke("run", "tourch")
     assert result.exit_code == 2
     assert one_line(result) == (
-        "Error: framework 'tourch' is not known; did you mean torch? (normgauge list shows all)"
+        "Error: framework 'tourch' is not known; did you mean torch or keras-torch? (normgauge list shows all)"
     )
 
 

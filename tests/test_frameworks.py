@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from conftest import MODULES, run
 
+from normgauge.adapters.base import Case, Step, StepResult
+from normgauge.adapters.worker import adapter_class, make_adapter, registered
 from normgauge.reports.records import (
     DIVERGENT,
     Footer,
@@ -32,23 +37,36 @@ OLD_BIASED = {
     "single_value": ["shift"],
     "untracked_eval_uses": ["batch", "initial"],  # statistics are always tracked: it cannot be asked
 }
+BACKENDS = ("jax", "torch", "tensorflow", "numpy")
+TORCH_MODES = {
+    "GroupNorm": ("", "[channels_last]", "[channels_last_3d]", "[strided]", "[expanded]"),
+    "BatchNorm1d": ("", "[strided]", "[expanded]"),
+    "BatchNorm2d": ("", "[channels_last]", "[strided]", "[expanded]"),
+    "BatchNorm3d": ("", "[channels_last_3d]", "[strided]", "[expanded]"),
+}
 #: What each implementation departs in, and its default eps, in the releases pinned in pyproject.toml.
 EXPECTED: Mapping[str, tuple[Mapping[str, list[str]], float]] = {
-    "torch.nn.GroupNorm": ({}, 1e-5),
-    "torch.nn.BatchNorm1d": ({}, 1e-5),
-    "torch.nn.BatchNorm2d": ({}, 1e-5),
-    "torch.nn.BatchNorm3d": ({}, 1e-5),
+    **{f"torch.nn.{name}{mode}": ({}, 1e-5) for name, modes in TORCH_MODES.items() for mode in modes},
     "mlx.nn.GroupNorm": ({"grouping": ["interleaved"]}, 1e-5),
     "mlx.nn.GroupNorm(pytorch_compatible=True)": ({}, 1e-5),
     "mlx.nn.BatchNorm": ({"momentum_none": ["refused"]}, 1e-5),
-    "keras.layers.GroupNormalization[jax]": ({}, 1e-3),
-    "keras.layers.GroupNormalization(axis=1)[jax]": ({}, 1e-3),
-    "keras.layers.BatchNormalization[jax]": (OLD_BIASED, 1e-3),
-    "keras.layers.BatchNormalization(axis=1)[jax]": (OLD_BIASED, 1e-3),
+    **{
+        f"keras.layers.{name}{axis}[{backend}]": (departures, 1e-3)
+        for name, departures in (("GroupNormalization", {}), ("BatchNormalization", OLD_BIASED))
+        for axis in ("", "(axis=1)")
+        for backend in BACKENDS
+    },
     "flax.nnx.GroupNorm": ({}, 1e-6),
     "flax.nnx.BatchNorm": (OLD_BIASED, 1e-5),
     "flax.linen.GroupNorm": ({}, 1e-6),
     "flax.linen.BatchNorm": (OLD_BIASED, 1e-5),
+}
+#: Whose statistics are one-pass.
+ONE_PASS = {
+    "torch.nn.GroupNorm[channels_last]",
+    "torch.nn.GroupNorm[channels_last_3d]",
+    *(identifier for identifier in EXPECTED if identifier.startswith("flax.")),
+    *(identifier for identifier in EXPECTED if identifier.endswith(("[torch]", "[numpy]"))),
 }
 
 
@@ -78,6 +96,39 @@ def test_every_implementation_is_measured_as_it_is_known_to_be(records: list[Rec
         assert eps.low is not None
         assert eps.high is not None
         assert eps.low < EXPECTED[profile.implementation][1] < eps.high, profile.implementation
+
+
+def test_one_pass_statistics_are_found_where_they_are_and_nowhere_else(records: list[Record]) -> None:
+    profiles = [r for r in records if isinstance(r, Profile)]
+    assert {p.implementation for p in profiles} == set(EXPECTED)
+    for profile in profiles:
+        one_pass = profile.implementation in ONE_PASS
+        assert (profile.accuracy == "one_pass") == one_pass, (profile.implementation, profile.dtype)
+        assert [hazard[:19] for hazard in profile.hazards] == ["one-pass statistics"] * one_pass
+    channels_last = ("torch.nn.GroupNorm[channels_last]", "float32")
+    (told,) = [p.hazards[0] for p in profiles if (p.implementation, p.dtype) == channels_last]
+    assert told.endswith("exceeds 64 deviations (call x.contiguous() first)")
+
+
+def test_a_memory_layout_changes_the_accuracy_and_no_verdict(records: list[Record]) -> None:
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for j in judgements(records):
+        if j.framework == "torch":
+            found.setdefault((j.implementation, j.dtype), {})[j.requirement] = j.verdict
+    for (identifier, dtype), verdicts in found.items():
+        plain = dict(found[identifier.partition("[")[0], dtype])
+        if identifier == "torch.nn.GroupNorm[expanded]":
+            plain["GN-10"] = "unsupported"  # an expanded batch has no other sample
+        assert verdicts == plain, (identifier, dtype)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_float64_is_honoured_by_keras_on_tensorflow_alone(records: list[Record], backend: str) -> None:
+    asked = [
+        j for j in judgements(records) if j.requirement in {"GN-18", "BN-22"} and f"[{backend}]" in j.implementation
+    ]
+    assert {j.verdict for j in asked} == {"conforms" if backend == "tensorflow" else "diverges"}
+    assert len(asked) == 4
 
 
 def test_interleaving_is_one_divergence_and_the_switch_removes_it_alone(records: list[Record]) -> None:
@@ -111,13 +162,19 @@ def test_two_runs_give_the_same_judgements_byte_for_byte(results: Path, tmp_path
 
 
 def test_each_divergence_s_script_prints_the_numbers_in_the_report(records: list[Record]) -> None:
-    """Each script in a process of its own, as a user runs it; one dtype of each divergence."""
+    """Each script in a process of its own, as a user runs it; one dtype of each divergence, and one divergence of
+    an implementation that differs from another in layout alone."""
     examples = {
         (j.requirement, j.implementation): j.example
         for j in reversed(judgements(records))  # float32 last, so that it is kept where both diverge
         if j.example is not None
     }
-    assert len(examples) > 30
+    variants = {j.implementation for j in judgements(records) if "(axis=1)" in j.implementation}
+    variants |= {r.implementation for r in records if isinstance(r, Profile) and r.mode != "eager"}
+    first = {implementation: requirement for requirement, implementation in reversed(examples)}
+    examples = {key: shown for key, shown in examples.items() if key[1] not in variants or first[key[1]] == key[0]}
+    assert variants < set(first)
+    assert len(examples) > 60
 
     def printed(script: str) -> str:
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300)
@@ -138,7 +195,6 @@ def test_each_divergence_s_script_prints_the_numbers_in_the_report(records: list
 
 def test_the_remedy_for_interleaving_gives_the_canonical_result(results: Path) -> None:
     import mlx.core as mx
-    import numpy as np
     from mlx import nn
 
     from normgauge.oracle import group_norm
@@ -157,6 +213,109 @@ def test_the_remedy_for_interleaving_gives_the_canonical_result(results: Path) -
     plain.weight, plain.bias = mx.array(weight), mx.array(bias)
     untreated = np.moveaxis(np.array(plain(mx.array(np.moveaxis(x, 1, -1)))), -1, 1)
     assert group_norm(x, groups, weight, bias).excludes(untreated)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(2, 8, 2, 3), (3, 1, 2, 2), (2, 8, 1, 1), (1, 8, 2, 2), (0, 8, 2, 2), (2, 8, 2, 0)])
+def test_a_torch_layer_meets_its_input_in_the_layout_that_its_mode_names(shape: tuple[int, ...], dtype: str) -> None:
+    torch = pytest.importorskip("torch")
+    adapter = make_adapter("torch", dtype)
+    shapes = {"channels_last_3d": (*shape[:3], 1, *shape[3:])}
+    for mode in ("eager", "channels_last", "channels_last_3d", "strided", "expanded"):
+        x = np.arange(math.prod(shape), dtype=dtype).reshape(shapes.get(mode, shape))
+        x = np.repeat(x[:1], len(x), axis=0) if mode == "expanded" else x
+        implementation = adapter.implementation("torch.nn.GroupNorm" + (f"[{mode}]" if mode != "eager" else ""))
+        native = adapter.to_native(implementation, x)
+        assert np.array_equal(adapter.to_numpy(implementation, native), x)
+        samples, channels, *spatial = x.shape
+        if mode == "eager":
+            assert native.is_contiguous()
+        elif mode == "strided":
+            apart = [2 * math.prod(2 * n for n in x.shape[i + 1 :]) for i in range(x.ndim)]
+            assert list(native.stride()) == apart or not x.size
+            assert np.isnan(adapter.memory(native).view(dtype)).sum() == x.size * (2**x.ndim - 1)
+        elif mode == "expanded":
+            assert native.stride(0) == 0 or samples < 2
+            assert adapter.memory(native).nbytes == x.nbytes // max(samples, 1)
+        elif x.size:  # of a tensor without elements no layout shows
+            assert native.is_contiguous(memory_format=getattr(torch, mode))
+            inner = [channels * math.prod(spatial[i + 1 :]) for i in range(len(spatial))]
+            assert native.stride() == (channels * math.prod(spatial), 1, *inner)
+
+
+def test_frameworks_that_compile_for_every_shape_say_so() -> None:
+    compiling = {name for name in registered() if adapter_class(name).compiles}
+    assert compiling == {"flax", "keras-jax"}
+
+
+def test_a_mode_that_cannot_hold_an_input_says_so() -> None:
+    pytest.importorskip("torch")
+    adapter = make_adapter("torch", "float32")
+    settings = {"num_channels": 2, "num_groups": 1}
+    for mode, shape, reason in (
+        ("channels_last", (2, 2), "channels_last is a format of 4 dimensions; x has 2"),
+        ("channels_last_3d", (2, 2, 1, 1), "channels_last_3d is a format of 5 dimensions; x has 4"),
+        ("expanded", (2, 2), "an expanded batch holds one sample N times; the samples of this one differ"),
+    ):
+        x = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
+        seen = adapter.run(
+            f"torch.nn.GroupNorm[{mode}]", Case("group_norm", "float32", settings, {}, (Step("eval", x),))
+        )
+        assert seen.unsupported == reason
+        assert seen.steps == ()
+
+
+@pytest.mark.parametrize("mode", ["", "[strided]", "[expanded]", "[channels_last]"])
+def test_a_torch_layer_that_writes_or_returns_the_wrong_memory_is_noticed_in_every_mode(mode: str) -> None:
+    torch = pytest.importorskip("torch")
+    adapter = make_adapter("torch", "float32")
+    x = np.repeat(np.arange(16, dtype=np.float32).reshape(1, 4, 2, 2), 2, axis=0)
+    case = Case("group_norm", "float32", {"num_channels": 4, "num_groups": 2}, {}, (Step("eval", x),))
+    honest = adapter.forward
+
+    def step(wrong: Callable[[Any, Any, Any], Any]) -> StepResult:
+        def forward(layer: Any, native: Any, *, training: bool) -> Any:
+            with torch.no_grad():
+                return wrong(layer, native, honest(layer, native, training=training))
+
+        adapter.forward = forward  # type: ignore[method-assign]
+        (only,) = adapter.run(f"torch.nn.GroupNorm{mode}", case).steps
+        return only
+
+    def in_place(layer: Any, native: Any, y: Any) -> Any:
+        native[0, 0, 0, 0] = 7.0
+        return y
+
+    def beside(layer: Any, native: Any, y: Any) -> Any:
+        torch.empty(0).set_(native.untyped_storage())[0] = 7.0
+        return y
+
+    assert (step(lambda layer, native, y: y).modified, step(lambda layer, native, y: y).shares) == ((), ())
+    assert step(in_place).modified == ("x",)
+    assert step(beside).modified == (("memory beside x",) if mode == "[strided]" else ("x",))
+    assert step(lambda layer, native, y: native[:, :1].expand(native.shape)).shares == ("x",)
+    assert step(lambda layer, native, y: layer.bias[:, None, None].expand(y.shape)).shares == ("bias",)
+
+
+@pytest.mark.parametrize("backend", ["torch", "numpy"])
+def test_keras_s_arrays_that_can_be_written_to_are_known_by_their_memory(backend: str) -> None:
+    """In a process of its own, since Keras reads its backend once."""
+    pytest.importorskip("keras")
+    program = """if True:
+        import sys
+        import numpy as np
+        from normgauge.adapters.base import Case, Step
+        from normgauge.adapters.worker import make_adapter
+        adapter = make_adapter(f"keras-{sys.argv[1]}", "float32")
+        case = Case("group_norm", "float32", {"num_channels": 2, "num_groups": 1}, {},
+                    (Step("eval", np.ones((2, 2), np.float32)),))
+        for adapter.forward in (
+            adapter.forward, lambda layer, x, training: x[:1], lambda layer, x, training: layer.gamma.value
+        ):
+            print(*adapter.run(f"keras.layers.GroupNormalization[{sys.argv[1]}]", case).steps[0].shares, ".")
+    """
+    done = subprocess.run([sys.executable, "-c", program, backend], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [".", "x .", "weight ."]
 
 
 def test_a_diagnosis_of_one_layer_names_axes_witnesses_default_and_remedy(results: Path) -> None:

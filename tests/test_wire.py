@@ -68,7 +68,8 @@ def observations(draw: st.DrawFn) -> Observation:
     dtype = draw(DTYPES)
     state = st.dictionaries(st.sampled_from(["running_mean", "running_var"]), arrays(dtype, least=1, most=1))
     modified = st.lists(st.sampled_from(["x", "weight", "bias"]), unique=True).map(tuple)
-    step = st.builds(StepResult, arrays(dtype, least=2), st.sampled_from([dtype, "bfloat16"]), state, modified)
+    dtypes = st.sampled_from([dtype, "bfloat16"])
+    step = st.builds(StepResult, arrays(dtype, least=2), dtypes, state, modified, shares=modified)
     return Observation(
         tuple(draw(st.lists(step, max_size=3))),
         draw(st.none() | st.builds(Raised, st.sampled_from(["construct", "step 1"]), st.text(), st.text())),
@@ -185,7 +186,7 @@ def test_every_observation_comes_back_as_it_was(seen: Observation) -> None:
     assert back.warnings == seen.warnings
     for ours, theirs in zip(back.steps, seen.steps, strict=True):
         assert_same_bits(ours.output, theirs.output)
-        assert (ours.dtype, ours.modified) == (theirs.dtype, theirs.modified)
+        assert (ours.dtype, ours.modified, ours.shares) == (theirs.dtype, theirs.modified, theirs.shares)
         assert_same_arrays(ours.state, theirs.state)
 
 

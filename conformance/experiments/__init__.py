@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from normgauge.adapters.base import Case, Step
 from normgauge.conformance.experiments.batch_norm import batch_norm_probes
 from normgauge.conformance.experiments.group_norm import group_norm_probes
 from normgauge.conformance.experiments.probe import QUANTITIES, Probe
 
-__all__ = ["QUANTITIES", "Probe", "probes"]
+__all__ = ["QUANTITIES", "Probe", "in_mode", "probes"]
+
+#: What asks how unlike samples affect each other; in an expanded batch there are none.
+_ABOUT_OTHER_SAMPLES: Final = frozenset({"GN-10"})
 
 
-def probes(layer: str, dtype: str, ranks: tuple[int, ...]) -> list[Probe]:
-    """Every probe for an implementation of ``layer`` made for inputs of these ranks."""
+def probes(layer: str, dtype: str, ranks: tuple[int, ...], mode: str = "eager") -> list[Probe]:
+    """Every probe for an implementation of ``layer`` made for inputs of these ranks and run in ``mode``."""
     build = group_norm_probes if layer == "group_norm" else batch_norm_probes
-    return build(dtype, ranks)
+    asked = build(dtype, ranks)
+    if mode == "expanded":
+        asked = [probe for probe in asked if probe.requirement not in _ABOUT_OTHER_SAMPLES]
+    return [replace(probe, case=in_mode(probe.case, mode)) for probe in asked]
+
+
+def in_mode(case: Case, mode: str) -> Case:
+    """``case`` as it can be asked in ``mode``: an expanded batch holds its first sample N times."""
+    if mode != "expanded":
+        return case
+    steps = (Step(step.mode, np.repeat(step.x[:1], len(step.x), axis=0)) for step in case.steps)
+    return replace(case, steps=tuple(steps))

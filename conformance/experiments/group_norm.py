@@ -25,7 +25,7 @@ def group_norm_probes(dtype: str, ranks: tuple[int, ...]) -> list[Probe]:
         *_diagnosis(dtype, shape),
         *_settings(dtype, shape),
         *_values(dtype, shape, ranks),
-        *_empty(dtype),
+        *_empty(dtype, shape, ranks),
         *_refusals(dtype, shape),
     ]
 
@@ -81,19 +81,23 @@ def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Itera
         x = scrambled(shape)
         x[1] = neighbour * (1 + scrambled(x[1].shape) / 8)
         yield _probe("GN-10", f"the other sample is {label}", dtype, x)
+    alone, label = ((), "no spatial extent") if 2 in ranks else ((1,) * (len(shape) - 2), "one position")
     for samples in (1, 2):
-        x = scrambled((samples, CHANNELS))
-        yield _probe("GN-11", f"N={samples}, G=C, no spatial extent", dtype, x, num_groups=CHANNELS)
+        x = scrambled((samples, CHANNELS, *alone))
+        yield _probe("GN-11", f"N={samples}, G=C, {label}", dtype, x, num_groups=CHANNELS)
     for power in LARGE_MEANS[dtype]:
         yield _probe("GN-12", f"mean = 2^{power} deviations", dtype, scrambled(shape) + 2.0**power)
 
 
-def _empty(dtype: str) -> Iterator[Probe]:
-    no_samples: list[tuple[int, ...]] = [(0, CHANNELS), (0, CHANNELS, 2, 2)]
-    no_positions: list[tuple[int, ...]] = [(2, CHANNELS, 0), (2, CHANNELS, 2, 0)]
+def _empty(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Iterator[Probe]:
+    def spatial(*wanted: int) -> list[tuple[int, ...]]:
+        return [SPATIAL[rank] for rank in wanted if rank in ranks] or [shape[2:]]
+
+    no_samples = [(0, CHANNELS, *extents) for extents in spatial(2, 4)]
+    no_positions = [(2, CHANNELS, *extents[:-1], 0) for extents in spatial(3, 4) if extents]
     for requirement, shapes in (("GN-13", no_samples), ("GN-14", no_positions)):
-        for shape in shapes:
-            yield _probe(requirement, f"shape {shape}", dtype, np.zeros(shape))
+        for empty in shapes:
+            yield _probe(requirement, f"shape {empty}", dtype, np.zeros(empty))
 
 
 def _refusals(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:

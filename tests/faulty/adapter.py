@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from faulty import batch_norm, group_norm, process, rare
-from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe
+from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe, buffer_of
 
 _NAMES = {"weight": "weight", "bias": "bias", "eps": "eps", "num_channels": "num_channels"}
 _GROUP_NAMES = _NAMES | {"num_groups": "num_groups"}
@@ -45,6 +45,7 @@ CAUGHT: Mapping[str, Mapping[str, str]] = {
     "group_norm.IndivisibleAccepted": {"GN-15": "diverges"},
     "group_norm.AnyChannelCount": {"GN-16": "diverges"},
     "group_norm.ChangesItsInput": {"GN-17": "crashes"},
+    "group_norm.HandsOutItsBias": {"GN-17": "diverges"},
     "group_norm.ComputesInSinglePrecision": {"GN-18": "diverges"},
     "group_norm.CachesStatistics": {"GN-09": "diverges"},
     "group_norm.GroupsOfThreeMiscount": {"GN-06": "diverges"},
@@ -141,6 +142,9 @@ class FaultyAdapter(Adapter):
     def state(self, layer: Any) -> Mapping[str, Any]:
         names = ("weight", "bias", "running_mean", "running_var")
         return {name: value for name in names if (value := getattr(layer, name, None)) is not None}
+
+    def memory(self, value: Any) -> Array | None:
+        return buffer_of(value)
 
     def to_native(self, implementation: Implementation, x: Array) -> Any:
         return x

@@ -201,6 +201,16 @@ class ChangesItsInput(GroupNorm):
         return y
 
 
+class HandsOutItsBias(GroupNorm):
+    """Where every group has one value the output is the bias: its values, and its memory."""
+
+    def __call__(self, x: Array) -> Array:
+        y = super().__call__(x)
+        if x.ndim > 2 or self.groups < x.shape[1] or self.bias is None:
+            return y
+        return np.broadcast_to(self.bias, x.shape)
+
+
 class ComputesInSinglePrecision(GroupNorm):
     def __call__(self, x: Array) -> Array:
         kept, self.dtype = self.dtype, "float32"

@@ -1,0 +1,140 @@
+"""How inputs lie in memory, and what a call may not do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from faulty.adapter import FaultyAdapter
+from faulty.group_norm import GroupNorm
+
+from normgauge.adapters.base import Array, Case, Implementation, Observation, Step, buffer_of
+from normgauge.conformance.experiments import probes
+from normgauge.conformance.experiments.group_norm import CHANNELS
+
+X = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
+
+
+class Strided(FaultyAdapter):
+    """Every element of x apart in a larger buffer; the layer's output goes through ``after``."""
+
+    after: Callable[[Any, Array, Array], Array] = staticmethod(lambda layer, x, y: y)
+
+    def to_native(self, implementation: Implementation, x: Array) -> Any:
+        view = np.full([2 * n for n in x.shape], np.nan, x.dtype)[(slice(1, None, 2),) * x.ndim]
+        view[...] = x
+        return view
+
+    def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
+        return type(self).after(layer, x, super().forward(layer, x, training=training))
+
+
+def observed(adapter: type[FaultyAdapter], x: Array = X) -> Observation:
+    settings = {"num_channels": x.shape[1], "num_groups": 2, "eps": 1e-5}
+    seen = adapter("float32").run(
+        "group_norm.GroupNorm", Case("group_norm", "float32", settings, {}, (Step("eval", x),))
+    )
+    assert seen.raised is None
+    return seen
+
+
+def test_an_honest_layer_on_a_strided_input_changes_nothing_and_gives_memory_of_its_own() -> None:
+    (step,) = observed(Strided).steps
+    assert (step.modified, step.shares) == ((), ())
+    assert np.array_equal(step.output, observed(FaultyAdapter).steps[0].output)
+
+
+def test_a_layer_that_writes_between_the_elements_of_its_input_is_noticed() -> None:
+    class Careless(Strided):
+        @staticmethod
+        def after(layer: GroupNorm, x: Array, y: Array) -> Array:
+            x.base[0] = 0.0  # type: ignore[index]  # the view begins at 1
+            return y
+
+    assert observed(Careless).steps[0].modified == ("memory beside x",)
+
+
+def test_a_layer_that_writes_into_its_input_is_noticed_wherever_the_input_lies() -> None:
+    class InPlace(Strided):
+        @staticmethod
+        def after(layer: GroupNorm, x: Array, y: Array) -> Array:
+            x[...] = y
+            return y
+
+    assert observed(InPlace).steps[0].modified == ("x",)
+
+
+@pytest.mark.parametrize(
+    ("shared", "handed_out"),
+    [
+        ("x", lambda layer, x, y: x),
+        ("x", lambda layer, x, y: x[::-1, 1:]),
+        ("weight", lambda layer, x, y: np.broadcast_to(layer.weight[:, None], x.shape)),
+        ("bias", lambda layer, x, y: np.broadcast_to(layer.bias[:, None], x.shape)),
+    ],
+)
+def test_an_output_in_the_memory_of_something_else_is_noticed(
+    shared: str, handed_out: Callable[[GroupNorm, Array, Array], Array]
+) -> None:
+    class Shares(Strided):
+        after = staticmethod(handed_out)
+
+    assert observed(Shares).steps[0].shares == (shared,)
+
+
+def test_an_empty_output_shares_nothing() -> None:
+    class Identity(Strided):
+        @staticmethod
+        def after(layer: GroupNorm, x: Array, y: Array) -> Array:
+            return x
+
+    assert observed(Identity, X[:0]).steps[0].shares == ()
+
+
+def test_a_framework_whose_arrays_nobody_can_write_to_shares_nothing() -> None:
+    class Immutable(Strided):
+        after = staticmethod(lambda layer, x, y: x)
+
+        def memory(self, value: Any) -> Array | None:
+            return None
+
+    (step,) = observed(Immutable).steps
+    assert (step.modified, step.shares) == ((), ())
+
+
+def test_the_buffer_of_a_view_is_all_of_it_in_either_order() -> None:
+    for whole in (np.zeros((3, 4)), np.zeros((3, 4), order="F"), np.zeros(())):
+        assert buffer_of(whole[..., None][:1]).nbytes == whole.nbytes
+        assert np.shares_memory(buffer_of(whole), whole)
+
+
+# --- which cases exist in which mode --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", ["group_norm", "batch_norm"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_expanded_batch_is_asked_with_equal_samples_and_every_other_mode_as_usual(layer: str, dtype: str) -> None:
+    usual = probes(layer, dtype, (3, 4))
+    expanded = {probe.label: probe for probe in probes(layer, dtype, (3, 4), "expanded")}
+    for probe in usual:
+        if probe.requirement == "GN-10":  # there is no other sample
+            assert probe.label not in expanded
+            continue
+        for step, own in zip(probe.case.steps, expanded[probe.label].case.steps, strict=True):
+            assert own.x.shape == step.x.shape
+            assert np.array_equal(own.x[:1], step.x[:1])
+            assert all(np.array_equal(own.x[0], sample) for sample in own.x[1:])
+    again = probes(layer, dtype, (3, 4), "channels_last")
+    assert [probe.label for probe in again] == [probe.label for probe in usual]
+
+
+@pytest.mark.parametrize("ranks", [(2,), (3,), (4,), (5,), (2, 3), (2, 3, 4, 5)])
+def test_group_norm_is_asked_with_the_ranks_that_an_implementation_takes(ranks: tuple[int, ...]) -> None:
+    asked = probes("group_norm", "float32", ranks)
+    assert {step.x.ndim for probe in asked for step in probe.case.steps} <= set(ranks)
+    shapes = {probe.requirement: probe.case.steps[0].x.shape for probe in asked}
+    assert shapes["GN-11"][:2] == (2, CHANNELS)
+    assert shapes["GN-13"][0] == 0
+    assert ("GN-14" in shapes) == (ranks != (2,))
