@@ -12,7 +12,7 @@ import platform
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
@@ -225,9 +225,26 @@ class Adapter(ABC):
             "ranks": list(implementation.ranks),
             "remedies": dict(implementation.remedies),
             "signature_defaults": defaults,
+            "documentation_texts": self.documentation_texts(implementation),
             "mode": implementation.mode,
             "compiles": self.compiles,
         }
+
+    def documentation_texts(self, implementation: Implementation) -> dict[str, str]:
+        """The layer's installed docstrings by place: those of the class and of its constructor and call.
+
+        Base classes count as far as they are in the same module: what comes from further away is written
+        about every layer, not about this one.
+        """
+        layer_class = self.layer_class(implementation)
+        classes = getattr(layer_class, "__mro__", (layer_class,))
+        family = [one for one in classes if one.__module__ == layer_class.__module__]
+        public = re.split(r"[(\[]", implementation.id)[0]
+        found = {f"docstring of {public}": _docstring(one.__doc__ for one in family)}
+        for method in ("__init__", "__call__", "call", "forward"):
+            written = _docstring(getattr(vars(one).get(method), "__doc__", None) for one in family)
+            found[f"docstring of {public}.{method}"] = written
+        return {place: text for place, text in found.items() if text}
 
     def implementation(self, identifier: str) -> Implementation:
         for known in self.implementations:
@@ -281,6 +298,11 @@ class Adapter(ABC):
     def _overlap(self, a: Any, b: Any) -> bool:
         one, other = self.memory(a), self.memory(b)
         return one is not None and other is not None and np.may_share_memory(one, other)
+
+
+def _docstring(texts: Iterable[str | None]) -> str:
+    """The nearest class's text, its indentation made even."""
+    return next((inspect.cleandoc(text) for text in texts if isinstance(text, str) and text.strip()), "")
 
 
 def _plain(default: Any) -> Any:
