@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
+import numpy as np
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import seed as seeded
 from hypothesis.errors import Flaky
@@ -27,7 +28,7 @@ from normgauge.conformance.relations import RELATIONS, Relation, held_against
 from normgauge.conformance.shrinking import shrink
 from normgauge.conformance.strategies import Space, plans
 from normgauge.conformance.subjects import Subject, with_right_shapes
-from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Semantics
+from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference, Semantics
 
 #: What the data of a plan has in common with others of one cause; a cause among ordinary numbers shows everywhere.
 _ORDINARY: Final = "ordinary numbers"
@@ -209,7 +210,7 @@ class Explorer:
             what = seen.died or f"the call changed {', '.join(changed)}"
             told = Deviation(math.inf, len(seen.steps), "output", what=what)
             return Departure("crash", "death" if seen.died else "change", plan, looked.case, seen, told, what, followed)
-        if deviation.ratio <= 1:
+        if deviation.ratio <= 1 or self._in_range(looked).ratio <= 1:
             return None
         wider = self._wider_class(looked)
         if wider is not None:
@@ -217,6 +218,18 @@ class Explorer:
             return Departure("accuracy", signature, plan, looked.case, seen, deviation, wider, followed)
         signature = f"{deviation.quantity} of {data}"
         return Departure("values", signature, plan, looked.case, seen, deviation, instead(deviation), followed)
+
+    def _in_range(self, looked: _Looked) -> Deviation:
+        """The deviation where no accuracy class leaves the range of the type: elsewhere a class cannot be told."""
+        widest = predict(looked.case, looked.followed, Arithmetic(self.arithmetic.dtype))
+        steps = tuple(
+            {
+                name: Reference(one.value, np.where(np.isposinf(other[name].bound), np.inf, one.bound))
+                for name, one in own.items()
+            }
+            for own, other in zip(looked.prediction.steps, widest.steps, strict=True)
+        )
+        return compare(looked.observation, Prediction(steps, looked.prediction.refused))
 
     def _wider_class(self, looked: _Looked) -> str | None:
         """The tightest accuracy class beyond the measured one that allows for what came out."""

@@ -77,6 +77,14 @@ def test_an_honest_layer_gives_no_counterexample() -> None:
         assert counterexamples(records) == []
 
 
+def test_an_overflow_that_a_class_may_have_is_no_departure() -> None:
+    """Squares beyond the type's range: Welford's and one-pass statistics are NaN there, and nobody is at fault."""
+    records = explore("rare.SquaresOverflow")
+    (profile,) = [one for one in records if isinstance(one, Profile)]
+    assert profile.accuracy == "two_pass"
+    assert counterexamples(records) == []
+
+
 def test_what_an_experiment_tells_is_not_told_again() -> None:
     """Alternatives are followed, and what a requirement diverges on is not drawn."""
     known = [name for name, caught in CAUGHT.items() if set(caught.values()) & {"diverges"}]

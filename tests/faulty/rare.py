@@ -65,3 +65,10 @@ class MomentumOneIsIgnored(BatchNorm):
         if before is not None and self.momentum == 1 and x.shape[1] % 2:
             self.running_var = before
         return y
+
+
+class SquaresOverflow(GroupNorm):
+    """Honest: as an empty accumulator combined with Welford's formula, it squares the values themselves."""
+
+    def variance(self, sets: Array, mean: Array) -> Array:
+        return super().variance(sets, mean) + 0 * np.square(sets).sum(axis=-1, keepdims=True)
