@@ -145,6 +145,9 @@ class Adapter(ABC):
     framework: ClassVar[str]
     distribution: ClassVar[str]
     implementations: ClassVar[tuple[Implementation, ...]]
+    #: The framework's own ``instance_norm`` and ``layer_norm`` (so their ``layer``): not judged, but held beside a
+    #: GroupNorm with a group a channel and with one group. They take the same cases.
+    kin: ClassVar[tuple[Implementation, ...]] = ()
     #: Whether the framework compiles for every new shape, which is slow: exploration then keeps to a few.
     compiles: ClassVar[bool] = False
 
@@ -247,7 +250,7 @@ class Adapter(ABC):
         return {place: text for place, text in found.items() if text}
 
     def implementation(self, identifier: str) -> Implementation:
-        for known in self.implementations:
+        for known in (*self.implementations, *self.kin):
             if known.id == identifier:
                 return known
         allowed = ", ".join(known.id for known in self.implementations)

@@ -59,6 +59,20 @@ class TorchAdapter(Adapter):
         *_implementations("BatchNorm2d", "batch_norm", _BATCH_NAMES, 4),
         *_implementations("BatchNorm3d", "batch_norm", _BATCH_NAMES, 5),
     )
+    kin = (
+        *(
+            Implementation(
+                f"torch.nn.InstanceNorm{rank - 2}d",
+                "instance_norm",
+                CHANNELS_FIRST,
+                _NAMES | {"num_channels": "num_features"},
+                f"{_DOCS}/torch.nn.InstanceNorm{rank - 2}d.html",
+                ranks=(rank,),
+            )
+            for rank in (3, 4, 5)
+        ),
+        Implementation("torch.nn.LayerNorm", "layer_norm", CHANNELS_FIRST, _NAMES, f"{_DOCS}/torch.nn.LayerNorm.html"),
+    )
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
@@ -72,7 +86,17 @@ class TorchAdapter(Adapter):
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
         given, names = dict(case.settings), implementation.names
         weight, bias = given.pop("weight", True), given.pop("bias", True)
+        if implementation in self.kin:
+            given.pop("num_groups")
+        if implementation.layer == "layer_norm":
+            if weight or bias:
+                raise Unsupported("the affine parts of LayerNorm hold one value for each element, not for each channel")
+            return {"normalized_shape": case.steps[0].x.shape[1:], "eps": given["eps"], "elementwise_affine": False}
         settings = {names[name]: value for name, value in given.items()}
+        if implementation.layer == "instance_norm":
+            if weight != bias:
+                raise Unsupported("affine leaves out both parameters or none")
+            return settings | {"affine": weight}
         if bias and not weight:
             raise Unsupported("affine=False leaves out both parameters; there is no bias without a weight")
         if not weight:

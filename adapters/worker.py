@@ -63,6 +63,7 @@ def hello(adapter: Adapter) -> dict[str, Any]:
         "dtypes": list(adapter.dtypes()),
         **where_it_runs(),
         "implementations": [adapter.describe(known) for known in adapter.implementations],
+        "kin": [{"id": one.id, "layer": one.layer, "ranks": list(one.ranks)} for one in adapter.kin],
     }
 
 

@@ -249,10 +249,14 @@ class Explorer:
         if target is None or not within:
             return []
         others = self._look([relation.transformed(one.case) for one in within], target, tally)
+        widest = Arithmetic(self.arithmetic.dtype)
         found = []
         for one, other in zip(within, others, strict=True):
+            predicted = (one.prediction, other.prediction)
+            if relation.kin is not None:  # which accuracy class that layer has is not known
+                predicted = (predict(one.case, one.followed, widest), predict(other.case, one.followed, widest))
             own = self._departed(other, plan, data) if relation.kin is None else None
-            deviation = held_against(relation, (one.observation, other.observation), (one.prediction, other.prediction))
+            deviation = held_against(relation, (one.observation, other.observation), predicted)
             if own is not None:
                 found.append(own)
             elif deviation.ratio > 1:
