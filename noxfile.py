@@ -193,7 +193,8 @@ def requirement(framework: str, text: str) -> Requirement:
         one = Requirement(text)
     except InvalidRequirement as error:
         reason = str(error).splitlines()[0]
-        raise Mistake(f"--with {text!r} is no requirement: {reason}; write it like {str(own[0])!r}") from None
+        like = str(own[0]).partition(";")[0]
+        raise Mistake(f"--with {text!r} is no requirement: {reason}; write it like {like!r}") from None
     if not among(one, [*own, Requirement("numpy")]):
         known = ", ".join(dict.fromkeys([*(pin.name for pin in own), "numpy"]))
         raise Mistake(f"--with {text!r}: {framework} is not made of {one.name}; allowed: {known}")
@@ -229,7 +230,7 @@ def requirement_of(framework: str, release: str) -> str:
 
 def part_of_name(one: Requirement, main: Requirement) -> str:
     """A requirement as a part of a file's name: its release alone where it is the framework's own."""
-    said = re.sub(r"[^A-Za-z0-9.+]+", "-", release_of(one) or str(one.specifier)).strip("-") or "newest"
+    said = re.sub(r"[^A-Za-z0-9.+]+", "-", release_of(one) or one.url or str(one.specifier)).strip("-") or "newest"
     return said if among(one, [main]) else f"{one.name}-{said}"
 
 

@@ -1,0 +1,322 @@
+"""The timeline: what changed between releases, as threads, picture, page, Markdown and on the terminal."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from pages import agreeing, claim, diverging, header, judgement, parsed, profile, rows, run, section, witness, write
+
+from normgauge.conformance.cli import main
+from normgauge.reports.figures import figure_of
+from normgauge.reports.records import (
+    AxisMeasured,
+    BrokenResults,
+    DefaultMeasured,
+    Footer,
+    NotRun,
+    Profile,
+    Record,
+)
+from normgauge.reports.threads import NOTHING, Thread, Timeline, Value, timeline_of
+from normgauge.reports.timeline import write_timeline
+
+LAYER = "mlx.nn.BatchNorm"
+
+
+def release(version: str, *records: Record) -> list[Record]:
+    whole = run(*records, framework="mlx")
+    return [header("mlx", versions={"mlx": version}), *whole[1:]]
+
+
+def batch_norm(running_var: str = "unbiased", name: str = LAYER, **changed: Any) -> Profile:
+    axes = [AxisMeasured("running_var", "which variance", "unbiased", [running_var])]
+    return profile(name, **{"layer": "batch_norm", "axes": axes} | changed)
+
+
+def blind(dtype: str = "float64", **changed: Any) -> Profile:
+    axes = [AxisMeasured("running_var", "which variance", "unbiased", ["biased", "unbiased"])]
+    return batch_norm(axes=axes, dtype=dtype, accuracy=None, defaults=[], **changed)
+
+
+def changes(timeline: Timeline) -> list[tuple[str, str, str, str]]:
+    return [
+        (after, change.thread.name, change.before.text, change.after.text)
+        for _, after, own in timeline.transitions
+        for change in own
+    ]
+
+
+def thread(timeline: Timeline, name: str) -> Thread:
+    (found,) = [one for one in timeline.threads if one.name == name]
+    return found
+
+
+def texts(one: Thread) -> list[str]:
+    return [value.text for value in one.values]
+
+
+# --- threads ------------------------------------------------------------------------------------
+
+
+def test_a_change_stands_with_the_first_release_that_has_it() -> None:
+    runs = [release(v, batch_norm(value)) for v, value in (("0.32.10", "unbiased"), ("0.32.1", "unbiased"))]
+    runs += [release(v, batch_norm("biased")) for v in ("0.31.2", "0.32.0")]
+    timeline = timeline_of(runs)
+    assert timeline.releases == ("0.31.2", "0.32.0", "0.32.1", "0.32.10")
+    assert changes(timeline) == [("0.32.1", "running_var", "biased", "unbiased")]
+
+
+def test_what_changes_back_is_two_changes() -> None:
+    runs = [release(v, batch_norm(value)) for v, value in (("1.0", "biased"), ("1.1", "unbiased"), ("1.2", "biased"))]
+    assert [change[0] for change in changes(timeline_of(runs))] == ["1.1", "1.2"]
+
+
+def test_what_never_changes_is_kept_with_departures_first() -> None:
+    own = batch_norm("biased"), judgement(LAYER, requirement="BN-20")
+    timeline = timeline_of([release(version, *own) for version in ("1.0", "1.1")])
+    assert changes(timeline) == []
+    assert next(one.name for one in timeline.kept) == "running_var"
+    assert [one.departs for one in timeline.kept].count(True) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "name", "told"),
+    [
+        (batch_norm(claims=[claim()]), batch_norm(claims=[agreeing()]), "documented eps_placement",
+         ("outside_sqrt", "inside_sqrt")),
+        (batch_norm(accuracy="one_pass"), batch_norm(), "statistics", ("one-pass", "two-pass")),
+        (batch_norm(), batch_norm(accuracy=None), "statistics", ("two-pass", "outside every class")),
+        (batch_norm(), batch_norm(defaults=[DefaultMeasured("eps", "1e-03", 9.9e-4, 1e-3, 1.1e-3)]), "default eps",
+         ("1e-05", "1e-03")),
+        (batch_norm(defaults=[DefaultMeasured("eps", "0.5", 0.4999, 0.5, 0.5001)]),
+         batch_norm(defaults=[DefaultMeasured("eps", "0.5", 0.24, 0.25, 0.26)]), "measured default eps",
+         ("0.5", "0.2")),
+        (diverging(LAYER, requirement="BN-20", measured="accepted", witnesses=[witness("a refusal")]),
+         judgement(LAYER, requirement="BN-20"), "BN-20 grouping", ("accepted", "conforms")),
+        (judgement(LAYER, requirement="BN-20"), judgement(LAYER, "crashes", requirement="BN-20"), "BN-20 grouping",
+         ("conforms", "crashes")),
+        (judgement(LAYER, requirement="BN-20"), judgement(LAYER, "unsupported", requirement="BN-20"),
+         "BN-20 grouping", ("conforms", "unsupported")),
+    ],
+)  # fmt: skip
+def test_everything_that_a_release_may_change_is_followed(
+    before: Record, after: Record, name: str, told: tuple[str, str]
+) -> None:
+    timeline = timeline_of([release("1.0", batch_norm(), before), release("1.1", batch_norm(), after)])
+    found = [(what, *values) for _, what, *values in changes(timeline)]
+    assert (name, *told) in found
+
+
+def test_a_requirement_on_an_axis_is_not_told_beside_the_axis() -> None:
+    about = {"requirement": "BN-03", "witnesses": [witness("running_var=unbiased")]}
+    runs = [release("1.0", batch_norm("biased"), diverging(LAYER, **about)), release("1.1", batch_norm())]
+    assert [change[1] for change in changes(timeline_of(runs))] == ["running_var"]
+
+
+def test_layers_and_dtypes_that_go_alike_are_one_thread() -> None:
+    def own(value: str) -> list[Profile]:
+        return [batch_norm(value, name, dtype=d) for name in (LAYER, "mlx.nn.Other") for d in ("float32", "float64")]
+
+    timeline = timeline_of([release("1.0", *own("biased")), release("1.1", *own("unbiased"))])
+    assert thread(timeline, "running_var").members == [(LAYER, ""), ("mlx.nn.Other", "")]
+
+
+def test_dtypes_that_differ_are_threads_of_their_own() -> None:
+    first = release("1.0", batch_norm("biased"), batch_norm(dtype="float64"))
+    timeline = timeline_of([first, release("1.1", batch_norm(), batch_norm(dtype="float64"))])
+    (change,) = timeline.transitions[0][2]
+    assert change.thread.members == [(LAYER, "float32")]
+
+
+def test_a_dtype_that_a_release_does_not_have_changes_nothing_else() -> None:
+    """What float64 does from 1.1 on is news, but no change of what 1.0 did."""
+    first = release("1.0", batch_norm(), blind(), judgement(LAYER, "unsupported", dtype="float64", requirement="BN-22"))
+    others = [
+        release(v, batch_norm(), batch_norm(dtype="float64"), judgement(LAYER, dtype="float64", requirement="BN-22"))
+        for v in ("1.1", "1.2")
+    ]
+    timeline = timeline_of([first, *others])
+    assert changes(timeline) == [("1.1", "float64", "nothing measured", "measured")]
+    assert texts(thread(timeline, "running_var")) == ["unbiased"] * 3
+    assert texts(thread(timeline, "BN-22 grouping")) == [NOTHING.text, "conforms", "conforms"]
+
+
+def test_an_implementation_that_came_later_is_no_change() -> None:
+    timeline = timeline_of([release("1.0", batch_norm()), release("1.1", batch_norm(), batch_norm(name="mlx.nn.New"))])
+    assert changes(timeline) == []
+    later = [one for one in timeline.threads if one.members == [("mlx.nn.New", "")]]
+    assert {one.values[0] for one in later} == {NOTHING}
+
+
+def test_a_value_is_compared_with_the_last_release_that_has_one() -> None:
+    gap = release("1.1", profile("mlx.nn.Other", layer="batch_norm"))
+    timeline = timeline_of([release("1.0", batch_norm("biased")), gap, release("1.2", batch_norm())])
+    assert changes(timeline) == [("1.2", "running_var", "biased", "unbiased")]
+
+
+def test_no_known_alternative_is_undecided() -> None:
+    timeline = timeline_of([release("1.0", batch_norm("biased", known=False)), release("1.1", batch_norm("biased"))])
+    assert [value.kind for value in thread(timeline, "running_var").values] == ["open", "other"]
+
+
+def test_what_could_not_be_run_is_kept_with_its_reason() -> None:
+    dead: list[Record] = [header("mlx", versions={}), NotRun("mlx-0.2.0", "libblas is missing"), Footer({}, 0.0)]
+    absent = [NotRun("mlx-0.1.0", "no wheel")]
+    none_here = NotRun("mlx", "has no float16", dtype="float16", failed=False)
+    timeline = timeline_of([dead, release("1.0", batch_norm(), none_here)], absent)
+    assert timeline.releases == ("1.0",)
+    assert [(one.framework, one.reason) for one in timeline.not_run] == [
+        ("mlx-0.1.0", "no wheel"),
+        ("mlx-0.2.0", "libblas is missing"),
+    ]
+
+
+def test_two_frameworks_are_refused() -> None:
+    with pytest.raises(BrokenResults, match="these results are of mlx, torch; a timeline is of one framework"):
+        timeline_of([release("1.0", batch_norm()), run(judgement())])
+
+
+# --- the picture --------------------------------------------------------------------------------
+
+
+def timeline_with(*values: Value, releases: Sequence[str] = (), kind: str = "semantics") -> Timeline:
+    one = Thread(kind, "running_var", [(LAYER, "")], values)
+    return Timeline("mlx", tuple(releases or (f"1.{n}" for n in range(len(values)))), (one,), ())
+
+
+def test_a_band_spans_the_releases_that_have_one_value() -> None:
+    biased, unbiased = Value("biased", "other"), Value("unbiased", "same")
+    (row,) = figure_of(timeline_with(biased, biased, biased, unbiased)).rows
+    first, second = row.bands
+    assert (first.kind, first.text, second.kind, second.text) == ("other", "≠ biased", "same", "unbiased")
+    assert first.width + 2 == pytest.approx(3 * (second.width + 2))
+    assert second.x - first.x == pytest.approx(first.width + 2)
+
+
+def test_text_that_does_not_fit_is_cut_and_whole_in_the_title() -> None:
+    long, short = Value("the worker did not answer within 10 s", "other"), Value("conforms", "same")
+    (row,) = figure_of(timeline_with(*[short] * 20, long, kind="requirement")).rows
+    assert row.bands[-1].title == "✗ the worker did not answer within 10 s"
+    assert len(row.bands[-1].text) * 6 < row.bands[-1].width
+
+
+def test_the_picture_shows_what_changed_and_semantics_that_always_depart() -> None:
+    same, other = Value("a", "same"), Value("b", "other")
+    threads = (
+        Thread("semantics", "kept and canonical", [], (same, same)),
+        Thread("semantics", "kept and departing", [], (other, other)),
+        Thread("requirement", "kept requirement", [], (other, other)),
+        Thread("requirement", "changed", [], (other, same)),
+    )
+    figure = figure_of(Timeline("mlx", ("1.0", "1.1"), threads, ()))
+    assert [row.name for row in figure.rows] == ["changed", "kept and departing"]
+    assert figure.height > figure.rows[-1].y
+
+
+def test_the_picture_is_well_formed_and_text_never_becomes_markup(tmp_path: Path) -> None:
+    hostile = '<script>alert(1)</script>&"'
+    other = AxisMeasured(hostile, "which", "unbiased", [hostile])
+    write(tmp_path / "a.jsonl", release("1.0", batch_norm(axes=[other])))
+    write(tmp_path / "b.jsonl", release("1.1", batch_norm(axes=[AxisMeasured(hostile, "which", "unbiased", ["x"])])))
+    write_timeline(tmp_path, tmp_path)
+    tree = ET.parse(tmp_path / "timeline-mlx.svg")
+    assert {one.tag.rpartition("}")[2] for one in tree.iter()} == {"svg", "style", "text", "line", "g", "title", "rect"}
+    assert not parsed((tmp_path / "index.html").read_text(encoding="utf-8")).all("script")
+
+
+# --- the files ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "mlx-0.32.0.jsonl", release("0.32.0", batch_norm("biased", claims=[claim()])))
+    write(tmp_path / "mlx-0.32.1.jsonl", release("0.32.1", batch_norm(claims=[agreeing()])))
+    (tmp_path / "manifest.json").write_text('{"mlx-0.1.0": "no | wheel"}', encoding="utf-8")
+    return tmp_path
+
+
+def test_the_page_tells_changes_table_and_what_could_not_be_run(folder: Path) -> None:
+    write_timeline(folder, folder)
+    page = parsed((folder / "index.html").read_text(encoding="utf-8"))
+    assert [one.text for one in section(page, "changes").all("li")] == [
+        f"running_var: ≠ biased → unbiased in {LAYER}",
+        f"documented eps_placement: ✗ outside_sqrt → inside_sqrt in {LAYER}",
+    ]
+    assert section(page, "changes").one("h3").text == "0.32.1 since 0.32.0"
+    assert rows(section(page, "table").one("table")) == {
+        f"running_var {LAYER}": ["≠ biased", "unbiased"],
+        f"documented eps_placement {LAYER}": ["✗ outside_sqrt", "inside_sqrt"],
+    }
+    assert rows(section(page, "not-run").one("table")) == {"mlx-0.1.0": ["no | wheel"]}
+    assert page.one("svg").all("rect")
+
+
+def test_the_page_leads_to_the_full_report_on_the_releases(folder: Path) -> None:
+    write_timeline(folder, folder)
+    page = parsed((folder / "index.html").read_text(encoding="utf-8"))
+    (link,) = page.all("a", href="report.html")
+    assert f"{LAYER} (0.32.0)" in parsed((folder / link.attributes["href"]).read_text(encoding="utf-8")).text
+
+
+def test_the_markdown_has_the_same_tables_and_the_picture(folder: Path) -> None:
+    write_timeline(folder, folder)
+    text = (folder / "timeline.md").read_text(encoding="utf-8")
+    assert f"| 0.32.1 | 0.32.0 | running_var | `{LAYER}` | ≠ biased | unbiased |" in text
+    assert "| what | where | 0.32.0 | 0.32.1 |\n| --- | --- | --- | --- |\n| running_var |" in text
+    (picture,) = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert (folder / picture).exists()
+    assert "- mlx-0.1.0: no | wheel" in text
+    assert not re.search(r"[ \t]$|\n\n\n", text, re.MULTILINE)
+
+
+def test_the_same_results_give_the_same_files(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    again = tmp_path_factory.mktemp("again")
+    _, first = write_timeline(folder, folder)
+    _, second = write_timeline(folder, again)
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_releases_of_which_none_ran_still_make_a_page(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"mlx-0.1.0": "no wheel"}', encoding="utf-8")
+    write_timeline(tmp_path, tmp_path)
+    page = parsed((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert "No release could be measured." in page.one("header").text
+    assert page.one("h1").text == "mlx, release by release"
+
+
+# --- the command --------------------------------------------------------------------------------
+
+
+def test_the_command_prints_the_changes_and_where_the_pages_are(folder: Path) -> None:
+    result = CliRunner().invoke(main, ["timeline", str(folder)])
+    assert result.exit_code == 0, result.output
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["0.32.1", "running_var", "≠", "biased", "unbiased", LAYER] in lines
+    assert "not run: mlx-0.1.0: no | wheel" in result.stdout
+    assert f"written: {folder / 'index.html'}" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["report", "timeline"])
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [("none", "is not a folder of result files"), ("mlx.jsonl", "is one result file; give its folder")],
+)
+def test_what_is_no_folder_of_results_is_one_line(command: str, given: str, told: str, tmp_path: Path) -> None:
+    write(tmp_path / "mlx.jsonl", release("1.0", batch_norm()))
+    result = CliRunner().invoke(main, [command, str(tmp_path / given)])
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_timeline_of_two_frameworks_is_one_line(folder: Path) -> None:
+    write(folder / "torch.jsonl", run(judgement()))
+    result = CliRunner().invoke(main, ["timeline", str(folder)])
+    assert result.exit_code == 2
+    assert "a timeline is of one framework" in result.stderr
