@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
+import os
 import re
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -119,20 +122,16 @@ def run(
             _unknown("implementation", one, [known for launch in launches for known in _known(launch)])
     committed = tuple(_committed(cases))
     make_folder(out)
+    wanted = Wanted(
+        dtypes, (), in_process, budget=budget, seed=seed, store=store or out / "counterexamples", cases=committed
+    )
     failed = False
-    for launch, own in zip(launches, selected, strict=True):
-        if own or not implementation:
-            stem = name or _NOT_IN_A_NAME.sub("-", launch.framework)
-            wanted = Wanted(
-                dtypes,
-                own,
-                in_process,
-                budget=budget,
-                seed=seed,
-                store=store or out / "counterexamples",
-                cases=committed,
-            )
-            failed |= not _run_one(launch, wanted, out / f"{stem}.jsonl")
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", scratch)  # it writes beside the user's files otherwise
+        for launch, own in zip(launches, selected, strict=True):
+            if own or not implementation:
+                stem = name or _NOT_IN_A_NAME.sub("-", launch.framework)
+                failed |= not _run_one(launch, replace(wanted, implementations=own), out / f"{stem}.jsonl")
     if failed:
         raise NotRunnable("not everything could be run; the lines above say what and why")
 

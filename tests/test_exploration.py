@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -290,3 +292,15 @@ def test_the_command_line_tells_what_was_explored(tmp_path: Path) -> None:
     assert len(list((tmp_path / "counterexamples").rglob("*.json"))) >= 1
     result = CliRunner().invoke(main, [*arguments, "--budget", "none"])
     assert "explored" not in result.output
+
+
+def test_a_run_leaves_nothing_beside_its_results(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "normgauge.conformance.cli", "run", FAULTY, "-i", "group_norm.GroupNorm"]
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    here.pop("HYPOTHESIS_STORAGE_DIRECTORY", None)
+    done = subprocess.run([*command, "--budget", "quick"], cwd=tmp_path, env=here, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["build"]
+    assert [path.name for path in (tmp_path / "build").rglob("*") if path.is_file()] == [
+        "faulty.adapter-FaultyAdapter.jsonl"
+    ]
