@@ -108,16 +108,15 @@ def counterexample_is_known(record: Counterexample, records: Sequence[Record]) -
 
 def suggestions(new: Iterable[tuple[Measured, Header]]) -> str:
     """The TOML that expects these divergences, with each reason left to be written."""
-    alike: dict[tuple[str, str, str], dict[str, set[str]]] = {}
+    alike: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for found, header in new:
         about = alike.setdefault((found.cell.requirement, found.measured, _from_here_on(header)), {})
-        about.setdefault(found.cell.implementation, set()).add(found.cell.dtype)
-    entries = []
-    for (requirement, measured, versions), dtypes_of in alike.items():
-        for dtypes in dict.fromkeys(map(frozenset, dtypes_of.values())):
-            implementations = [one for one, own in dtypes_of.items() if own == dtypes]
-            entries.append(_entry(implementations, dtypes, versions, requirement, measured))
-    return "\n".join(entries)
+        about.setdefault(found.cell.implementation, []).append(found.cell.dtype)
+    return "\n".join(
+        _entry(implementations, dtypes, versions, requirement, measured)
+        for (requirement, measured, versions), dtypes_of in alike.items()
+        for dtypes, implementations in _by_dtypes(dtypes_of).items()
+    )
 
 
 def _read(paths: Sequence[Path]) -> tuple[dict[Path, list[Record]], list[NotRun]]:
@@ -177,8 +176,8 @@ def _measured(records: Iterable[Record]) -> dict[Cell, Measured]:
 def _compare(
     path: Path, header: Header, measured: Mapping[Cell, Measured], expectations: Expectations, gated: Gated
 ) -> None:
-    """Count what is as expected, and tell what is not; dtypes of which the same is to be said share a line."""
-    alike: dict[tuple[Kind, str, str], list[str]] = {}
+    """Count what is as expected, and tell what is not, in a line for all of which the same is to be said."""
+    alike: dict[tuple[Kind, str], dict[str, list[str]]] = {}
     for cell, found in measured.items():
         expected = expectations.of(cell, header.versions)
         comparison = compare(found, expected)
@@ -187,12 +186,22 @@ def _compare(
         elif comparison != "conforms":
             requirement = f"{cell.requirement} {found.title}".strip()
             what = f"{requirement}: {told(found, expected, expectations)}"
-            alike.setdefault((comparison, cell.implementation, what), []).append(cell.dtype)
+            dtypes_of = alike.setdefault((comparison, what), {})
+            dtypes_of.setdefault(cell.implementation, []).append(cell.dtype)
         if comparison == "new":
             gated.new.append((found, header))
-    for (kind, implementation, what), dtypes in alike.items():
-        where = f"{path.name}: {implementation} {', '.join(dtypes)}"
-        gated.surprises.append(Surprise(kind, where, what, len(dtypes)))
+    for (kind, what), dtypes_of in alike.items():
+        for dtypes, implementations in _by_dtypes(dtypes_of).items():
+            where = f"{path.name}: {', '.join(implementations)}: {', '.join(dtypes)}"
+            gated.surprises.append(Surprise(kind, where, what, len(implementations) * len(dtypes)))
+
+
+def _by_dtypes(dtypes_of: Mapping[str, Iterable[str]]) -> dict[tuple[str, ...], list[str]]:
+    """The implementations that have the same dtypes, together."""
+    together: dict[tuple[str, ...], list[str]] = {}
+    for implementation, dtypes in dtypes_of.items():
+        together.setdefault(tuple(dtypes), []).append(implementation)
+    return together
 
 
 def _not_run(record: NotRun, run: str = "") -> Surprise:
@@ -229,12 +238,12 @@ def _from_here_on(header: Header) -> str:
 
 
 def _entry(
-    implementations: Sequence[str], dtypes: frozenset[str], versions: str, requirement: str, measured: str
+    implementations: Sequence[str], dtypes: Sequence[str], versions: str, requirement: str, measured: str
 ) -> str:
     asked = BY_ID[requirement].dtypes if requirement in BY_ID else DTYPES
     lines = ["[[expected]]", f"implementations = {_list(implementations)}"]
-    if dtypes != set(asked):
-        lines.append(f"dtypes = {_list([dtype for dtype in asked if dtype in dtypes])}")
+    if set(dtypes) != set(asked):
+        lines.append(f"dtypes = {_list(dtypes)}")
     if versions:
         lines.append(f"versions = {versions}")
     lines += [f"requirement = {_text(requirement)}", f"measured = {_text(measured)}"]
@@ -247,7 +256,10 @@ def _text(value: str) -> str:
 
 
 def _list(values: Sequence[str]) -> str:
-    return f"[{', '.join(map(_text, values))}]"
+    line = f"[{', '.join(map(_text, values))}]"
+    if len(line) < 100:
+        return line
+    return "\n".join(["[", *(f"    {_text(value)}," for value in values), "]"])
 
 
 def _key(name: str) -> str:

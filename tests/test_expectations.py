@@ -1,0 +1,409 @@
+"""Expectations are strict both ways, and what is wrong in a file of them is one clear line."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from normgauge.adapters.worker import registered
+from normgauge.conformance.cli import main
+from normgauge.conformance.engine import Wanted, run_framework
+from normgauge.conformance.expectations import (
+    SHIPPED,
+    TO_BE_WRITTEN,
+    BrokenExpectations,
+    Cell,
+    load_expectations,
+)
+from normgauge.conformance.frameworks import registered_implementations
+from normgauge.conformance.gate import suggestions
+from normgauge.conformance.subjects import Launch
+from normgauge.reports.records import (
+    Claim,
+    Counterexample,
+    Example,
+    Footer,
+    Header,
+    Judgement,
+    NotRun,
+    Profile,
+    Record,
+    ResultsWriter,
+    Verdict,
+)
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+INTERLEAVED = """
+[[expected]]
+implementations = ["mlx.nn.GroupNorm"]
+versions = { mlx = ">=0.30,<1" }
+requirement = "GN-02"
+measured = "interleaved"
+reason = "it is the default"
+url = "https://example.org/thread"
+"""
+
+
+def gated(*words: str) -> Result:
+    return CliRunner().invoke(main, ["gate", *words])
+
+
+def one_line(result: Result) -> str:
+    """The error, which must be one line, no traceback, and the user's mistake."""
+    assert result.exit_code == 2, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    return line
+
+
+def header(framework: str = "mlx", **versions: str) -> Header:
+    found = versions or {"mlx": "0.32.4"}
+    return Header(1, "0.1.0", framework, found, "3.11", "Linux", "2", "cpu", ["float32"], ["mlx.nn.GroupNorm"], "now")
+
+
+def judgement(
+    requirement: str = "GN-02",
+    verdict: Verdict = "diverges",
+    measured: str = "interleaved",
+    implementation: str = "mlx.nn.GroupNorm",
+    dtype: str = "float32",
+) -> Judgement:
+    told = f"{implementation}: {measured or verdict}"
+    return Judgement(
+        requirement, "a title", "", "", implementation, "mlx", dtype, verdict, measured, told, notes=[], witnesses=[]
+    )
+
+
+def profile(*claims: Claim) -> Profile:
+    return Profile(
+        "mlx.nn.GroupNorm", "mlx", "group_norm", "float32", "cpu", True, [], [], "float32", "two_pass", [], "", {}, [],
+        "", 0, 1, "eager", list(claims),
+    )  # fmt: skip
+
+
+def counterexample() -> Counterexample:
+    example = Example("0123", {}, [[1, 2]], [], [], [], [], "")
+    return Counterexample(
+        "mlx.nn.GroupNorm", "mlx", "float32", "values", "huge mean", "plan", "0 instead of 1", "it departs", "explored",
+        example, "stored/0123.json",
+    )  # fmt: skip
+
+
+class Folder:
+    """A folder with result files and a file of expectations, and the gate on them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.results = path / "results"
+        self.results.mkdir()
+
+    def write(self, *records: Record, name: str = "mlx", footer: bool = True, start: Header | None = None) -> None:
+        with ResultsWriter(self.results / f"{name}.jsonl") as writer:
+            for record in [start or header(), *records, *([Footer({}, 1.0)] if footer else [])]:
+                writer.write(record)
+
+    def gate(self, expected: str = INTERLEAVED, *words: str) -> Result:
+        (self.path / "known.toml").write_text(expected, encoding="utf-8")
+        return gated(str(self.results), "--expectations", str(self.path / "known.toml"), *words)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def lines(result: Result, code: int) -> list[str]:
+    assert result.exit_code == code, result.output
+    return result.stdout.splitlines()
+
+
+def test_what_is_expected_and_found_is_met(folder: Folder) -> None:
+    folder.write(judgement(), judgement(dtype="float64"), judgement("GN-01", "conforms", ""))
+    assert lines(folder.gate(), 0) == ["2 expected met, 0 new, 0 gone, 0 changed, 0 not checked"]
+
+
+def test_a_divergence_that_nothing_expects_is_new_and_says_where_it_would_be_expected(folder: Folder) -> None:
+    folder.write(judgement(), judgement("GN-16", "crashes", "died\nof it"), judgement("GN-16", "crashes", "died\nof it",
+                 dtype="float64"), judgement(dtype="float64"))  # fmt: skip
+    told, summary = lines(folder.gate(), 1)
+    assert told.startswith("new: mlx.jsonl: mlx.nn.GroupNorm: float32, float64: GN-16 a title: crashes, died of it; ")
+    assert f"expect it in {folder.path / 'known.toml'} (`normgauge gate --suggest` writes the entry)" in told
+    assert summary == "2 expected met, 2 new, 0 gone, 0 changed, 0 not checked"
+
+
+def test_the_shipped_file_is_called_by_its_place_in_the_repository(folder: Folder) -> None:
+    folder.write(judgement("GN-01", "diverges", "outside_sqrt"))
+    told, *_ = lines(gated(str(folder.results)), 1)
+    assert "expect it in conformance/expectations/mlx.toml" in told
+
+
+@pytest.mark.parametrize("verdict", ["conforms", "unsupported", "cannot tell"])
+def test_an_expected_divergence_that_is_gone_names_its_entry(folder: Folder, verdict: Verdict) -> None:
+    folder.write(judgement(verdict=verdict, measured=""))
+    told, _, summary = lines(folder.gate(), 1)
+    assert told.startswith("gone: mlx.jsonl: mlx.nn.GroupNorm: float32: GN-02 a title: the expected divergence, ")
+    assert verdict in told
+    assert f"remove entry 1 of {folder.path / 'known.toml'}, or narrow its versions" in told
+    assert summary == "0 expected met, 0 new, 1 gone, 0 changed, 1 not checked"
+
+
+def test_another_measured_value_is_one_deviation_that_says_both(folder: Folder) -> None:
+    folder.write(judgement(measured="reversed"), judgement(dtype="float64"))
+    told, summary = lines(folder.gate(), 1)
+    assert "GN-02 a title: measured 'reversed' where 'interleaved' is expected; correct `measured` in entry 1" in told
+    assert summary == "1 expected met, 0 new, 0 gone, 1 changed, 0 not checked"
+
+
+def test_what_did_not_run_is_told_and_is_no_failure(folder: Folder) -> None:
+    folder.write(judgement(), NotRun("mlx", "the framework has no float64 here", dtype="float64", failed=False))
+    assert lines(folder.gate(), 0) == [
+        "not checked: mlx.jsonl: mlx.nn.GroupNorm float64: GN-02",
+        "1 expected met, 0 new, 0 gone, 0 changed, 1 not checked",
+    ]
+
+
+def test_what_could_not_be_run_is_a_deviation_of_its_own(folder: Folder) -> None:
+    folder.write(judgement(), NotRun("mlx", "it died", dtype="float64"))
+    told, _, summary = lines(folder.gate(), 1)
+    assert told == "not run: mlx.jsonl: mlx float64: could not be run: it died"
+    assert summary == "1 expected met, 0 new, 0 gone, 0 changed, 1 not run, 1 not checked"
+
+
+def test_what_a_manifest_asked_for_in_vain_is_a_deviation(folder: Folder) -> None:
+    folder.write(judgement(), judgement(dtype="float64"))
+    (folder.results / "manifest.json").write_text('{"mlx": "", "torch": "no wheel"}')
+    told, summary = lines(folder.gate(), 1)
+    assert told == "not run: torch: could not be run: no wheel"
+    assert "1 not run" in summary
+
+
+def test_an_interrupted_file_is_a_deviation(folder: Folder) -> None:
+    folder.write(judgement(), judgement(dtype="float64"), footer=False)
+    told, summary = lines(folder.gate(), 1)
+    assert told == f"interrupted: {folder.results / 'mlx.jsonl'}: it has no footer: the run was cut short; run again"
+    assert summary == "2 expected met, 0 new, 0 gone, 0 changed, 1 interrupted, 0 not checked"
+
+
+def test_a_counterexample_is_a_deviation(folder: Folder) -> None:
+    folder.write(judgement(), judgement(dtype="float64"), counterexample())
+    told, _ = lines(folder.gate(), 1)
+    assert "new counterexample (values, huge mean): it departs; its input and script are in stored/0123.json" in told
+
+
+def test_an_expectation_holds_for_its_versions_only(folder: Folder) -> None:
+    """Outside of them its divergence is new, and its absence nothing to tell."""
+    folder.write(judgement(), start=header(mlx="0.29.4"))
+    assert lines(folder.gate(), 1)[-1] == "0 expected met, 1 new, 0 gone, 0 changed, 0 not checked"
+    folder.write(judgement(verdict="conforms", measured=""), start=header(mlx="0.29.4"))
+    assert lines(folder.gate(), 0) == ["0 expected met, 0 new, 0 gone, 0 changed, 0 not checked"]
+
+
+@pytest.mark.parametrize("version", ["0.32.4+cpu", "0.33.0.dev20261120", "0.31rc1"])
+def test_local_and_pre_release_versions_are_compared_like_others(folder: Folder, version: str) -> None:
+    folder.write(judgement(), judgement(dtype="float64"), start=header(mlx=version))
+    assert "2 expected met" in lines(folder.gate(), 0)[-1]
+
+
+def test_a_run_that_never_started_has_nothing_to_hold_against(folder: Folder) -> None:
+    never = Header(1, "0.1.0", "mlx", {}, "", "", "", "", ["float32"], [], "")
+    folder.write(NotRun("mlx", "mlx is not installed"), start=never)
+    assert lines(folder.gate(), 1)[-1] == "0 expected met, 0 new, 0 gone, 0 changed, 1 not run, 2 not checked"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "measured", "met"),
+    [
+        ("running_mean nan instead of *", "running_mean nan instead of -0.25", True),
+        ("running_mean nan instead of *", "running_var nan instead of 1", False),
+        ("*instead of*", "a\nb instead of c", True),
+        ("interleave.", "interleaved", False),
+        ("inter", "interleaved", False),
+        ("[i]nterleaved", "interleaved", False),
+    ],
+)
+def test_an_asterisk_stands_for_any_text_and_nothing_else_is_special(
+    folder: Folder, pattern: str, measured: str, met: bool
+) -> None:
+    folder.write(judgement(measured=measured))
+    result = folder.gate(INTERLEAVED.replace('"interleaved"', f'"{pattern}"'))
+    assert result.exit_code == (0 if met else 1)
+
+
+CONTRADICTS = Claim("eps_placement", "outside_sqrt", "sqrt(var) + eps", "docstring", "inside_sqrt", "contradicts")
+AGREES = Claim("eps_placement", "inside_sqrt", "sqrt(var + eps)", "docstring", "inside_sqrt", "agrees")
+DOCUMENTED = (
+    INTERLEAVED.replace("GN-02", "documentation eps_placement")
+    .replace('"interleaved"', '"inside_sqrt"')
+    .replace("[[expected]]", '[[expected]]\ndtypes = ["float32"]')
+)
+
+
+def test_a_documentation_that_contradicts_is_a_divergence_that_can_be_expected(folder: Folder) -> None:
+    folder.write(profile(AGREES, CONTRADICTS, AGREES))
+    assert lines(folder.gate(DOCUMENTED), 0) == ["1 expected met, 0 new, 0 gone, 0 changed, 0 not checked"]
+    new, *_ = lines(folder.gate(""), 1)
+    assert new.startswith("new: mlx.jsonl: mlx.nn.GroupNorm: float32: documentation eps_placement: contradicts, inside")
+    folder.write(profile(AGREES))
+    gone, *_ = lines(folder.gate(DOCUMENTED), 1)
+    assert "gone: mlx.jsonl: mlx.nn.GroupNorm: float32: documentation eps_placement: " in gone
+    folder.write(profile())
+    assert "not checked: mlx.jsonl: mlx.nn.GroupNorm float32: documentation eps_placement" in lines(
+        folder.gate(DOCUMENTED), 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"GN-02": "GN-99"}, "requirement 'GN-99' is not known; allowed: GN-01 to GN-"),
+        ({"GN-02": "documentation"}, "requirement 'documentation' is not known; allowed: "),
+        ({"mlx.nn.GroupNorm": "mlx.nn.GroupNrom"}, "'mlx.nn.GroupNrom' is not known; did you mean mlx.nn.GroupNorm"),
+        ({"GN-02": "BN-01"}, "mlx.nn.GroupNorm is a group_norm, and BN-01 is asked of a batch_norm only"),
+        ({">=0.30,<1": "0.30"}, "versions of mlx: '0.30' is no PEP 440 specifier; write it like '>=1.2,<2'"),
+        ({">=0.30,<1": ""}, "versions of mlx: '' is no PEP 440 specifier"),
+        ({"{ mlx": "{ mxl"}, "versions names 'mxl', which the results do not; allowed: mlx"),
+        ({"it is the default": " "}, "reason is empty; say why this divergence is expected"),
+        ({"it is the default": TO_BE_WRITTEN}, f"reason is still {TO_BE_WRITTEN!r}"),
+        ({'reason = "it is the default"': ""}, "missing required field `reason`; its keys are implementations, "),
+        ({"reason =": "raeson ="}, "entry 1: Object contains unknown field `raeson`; its keys are implementations, "),
+        ({'"interleaved"': "3"}, "entry 1: Expected `str`, got `int` - at `$.measured`"),
+        ({'["mlx.nn.GroupNorm"]': "[]"}, "implementations is empty; name at least one"),
+        ({'["mlx.nn.GroupNorm"]': '["mlx.nn.GroupNorm", "mlx.nn.GroupNorm"]'}, "implementations names 'mlx.nn.GroupN"),
+        ({"[[expected]]": '[[expected]]\ndtypes = ["float16"]'}, "dtype 'float16' is not asked there; allowed: float3"),
+        ({"[[expected]]": '[[expected]]\ndtypes = ["float32"]', "GN-02": "GN-18"}, "allowed: float64"),
+        ({"https://example.org/thread": "see there"}, "url 'see there' is none; allowed: https://..., or no url"),
+        ({"[[expected]]": "[[expectations]]"}, "has expectations; allowed: entries that begin with [[expected]]"),
+        ({"[[expected]]": "[expected"}, "is no TOML: "),
+    ],
+)
+def test_an_entry_that_makes_no_sense_is_one_line(folder: Folder, changes: dict[str, str], said: str) -> None:
+    folder.write(judgement(), judgement(dtype="float64"))
+    content = INTERLEAVED
+    for old, new in changes.items():
+        assert old in content
+        content = content.replace(old, new)
+    line = one_line(folder.gate(content))
+    assert str(folder.path / "known.toml") in line
+    assert said in line
+
+
+def test_two_entries_about_one_judgement_are_refused_unless_their_versions_differ(folder: Folder) -> None:
+    folder.write(judgement(), judgement(dtype="float64"))
+    line = one_line(folder.gate(INTERLEAVED + INTERLEAVED.replace('"interleaved"', '"reversed"')))
+    assert "entry 2 (GN-02): it is about the same judgement as entry 1 of " in line
+    assert folder.gate(INTERLEAVED + INTERLEAVED.replace(">=0.30,<1", ">=1")).exit_code == 0
+
+
+def test_a_version_that_is_none_is_told_where_an_expectation_needs_it(folder: Folder) -> None:
+    folder.write(judgement(), judgement(dtype="float64"), start=header(mlx="unknown version"))
+    line = one_line(folder.gate())
+    assert "'unknown version', is none by PEP 440; leave it out of versions" in line
+    assert folder.gate(INTERLEAVED.replace('versions = { mlx = ">=0.30,<1" }', "")).exit_code == 0
+
+
+def test_expectations_and_results_that_are_not_there_are_one_line(folder: Folder, tmp_path: Path) -> None:
+    assert "holds no result file (*.jsonl); make one with" in one_line(gated(str(folder.results)))
+    assert "cannot be read: No such file" in one_line(gated(str(tmp_path / "none.jsonl")))
+    folder.write(judgement())
+    nowhere = gated(str(folder.results), "--expectations", str(tmp_path / "none.toml"))
+    assert "none.toml cannot be read: No such file or directory" in one_line(nowhere)
+    empty = gated(str(folder.results), "--expectations", str(folder.results))
+    assert "holds no expectations (*.toml)" in one_line(empty)
+
+
+def test_what_is_suggested_is_ready_but_for_its_reasons(folder: Folder) -> None:
+    odd = 'a "quoted" \\ value\nof two lines'
+    folder.write(
+        judgement(), judgement(dtype="float64"), judgement("GN-16", "diverges", odd),
+        judgement("GN-18", dtype="float64"), profile(CONTRADICTS), start=header(mlx="0.32.4+cpu", **{"odd.name": "1"}),
+    )  # fmt: skip
+    result = folder.gate("", "--suggest")
+    assert result.exit_code == 1
+    assert "5 new" in result.stderr.splitlines()[-1]
+    entries = tomllib.loads(result.stdout)["expected"]
+    assert [one["requirement"] for one in entries] == ["GN-02", "GN-16", "GN-18", "documentation eps_placement"]
+    assert [one.get("dtypes") for one in entries] == [None, ["float32"], None, ["float32"]]
+    assert {one["versions"]["mlx"] for one in entries} == {">=0.32.4"}
+    assert entries[1]["measured"] == odd
+    line = one_line(folder.gate(result.stdout))
+    assert "reason is still" in line
+    assert folder.gate(result.stdout.replace(TO_BE_WRITTEN, "known")).exit_code == 0
+
+
+def test_implementations_that_diverge_alike_share_a_suggested_entry() -> None:
+    from normgauge.conformance.expectations import of_judgement
+
+    names = ("torch.nn.BatchNorm1d", "torch.nn.BatchNorm2d")
+    alike = [judgement("BN-18", implementation=name, dtype=d) for name in names for d in ("float32", "float64")]
+    other = judgement("BN-18", implementation="torch.nn.BatchNorm3d")
+    text = suggestions((of_judgement(one), header("torch", torch="2.13.0")) for one in (*alike, other))
+    first, second = tomllib.loads(text)["expected"]
+    assert first["implementations"] == list(names)
+    assert "dtypes" not in first
+    assert (second["implementations"], second["dtypes"]) == (["torch.nn.BatchNorm3d"], ["float32"])
+
+
+def test_a_framework_that_is_not_registered_is_gated_with_a_file_of_its_own(tmp_path: Path) -> None:
+    """Which implementations it has beyond those selected is not known: an expectation of them is not checked."""
+    wanted = Wanted(("float32",), ("group_norm.Interleaved", "group_norm.GroupNorm"))
+    with ResultsWriter(tmp_path / "faulty.jsonl") as writer:
+        for record in run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted):
+            writer.write(record)
+    own = tmp_path / "faulty.toml"
+    entry = INTERLEAVED.replace("mlx.nn.GroupNorm", "group_norm.Interleaved").replace("mlx = ", "numpy = ")
+    own.write_text(entry.replace(">=0.30,<1", ">=1").replace("[[expected]]", '[[expected]]\ndtypes = ["float32"]'))
+    result = gated(str(tmp_path / "faulty.jsonl"), "--expectations", str(tmp_path))
+    assert lines(result, 0) == ["1 expected met, 0 new, 0 gone, 0 changed, 0 not checked"]
+    result = gated(str(tmp_path / "faulty.jsonl"))
+    assert "new: faulty.jsonl: group_norm.Interleaved: float32: GN-02 grouping: diverges, interleaved" in result.stdout
+
+
+def shipped() -> Sequence[Path]:
+    return sorted(SHIPPED.glob("*.toml"))
+
+
+def test_the_shipped_expectations_load_and_are_of_the_framework_that_names_their_file() -> None:
+    expectations = load_expectations()
+    known = registered_implementations()
+    expectations.check_implementations(known)
+    assert {path.stem for path in shipped()} <= registered().keys()
+    assert {"torch", "mlx", "flax", "keras-jax"} <= {path.stem for path in shipped()}
+    for one in expectations.all:
+        frameworks = {known[implementation][0] for implementation in one.entry.implementations}
+        assert f"conformance/expectations/{'-'.join(frameworks)}.toml" == one.file
+        assert one.entry.versions, one.place
+
+
+def test_no_two_shipped_expectations_are_about_one_judgement_of_any_release() -> None:
+    expectations = load_expectations()
+    bounds = {bound for one in expectations.all for text in one.entry.versions.values() for bound in text.split(",")}
+    versions = {re.sub(r"[^0-9.]", "", bound) for bound in bounds} | {"0.1", "99"}
+    for cell, one in expectations.about(registered_implementations()):
+        for version in versions:
+            expectations.of(cell, dict.fromkeys(one.entry.versions, version))
+
+
+def test_the_same_judgement_twice_is_told_by_the_lookup_itself(tmp_path: Path) -> None:
+    file = tmp_path / "known.toml"
+    file.write_text(INTERLEAVED * 2)
+    with pytest.raises(BrokenExpectations, match="about the same judgement as entry 1"):
+        load_expectations([file]).of(Cell("mlx.nn.GroupNorm", "float32", "GN-02"), {"mlx": "0.32.4"})
+
+
+@pytest.mark.frameworks
+def test_the_gate_is_silent_on_the_pinned_releases(results: Path) -> None:
+    result = gated(str(results))
+    assert result.exit_code == 0, result.output
+    assert re.fullmatch(r"\d+ expected met, 0 new, 0 gone, 0 changed, 0 not checked\n", result.stdout)
+
+
+def test_the_page_about_gating_shows_an_entry_that_loads(tmp_path: Path) -> None:
+    (entry,) = re.findall(r"```toml\n(.*?)```", (DOCS / "gating.md").read_text(encoding="utf-8"), re.DOTALL)
+    file = tmp_path / "known.toml"
+    file.write_text(entry, encoding="utf-8")
+    assert load_expectations([file]).all

@@ -1,0 +1,428 @@
+"""``pytest --normgauge``: the same judgements as the command line's, as items that behave as one expects of tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from conftest import MODULES, TESTS
+
+from normgauge.conformance.engine import Wanted, run_framework
+from normgauge.conformance.expectations import compare, load_expectations, of_claims, of_judgement
+from normgauge.conformance.subjects import Launch
+from normgauge.reports.records import Header, Judgement, Profile, Record, read_records
+
+#: Strict about everything, as this project's own tests are.
+STRICT = "[pytest]\naddopts = -ra --strict-markers --strict-config\nxfail_strict = true\nfilterwarnings = error\n"
+#: An adapter that notes what it is asked, and in which process.
+COUNTING = """
+import os
+from pathlib import Path
+from faulty.adapter import FaultyAdapter
+
+class Counting(FaultyAdapter):
+    def run(self, implementation, case):
+        with Path(__file__).with_name("asked.txt").open("a") as file:
+            file.write(f"{implementation} {self.dtype} {os.getpid()}\\n")
+        return super().run(implementation, case)
+"""
+INTERLEAVED = """
+[[expected]]
+implementations = ["group_norm.Interleaved"]
+requirement = "GN-02"
+measured = "interleaved"
+reason = "it is made so"
+url = "https://example.org/thread"
+"""
+
+
+class Project:
+    """A folder with a test of its own, in which pytest is run as a user runs it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        (path / "pytest.ini").write_text(STRICT)
+        (path / "test_own.py").write_text("def test_of_the_user() -> None:\n    pass\n")
+        (path / "counting.py").write_text(COUNTING)
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "pytest", *words]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(TESTS), "COLUMNS": "160"} | dict.fromkeys(("CI", "BUILD_NUMBER"), "")
+
+    def pytest(self, *words: str) -> Run:
+        done = subprocess.run(
+            self.command(*words), capture_output=True, text=True, check=False, cwd=self.path, env=self.environment()
+        )
+        assert "INTERNALERROR" not in done.stdout + done.stderr, done.stdout + done.stderr
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    def ask(self, *words: str, of: tuple[str, ...], both: bool = False) -> Run:
+        """Ask these faulty layers, in float32 or in both dtypes."""
+        selected = [word for one in of for word in ("--normgauge-implementation", one)]
+        selected += [] if both else ["--normgauge-dtype", "float32"]
+        return self.pytest("--normgauge", "counting:Counting", *selected, *words)
+
+    def asked(self) -> set[tuple[str, str, str]]:
+        """Implementation, dtype and process of every case that was run since the last call."""
+        notes = self.path / "asked.txt"
+        lines = notes.read_text().splitlines() if notes.exists() else []
+        notes.unlink(missing_ok=True)
+        return {(one, dtype, process) for one, dtype, process in (line.split() for line in lines)}
+
+
+class Run:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def summary(self) -> str:
+        return self.out.splitlines()[-1].strip("= ")
+
+    def line(self, start: str) -> str:
+        (found,) = [line for line in self.out.splitlines() if line.startswith(start)]
+        return found
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def outcomes(report: Path) -> dict[tuple[str, str], str]:
+    """By implementation and item: passed, failed, error, skipped or xfailed, as JUnit's file has them."""
+    found = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        outcome = next((child.tag for child in case if child.tag in {"failure", "error", "skipped"}), "passed")
+        if outcome == "skipped" and any(child.get("type") == "pytest.xfail" for child in case):
+            outcome = "xfailed"
+        found[case.attrib["classname"], case.attrib["name"]] = outcome.replace("failure", "failed")
+    return found
+
+
+# --- what is collected --------------------------------------------------------------------------------
+
+
+def test_without_the_option_nothing_is_imported_and_nothing_changes(project: Project) -> None:
+    (project.path / "test_own.py").write_text(
+        "import sys\n"
+        "def test_of_the_user() -> None:\n"
+        "    ours = {name for name in sys.modules if name.startswith('normgauge.')}\n"
+        "    assert ours == {'normgauge.conformance', 'normgauge.conformance.pytest_plugin'}\n"
+        "    assert 'numpy' not in sys.modules\n"
+    )
+    done = project.pytest("-p", "no:hypothesispytest")
+    assert (done.code, done.summary.partition(" in ")[0]) == (0, "1 passed"), done.out
+
+
+def test_with_the_option_and_no_path_only_the_requirements_are_collected(project: Project) -> None:
+    done = project.ask("--collect-only", "-q", of=("group_norm.GroupNorm", "batch_norm.BatchNorm"), both=True)
+    assert done.code == 0, done.out
+    assert "group_norm.GroupNorm::GN-02 grouping" in done.out.splitlines()
+    assert "batch_norm.BatchNorm::BN-22 float64 honoured" in done.out.splitlines()
+    assert "test_of_the_user" not in done.out
+    assert project.asked() == set()
+    tree = project.ask("--collect-only", of=("group_norm.GroupNorm",))
+    assert "<Framework counting:Counting>\n  <Layer group_norm.GroupNorm>\n    <RequirementItem GN-01" in tree.out
+
+
+def test_with_a_path_both_are_run(project: Project) -> None:
+    done = project.ask(".", "-k", "GN-01 or user", of=("group_norm.GroupNorm",))
+    assert (done.code, done.summary.partition(",")[0]) == (0, "2 passed"), done.out
+
+
+def test_an_item_and_an_implementation_can_be_named_by_their_ids(project: Project) -> None:
+    both = ("group_norm.GroupNorm", "batch_norm.BatchNorm")
+    done = project.ask("group_norm.GroupNorm::GN-02 grouping", "test_own.py", "-v", of=both)
+    assert (done.code, done.summary.partition(" in ")[0]) == (0, "2 passed"), done.out
+    assert "group_norm.GroupNorm::GN-02 grouping PASSED" in done.out
+    done = project.ask("batch_norm.BatchNorm", "--collect-only", "-q", of=both)
+    assert {line.partition("::")[0] for line in done.out.splitlines() if "::" in line} == {"batch_norm.BatchNorm"}
+
+
+def test_one_dtype_can_be_chosen(project: Project) -> None:
+    done = project.ask("-v", of=("group_norm.GroupNorm",))
+    assert done.code == 0, done.out
+    assert {dtype for _, dtype, _ in project.asked()} == {"float32"}
+    assert "GN-17" in done.out
+    assert "GN-18" not in done.out  # float64 honoured
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--normgauge", "mxl"), "framework 'mxl' is not known; did you mean mlx?"),
+        (("--normgauge", "nowhere:Adapter"), "the adapter 'nowhere:Adapter' cannot be loaded: No module named"),
+        (("--normgauge", "mlx", "--normgauge-implementation", "mlx.nn.GroupNrom"), "did you mean mlx.nn.GroupNorm"),
+        (("--normgauge", "mlx", "--normgauge-dtype", "float16"), "takes float32 and float64, got float16"),
+        (("--normgauge", "mlx", "--normgauge-expectations=none.toml"), "none.toml cannot be read: No such file"),
+        (("--normgauge-dtype", "float32"), "--normgauge-dtype needs a framework to ask: add --normgauge FRAMEWORK"),
+    ],
+)
+def test_a_users_mistake_is_one_line(project: Project, words: tuple[str, ...], said: str) -> None:
+    done = project.pytest(*words)
+    assert done.code == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in done.err.splitlines() if line]
+    assert line.startswith("ERROR: ")
+    assert said in line
+
+
+# --- what comes out -----------------------------------------------------------------------------------
+
+
+def test_a_divergence_fails_with_what_a_person_needs_and_no_traceback(project: Project) -> None:
+    done = project.ask(of=("group_norm.Interleaved",), both=True)
+    assert done.code == 1
+    assert done.line("FAILED").startswith("FAILED group_norm.Interleaved::GN-02 grouping - group_norm.Interleaved: gro")
+    for row in (
+        r"in +float32, float64",
+        r"settings +eps=.*num_channels=4, num_groups=2",
+        r"inputs +step 1 train x 0 1 2 3",
+        r"observed +step 1 output -0.99999237\d+ -0.99999237\d+ ",
+        r"canonical step 1 output -0.9999694\d+ 0.9999694\d+ ",
+        r"remedy +for the canonical result permute the channels",
+        r"to do +diverges, interleaved; repair it, or expect it in conformance/expectations/",
+    ):
+        assert re.search(rf"^  {row}", done.out, re.MULTILINE), row
+    script = re.search(r"^  script +(\S+)", done.out, re.MULTILINE)
+    assert script is not None
+    assert "group_norm.Interleaved: grouping is interleaved" in (project.path / script[1]).read_text()
+    assert "Traceback" not in done.out
+    assert ".py:" not in done.out.partition("short test summary")[0]
+
+
+def test_a_crash_fails_with_how_it_ended(project: Project) -> None:
+    done = project.ask("-k", "GN-07 or GN-06", of=("process.DiesInRankFive",))
+    assert done.code == 1
+    assert "was ended by signal SIGSEGV" in done.out
+    assert done.summary.startswith("1 failed, 1 passed")
+
+
+def test_what_cannot_be_asked_or_told_is_skipped_with_the_reason(project: Project) -> None:
+    done = project.ask("-k", "GN-11", of=("group_norm.SingleSampleRefused", "group_norm.Unbiased"))
+    assert done.code == 0
+    assert re.search(r"^SKIPPED .*GN-11 one value per group: unsupported: ", done.out, re.MULTILINE)
+    assert re.search(r"^SKIPPED .*GN-11 one value per group: cannot tell: ", done.out, re.MULTILINE)
+
+
+def test_a_doubt_in_one_dtype_is_no_pass(project: Project) -> None:
+    done = project.ask("-k", "BN-11", of=("batch_norm.StartsFromZeroDebiased",), both=True)
+    assert re.search(r"^SKIPPED .*BN-11 momentum as given: float32: cannot tell: ", done.out, re.MULTILINE), done.out
+
+
+def test_an_expected_divergence_is_xfailed_with_its_reason_and_thread(project: Project) -> None:
+    (project.path / "known.toml").write_text(INTERLEAVED)
+    expected = ("--normgauge-expectations=known.toml", "-k", "GN-02")
+    done = project.ask(*expected, of=("group_norm.Interleaved",))
+    assert done.code == 0, done.out
+    assert done.line("XFAIL") == (
+        "XFAIL group_norm.Interleaved::GN-02 grouping - it is made so (https://example.org/thread)"
+    )
+    done = project.ask(*expected, "--runxfail", of=("group_norm.Interleaved",))
+    assert done.code == 1
+    assert "to do     expected by entry 1 of known.toml: it is made so" in done.out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("group_norm.Interleaved", "group_norm.GroupNorm", "the expected divergence, interleaved, is gone: it confo"),
+        ('"interleaved"', '"reversed"', "measured 'interleaved' where 'reversed' is expected; correct `measured`"),
+        ("requirement", 'versions = { mxl = ">=1" }\nrequirement', "versions names 'mxl', which the results do not"),
+        ('"GN-02"', '"GN-02"\ndtypes = ["float64"]', "diverges, interleaved; repair it, or expect it in known.toml"),
+    ],
+)
+def test_an_expectation_that_is_not_met_fails_and_says_what_to_do(
+    project: Project, old: str, new: str, said: str
+) -> None:
+    (project.path / "known.toml").write_text(INTERLEAVED.replace(old, new))
+    asked = ("group_norm.Interleaved",) if old != "group_norm.Interleaved" else ("group_norm.GroupNorm",)
+    done = project.ask("--normgauge-expectations=known.toml", "-k", "GN-02", of=asked)
+    assert done.code == 1
+    assert done.summary.startswith("1 failed")
+    assert said in done.out
+    assert "Traceback" not in done.out
+
+
+def test_a_framework_that_cannot_be_started_is_one_error(project: Project) -> None:
+    done = project.pytest("--normgauge", "torch", "--normgauge-python=no-such-python")
+    assert done.code == 1
+    assert re.fullmatch(r"\d+ skipped, 1 error in .*", done.summary)
+    assert "could not be run: cannot start no-such-python: No such file or directory" in done.out
+    assert "Traceback" not in done.out
+
+
+def test_an_implementation_that_the_installed_release_lacks_is_one_error(project: Project) -> None:
+    source = (project.path / "counting.py").read_text()
+    known = "FaultyAdapter.implementations"
+    newer = f"implementations = (*{known}, replace({known}[0], id='a.Newer'))"
+    source += f"\n    if sys.argv[0] != '-c':  # so a worker is started\n        {newer}\n"
+    (project.path / "counting.py").write_text(f"import sys\nfrom dataclasses import replace\n{source}")
+    done = project.ask("-k", "GN-0", of=("a.Newer",))
+    assert re.fullmatch(r"\d+ skipped, \d+ deselected, 1 error in .*", done.summary), done.out
+    assert "could not be run: a.Newer is not there in numpy" in done.out
+
+
+def test_a_dtype_that_the_framework_does_not_have_is_no_failure(project: Project) -> None:
+    source = (project.path / "counting.py").read_text()
+    (project.path / "counting.py").write_text(
+        f"{source}\n    @classmethod\n    def dtypes(cls):\n        return ('float32',)\n"
+    )
+    done = project.ask("-k", "GN-01 or GN-18", of=("group_norm.GroupNorm",), both=True)
+    assert done.summary.startswith("1 passed, 1 skipped"), done.out
+    assert "GN-18 float64 honoured: the framework has no float64 here" in done.out
+
+
+# --- how it is run ------------------------------------------------------------------------------------
+
+TWO = ("group_norm.Interleaved", "group_norm.OnePass")
+
+
+def test_an_implementation_is_measured_once_and_only_when_an_item_of_it_is_run(project: Project) -> None:
+    project.ask("-k", "OnePass and (GN-01 or GN-02)", of=TWO)
+    assert {one for one, _, _ in project.asked()} == {"group_norm.OnePass"}
+    done = project.ask("-x", of=TWO)
+    assert done.summary.startswith("1 failed, 1 passed")
+    assert {one for one, _, _ in project.asked()} == {"group_norm.Interleaved"}
+    project.ask(of=TWO)
+    cases = (project.path / "asked.txt").read_text().splitlines()
+    project.asked()
+    project.ask("-k", "GN-01", of=TWO)
+    assert len(cases) == len((project.path / "asked.txt").read_text().splitlines())
+
+
+def test_the_items_that_failed_last_are_run_again(project: Project) -> None:
+    project.ask(of=TWO)
+    project.asked()
+    done = project.ask("--lf", "-v", of=TWO)
+    assert "run-last-failure: rerun previous 1 failure" in done.out
+    assert done.summary.startswith("1 failed, ")
+    assert "GN-02 grouping FAILED" in done.out
+    assert {one for one, _, _ in project.asked()} == {"group_norm.Interleaved"}
+
+
+def test_with_processes_nothing_is_measured_twice_and_the_outcome_is_the_same(project: Project) -> None:
+    several = (*TWO, "group_norm.EpsOutside", "process.DiesInRankFive", "batch_norm.NoneRefused")
+    alone = project.ask("--junitxml=alone.xml", of=several, both=True)
+    project.asked()
+    together = project.ask("-n", "2", "--junitxml=together.xml", ".", of=several, both=True)
+    assert alone.code == together.code == 1
+    found = outcomes(project.path / "together.xml")
+    assert found.pop(("test_own", "test_of_the_user")) == "passed"
+    assert found == outcomes(project.path / "alone.xml")
+    assert set(found.values()) == {"passed", "failed", "skipped"}
+    workers: dict[tuple[str, str], set[str]] = {}
+    for one, dtype, process in project.asked():
+        workers.setdefault((one, dtype), set()).add(process)
+    died = {key for key in workers if key[0] == "process.DiesInRankFive"}  # it needs a second worker
+    assert {len(own) for key, own in workers.items() if key not in died} == {1}
+    assert len(workers) == 2 * len(several)
+
+
+@pytest.mark.parametrize("words", [(), ("-x",), ("-n", "2")])
+def test_the_workers_are_gone_afterwards(project: Project, words: tuple[str, ...]) -> None:
+    project.ask(*words, of=TWO)
+    processes = {int(process) for _, _, process in project.asked()}
+    assert processes
+    assert not [process for process in processes if alive(process)]
+
+
+def test_an_interrupt_ends_the_run_and_the_workers(project: Project) -> None:
+    words = project.command("--normgauge", "counting:Counting", "--normgauge-implementation=process.HangsInRankFive")
+    running = subprocess.Popen(
+        words, cwd=project.path, env=project.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    notes = project.path / "asked.txt"
+    for _ in range(200):
+        if notes.exists():
+            break
+        time.sleep(0.1)
+    time.sleep(1)
+    running.send_signal(signal.SIGINT)
+    out, _ = running.communicate(timeout=30)
+    assert running.returncode == pytest.ExitCode.INTERRUPTED, out
+    (process,) = {int(process) for _, _, process in project.asked()}
+    assert not alive(process)
+
+
+def alive(process: int) -> bool:
+    """Whether the process runs; it is given a moment to end."""
+    for _ in range(30):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+# --- the same judgements ------------------------------------------------------------------------------
+
+
+def expected_outcomes(records: list[Record]) -> dict[tuple[str, str], str]:
+    """What each item must come to, from what the command line measured."""
+    (header,) = [record for record in records if isinstance(record, Header)]
+    expectations = load_expectations()
+    kinds: dict[tuple[str, str], set[str]] = {}
+    for record in records:
+        found = []
+        if isinstance(record, Judgement):
+            found = [(f"{record.requirement} {record.title}", of_judgement(record))]
+        elif isinstance(record, Profile):
+            found = [("documentation", claim) for claim in of_claims(record)]
+        for name, one in found:
+            expected = expectations.of(one.cell, header.versions)
+            kind: str = compare(one, expected)
+            if kind == "conforms" and one.verdict not in {"conforms", "agrees"}:
+                kind = "no claim" if name == "documentation" else "doubt"
+            kinds.setdefault((one.cell.implementation, name), set()).add(kind)
+    return {item: outcome_of(found) for item, found in kinds.items()}
+
+
+def outcome_of(kinds: set[str]) -> str:
+    if kinds & {"new", "gone", "changed"}:
+        return "failed"
+    if "met" in kinds:
+        return "xfailed"
+    return "skipped" if "doubt" in kinds or "conforms" not in kinds else "passed"
+
+
+def same(found: Mapping[tuple[str, str], str], wanted: Mapping[tuple[str, str], str]) -> None:
+    """Items that nothing is asked about are skipped; every other one comes out as the command line has it."""
+    assert {item: outcome for item, outcome in found.items() if item in wanted} == wanted
+    assert {outcome for item, outcome in found.items() if item not in wanted} <= {"skipped"}
+
+
+def test_the_faulty_layers_come_out_as_on_the_command_line(project: Project) -> None:
+    identifiers = ("group_norm.Unbiased", "group_norm.NoSamplesRaise", "batch_norm.DoubleOut")
+    dtypes = ("float32", "float64")
+    records = list(run_framework(Launch("faulty.adapter:FaultyAdapter"), Wanted(dtypes, identifiers)))
+    project.ask("-n", "2", "--junitxml=report.xml", of=identifiers, both=True)
+    found = outcomes(project.path / "report.xml")
+    wanted = expected_outcomes(records)
+    assert {"passed", "failed", "skipped"} <= set(wanted.values())
+    same(found, wanted)
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize("framework", ["torch", "mlx", "flax", "keras-jax"])
+def test_the_frameworks_come_out_as_on_the_command_line(framework: str, project: Project, results: Path) -> None:
+    if importlib.util.find_spec(MODULES[framework]) is None:
+        pytest.skip(f"{framework} is not installed")
+    records = read_records(results / f"{framework}.jsonl")
+    done = project.pytest("--normgauge", framework, "-n", "2", "--junitxml=report.xml")
+    wanted = expected_outcomes(records)
+    assert "failed" not in wanted.values()
+    assert {"passed", "xfailed"} <= set(wanted.values())
+    same(outcomes(project.path / "report.xml"), wanted)
+    assert done.code == 0, done.out
