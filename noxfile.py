@@ -54,8 +54,8 @@ def conformance(session: nox.Session, framework: str) -> None:
     where = ["--name", name]
     try:
         if named or framework in PYTHON:
-            session.install(".")
             where += ["--python", worker(session, framework, name, requirements)]
+            session.install(".")
         else:
             session.install(".", *requirements)
     except NoPython as missing:

@@ -145,9 +145,9 @@ def told_apart(runs: Sequence[Sequence[Record]]) -> tuple[list[list[Record]], di
 
 def release_of(header: Header, siblings: Sequence[Header]) -> str:
     """What tells a run from the others of its framework: the versions in which they differ, the device."""
-    others = [one for one in siblings if one.versions]
-    if not header.versions or len(others) < 2:
+    if not header.versions:  # it never started
         return ""
+    others = [one for one in siblings if one.versions]
     differ = [
         (name, version)
         for name, version in header.versions.items()

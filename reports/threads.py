@@ -26,14 +26,14 @@ from normgauge.reports.records import (
 KINDS: Final = ("semantics", "documentation", "requirement", "statistics", "default", "dtype")
 #: What stands where a release has nothing to say.
 ABSENT: Final = "–"
-_RANK: Final = {"same": 0, "none": 1, "open": 2, "other": 3}
+_RANK: Final = {"same": 0, "none": 1, "open": 2, "other": 3, "crash": 4}
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Value:
-    """What one release has; ``kind`` is ``same`` as canonical, ``other``, ``open``, or ``none`` measured."""
+    """What one release has; ``kind`` is ``same`` as canonical, ``other``, ``crash``, ``open``, or ``none`` measured."""
 
     text: str
     kind: str
@@ -57,7 +57,7 @@ class Thread:
 
     def sign(self, value: Value) -> str:
         """What stands before a value that departs."""
-        return {"other": "≠ " if self.kind == "semantics" else "✗ "}.get(value.kind, "")
+        return {"other": "≠ " if self.kind == "semantics" else "✗ ", "crash": "☠ "}.get(value.kind, "")
 
     @property
     def settled(self) -> Value:
@@ -66,11 +66,18 @@ class Thread:
 
     @property
     def departs(self) -> bool:
-        return any(value.kind == "other" for value in self.values)
+        return any(value.kind in {"other", "crash"} for value in self.values)
 
     @property
     def changes(self) -> bool:
         return len({value.text for value in self.values if value is not NOTHING}) > 1
+
+    @property
+    def comes_and_goes(self) -> bool:
+        """Whether a death or a hang alternates with something else: such a change may be luck, and no release's."""
+        stretches = [value for _, _, value in self.bands if value is not NOTHING]
+        returns = len(stretches) > len(set(stretches))
+        return returns and any(value.kind == "crash" for value in stretches)
 
     @property
     def bands(self) -> list[tuple[int, int, Value]]:
@@ -108,6 +115,18 @@ class Timeline:
         return [thread for thread in self.threads if thread.changes]
 
     @property
+    def unsteady(self) -> list[Thread]:
+        return [thread for thread in self.changed if thread.comes_and_goes]
+
+    def stretches(self, thread: Thread) -> list[tuple[str, Value]]:
+        """A thread in words: from which release to which it has each value."""
+        found = []
+        for begin, length, value in thread.bands:
+            first, last = self.releases[begin], self.releases[begin + length - 1]
+            found.append((first if length == 1 else f"{first} to {last}", value))
+        return found
+
+    @property
     def kept(self) -> list[Thread]:
         """What is the same in every release, departures first."""
         own = [thread for thread in self.threads if not thread.changes]
@@ -115,11 +134,13 @@ class Timeline:
 
     @property
     def transitions(self) -> list[tuple[str, str, list[Change]]]:
-        """Each release that changed something, with the release before it."""
+        """Each release that changed something, with the release before it; without what comes and goes."""
         found = []
         for place, (before, after) in enumerate(zip(self.releases, self.releases[1:], strict=False), start=1):
             changes = []
             for thread in self.changed:
+                if thread.comes_and_goes:
+                    continue
                 earlier = [value for value in thread.values[:place] if value is not NOTHING]
                 now = thread.values[place]
                 if earlier and now is not NOTHING and now.text != earlier[-1].text:
@@ -260,7 +281,8 @@ def _claimed(claim: Claim) -> Value:
 
 def _verdict(judgement: Judgement) -> Value:
     if judgement.verdict in DIVERGENT:
-        return Value(judgement.measured or judgement.verdict, "other")
+        kind = "crash" if judgement.verdict == "crashes" else "other"
+        return Value(judgement.measured or judgement.verdict, kind)
     kinds = {"conforms": "same", "unsupported": "none", "cannot tell": "open"}
     return Value(judgement.verdict, kinds[judgement.verdict])
 

@@ -251,8 +251,8 @@ def test_another_release_is_measured_beside_the_pinned_one(
     assert environments == [(folder, "mlx")]
     named = ("--name", "mlx-0.31.2", "--python", python, "--out", "build/results")
     assert session.ran[:3] == [
-        ("install", "."),
         (python, "-m", "pip", "install", "--disable-pip-version-check", "mlx[cpu]==0.31.2", "numpy"),
+        ("install", "."),
         ("normgauge", "run", "mlx", *named, "--dtype", "float32"),
     ]
     assert session.notified == ["report"]
@@ -297,11 +297,13 @@ def test_a_python_that_is_not_here_is_a_skip_and_a_row_with_the_remedy(
 
     monkeypatch.setattr(noxfile.subprocess, "run", fails)
     monkeypatch.setattr(noxfile.shutil, "which", lambda _: uv)
+    session = Session(tmp_path)
     with pytest.raises(Stopped) as stopped:
-        noxfile.conformance(Session(tmp_path), "lucid")
+        noxfile.conformance(session, "lucid")
     assert stopped.value.how == "skip"
     assert str(stopped.value).startswith(told)
     assert manifest("build/results") == {"lucid": str(stopped.value)}
+    assert session.ran == []  # nothing is installed in vain
     assert tried == ([sys.executable] if uv is None else [sys.executable, "uv"])
 
 

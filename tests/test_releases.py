@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from pages import (
     Element,
     diverging,
@@ -22,9 +23,10 @@ from pages import (
     write,
 )
 
+from normgauge.conformance.cli import main
 from normgauge.reports.html import write_report
 from normgauge.reports.naming import Names, age, release_of
-from normgauge.reports.records import AxisMeasured, BrokenResults, Footer, NotRun, Record
+from normgauge.reports.records import AxisMeasured, BrokenResults, Footer, NotRun, Record, read_records
 
 BIASED = [AxisMeasured("running_var", "which variance", "unbiased", ["biased"])]
 UNBIASED = [AxisMeasured("running_var", "which variance", "unbiased", ["unbiased"])]
@@ -188,3 +190,30 @@ def test_a_list_of_implementations_is_told_in_few_words(
     named = {EAGER: "eager", LAST: "channels_last", STRIDED: "strided", "k.B[jax]": "eager", "k.B[torch]": "eager"}
     names = Names((profile(name, mode=mode) for name, mode in named.items()), {})
     assert names.told(members) == said
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+FAULTY = ("faulty.adapter:FaultyAdapter", "-i", "group_norm.GroupNorm", "--dtype", "float32", "--budget", "none")
+
+
+def test_a_result_file_can_be_named(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["run", *FAULTY, "--name", "faulty-1.0", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in tmp_path.glob("*.jsonl")] == ["faulty-1.0.jsonl"]
+    assert isinstance(read_records(tmp_path / "faulty-1.0.jsonl")[-1], Footer)
+
+
+@pytest.mark.parametrize("name", ["../x", ".x", "", "a/b", "a b", "a\nb"])
+def test_a_name_that_is_no_file_s_is_one_line_and_nothing_runs(name: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["run", *FAULTY, "--name", name, "--out", str(tmp_path / "results")])
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "cannot name a result file; allowed are letters, digits and . _ + -, with no dot in front" in result.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_one_name_for_two_frameworks_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["run", "torch", "mlx", "--name", "x", "--out", str(tmp_path / "results")])
+    assert result.exit_code == 2
+    assert "--name 'x' is for one result file, and 2 frameworks write one each" in result.stderr

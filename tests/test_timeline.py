@@ -77,11 +77,35 @@ def test_what_changes_back_is_two_changes() -> None:
     assert [change[0] for change in changes(timeline_of(runs))] == ["1.1", "1.2"]
 
 
+def test_a_hang_that_comes_and_goes_is_no_change_of_a_release() -> None:
+    said = {"conforms": ["1.0", "1.2", "1.4"], "crashes": ["1.1", "1.3", "1.5"]}
+    runs = [
+        release(version, batch_norm(), judgement(LAYER, verdict, requirement="BN-18", measured="hung"))
+        for verdict, versions in said.items()
+        for version in versions
+    ]
+    timeline = timeline_of(runs)
+    assert changes(timeline) == []
+    (one,) = timeline.unsteady
+    assert one.name == "BN-18 grouping"
+    assert [releases for releases, _ in timeline.stretches(one)] == ["1.0", "1.1", "1.2", "1.3", "1.4", "1.5"]
+
+
+def test_a_crash_that_was_mended_is_a_change() -> None:
+    runs = [
+        release(version, batch_norm(), judgement(LAYER, verdict, requirement="BN-18"))
+        for version, verdict in (("1.0", "crashes"), ("1.1", "crashes"), ("1.2", "conforms"))
+    ]
+    timeline = timeline_of(runs)
+    assert changes(timeline) == [("1.2", "BN-18 grouping", "crashes", "conforms")]
+    assert timeline.unsteady == []
+
+
 def test_what_never_changes_is_kept_with_departures_first() -> None:
-    own = batch_norm("biased"), judgement(LAYER, requirement="BN-20")
+    own = batch_norm(), judgement(LAYER, "diverges", requirement="BN-20", measured="accepted")
     timeline = timeline_of([release(version, *own) for version in ("1.0", "1.1")])
     assert changes(timeline) == []
-    assert next(one.name for one in timeline.kept) == "running_var"
+    assert [one.name for one in timeline.kept][:2] == ["BN-20 grouping", "running_var"]
     assert [one.departs for one in timeline.kept].count(True) == 1
 
 
@@ -115,7 +139,10 @@ def test_everything_that_a_release_may_change_is_followed(
 
 def test_a_requirement_on_an_axis_is_not_told_beside_the_axis() -> None:
     about = {"requirement": "BN-03", "witnesses": [witness("running_var=unbiased")]}
-    runs = [release("1.0", batch_norm("biased"), diverging(LAYER, **about)), release("1.1", batch_norm())]
+    runs = [
+        release("1.0", batch_norm("biased"), diverging(LAYER, **about)),
+        release("1.1", batch_norm(), judgement(LAYER, **about)),
+    ]
     assert [change[1] for change in changes(timeline_of(runs))] == ["running_var"]
 
 
@@ -150,6 +177,7 @@ def test_a_dtype_that_a_release_does_not_have_changes_nothing_else() -> None:
 def test_an_implementation_that_came_later_is_no_change() -> None:
     timeline = timeline_of([release("1.0", batch_norm()), release("1.1", batch_norm(), batch_norm(name="mlx.nn.New"))])
     assert changes(timeline) == []
+    assert timeline.changed == []
     later = [one for one in timeline.threads if one.members == [("mlx.nn.New", "")]]
     assert {one.values[0] for one in later} == {NOTHING}
 
@@ -235,6 +263,7 @@ def test_the_picture_is_well_formed_and_text_never_becomes_markup(tmp_path: Path
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """Results of two releases, and a third that could not be installed."""
     write(tmp_path / "mlx-0.32.0.jsonl", release("0.32.0", batch_norm("biased", claims=[claim()])))
     write(tmp_path / "mlx-0.32.1.jsonl", release("0.32.1", batch_norm(claims=[agreeing()])))
     (tmp_path / "manifest.json").write_text('{"mlx-0.1.0": "no | wheel"}', encoding="utf-8")
@@ -250,8 +279,8 @@ def test_the_page_tells_changes_table_and_what_could_not_be_run(folder: Path) ->
     ]
     assert section(page, "changes").one("h3").text == "0.32.1 since 0.32.0"
     assert rows(section(page, "table").one("table")) == {
-        f"running_var {LAYER}": ["≠ biased", "unbiased"],
-        f"documented eps_placement {LAYER}": ["✗ outside_sqrt", "inside_sqrt"],
+        "running_var": [LAYER, "≠ biased 0.32.0, unbiased 0.32.1"],
+        "documented eps_placement": [LAYER, "✗ outside_sqrt 0.32.0, inside_sqrt 0.32.1"],
     }
     assert rows(section(page, "not-run").one("table")) == {"mlx-0.1.0": ["no | wheel"]}
     assert page.one("svg").all("rect")
@@ -268,11 +297,20 @@ def test_the_markdown_has_the_same_tables_and_the_picture(folder: Path) -> None:
     write_timeline(folder, folder)
     text = (folder / "timeline.md").read_text(encoding="utf-8")
     assert f"| 0.32.1 | 0.32.0 | running_var | `{LAYER}` | ≠ biased | unbiased |" in text
-    assert "| what | where | 0.32.0 | 0.32.1 |\n| --- | --- | --- | --- |\n| running_var |" in text
+    assert f"| running_var | `{LAYER}` | ≠ biased (0.32.0), unbiased (0.32.1) |" in text
     (picture,) = re.findall(r"!\[.*\]\((.*)\)", text)
     assert (folder / picture).exists()
     assert "- mlx-0.1.0: no | wheel" in text
     assert not re.search(r"[ \t]$|\n\n\n", text, re.MULTILINE)
+
+
+def test_text_in_the_markdown_is_as_it_was_and_breaks_no_table(tmp_path: Path) -> None:
+    for version, measured in (("1.0", "a < b | c\nd"), ("1.1", "&")):
+        judged = judgement(LAYER, "diverges", requirement="BN-20", measured=measured)
+        write(tmp_path / f"{version}.jsonl", release(version, batch_norm(), judged))
+    write_timeline(tmp_path, tmp_path)
+    text = (tmp_path / "timeline.md").read_text(encoding="utf-8")
+    assert f"| 1.1 | 1.0 | BN-20 grouping | `{LAYER}` | ✗ a < b \\| c d | ✗ & |\n" in text
 
 
 def test_the_same_results_give_the_same_files(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
