@@ -42,7 +42,7 @@ TIMELINES = pathlib.Path("build/timeline")
 @nox.session
 @nox.parametrize("framework", FRAMEWORKS, ids=FRAMEWORKS)
 def conformance(session: nox.Session, framework: str) -> None:
-    """Measure one framework and write its result file; the report follows."""
+    """Measure one framework, write its result file and hold it against what is expected; the report follows."""
     session.notify("report")
     named, options = taken("--with", session.posargs)
     try:
@@ -68,6 +68,7 @@ def conformance(session: nox.Session, framework: str) -> None:
         session.error(f"{framework} could not be installed; its row in the report says so")
     note(RESULTS, name, "its run did not start; nox printed why")
     session.run("normgauge", "run", framework, *where, "--out", str(RESULTS), *options)
+    session.run("normgauge", "gate", str(RESULTS / f"{name}.jsonl"))
 
 
 @nox.session

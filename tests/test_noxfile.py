@@ -275,8 +275,9 @@ def test_a_framework_that_needs_another_python_gets_an_environment_with_it(
     noxfile.conformance(session, "lucid")
     assert environments == [(tmp_path / ".nox" / "workers" / "lucid", "lucid")]
     assert ("install", ".") in session.ran
-    (run,) = session.ran_with("normgauge")
+    run, gate = session.ran_with("normgauge")
     assert "--python" in run
+    assert gate == ("normgauge", "gate", "build/results/lucid.jsonl")
 
 
 @pytest.mark.parametrize(

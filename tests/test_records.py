@@ -50,6 +50,7 @@ def test_the_wheel_holds_the_four_packages_with_their_data(tmp_path: Path) -> No
         "normgauge/adapters/worker.py",
         "normgauge/conformance/py.typed",
         "normgauge/conformance/experiments/group_norm.py",
+        "normgauge/conformance/expectations/mlx.toml",
         "normgauge/reports/py.typed",
         "normgauge/reports/results.schema.json",
         "normgauge/reports/templates/report.html",
