@@ -47,7 +47,12 @@ def timeline(results: Path, out: Path | None) -> None:
     with _told_in_one_line(folder):
         told, written = write_timeline(results, folder)
     console = console_for()
-    console.print(table_of_changes(told))
+    if told.transitions:
+        console.print(table_of_changes(told))
+    else:
+        measured = ", ".join(told.releases) or "no release"
+        said = f"nothing changed between {measured}" if len(told.releases) > 1 else f"nothing to compare: {measured}"
+        console.print(f"{told.framework}: {said}", highlight=False, soft_wrap=True, markup=False)
     for one in told.not_run:
         name = " ".join(part for part in (one.implementation or one.framework, one.dtype) if part)
         console.print(f"not run: {name}: {one.reason}", highlight=False, soft_wrap=True, markup=False)

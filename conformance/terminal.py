@@ -95,10 +95,8 @@ def print_diagnosis(records: Sequence[Record]) -> None:
 
 def table_of_changes(timeline: Timeline) -> Table:
     """What each release changed, a line a change."""
-    said = f"{timeline.framework}: {', '.join(timeline.releases) or 'no release could be measured'}"
-    title = said if timeline.transitions else f"{said}: nothing changed"
     table = Table("release", "what", "before", "now", Column("where", overflow="fold"), box=None, pad_edge=False)
-    table.title, table.title_justify = title, "left"
+    table.title, table.title_justify = f"{timeline.framework}: {', '.join(timeline.releases)}", "left"
     for _, release, changes in timeline.transitions:
         for number, change in enumerate(changes):
             thread = change.thread

@@ -183,7 +183,7 @@ def _of(records: Sequence[Record], kind: type[T]) -> list[T]:
 
 
 def _versions(header: Header) -> str:
-    return ", ".join(header.versions.values())
+    return ", ".join(f"{name} {version}" for name, version in header.versions.items())
 
 
 # --- threads ------------------------------------------------------------------------------------

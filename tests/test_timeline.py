@@ -198,7 +198,7 @@ def test_what_could_not_be_run_is_kept_with_its_reason() -> None:
     absent = [NotRun("mlx-0.1.0", "no wheel")]
     none_here = NotRun("mlx", "has no float16", dtype="float16", failed=False)
     timeline = timeline_of([dead, release("1.0", batch_norm(), none_here)], absent)
-    assert timeline.releases == ("1.0",)
+    assert timeline.releases == ("mlx 1.0",)
     assert [(one.framework, one.reason) for one in timeline.not_run] == [
         ("mlx-0.1.0", "no wheel"),
         ("mlx-0.2.0", "libblas is missing"),
@@ -338,6 +338,17 @@ def test_the_command_prints_the_changes_and_where_the_pages_are(folder: Path) ->
     assert ["0.32.1", "running_var", "≠", "biased", "unbiased", LAYER] in lines
     assert "not run: mlx-0.1.0: no | wheel" in result.stdout
     assert f"written: {folder / 'index.html'}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("versions", "said"),
+    [(["1.0", "1.1"], "mlx: nothing changed between 1.0, 1.1"), (["1.0"], "mlx: nothing to compare: mlx 1.0")],
+)
+def test_the_command_says_in_one_line_that_nothing_changed(versions: list[str], said: str, tmp_path: Path) -> None:
+    for version in versions:
+        write(tmp_path / f"{version}.jsonl", release(version, batch_norm()))
+    result = CliRunner().invoke(main, ["timeline", str(tmp_path)])
+    assert result.stdout.splitlines()[0] == said
 
 
 @pytest.mark.parametrize("command", ["report", "timeline"])
