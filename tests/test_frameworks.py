@@ -19,6 +19,7 @@ from conftest import MODULES, run
 
 from normgauge.adapters.base import Case, Step, StepResult
 from normgauge.adapters.worker import adapter_class, make_adapter, registered
+from normgauge.conformance.requirements import REQUIREMENTS
 from normgauge.reports.records import (
     DIVERGENT,
     Footer,
@@ -111,12 +112,15 @@ def test_one_pass_statistics_are_found_where_they_are_and_nowhere_else(records: 
 
 
 def test_a_memory_layout_changes_the_accuracy_and_no_verdict(records: list[Record]) -> None:
+    beside_kin = {one.id for one in REQUIREMENTS if one.relation is not None}
     found: dict[tuple[str, str], dict[str, str]] = {}
     for j in judgements(records):
         if j.framework == "torch":
             found.setdefault((j.implementation, j.dtype), {})[j.requirement] = j.verdict
     for (identifier, dtype), verdicts in found.items():
         plain = dict(found[identifier.partition("[")[0], dtype])
+        if "[" in identifier:  # InstanceNorm and LayerNorm stand beside a layer without a mode
+            plain = {requirement: verdict for requirement, verdict in plain.items() if requirement not in beside_kin}
         if identifier == "torch.nn.GroupNorm[expanded]":
             plain["GN-10"] = "unsupported"  # an expanded batch has no other sample
         assert verdicts == plain, (identifier, dtype)
@@ -154,7 +158,7 @@ def test_nothing_is_left_undecided(records: list[Record]) -> None:
 
 
 def test_two_runs_give_the_same_judgements_byte_for_byte(results: Path, tmp_path: Path) -> None:
-    run("run", "mlx", "torch", "--out", str(tmp_path))
+    run("run", "mlx", "torch", "--budget", "none", "--out", str(tmp_path))
     for name in ("mlx.jsonl", "torch.jsonl"):
         first = (results / name).read_bytes().splitlines()
         second = (tmp_path / name).read_bytes().splitlines()
@@ -169,11 +173,11 @@ def test_each_divergence_s_script_prints_the_numbers_in_the_report(records: list
         for j in reversed(judgements(records))  # float32 last, so that it is kept where both diverge
         if j.example is not None
     }
-    variants = {j.implementation for j in judgements(records) if "(axis=1)" in j.implementation}
-    variants |= {r.implementation for r in records if isinstance(r, Profile) and r.mode != "eager"}
+    modes = {r.implementation for r in records if isinstance(r, Profile) and r.mode != "eager"}
+    variants = modes | {j.implementation for j in judgements(records) if "(axis=1)" in j.implementation}
     first = {implementation: requirement for requirement, implementation in reversed(examples)}
     examples = {key: shown for key, shown in examples.items() if key[1] not in variants or first[key[1]] == key[0]}
-    assert variants < set(first)
+    assert modes < set(first)
     assert len(examples) > 60
 
     def printed(script: str) -> str:
