@@ -135,27 +135,29 @@ def render(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ()) -> s
     names, anchors = Names(profiles, releases), Anchors(FIXED_ANCHORS)
     findings = findings_of(judgements, profiles, names, anchors)
     contradictions = documentation.contradictions_of(profiles, names, anchors)
-    return (
-        environment()
-        .get_template("report.html")
-        .render(
-            runs=shown,
-            measured=bool(judgements),
-            has_modes=any(profile.mode != "eager" for profile in profiles),
-            layers=layers_of(judgements, profiles, shown, findings, names),
-            findings=findings,
-            contradictions=contradictions,
-            claims=documentation.claims_of(profiles, contradictions, names),
-            signs=documentation.SIGNS,
-            found=explored.found_of([r for r in everything if isinstance(r, Counterexample)], names, anchors),
-            tried=explored.tried_of([r for r in everything if isinstance(r, Explored)], names),
-            kinds=explored.KINDS,
-            hazards=_hazards(profiles, names),
-            defaults=_different_defaults(profiles, names),
-            remarks=_remarks(judgements, names),
-            not_run=[*absent, *(r for r in everything if isinstance(r, NotRun))],
-            legend=LEGEND,
-        )
+    by_framework = grouped(shown, lambda run: names.framework(run.header.framework))
+    template = environment().get_template("report.html")
+    return template.render(
+        runs=shown,
+        frameworks=[
+            (framework, "; ".join(run.versions for run in own if run.versions))
+            for framework, own in by_framework.items()
+        ],
+        measured=bool(judgements),
+        has_modes=any(profile.mode != "eager" for profile in profiles),
+        layers=layers_of(judgements, profiles, shown, findings, names),
+        findings=findings,
+        contradictions=contradictions,
+        claims=documentation.claims_of(profiles, contradictions, names),
+        signs=documentation.SIGNS,
+        found=explored.found_of([r for r in everything if isinstance(r, Counterexample)], names, anchors),
+        tried=explored.tried_of([r for r in everything if isinstance(r, Explored)], names),
+        kinds=explored.KINDS,
+        hazards=_hazards(profiles, names),
+        defaults=_different_defaults(profiles, names),
+        remarks=_remarks(judgements, names),
+        not_run=[*absent, *(r for r in everything if isinstance(r, NotRun))],
+        legend=LEGEND,
     )
 
 

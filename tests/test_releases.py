@@ -64,6 +64,12 @@ def test_two_releases_stand_side_by_side_from_old_to_new() -> None:
     assert [row["BN-03 grouping"] for row in matrix(page).values()] == ["✗ diverges", "✓ conforms", "✓ conforms"]
 
 
+def test_the_page_begins_with_each_framework_once_and_its_versions() -> None:
+    page = shown(new("0.32.1"), run(judgement()), old("0.32.0"))
+    told = page.one("header").all("p")[0].text
+    assert told.startswith("Each layer of mlx (mlx 0.32.0; mlx 0.32.1), torch (torch 1.2.3) was held against")
+
+
 def test_releases_for_which_the_same_values_were_measured_share_a_row_of_the_axes() -> None:
     page = shown(old("0.31.0"), old("0.31.1"), old("0.32.0"), new("0.32.1"), new("0.32.4"))
     assert told(page) == {
