@@ -134,6 +134,7 @@ def benchmarks(session: nox.Session) -> None:
     session.install(".", *pins("torch"))
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     session.run("python", "benchmarks/oracle_cost.py", *session.posargs, env=one_thread)
+    session.run("python", "benchmarks/exploration_speed.py", env=one_thread)
 
 
 # --- what is asked for --------------------------------------------------------------------------
