@@ -26,7 +26,7 @@ from pages import (
 )
 
 from normgauge.reports.html import write_report
-from normgauge.reports.records import Footer, Record
+from normgauge.reports.records import Footer, NotRun, Record
 
 # --- documentation ------------------------------------------------------------------------------
 
@@ -140,6 +140,15 @@ def test_how_much_was_explored_stands_with_the_run() -> None:
 
 def test_a_run_without_exploration_has_no_section_on_it() -> None:
     assert not shown(run(judgement())).all("section", **{"aria-labelledby": "counterexamples"})
+
+
+# --- what could not be run ----------------------------------------------------------------------
+
+
+def test_what_a_framework_does_not_have_is_a_row_but_no_warning() -> None:
+    page = shown(run(judgement(), NotRun("torch", "the framework has no float64 here", dtype="float64", failed=False)))
+    assert rows(section(page, "not-run").one("table")) == {"torch float64": ["the framework has no float64 here"]}
+    assert not page.one("header").all("p", **{"class": "warning"})
 
 
 # --- older files --------------------------------------------------------------------------------
