@@ -129,7 +129,11 @@ def told_in(label: str, deviation: Deviation) -> str:
 
 
 def instead(deviation: Deviation) -> str:
-    return f"{deviation.quantity} {deviation.observed:.6g} instead of {deviation.expected:.6g}"
+    """What came out and what should have, with as many digits as show that they differ."""
+    values = (deviation.observed, deviation.expected)
+    pairs = [tuple(format(value, digits) for value in values) for digits in (".6g", ".9g", ".17g")]
+    observed, expected = next((pair for pair in pairs if pair[0] != pair[1]), pairs[-1])
+    return f"{deviation.quantity} {observed} instead of {expected}"
 
 
 def remedy(key: str, evidence: Evidence) -> str | None:

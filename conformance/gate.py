@@ -98,14 +98,6 @@ def hold(paths: Sequence[Path], expectations: Expectations) -> Gated:
     return gated
 
 
-def counterexample_is_known(record: Counterexample, records: Sequence[Record]) -> bool:
-    """Whether a counterexample of a run is covered by something that is known of it already.
-
-    Nothing is, so far: each is told as new.
-    """
-    return False
-
-
 def suggestions(new: Iterable[tuple[Measured, Header]]) -> str:
     """The TOML that expects these divergences, with each reason left to be written."""
     alike: dict[tuple[str, str, str], dict[str, list[str]]] = {}
@@ -156,7 +148,7 @@ def _gate_one(path: Path, records: Sequence[Record], expectations: Expectations,
     for record in records:
         if isinstance(record, NotRun) and record.failed:
             gated.surprises.append(_not_run(record, f"{path.name}: "))
-        elif isinstance(record, Counterexample) and not counterexample_is_known(record, records):
+        elif isinstance(record, Counterexample):
             gated.surprises.append(_unknown_counterexample(record, path))
     if not any(isinstance(record, Footer) for record in records):
         gated.surprises.append(Surprise("interrupted", str(path), "it has no footer: the run was cut short; run again"))

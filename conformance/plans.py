@@ -93,7 +93,7 @@ def _large_mean(draw: _Draw) -> Array:
 
 
 def _near_eps(draw: _Draw) -> Array:
-    return draw.normal() * draw.eps**0.5 * draw.power_of_ten(-1.5, 1.5)
+    return np.asarray(draw.normal() * draw.eps**0.5 * draw.power_of_ten(-1.5, 1.5))
 
 
 def _huge(draw: _Draw) -> Array:
