@@ -72,12 +72,12 @@ def read_case(path: Path) -> StoredCase:
 
 
 def read_folder(folder: Path) -> Iterator[tuple[Path, StoredCase]]:
-    """Every case file of a folder, by name; none where there is no folder.
+    """Every case file below a folder, by name; none where there is no folder.
 
     Raises:
         BrokenCase: one of them cannot be read.
     """
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.rglob("*.json")):
         yield path, read_case(path)
 
 

@@ -252,7 +252,7 @@ def diagnose(
 def promote(counterexamples: tuple[Path, ...], to: Path) -> None:
     """Make stored COUNTEREXAMPLES committed cases: from then on they are judged, in every implementation.
 
-    Example: normgauge promote build/results/counterexamples/mlx/group_norm-0123456789ab.json
+    Example: normgauge promote build/results/counterexamples/mlx/mlx.nn.GroupNorm/group_norm-0123456789ab.json
     """
     if not to.is_dir():
         raise Mistake(f"there is no folder {to}; make it, or name another one with --to")

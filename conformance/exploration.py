@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from normgauge.reports.records import Counterexample, Explored
 
 #: Cases for one implementation at one dtype.
 BUDGETS: Final[Mapping[str, int]] = {"none": 0, "quick": 256, "default": 2048, "thorough": 65536}
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 #: A framework that compiles also dispatches slowly: it is given this part of the cases.
 _COMPILED_SHARE: Final = 4
 
@@ -83,7 +85,8 @@ def explored(
         progress(f"{evidence.implementation} {evidence.dtype}, exploring", min(done, budget), budget)
 
     for departure in explorer.search(space, budget, asked.seed, show):
-        kept = _store(folder, departure, evidence) if folder is not None else None
+        own = None if folder is None else folder / _NOT_IN_A_NAME.sub("-", evidence.implementation).strip("-")
+        kept = None if own is None else _store(own, departure, evidence)
         yield _record(departure, "explored", kept, explorer, framework, evidence)
     tally = explorer.tally
     yield Explored(

@@ -40,11 +40,13 @@ def test_a_faulty_layer_is_caught_at_its_fault_and_nowhere_else(identifier: str)
 
 def test_every_requirement_has_a_faulty_layer_that_breaks_it() -> None:
     broken = {named.partition(" ")[0] for caught in CAUGHT.values() for named in caught}
-    assert {requirement.id for requirement in REQUIREMENTS} == broken
+    # Committed cases are broken in test_exploration.py, the framework's own other layers in test_kinship.py.
+    elsewhere = {"GN-21", "BN-25", "GN-22", "GN-23"}
+    assert {requirement.id for requirement in REQUIREMENTS} - elsewhere == broken
 
 
 def test_every_faulty_layer_stands_in_the_table() -> None:
-    layers = {one.id for one in FaultyAdapter.implementations if not one.id.startswith("process.")}
+    layers = {one.id for one in FaultyAdapter.implementations if not one.id.startswith(("process.", "rare."))}
     assert layers - {
         "group_norm.EpsOneHundredThousandthOff",
         "group_norm.NoNormalization",

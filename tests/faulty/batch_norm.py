@@ -330,3 +330,20 @@ class SmallEpsRefused(BatchNorm):
         if eps < 1e-6:
             raise ValueError(f"eps must be at least 1e-6, got {eps}")
         super().__init__(num_channels, eps, momentum, track, dtype)
+
+
+class NewStatisticsInSinglePrecision(BatchNorm):
+    """Holds them in float32 until they are given in another type, and computes the update in that type."""
+
+    def __init__(self, num_channels: int, eps: float, momentum: float | None, track: bool, dtype: str) -> None:
+        super().__init__(num_channels, eps, momentum, track, dtype)
+        if track:
+            self.running_mean, self.running_var = np.zeros(num_channels, "f4"), np.ones(num_channels, "f4")
+
+    def update(self, sets: Array, mean: Array) -> None:
+        assert self.running_mean is not None
+        kept = self.running_mean.dtype
+        super().update(sets, mean)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        self.running_mean, self.running_var = self.running_mean.astype(kept), self.running_var.astype(kept)
