@@ -89,7 +89,7 @@ def test_a_counterexample_is_told_with_plan_numbers_script_and_file() -> None:
     assert article.one("h4").text == "torch.nn.GroupNorm (float32): outside every bound of its own semantics"
     assert article.all("p")[0].text == "output nan instead of 0.75"
     assert article.all("p")[1].text == (
-        "Found by exploration: shape (1, 4), huge magnitudes, seed 7. Measured: nan instead of 0.75. "
+        "Found by exploration: shape (1, 4), huge magnitudes, seed 7. "
         "Signature: output, numbers at the end of the range. Stored in build/counterexamples/ab12.json."
     )
     assert "Smallest input found: eps=0.001, num_groups=2; float32, shape (1, 4)" in article.text
@@ -99,6 +99,13 @@ def test_a_counterexample_is_told_with_plan_numbers_script_and_file() -> None:
     ]
     assert article.one("pre").text == "print('the numbers')"
     assert any("output nan instead of 0.75" in line for line in in_short(page))
+
+
+def test_a_plan_that_the_sentence_tells_is_not_repeated() -> None:
+    told = counterexample(sentence="torch.nn.GroupNorm: shape (1, 4), huge magnitudes, seed 7, all wrong")
+    (article,) = found(shown(run(judgement(), told)))
+    assert article.text.count("seed 7") == 1
+    assert "Measured: nan instead of 0.75." in article.text
 
 
 def test_a_replayed_counterexample_says_so() -> None:
