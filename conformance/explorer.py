@@ -210,7 +210,7 @@ class Explorer:
             what = seen.died or f"the call changed {', '.join(changed)}"
             told = Deviation(math.inf, len(seen.steps), "output", what=what)
             return Departure("crash", "death" if seen.died else "change", plan, looked.case, seen, told, what, followed)
-        if deviation.ratio <= 1 or self._in_range(looked).ratio <= 1:
+        if deviation.ratio <= 1 or compare(seen, self._in_range(looked)).ratio <= 1:
             return None
         wider = self._wider_class(looked)
         if wider is not None:
@@ -219,8 +219,8 @@ class Explorer:
         signature = f"{deviation.quantity} of {data}"
         return Departure("values", signature, plan, looked.case, seen, deviation, instead(deviation), followed)
 
-    def _in_range(self, looked: _Looked) -> Deviation:
-        """The deviation where no accuracy class leaves the range of the type: elsewhere a class cannot be told."""
+    def _in_range(self, looked: _Looked) -> Prediction:
+        """The prediction where no accuracy class leaves the range of the type: elsewhere a class cannot be told."""
         widest = predict(looked.case, looked.followed, Arithmetic(self.arithmetic.dtype))
         steps = tuple(
             {
@@ -229,7 +229,7 @@ class Explorer:
             }
             for own, other in zip(looked.prediction.steps, widest.steps, strict=True)
         )
-        return compare(looked.observation, Prediction(steps, looked.prediction.refused))
+        return Prediction(steps, looked.prediction.refused)
 
     def _wider_class(self, looked: _Looked) -> str | None:
         """The tightest accuracy class beyond the measured one that allows for what came out."""
@@ -252,8 +252,9 @@ class Explorer:
         widest = Arithmetic(self.arithmetic.dtype)
         found = []
         for one, other in zip(within, others, strict=True):
-            predicted = (one.prediction, other.prediction)
-            if relation.kin is not None:  # which accuracy class that layer has is not known
+            if relation.kin is None:
+                predicted = (self._in_range(one), self._in_range(other))
+            else:  # which accuracy class that layer has is not known
                 predicted = (predict(one.case, one.followed, widest), predict(other.case, one.followed, widest))
             own = self._departed(other, plan, data) if relation.kin is None else None
             deviation = held_against(relation, (one.observation, other.observation), predicted)
