@@ -316,5 +316,7 @@ def make_environment(folder: pathlib.Path, framework: str) -> None:
             return
     if version is None:
         raise NotInstalled(f"no environment could be made in {folder}: {done.stderr.strip()[-300:]}")
-    fetched = "uv could not fetch it either" if len(ways) > 1 else "or install uv (pip install uv), which fetches it"
-    raise NoPython(f"{framework} needs Python {version}, which was not found; install it, {fetched}")
+    missing = f"{framework} needs Python {version}, which was not found"
+    if len(ways) > 1:
+        raise NoPython(f"{missing} and which uv could not fetch; install it")
+    raise NoPython(f"{missing}; install it, or install uv (pip install uv), which fetches it")

@@ -284,7 +284,7 @@ def test_a_framework_that_needs_another_python_gets_an_environment_with_it(
     ("uv", "told"),
     [
         (None, "lucid needs Python 3.14, which was not found; install it, or install uv (pip install uv), which"),
-        ("/bin/uv", "lucid needs Python 3.14, which was not found; install it, uv could not fetch it either"),
+        ("/bin/uv", "lucid needs Python 3.14, which was not found and which uv could not fetch; install it"),
     ],
 )
 def test_a_python_that_is_not_here_is_a_skip_and_a_row_with_the_remedy(
