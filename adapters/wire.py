@@ -32,7 +32,7 @@ def decode_array(message: Mapping[str, Any]) -> Array:
     if dtype.kind != "f" or any(n < 0 for n in message["shape"]):
         raise ValueError(f"no array of real numbers: dtype {message['dtype']!r}, shape {message['shape']!r}")
     flat = np.frombuffer(base64.b64decode(message["data"]), dtype=dtype)
-    return flat.reshape(message["shape"]).astype(dtype.newbyteorder("="))
+    return flat.reshape(message["shape"]).astype(np.dtype(message["dtype"]))
 
 
 def encode_case(case: Case) -> dict[str, Any]:
