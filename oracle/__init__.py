@@ -6,14 +6,16 @@ NumPy only; nothing here knows a framework. A framework author's unit test needs
     assert not group_norm(x, num_groups=4, weight=w, bias=b, eps=1e-5).excludes(my_group_norm(x, ...))
 """
 
+from normgauge.oracle.backward import Gradients
 from normgauge.oracle.batch_norm import (
     BatchNormReference,
     RunningStatistics,
     batch_norm,
+    batch_norm_backward,
     initial_statistics,
 )
 from normgauge.oracle.bounds import ACCURACY_CLASSES, Arithmetic
-from normgauge.oracle.group_norm import group_norm
+from normgauge.oracle.group_norm import group_norm, group_norm_backward
 from normgauge.oracle.reference import Reference, Refusal, distance
 from normgauge.oracle.semantics import AXES, CANONICAL, Axis, Semantics, candidates, semantics
 
@@ -24,14 +26,17 @@ __all__ = [
     "Arithmetic",
     "Axis",
     "BatchNormReference",
+    "Gradients",
     "Reference",
     "Refusal",
     "RunningStatistics",
     "Semantics",
     "batch_norm",
+    "batch_norm_backward",
     "candidates",
     "distance",
     "group_norm",
+    "group_norm_backward",
     "initial_statistics",
     "semantics",
 ]

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from normgauge.oracle.backward import (
+    Dependence,
+    Gradients,
+    Used,
+    divisor_factor,
+    input_gradient,
+    may_be_cut,
+    no_gradients,
+    parameter_gradients,
+    reciprocal_and_slope,
+)
 from normgauge.oracle.bounds import Arithmetic, StatisticsBound, blend_bound, statistics_bound
 from normgauge.oracle.group_norm import divided_by
 from normgauge.oracle.moments import Float, Moments, moments
@@ -92,15 +103,9 @@ def batch_norm(
     array = channels_first(x)
     eps = checked_number("eps", eps, least=0.0)
     samples, channels, *spatial = array.shape
-    if running is not None and running.mean.value.shape != (channels,):
-        made_for = running.mean.value.shape[0] if running.mean.value.ndim else 0
-        raise Refusal(f"the layer tracks {made_for} channels, the input has {channels}")
     scale = None if weight is None else real_array("weight", weight, shape=(channels,))
     shift = None if bias is None else real_array("bias", bias, shape=(channels,))
-    if momentum is not None:
-        momentum = checked_number("momentum", momentum)
-    elif training and running is not None and semantics.choice("momentum_none") == "refused":
-        raise Refusal("momentum=None is refused")
+    momentum = _checked(channels, running, training, momentum, semantics)
     if array.size == 0:
         return BatchNormReference(Reference(array, np.zeros_like(array)), running)
 
@@ -108,9 +113,7 @@ def batch_norm(
     with np.errstate(all="ignore"):
         batch = _Batch.of(sets, arithmetic)
         if training:
-            single = semantics.choice("single_value") if batch.m.n == 1 else None
-            if single == "refused":
-                raise Refusal(f"training needs more than one value per channel, got input shape {array.shape}")
+            single = _single_value(batch, array.shape, semantics)
             if single == "identity":
                 return BatchNormReference(exactly(array), running)
             if single == "nan":
@@ -139,15 +142,107 @@ def batch_norm(
     return BatchNormReference(Reference(restored(output.value), restored(output.bound)), after)
 
 
-@dataclass(frozen=True)
-class _Used:
-    """The statistics that normalise, each of shape (C, 1), and x minus their mean."""
+def batch_norm_backward(
+    x: ArrayLike,
+    dy: ArrayLike,
+    running: RunningStatistics | None = None,
+    weight: ArrayLike | None = None,
+    *,
+    training: bool,
+    momentum: float | None = 0.1,
+    eps: float = 1e-5,
+    semantics: Semantics = CANONICAL["batch_norm"],
+    arithmetic: Arithmetic | None = None,
+) -> Gradients:
+    """The gradients of sum(y * dy) for y the output of batch_norm(x, ...), and how far honest ones may lie from them.
 
-    deviation: Float
-    mean: Float
-    mean_bound: Float
-    var: Float
-    var_bound: Float
+    Where running statistics normalise, they are constants; where the batch's do, the gradient goes
+    through them. Blended ones are constants for their old part.
+
+    Args:
+        x: input of shape (N, C, *spatial).
+        dy: gradient of the output, of the shape of ``x``.
+        running: the statistics *before* the call, as for :func:`batch_norm`.
+        weight: shape (C,), or None for ones.
+        training: as in :func:`batch_norm`.
+        momentum: as in :func:`batch_norm`; it matters for the gradient only where blended statistics
+            normalise.
+        eps: as in :func:`batch_norm`.
+        semantics: as in :func:`batch_norm`.
+        arithmetic: as in :func:`batch_norm`; the bound holds for the closed form and for automatic
+            differentiation.
+
+    Returns:
+        dx of the shape of ``x``, dweight and dbias of shape (C,).
+
+    Raises:
+        Refusal: what :func:`batch_norm` refuses; a ``ValueError``.
+        ValueError: any other argument that makes no sense.
+
+    >>> import numpy as np
+    >>> x = np.array([[1.0], [3.0]], dtype=np.float32)
+    >>> gradients = batch_norm_backward(x, [[1], [0]], initial_statistics([0], [4]), training=False, eps=0)
+    >>> gradients.dx.value.ravel(), gradients.dweight.value, gradients.dbias.value
+    (array([0.5, 0. ]), array([0.5]), array([1.]))
+    """
+    arithmetic = arithmetic or default_arithmetic(x)
+    array = channels_first(x)
+    upstream = real_array("dy", dy, shape=array.shape)
+    eps = checked_number("eps", eps, least=0.0)
+    samples, channels, *spatial = array.shape
+    scale = None if weight is None else real_array("weight", weight, shape=(channels,))
+    momentum = _checked(channels, running, training, momentum, semantics)
+    if array.size == 0:
+        return no_gradients(array, channels)
+
+    sets, dy_sets = (np.moveaxis(v, 1, 0).reshape(channels, -1) for v in (array, upstream))
+    with np.errstate(all="ignore"):
+        batch = _Batch.of(sets, arithmetic)
+        single = _single_value(batch, array.shape, semantics) if training else None
+        if single == "identity":  # weight and bias are not used
+            return Gradients(exactly(upstream), exactly(np.zeros(channels)), exactly(np.zeros(channels)))
+        if training:
+            used, _ = _training(batch, running, momentum, semantics, arithmetic)
+        else:
+            used = _evaluation(batch, running, semantics, arithmetic)
+        cut = may_be_cut(batch.m, batch.bound, arithmetic)
+        dependence = _dependence(batch, running, training, momentum, semantics, arithmetic)
+        placement = semantics.choice("eps_placement")
+        reciprocal = reciprocal_and_slope(used, eps, placement, None if dependence is None else cut, arithmetic)
+        dx = input_gradient(
+            sets,
+            dy_sets,
+            weight=1.0 if scale is None else scale[:, None],
+            used=used,
+            reciprocal=reciprocal,
+            dependence=dependence,
+            arithmetic=arithmetic,
+        )
+        dweight, dbias = parameter_gradients(
+            sets[None], dy_sets[None], parts=1, used=used, reciprocal=reciprocal, arithmetic=arithmetic
+        )
+    if single == "nan":
+        nothing = exactly(np.full_like(array, np.nan))
+        return Gradients(nothing, exactly(np.full(channels, np.nan)), dbias)
+
+    def restored(values: Float) -> Float:
+        return np.moveaxis(values.reshape(channels, samples, *spatial), 0, 1)
+
+    return Gradients(Reference(restored(dx.value), restored(dx.bound)), dweight, dbias)
+
+
+def _checked(
+    channels: int, running: RunningStatistics | None, training: bool, momentum: Any, semantics: Semantics
+) -> float | None:
+    """The momentum, after the checks that both directions share."""
+    if running is not None and running.mean.value.shape != (channels,):
+        made_for = running.mean.value.shape[0] if running.mean.value.ndim else 0
+        raise Refusal(f"the layer tracks {made_for} channels, the input has {channels}")
+    if momentum is not None:
+        return checked_number("momentum", momentum)
+    if training and running is not None and semantics.choice("momentum_none") == "refused":
+        raise Refusal("momentum=None is refused")
+    return None
 
 
 @dataclass(frozen=True)
@@ -163,9 +258,17 @@ class _Batch:
         m = moments(sets, compensated=arithmetic.dtype == "float64")
         return cls(sets, m, statistics_bound(m, arithmetic))
 
-    def used(self, divisor: str, arithmetic: Arithmetic) -> _Used:
+    def used(self, divisor: str, arithmetic: Arithmetic) -> Used:
         var, var_bound = divided_by(self.m.var, self.bound.var, self.m.n, divisor, arithmetic)
-        return _Used(self.m.deviation, self.m.mean, self.bound.mean, var, var_bound)
+        return Used(self.m.deviation, self.m.mean, self.bound.mean, var, var_bound)
+
+
+def _single_value(batch: _Batch, shape: tuple[int, ...], semantics: Semantics) -> str | None:
+    """What training does with one value per channel; None where there are more."""
+    single = semantics.choice("single_value") if batch.m.n == 1 else None
+    if single == "refused":
+        raise Refusal(f"training needs more than one value per channel, got input shape {shape}")
+    return single
 
 
 def _training(
@@ -174,7 +277,7 @@ def _training(
     momentum: float | None,
     semantics: Semantics,
     arithmetic: Arithmetic,
-) -> tuple[_Used, RunningStatistics | None]:
+) -> tuple[Used, RunningStatistics | None]:
     divisor = "biased" if batch.m.n == 1 else semantics.choice("variance")
     if running is None:
         return batch.used(divisor, arithmetic), None
@@ -185,9 +288,7 @@ def _training(
     return _used_running(batch, after) if source == "blended" else batch.used(divisor, arithmetic), after
 
 
-def _evaluation(
-    batch: _Batch, running: RunningStatistics | None, semantics: Semantics, arithmetic: Arithmetic
-) -> _Used:
+def _evaluation(batch: _Batch, running: RunningStatistics | None, semantics: Semantics, arithmetic: Arithmetic) -> Used:
     if running is not None:
         return _used_running(batch, running)
     if semantics.choice("untracked_eval_uses") == "initial":
@@ -196,9 +297,44 @@ def _evaluation(
     return batch.used(semantics.choice("variance"), arithmetic)
 
 
-def _used_running(batch: _Batch, running: RunningStatistics) -> _Used:
+def _dependence(
+    batch: _Batch,
+    running: RunningStatistics | None,
+    training: bool,
+    momentum: float | None,
+    semantics: Semantics,
+    arithmetic: Arithmetic,
+) -> Dependence | None:
+    """How the statistics in use depend on the batch; None where they are constants."""
+    if running is None:
+        if not training and semantics.choice("untracked_eval_uses") == "initial":
+            return None
+    elif not training or semantics.choice("training_normalizes_with") == "running":
+        return None
+    elif semantics.choice("training_normalizes_with") == "blended":
+        step = running.steps + 1
+        weight, divisor = _weight_of_new(momentum, step, semantics)
+        zero, one = np.zeros(1), np.ones(1)
+        # The rounded weight is the blend of an old 0 and a new 1.
+        weight_bound = blend_bound(
+            old=zero,
+            old_bound=zero,
+            new=one,
+            new_bound=zero,
+            weight=weight,
+            arithmetic=arithmetic,
+            step=step,
+            divisor=divisor,
+        )
+        factor = divisor_factor(batch.m.n, semantics.choice("running_var"))
+        return Dependence(batch.m, batch.bound, weight, float(weight_bound[0]), factor)
+    biased = training and batch.m.n == 1
+    return Dependence.on_batch(batch.m, batch.bound, "biased" if biased else semantics.choice("variance"))
+
+
+def _used_running(batch: _Batch, running: RunningStatistics) -> Used:
     mean = running.mean.value[:, None]
-    return _Used(
+    return Used(
         batch.sets - mean,
         mean,
         running.mean.bound[:, None],

@@ -5,6 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from normgauge.oracle.backward import (
+    Dependence,
+    Gradients,
+    Used,
+    input_gradient,
+    may_be_cut,
+    no_gradients,
+    parameter_gradients,
+    reciprocal_and_slope,
+)
 from normgauge.oracle.bounds import Arithmetic, statistics_bound
 from normgauge.oracle.moments import U64, Float, moments
 from normgauge.oracle.normalize import (
@@ -96,6 +106,97 @@ def group_norm(
         return values.reshape(samples, channels, *spatial)[:, back]
 
     return Reference(restored(result.value), restored(result.bound))
+
+
+def group_norm_backward(
+    x: ArrayLike,
+    dy: ArrayLike,
+    num_groups: int,
+    weight: ArrayLike | None = None,
+    *,
+    eps: float = 1e-5,
+    semantics: Semantics = CANONICAL["group_norm"],
+    arithmetic: Arithmetic | None = None,
+) -> Gradients:
+    """The gradients of sum(y * dy) for y = group_norm(x, ...), and how far honest ones may lie from them.
+
+    Args:
+        x: input of shape (N, C, *spatial).
+        dy: gradient of the output, of the shape of ``x``.
+        num_groups: G, a divisor of C.
+        weight: shape (C,), or None for ones.
+        eps: as in :func:`group_norm`.
+        semantics: as in :func:`group_norm`.
+        arithmetic: as in :func:`group_norm`; the bound holds for the closed form and for automatic
+            differentiation.
+
+    Returns:
+        dx of the shape of ``x``, dweight and dbias of shape (C,). With one parameter for each group,
+        the entries from G on are 0.
+
+    Raises:
+        Refusal: G does not divide C; a ``ValueError``.
+        ValueError: any other argument that makes no sense.
+
+    >>> import numpy as np
+    >>> x = np.array([[1, 3, -1, 1]], dtype=np.float32)
+    >>> gradients = group_norm_backward(x, [[1, 0, 0, 0]], 2, eps=0)
+    >>> gradients.dx.value, gradients.dweight.value, gradients.dbias.value
+    (array([[0., 0., 0., 0.]]), array([-1.,  0.,  0.,  0.]), array([1., 0., 0., 0.]))
+    """
+    arithmetic = arithmetic or default_arithmetic(x)
+    array = channels_first(x)
+    upstream = real_array("dy", dy, shape=array.shape)
+    groups = checked_count("num_groups", num_groups)
+    eps = checked_number("eps", eps, least=0.0)
+    samples, channels, *spatial = array.shape
+    if channels % groups:
+        raise Refusal(f"num_channels must be divisible by num_groups: got num_channels={channels}, num_groups={groups}")
+    scale = None if weight is None else real_array("weight", weight, shape=(channels,))
+    if array.size == 0:
+        return no_gradients(array, channels)
+
+    order = _channel_order(channels, groups, semantics.choice("grouping"))
+    back = np.argsort(order)
+    size = channels // groups
+    per_group = semantics.choice("affine_shape") == "per_group"
+    grouped, dy_grouped = (v[:, order].reshape(samples, groups, -1) for v in (array, upstream))
+    with np.errstate(all="ignore"):
+        m = moments(grouped, compensated=arithmetic.dtype == "float64")
+        bound = statistics_bound(m, arithmetic)
+        divisor = semantics.choice("variance")
+        used = Used(m.deviation, m.mean, bound.mean, *divided_by(m.var, bound.var, m.n, divisor, arithmetic))
+        cut = may_be_cut(m, bound, arithmetic)
+        reciprocal = reciprocal_and_slope(used, eps, semantics.choice("eps_placement"), cut, arithmetic)
+        dx = input_gradient(
+            grouped,
+            dy_grouped,
+            weight=_spread(scale, 1.0, order, groups, size, grouped, semantics),
+            used=used,
+            reciprocal=reciprocal,
+            dependence=Dependence.on_batch(m, bound, divisor),
+            arithmetic=arithmetic,
+        )
+        dweight, dbias = parameter_gradients(
+            grouped,
+            dy_grouped,
+            parts=1 if per_group else size,
+            used=used,
+            reciprocal=reciprocal,
+            arithmetic=arithmetic,
+        )
+
+    def of_input(values: Float) -> Float:
+        return values.reshape(samples, channels, *spatial)[:, back]
+
+    def of_parameter(values: Float) -> Float:
+        return np.pad(values, (0, channels - groups)) if per_group else values[back]
+
+    return Gradients(
+        Reference(of_input(dx.value), of_input(dx.bound)),
+        Reference(of_parameter(dweight.value), of_parameter(dweight.bound)),
+        Reference(of_parameter(dbias.value), of_parameter(dbias.bound)),
+    )
 
 
 def divided_by(var: Float, var_bound: Float, n: int, divisor: str, arithmetic: Arithmetic) -> tuple[Float, Float]:
