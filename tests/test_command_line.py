@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from normgauge.conformance.cli import main
-from normgauge.reports.records import Footer, Header, NotRun, read_records
+from normgauge.reports.records import Footer, Header, Judgement, NotRun, read_records
 
 FAULTY = "faulty.adapter:FaultyAdapter"
 
@@ -86,7 +87,8 @@ def test_a_run_writes_a_complete_result_file_and_a_report_is_made_from_it(tmp_pa
     assert isinstance(records[0], Header)
     assert records[0].framework == "faulty"
     assert isinstance(records[-1], Footer)
-    assert records[-1].counts == {"conforms": 18, "diverges": 1}
+    judged = [record.verdict for record in records if isinstance(record, Judgement)]
+    assert records[-1].counts == {"conforms": len(judged) - 1, "diverges": 1} == dict(Counter(judged))
     assert "diverges GN-02 grouping: interleaved" in result.stderr
     result = invoke("report", str(tmp_path), "--out", str(tmp_path / "report"))
     assert result.exit_code == 0
