@@ -202,16 +202,18 @@ def _through_statistics(
     value = r * (direct - slope * through_var)
 
     size_g, size_1, size_2, a = np.abs(g), np.abs(m1), np.abs(m2), abs(share)
-    mean_g = _mean_of_sizes(size_g)
+    mean_g, larger = _mean_of_sizes(size_g), np.maximum(size_g, np.abs(dy))
+    most_factor = np.maximum(np.max(factor, axis=-1, keepdims=True), 1)  # a weight that multiplies last
     about = np.abs(x) + np.abs(used.mean) + used.mean_bound
     about_batch = np.abs(x) + np.abs(m.mean) + dependence.bound.mean
-    products = _mean_of_sizes(size_g * about)
+    products = _mean_of_sizes(size_g * (r * about))  # in this order nothing is lost to underflow
     # m1 and m2 as sums in any order; m2 as sum(g (x - mean)) or as sum(g x) - mean sum(g).
     d_1 = gamma(n + 7.0, u) * mean_g
     operands = (factor + np.abs(dy) + 1) * (np.abs(x_hat) + r) + size_g * (2 * r + 1) + 1 + r
     operands = operands + r * (np.abs(used.mean) + used.mean_bound) * (factor + 3)  # mean sum(g), summed apart
-    d_2 = used.mean_bound * r * size_1 + gamma(n + 6.0, u) * r * products
-    d_2 = d_2 + eta * (_mean_of_sizes(operands) + 2 * (1 + r))
+    d_2 = used.mean_bound * r * size_1 + gamma(n + 6.0, u) * products
+    d_2 = d_2 + eta * (_mean_of_sizes(operands) + 2 * (1 + r)) * most_factor
+    most_r = r * (1 + relative)
     # x - mean, or x and mean each with the coefficient; automatic differentiation also subtracts
     # the mean of x - mean, which is 0 but not as computed.
     d_moved = r * (dependence.bound.mean + 6 * u * about_batch) + eta * (2 + 3 * r)
@@ -224,21 +226,26 @@ def _through_statistics(
     d_var = d_slope * np.abs(through_var) + steep * dependence.mean_share_bound * divisor * np.abs(moved) * size_2
     d_var = d_var + steep * shares * (d_2 * np.abs(moved) + most_2 * d_moved)
     flushed = _flushed_products(dy, g, factor, reciprocal, arithmetic)
-    flushed = flushed + a * (_mean_of_sizes(flushed) + 3 * eta * (1 + r * (1 + relative)))
-    # A coefficient r^3 sum / n that underflows multiplies x: it loses all there is, or less.
+    flushed = flushed + a * (_mean_of_sizes(flushed) + 3 * eta * (1 + most_r) * most_factor)
+    # The coefficient r^3 sum / n of x, in any order: what underflows is lost, or rounded to the subnormal
+    # numbers, at up to eight products, and multiplied by the factors that are left.
     sum_2 = n * most_2 / r
-    term = steep * shares * r * most_2 * r * about_batch
-    coefficient = 8 * eta * about_batch * max(shares, 1.0) * np.maximum(sum_2, 1) * reciprocal.tall**2
-    flushed = flushed + np.fmin(3 * term, coefficient) + eta * (6 + 2 * r * (1 + relative))
+    term = steep * shares * (r * most_2) * (r * about_batch)
+    left = max(shares, 1.0) * np.maximum(sum_2, 1) * reciprocal.tall**2 * most_factor
+    rounded = term + np.maximum(about_batch, 1) * (8 * float(np.finfo(arithmetic.dtype).smallest_subnormal)) * left
+    flushed = flushed + np.fmin(rounded, about_batch * left * (8 * eta)) + eta * (6 + 2 * most_r) * most_factor
     honest = r * (relative * np.abs(direct) + (1 + relative) * d_direct + d_var) + flushed
 
     own = r * (size_g + a * mean_g + 2 * a * size_1 + 2 * np.abs(direct) + 13 * slope * np.abs(through_var))
     own = own + 4 * r * slope * a * divisor * np.abs(moved) * _mean_of_sizes(size_g * np.abs(x_hat)) + np.abs(value)
     bound = (1 + 16 * u) * honest + U64 * own
 
-    larger = np.maximum(size_g, np.abs(dy))
-    reach = np.maximum(n * _mean_of_sizes(larger * np.maximum(about, 1)), 1) * np.maximum(r * (1 + relative), 1)
-    reach = np.maximum(reach, np.maximum(sum_2, 1) * reciprocal.tall**3 * max(shares, 1.0))
+    # What may be formed on the way, with the weight in it or without.
+    most_2 = _mean_of_sizes(larger * (np.abs(x_hat) + r * used.mean_bound))
+    most_2 = most_2 + gamma(n + 6.0, u) * _mean_of_sizes(larger * (r * about))
+    term = steep * shares * (r * most_2) * (r * about_batch)
+    reach = np.maximum(n * _mean_of_sizes(larger * np.maximum(about, 1)), 1) * np.maximum(most_r, 1)
+    reach = np.maximum(reach, np.maximum(n * most_2 / r, 1) * reciprocal.tall**3 * max(shares, 1.0))
     reach = np.maximum(np.maximum(reach, n * term), n * larger * reciprocal.tall)
     reach = np.maximum(reach, np.max(factor * np.maximum(about, reciprocal.tall), axis=-1, keepdims=True))
     return value, np.where(reach <= arithmetic.largest * (1 - 16 * u), bound, np.inf)
@@ -276,8 +283,8 @@ def parameter_gradients(
 
     inherited = per_set(relative) * np.abs(np.sum(products, axis=2))
     inherited = inherited + per_set(most_r * used.mean_bound) * np.abs(np.sum(upstream, axis=2))
-    rounded = gamma(count + 5, u) * summed(stretched(most_r * size * about))
-    x_hat = np.abs(used.deviation) * most_r
+    rounded = gamma(count + 5, u) * summed(stretched(most_r * about * size))
+    x_hat = (np.abs(used.deviation) + used.mean_bound) * most_r
     flushed = eta * (2 * x_hat + most_r * (2 * size + 2 + np.abs(used.mean) + used.mean_bound) + size + 4)
     flushed = flushed + np.fmin(size * x_hat, eta * about)  # dy * r, which then multiplies x - mean
     own = 5 * U64 * summed(np.abs(products)) + U64 * np.abs(dweight)

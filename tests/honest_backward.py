@@ -282,6 +282,13 @@ def closed_fused(p: Pass) -> Array:
     return f(f(f(g - f(x_hat * m2)) - m1) * p.r)
 
 
+def closed_weight_last(p: Pass) -> Array:
+    """(dy - mean(dy) - (x - mean) k) r weight, k = r^2 mean((x - mean) dy): torch's BatchNorm; one weight a set"""
+    f, d = p.f, p.f(p.x - p.mean)
+    k = p.over_n(f(f(p.sum(f(d * p.dy)) * p.r) * p.r))
+    return f(f(f(f(p.dy - p.over_n(p.sum(p.dy))) - f(d * k)) * p.r) * p.weight)
+
+
 CLOSED: Final[dict[str, Callable[[Pass], Array]]] = {
     form.__name__: form for form in (closed, closed_with_sums, closed_fused)
 }

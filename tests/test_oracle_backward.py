@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from honest_backward import (
     channel_sums,
     closed,
     closed_parameter,
+    closed_weight_last,
     differentiated,
     parameter_of,
 )
@@ -39,7 +41,9 @@ from normgauge.oracle import (
     Gradients,
     Reference,
     Refusal,
+    RunningStatistics,
     Semantics,
+    batch_norm,
     batch_norm_backward,
     group_norm_backward,
     initial_statistics,
@@ -227,6 +231,47 @@ def test_batch_norm_backward_is_the_derivative_of_the_definition(dtype: str, mod
         held_against(got, differences(batch_norm_output(1e-5, chosen, constants, blend), x, dy, weight), dtype)
 
 
+def slope_of(output: Callable[[Array], Array], values: Array, dy: Array) -> Array:
+    """The gradient of sum(output * dy) by central differences in float64."""
+    found, step = np.empty(values.shape), 1e-5
+    for key in np.ndindex(values.shape):
+        moved = [values.copy(), values.copy()]
+        moved[0][key] += step
+        moved[1][key] -= step
+        found[key] = np.sum((output(moved[0]) - output(moved[1])) * dy) / (2 * step)
+    return found
+
+
+def forward(x: Array, weight: Array, tracked: RunningStatistics | None, **call: Any) -> Array:
+    return batch_norm(x, tracked, weight, **call).output.value
+
+
+@pytest.mark.parametrize("axis", [axis.name for axis in AXES["batch_norm"]])
+def test_backward_follows_forward_on_every_value_of_every_axis(axis: str) -> None:
+    """Also from running statistics that have seen batches, whose weights are not the momentum."""
+    rng = np.random.default_rng([15, sum(map(ord, axis))])
+    names = {a.name: a.names for a in AXES["batch_norm"]}
+    for value in names[axis] * 4:
+        choices = {name: str(rng.choice(values)) for name, values in names.items()} | {axis: value}
+        if choices["momentum_none"] == "refused":
+            choices["momentum_none"] = "fixed"
+        chosen = semantics("batch_norm", **choices)
+        x, dy = rng.standard_normal((4, 2, 2)), rng.standard_normal((4, 2, 2))
+        weight, running = rng.standard_normal(2), initial_statistics(rng.standard_normal(2), rng.random(2))
+        momentum = None if axis == "momentum_none" or rng.integers(3) == 0 else 0.3
+        for step in range(int(rng.integers(3))):
+            seen = batch_norm(x + step, running, training=True, momentum=momentum, semantics=chosen).running
+            running = seen or running
+        for training, tracked in ((True, running), (False, running), (False, None)):
+            call: dict[str, Any] = {"training": training, "momentum": momentum, "eps": 0.01, "semantics": chosen}
+
+            output = partial(forward, tracked=tracked, **call)
+            got = batch_norm_backward(x, dy, tracked, weight, **call)
+            by_x, by_weight = slope_of(partial(output, weight=weight), x, dy), slope_of(partial(output, x), weight, dy)
+            np.testing.assert_allclose(got.dx.value, by_x, rtol=1e-6, atol=1e-7, err_msg=str(choices))
+            np.testing.assert_allclose(got.dweight.value, by_weight, rtol=1e-7, atol=1e-7, err_msg=str(choices))
+
+
 # --- honest implementations ----------------------------------------------------------------------------
 
 
@@ -326,6 +371,8 @@ def check(draw: Draw, names: list[str], each: int) -> int:
             inputs, weights, biases = [dx], [], []
             if draw.placement == "inside_sqrt" and not draw.unbiased and draw.old is None:
                 inputs.append(CLOSED[str(rng.choice(list(CLOSED)))](p))
+                if draw.per_set:
+                    inputs.append(closed_weight_last(p))
             if draw.per_set:
                 sums = channel_sums(p)
                 weights += [parameter_of(p, parts), closed_parameter(p), sums[0]]
