@@ -14,6 +14,7 @@ from normgauge.adapters.script import arguments, literal
 _DOCS = "https://flax.readthedocs.io/en/stable/api_reference"
 _NAMES = {"weight": "scale", "bias": "bias", "eps": "epsilon"}
 _GROUP_NAMES = _NAMES | {"num_groups": "num_groups", "num_channels": "num_features"}
+_KIN_NAMES = _NAMES | {"num_channels": "num_features"}
 _BATCH_NAMES = _NAMES | {
     "momentum": "momentum",
     "running_mean": "mean",
@@ -45,6 +46,11 @@ class FlaxAdapter(Adapter):
         _implementation("nnx", "BatchNorm", "batch_norm", _BATCH_NAMES),
         _implementation("linen", "GroupNorm", "group_norm", _GROUP_NAMES),
         _implementation("linen", "BatchNorm", "batch_norm", _BATCH_NAMES),
+    )
+    kin = tuple(
+        _implementation(api, name, layer, _KIN_NAMES)
+        for api in ("nnx", "linen")
+        for name, layer in (("InstanceNorm", "instance_norm"), ("LayerNorm", "layer_norm"))
     )
 
     def __init__(self, dtype: str) -> None:
@@ -79,8 +85,13 @@ class FlaxAdapter(Adapter):
             if not told and case.steps[0].x.shape[1] != given["num_channels"]:
                 raise Unsupported("a module without scale and bias is told no channel count")
             given.pop("num_channels")  # taken from the shape it is initialised on
-        hyper = {name: value for name, value in given.items() if name not in _FLAGS}
-        return {implementation.names[name]: value for name, value in hyper.items()} | flags
+        hyper: dict[str, Any] = {name: value for name, value in given.items() if name not in _FLAGS}
+        axes: dict[str, Any] = {}
+        if implementation in self.kin:
+            hyper.pop("num_groups")
+        if implementation.layer == "layer_norm":  # by itself it normalises over the channels alone
+            axes["reduction_axes"] = tuple(range(1, case.steps[0].x.ndim))
+        return {implementation.names[name]: value for name, value in hyper.items()} | axes | flags
 
     def construct(self, implementation: Implementation, case: Case) -> Any:
         settings = self._settings(implementation, case) | {"param_dtype": getattr(self.jnp, case.dtype)}
@@ -88,9 +99,10 @@ class FlaxAdapter(Adapter):
         layer_class = self.layer_class(implementation)
         if _is_linen(implementation):
             module = layer_class(**settings)
-            shape = (1,) * (case.steps[0].x.ndim - 1) + (case.settings["num_channels"],)
-            flag = {} if implementation.layer == "group_norm" else {"use_running_average": True}
-            variables = dict(module.init(self.jax.random.key(0), self.jnp.zeros(shape, case.dtype), **flag))
+            flag = {"use_running_average": True} if implementation.layer == "batch_norm" else {}
+            variables = dict(
+                module.init(self.jax.random.key(0), self.jnp.zeros(_initial_shape(case), case.dtype), **flag)
+            )
             for name, value in values.items():
                 collection = "batch_stats" if name.startswith("running") else "params"
                 variables[collection] = {**variables[collection], implementation.names[name]: value}
@@ -151,22 +163,16 @@ class FlaxAdapter(Adapter):
         is_batch = implementation.layer == "batch_norm"
         settings = self._settings(implementation, case)
         given = arguments(settings)
-        collections: dict[str, list[str]] = {"params": [], "batch_stats": []}
-        shape = (case.settings["num_channels"],)
-        initial = {"weight": np.ones(shape), "bias": np.zeros(shape)}
-        if is_batch:
-            initial |= {"running_mean": np.zeros(shape), "running_var": np.ones(shape)}
-        for parameter, value in initial.items():
-            if settings.get(_FLAGS.get(parameter, ""), True):
-                text = literal(case.parameters.get(parameter, value), case.dtype)
-                collection = "batch_stats" if parameter.startswith("running") else "params"
-                collections[collection].append(f"{implementation.names[parameter]!r}: {text}")
+        flag = ", use_running_average=True" if is_batch else ""
         construct = [
             f"layer = {name}({given}{', ' if given else ''}param_dtype=jnp.{case.dtype})",
-            "variables = {",
+            f"x = jnp.zeros({_initial_shape(case)}, jnp.{case.dtype})",
+            f"variables = layer.init(jax.random.key(0), x{flag})",
         ]
-        construct += [f"    {key!r}: {{{', '.join(items)}}}," for key, items in collections.items() if items]
-        construct.append("}")
+        for parameter, value in case.parameters.items():
+            collection = "batch_stats" if parameter.startswith("running") else "params"
+            place = f"variables[{collection!r}][{implementation.names[parameter]!r}]"
+            construct.append(f"{place} = jnp.asarray({literal(value, case.dtype)})")
         x = f"jnp.asarray({to_layout_text('x', CHANNELS_LAST)})"
         call = {}
         for mode in ("train", "eval"):
@@ -179,11 +185,16 @@ class FlaxAdapter(Adapter):
             "running_var": "variables['batch_stats']['var']",
         }
         return Recipe(
-            ("import jax.numpy as jnp", "from flax import linen"),
+            ("import jax", "import jax.numpy as jnp", "from flax import linen"),
             tuple(construct),
             call,
             state if is_batch else {},
         )
+
+
+def _initial_shape(case: Case) -> tuple[int, ...]:
+    """An input's shape for a linen module to be initialised on, which tells it the channel count."""
+    return (1,) * (case.steps[0].x.ndim - 1) + (case.settings["num_channels"],)
 
 
 def _is_linen(implementation: Implementation) -> bool:

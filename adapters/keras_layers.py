@@ -52,6 +52,19 @@ def _implementations(backend: str) -> tuple[Implementation, ...]:
     )
 
 
+def _kin(backend: str) -> tuple[Implementation, ...]:
+    """LayerNormalization over all axes but that of the samples. Keras has no InstanceNorm of its own."""
+    return (
+        Implementation(
+            f"keras.layers.LayerNormalization[{backend}]",
+            "layer_norm",
+            CHANNELS_LAST,
+            {"eps": "epsilon"},
+            f"{_DOCS}/layer_normalization/",
+        ),
+    )
+
+
 class KerasAdapter(Adapter):
     """What all backends share. Keras reads which one to use from the environment, once a process."""
 
@@ -79,11 +92,17 @@ class KerasAdapter(Adapter):
         if not given.pop("track", True):
             raise Unsupported("the layer always tracks statistics")
         given.pop("num_channels")  # taken from the shape it is built on
+        if implementation in self.kin:
+            given.pop("num_groups")
+            if given.get("weight", True) or given.get("bias", True):
+                raise Unsupported("gamma and beta hold one value for each element, not for each channel")
         settings: dict[str, Any] = {}
         if not given.pop("weight", True):
             settings["scale"] = False
         if not given.pop("bias", True):
             settings["center"] = False
+        if implementation in self.kin:
+            settings["axis"] = list(range(1, case.steps[0].x.ndim))
         settings |= {names[name]: value for name, value in given.items()}
         return settings | dict(implementation.options) | {"dtype": case.dtype}
 
@@ -97,7 +116,7 @@ class KerasAdapter(Adapter):
     def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
         if isinstance(layer, self.keras.layers.BatchNormalization):
             return layer(x, training=training)
-        return layer(x)  # GroupNormalization has no training argument
+        return layer(x)  # the others have no training argument
 
     def state(self, layer: Any) -> Mapping[str, Any]:
         found = {name: getattr(layer, native, None) for name, native in _BATCH_NAMES.items()}
@@ -145,6 +164,7 @@ class KerasOnJaxAdapter(KerasAdapter):
     backend = "jax"
     compiles = True
     implementations = _implementations("jax")
+    kin = _kin("jax")
 
     @classmethod
     def environment(cls, dtype: str) -> Mapping[str, str]:
@@ -158,6 +178,7 @@ class KerasOnTorchAdapter(KerasAdapter):
     framework = "keras-torch"
     backend = "torch"
     implementations = _implementations("torch")
+    kin = _kin("torch")
 
     def device(self) -> str:
         return str(self.keras.ops.zeros(1).device.type)
@@ -171,6 +192,7 @@ class KerasOnTensorflowAdapter(KerasAdapter):
     framework = "keras-tensorflow"
     backend = "tensorflow"
     implementations = _implementations("tensorflow")
+    kin = _kin("tensorflow")
 
     def device(self) -> str:
         return str(self.keras.ops.zeros(1).device).rpartition("device:")[2].partition(":")[0].lower()
@@ -180,6 +202,7 @@ class KerasOnNumpyAdapter(KerasAdapter):
     framework = "keras-numpy"
     backend = "numpy"
     implementations = _implementations("numpy")
+    kin = _kin("numpy")
 
     def memory(self, value: Any) -> Array | None:
         return buffer_of(value.value if isinstance(value, self.keras.Variable) else value)
@@ -190,7 +213,11 @@ def _class_name(implementation: Implementation) -> str:
 
 
 def _built_shape(implementation: Implementation, case: Case) -> tuple[int | None, ...]:
-    """The shape a model gives at build time: batch and spatial sizes open, the channel count fixed."""
-    spatial = (None,) * (case.steps[0].x.ndim - 2)
+    """The shape a model gives at build time: batch and spatial sizes open, the channel count fixed.
+
+    LayerNormalization asks for every size that it normalises over.
+    """
+    sizes = case.steps[0].x.shape[2:]
+    spatial = sizes if implementation.layer == "layer_norm" else (None,) * len(sizes)
     channels = (case.settings["num_channels"],)
     return (None, *spatial, *channels) if implementation.layout == CHANNELS_LAST else (None, *channels, *spatial)

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe, Unsupported
+import numpy as np
+
+from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe, Unsupported, buffer_of
 from normgauge.adapters.layout import CHANNELS_FIRST
 from normgauge.adapters.script import arguments, literal
 
@@ -54,6 +56,20 @@ class LucidAdapter(Adapter):
         _batch_norm("BatchNorm2d", 4),
         _batch_norm("BatchNorm3d", 5),
     )
+    kin = (
+        *(
+            Implementation(
+                f"lucid.nn.InstanceNorm{rank - 2}d",
+                "instance_norm",
+                CHANNELS_FIRST,
+                _NAMES | {"num_channels": "num_features"},
+                f"{_DOCS}/InstanceNorm{rank - 2}d.html",
+                ranks=(rank,),
+            )
+            for rank in (3, 4, 5)
+        ),
+        Implementation("lucid.nn.LayerNorm", "layer_norm", CHANNELS_FIRST, _NAMES, f"{_DOCS}/LayerNorm.html"),
+    )
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
@@ -76,7 +92,20 @@ class LucidAdapter(Adapter):
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
         given, names = dict(case.settings), implementation.names
         weight, bias = given.pop("weight", True), given.pop("bias", True)
+        if implementation in self.kin:
+            given.pop("num_groups")
+        if implementation.layer == "layer_norm":
+            given.pop("num_channels")
+            if weight or bias:
+                raise Unsupported("the affine parts of LayerNorm hold one value for each element, not for each channel")
+            shape = {"normalized_shape": case.steps[0].x.shape[1:], "elementwise_affine": False}
+            return shape | {names[name]: value for name, value in given.items()}
         settings = {names[name]: value for name, value in given.items()}
+        if implementation.layer == "instance_norm":
+            if weight != bias:
+                raise Unsupported("affine leaves out both parameters or none")
+            # Release 2 has both on by default, release 3 off; GroupNorm keeps no statistics.
+            return settings | {"affine": weight, "track_running_stats": False}
         if bias and not weight:
             raise Unsupported("affine=False leaves out both parameters; there is no bias without a weight")
         if not weight:
@@ -107,6 +136,9 @@ class LucidAdapter(Adapter):
 
     def vector(self, value: Any) -> Array:
         return value.numpy()  # type: ignore[no-any-return]
+
+    def memory(self, value: Any) -> Array | None:
+        return buffer_of(value.data) if isinstance(value.data, np.ndarray) else None  # release 3 has its own arrays
 
     def to_native(self, implementation: Implementation, x: Array) -> Any:
         return self.lucid.tensor(x)  # release 2 shares the array's memory, so a change of it would be seen

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -18,8 +19,11 @@ import pytest
 from conftest import MODULES, run
 
 from normgauge.adapters.base import Case, Step, StepResult
+from normgauge.adapters.script import numbers
 from normgauge.adapters.worker import adapter_class, make_adapter, registered
 from normgauge.conformance.requirements import REQUIREMENTS
+from normgauge.conformance.subjects import Launch, WorkerProcess
+from normgauge.oracle import Arithmetic, group_norm
 from normgauge.reports.records import (
     DIVERGENT,
     Footer,
@@ -68,6 +72,20 @@ ONE_PASS = {
     "torch.nn.GroupNorm[channels_last_3d]",
     *(identifier for identifier in EXPECTED if identifier.startswith("flax.")),
     *(identifier for identifier in EXPECTED if identifier.endswith(("[torch]", "[numpy]"))),
+}
+
+#: The framework's own InstanceNorm and LayerNorm beside each GroupNorm; InstanceNorm1d stands for all its ranks.
+KIN: Mapping[str, tuple[str | None, str]] = {
+    "torch.nn.GroupNorm": ("torch.nn.InstanceNorm1d", "torch.nn.LayerNorm"),
+    "mlx.nn.GroupNorm": ("mlx.nn.InstanceNorm", "mlx.nn.LayerNorm"),
+    "mlx.nn.GroupNorm(pytorch_compatible=True)": ("mlx.nn.InstanceNorm", "mlx.nn.LayerNorm"),
+    "flax.nnx.GroupNorm": ("flax.nnx.InstanceNorm", "flax.nnx.LayerNorm"),
+    "flax.linen.GroupNorm": ("flax.linen.InstanceNorm", "flax.linen.LayerNorm"),
+    **{
+        f"keras.layers.GroupNormalization{axis}[{backend}]": (None, f"keras.layers.LayerNormalization[{backend}]")
+        for axis in ("", "(axis=1)")
+        for backend in BACKENDS
+    },
 }
 
 
@@ -153,6 +171,78 @@ def test_interleaving_is_one_divergence_and_the_switch_removes_it_alone(records:
     assert grouping.remedy.startswith("pass pytorch_compatible=True")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_each_group_norm_agrees_with_its_own_library_s_instance_norm_and_layer_norm(
+    records: list[Record], dtype: str
+) -> None:
+    found = {
+        (j.implementation, j.requirement): j
+        for j in judgements(records)
+        if j.requirement in {"GN-22", "GN-23"} and j.dtype == dtype
+    }
+    # In float64 mlx's kernel for both computes in float32; its GroupNorm goes through it in one of two ways.
+    differs = {"mlx.nn.GroupNorm"} if dtype == "float64" else set()
+    expected = {
+        (identifier, requirement): (kin, identifier in differs)
+        for identifier, both in KIN.items()
+        for requirement, kin in zip(("GN-22", "GN-23"), both, strict=True)
+        if kin is not None
+    }
+    assert set(found) == set(expected)
+    for key, (kin, diverges) in expected.items():
+        assert found[key].verdict == ("diverges" if diverges else "conforms"), found[key].sentence
+        if diverges:
+            assert found[key].measured == f"{kin} computes in float32"
+        else:
+            assert re.search(rf"agrees with {re.escape(kin.removesuffix('1d'))}(\dd)? on ", found[key].sentence)
+            assert found[key].notes == []
+
+
+def beside_kin_case(ranks: list[int], kind: str, **settings: Any) -> Case:
+    """A case in float64 with weights for an InstanceNorm, bare for a LayerNorm, in the rank that kin mostly has."""
+    x = np.arange(48, dtype=np.float64).reshape((2, 4, 3, 2) if 4 in ranks else (12, 4)) ** 2
+    affine = kind == "instance_norm"
+    parameters = {"weight": np.arange(4.0) + 1, "bias": np.arange(4.0) - 1} if affine else {}
+    own = {"num_channels": 4, "num_groups": 4 if affine else 1, "eps": 0.5, "weight": affine, "bias": affine}
+    return Case("group_norm", "float64", own | settings, parameters, (Step("train", x),))
+
+
+@pytest.mark.parametrize("framework", MODULES)
+def test_the_script_of_an_instance_norm_or_layer_norm_prints_what_came_out(framework: str) -> None:
+    pytest.importorskip(MODULES[framework])
+    subject = WorkerProcess(Launch(framework), "float64")
+    try:
+        asked = [one for one in subject.greeting["kin"] if 4 in one["ranks"] or one["ranks"] == [2]]
+        assert {one["layer"] for one in asked} == {one["layer"] for one in subject.greeting["kin"]}
+        for kin in asked:
+            case = beside_kin_case(kin["ranks"], kin["layer"])
+            (seen,) = subject.run(kin["id"], [case])
+            y, groups = seen.steps[0].output, case.settings["num_groups"]
+            expected = group_norm(
+                case.steps[0].x, groups, **case.parameters, eps=0.5, arithmetic=Arithmetic("float32")
+            )  # not all honour float64
+            assert not expected.excludes(y), kin["id"]
+            script = subject.script(kin["id"], case, "what came out")
+            done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+            assert done.stdout.splitlines() == [f"step 1 output {numbers(y, 'float64')}"], kin["id"]
+    finally:
+        subject.close()
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras-numpy"])
+@pytest.mark.parametrize("affine", [{"weight": True}, {"bias": True}, {"weight": True, "bias": True}])
+def test_a_layer_norm_whose_affine_parts_have_no_channels_says_so(framework: str, affine: dict[str, bool]) -> None:
+    pytest.importorskip(MODULES[framework])
+    subject = WorkerProcess(Launch(framework), "float64")
+    try:
+        (kin,) = [one for one in subject.greeting["kin"] if one["layer"] == "layer_norm"]
+        (seen,) = subject.run(kin["id"], [beside_kin_case(kin["ranks"], kin["layer"], **affine)])
+        assert seen.unsupported is not None
+        assert seen.unsupported.endswith("hold one value for each element, not for each channel")
+    finally:
+        subject.close()
+
+
 def test_nothing_is_left_undecided(records: list[Record]) -> None:
     assert [(j.requirement, j.implementation) for j in judgements(records) if j.verdict == "cannot tell"] == []
 
@@ -200,8 +290,6 @@ def test_each_divergence_s_script_prints_the_numbers_in_the_report(records: list
 def test_the_remedy_for_interleaving_gives_the_canonical_result(results: Path) -> None:
     import mlx.core as mx
     from mlx import nn
-
-    from normgauge.oracle import group_norm
 
     groups, channels = 4, 12
     rng = np.random.default_rng(1)
