@@ -125,15 +125,19 @@ def told_in(label: str, deviation: Deviation) -> str:
     if deviation.what:
         return f"{where}: {deviation.what}"
     index = f"[{', '.join(map(str, deviation.index))}]"
-    return f"{where}{index} = {deviation.observed:.9g}, expected {deviation.expected:.9g} ± {deviation.bound:.3g}"
+    observed, expected = _told_apart(deviation, ".9g", ".17g")
+    return f"{where}{index} = {observed}, expected {expected} ± {deviation.bound:.3g}"
 
 
 def instead(deviation: Deviation) -> str:
-    """What came out and what should have, with as many digits as show that they differ."""
-    values = (deviation.observed, deviation.expected)
-    pairs = [tuple(format(value, digits) for value in values) for digits in (".6g", ".9g", ".17g")]
-    observed, expected = next((pair for pair in pairs if pair[0] != pair[1]), pairs[-1])
+    observed, expected = _told_apart(deviation, ".6g", ".9g", ".17g")
     return f"{deviation.quantity} {observed} instead of {expected}"
+
+
+def _told_apart(deviation: Deviation, *formats: str) -> list[str]:
+    """What came out and what should have, in the first of the formats that shows them to differ."""
+    pairs = [[format(value, digits) for value in (deviation.observed, deviation.expected)] for digits in formats]
+    return next((pair for pair in pairs if pair[0] != pair[1]), pairs[-1])
 
 
 def remedy(key: str, evidence: Evidence) -> str | None:
