@@ -123,7 +123,8 @@ def _sentence(departure: Departure, evidence: Evidence) -> str:
     if departure.kind == "accuracy":
         return f"{evidence.implementation} exceeds its accuracy class, {departure.measured} allows it: {shown}"
     if departure.relation is not None:
-        return f"{evidence.implementation}: {departure.relation.statement} Not here: {shown}"
+        beside = f" beside {departure.kin}" if departure.kin else ""
+        return f"{evidence.implementation}{beside}: {departure.relation.statement} Not here: {shown}"
     return f"{evidence.implementation}: {shown}"
 
 
@@ -146,9 +147,8 @@ def _record(
 ) -> Counterexample:
     sentence = _sentence(departure, evidence)
     wanted = predict(departure.case, departure.followed, explorer.arithmetic)
-    example = example_of(
-        departure.case, departure.observation, wanted, None, explorer.subject, evidence.implementation, sentence
-    )
+    shown = departure.kin or evidence.implementation
+    example = example_of(departure.case, departure.observation, wanted, None, explorer.subject, shown, sentence)
     return Counterexample(
         evidence.implementation,
         framework,

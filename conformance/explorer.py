@@ -43,7 +43,10 @@ _KIND_OF_DATA: Final = {
 
 @dataclass(frozen=True)
 class Departure:
-    """A case on which an implementation lies outside what its own profile allows."""
+    """A case on which an implementation lies outside what its own profile allows.
+
+    ``kin`` is the framework's own other layer that was observed, where a relation is with that.
+    """
 
     kind: Literal["values", "accuracy", "relation", "crash"]
     signature: str
@@ -55,6 +58,7 @@ class Departure:
     followed: Semantics
     regime: str = ""
     relation: Relation | None = None
+    kin: str | None = None
 
 
 class _Departed(Exception):
@@ -118,7 +122,8 @@ class Explorer:
             if departure is not None:
                 self.known.add(departure.signature)
                 if departure.observation.died:  # every further death would cost a worker
-                    space = replace(space, settled={*space.settled, departure.regime})
+                    cause = departure.relation.name if departure.relation else departure.regime
+                    space = replace(space, settled={*space.settled, cause})
                 yield self._made_small(departure)
 
     def _first(self, space: Space, most: int, seed: int, progress: Callable[[int], None]) -> Departure | None:
@@ -256,12 +261,17 @@ class Explorer:
                 predicted = (self._in_range(one), self._in_range(other))
             else:  # which accuracy class that layer has is not known
                 predicted = (predict(one.case, one.followed, widest), predict(other.case, one.followed, widest))
-            own = self._departed(other, plan, data) if relation.kin is None else None
-            deviation = held_against(relation, (one.observation, other.observation), predicted)
-            if own is not None:
+            own = self._departed(other, plan, data) if relation.kin is None or other.observation.died else None
+            both = (one.observation, other.observation)
+            if relation.kin is not None:  # what is told is the kin's value, instead of this one's
+                both, predicted = both[::-1], predicted[::-1]
+            deviation = held_against(relation, both, predicted)
+            if own is not None and relation.kin is not None:
+                found.append(replace(own, signature=f"death of {target}", relation=relation, kin=target))
+            elif own is not None:
                 found.append(own)
             elif deviation.ratio > 1:
-                found.append(_breaks(relation, one, deviation, plan))
+                found.append(_breaks(relation, one if relation.kin is None else other, deviation, plan, target))
         return found
 
     def again(self, stored: StoredCase) -> Departure | None:
@@ -301,8 +311,16 @@ class Explorer:
         return replace(departure, case=case, observation=seen, deviation=small, measured=measured)
 
 
-def _breaks(relation: Relation, one: _Looked, deviation: Deviation, plan: str) -> Departure:
-    signature, measured = f"relation: {relation.name}", instead(deviation)
+def _breaks(relation: Relation, shown: _Looked, deviation: Deviation, plan: str, target: str) -> Departure:
     return Departure(
-        "relation", signature, plan, one.case, one.observation, deviation, measured, one.followed, relation=relation
+        "relation",
+        f"relation: {relation.name}",
+        plan,
+        shown.case,
+        shown.observation,
+        deviation,
+        instead(deviation),
+        shown.followed,
+        relation=relation,
+        kin=target if relation.kin is not None else None,
     )

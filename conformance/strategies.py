@@ -26,13 +26,18 @@ _RELATED: Final = {
 
 #: What a plan no longer asks where a requirement diverges already: one finding, not two.
 _SETTLED: Final[Mapping[str, tuple[str, ...]]] = {
+    # Relations that hold of the canonical semantics alone.
+    "GN-01": ("scale", "groups = C", "groups = 1"), "BN-01": ("scale",),
+    "GN-03": ("groups = C", "groups = 1"),
+    "GN-04": ("channel order", "groups = C"),
+    "BN-07": ("scale", "shift", "momentum and history"),
     "GN-08": ("no affine parts",), "BN-13": ("no affine parts",),
     "GN-10": ("several samples", "with_nan", "with_infinity"),
     "GN-12": ("large_mean",), "BN-17": ("large_mean",),
     "GN-11": ("one value",), "BN-06": ("one value",),
     "GN-22": ("groups = C",), "GN-23": ("groups = 1",),
-    "BN-26": ("new statistics",), "BN-05": ("momentum None",), "BN-08": ("untracked",), "BN-14": ("several steps",),
-    "BN-15": ("eval", "several steps"),
+    "BN-26": ("new statistics",), "BN-05": ("momentum None",), "BN-08": ("untracked",),
+    "BN-14": ("several steps",), "BN-15": ("eval", "several steps"),
 }  # fmt: skip
 
 
@@ -64,6 +69,10 @@ def plans(draw: st.DrawFn, space: Space) -> Plan:
     parts = st.just((True, True)) if "no affine parts" in space.settled else _AFFINE
     weight, bias = draw(parts)
     relation = draw(st.sampled_from([one for one in _RELATED[space.layer] if one not in space.settled]))
+    if relation == "groups = C" and not ("one value" in space.settled and set(shape[2:]) <= {1}):
+        groups = shape[1]
+    if relation == "groups = 1" and "no affine parts" not in space.settled:
+        groups, weight, bias = 1, False, False
     settings: dict[str, Any] = {"modes": ("train",)} if space.layer == "group_norm" else draw(_batch_settings(space))
     return Plan(
         space.layer,

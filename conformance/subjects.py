@@ -148,6 +148,9 @@ class WorkerProcess:
         missing = [name for name in GREETING if name not in greeting]
         if missing:
             raise CannotRun(f"{self.launch.framework}: the worker's hello lacks {', '.join(missing)}")
+        for kin in _objects(self.launch.framework, greeting.get("kin", [])):
+            if not {"id", "layer", "ranks"} <= kin.keys():
+                raise CannotRun(f"{self.launch.framework}: the hello's kin lack id, layer or ranks: {kin!r:.80}")
         for described in _objects(self.launch.framework, greeting["implementations"]):
             missing = [name for name in DESCRIPTION if name not in described]
             if missing:
@@ -315,7 +318,7 @@ def with_right_shapes(case: Case, observation: Observation) -> Observation:
 
 def _objects(framework: str, value: Any) -> list[dict[str, Any]]:
     if not (isinstance(value, list) and all(isinstance(one, dict) for one in value)):
-        raise CannotRun(f"{framework}: the hello's implementations must be a list of objects, got {value!r:.80}")
+        raise CannotRun(f"{framework}: the hello's implementations and kin must be lists of objects, got {value!r:.80}")
     return value
 
 

@@ -431,7 +431,7 @@ def test_a_worker_that_never_reads_its_input_meets_the_time_limit() -> None:
 @pytest.mark.parametrize(
     ("hello", "said"),
     [
-        ("hello | {'implementations': 5}", "the hello's implementations must be a list of objects, got 5"),
+        ("hello | {'implementations': 5}", "the hello's implementations and kin must be lists of objects, got 5"),
         (
             "hello | {'implementations': [dict.fromkeys(('id', 'layout', 'names', 'documentation', 'remedies', "
             "'signature_defaults'), '') | {'layer': 'group_norm', 'ranks': [1]}]}",

@@ -42,7 +42,7 @@ def test_every_requirement_has_a_faulty_layer_that_breaks_it() -> None:
     broken = {named.partition(" ")[0] for caught in CAUGHT.values() for named in caught}
     # Committed cases are broken in test_exploration.py, the framework's own other layers in test_kinship.py.
     elsewhere = {"GN-21", "BN-25", "GN-22", "GN-23"}
-    assert {requirement.id for requirement in REQUIREMENTS} - elsewhere == broken
+    assert {requirement.id for requirement in REQUIREMENTS} - elsewhere == broken - elsewhere
 
 
 def test_every_faulty_layer_stands_in_the_table() -> None:
