@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from normgauge.oracle.bounds import WIDEST, Arithmetic, StatisticsBound
+from normgauge.oracle.bounds import Arithmetic, StatisticsBound
 from normgauge.oracle.moments import U64, Float, Moments, gamma, pair_sum
 from normgauge.oracle.normalize import reciprocal_deviation
 from normgauge.oracle.reference import Reference, exactly
@@ -68,14 +68,16 @@ class Reciprocal:
     """The reciprocal deviation r and its slope, each of shape (..., 1).
 
     The slope is measured in r^3: -2 dr/dvar = ``slope`` * r^3, exactly 1 for eps inside the root.
-    ``relative`` bounds the relative error of r; ``slope_bound`` the error of (computed -2 dr/dvar) / r^3.
-    ``tall`` bounds max(1, every factor of the slope), for what may overflow or be flushed on the way.
+    ``relative`` bounds the relative error of r; ``slope_bound`` the error of (computed -2 dr/dvar) / r^3,
+    and ``steepest`` that quotient itself. ``tall`` bounds 1 and every factor of the slope, for what may
+    overflow or be flushed on the way.
     """
 
     value: Float
     relative: Float
     slope: Float
     slope_bound: Float
+    steepest: Float
     tall: Float
 
 
@@ -86,9 +88,9 @@ def divisor_factor(n: int, divisor: str) -> float:
     return n / (n - 1) if n > 1 else math.nan
 
 
-def may_be_cut(m: Moments, bound: StatisticsBound, arithmetic: Arithmetic) -> NDArray[np.bool_] | None:
-    """Where an honest one-pass variance may come out at or below 0 and be cut there; None where none may."""
-    return m.var <= bound.var if arithmetic.accuracy == WIDEST else None
+def may_be_cut(m: Moments, bound: StatisticsBound) -> NDArray[np.bool_]:
+    """Where an honest variance may come out at 0, or below and be cut there."""
+    return np.asarray(m.var <= bound.var)
 
 
 #: -2 dr/dvar / r^3 by placement.
@@ -100,14 +102,14 @@ _SLOPE: Final[dict[str, Callable[[Float, float], Float]]] = {
 
 
 def reciprocal_and_slope(
-    used: Used, eps: float, placement: str, cut: NDArray[np.bool_] | None, arithmetic: Arithmetic
+    used: Used, eps: float, placement: str, cut: NDArray[np.bool_], arithmetic: Arithmetic
 ) -> Reciprocal:
     """r, d r / d var and their bounds.
 
     As for r, the worst cases of the slope are the ends of the interval that holds the computed
     variance; -2 dr/dvar falls as the variance grows, but for the step of max(var, eps) at eps. There the
-    derivative may be that of either side or between. ``cut`` is true where the computed one-pass
-    variance may be cut at 0, which lets no gradient through.
+    derivative may be that of either side or between. ``cut`` is true where max(variance, 0) may let
+    no gradient through.
     """
     u, eta, tiny = arithmetic.u, arithmetic.smallest_normal, float(np.finfo(np.float64).tiny)
     r, relative = reciprocal_deviation(used.var, used.var_bound, eps, placement, arithmetic)
@@ -126,15 +128,15 @@ def reciprocal_and_slope(
         flattest = np.where(low > most, at(high, most), 0.0)
     else:
         steepest, flattest = at(low, least), at(high, most)
-    if cut is not None:
-        flattest = np.where(cut, 0.0, flattest)
-    moved = np.maximum(np.maximum(steepest - slope, slope - flattest), 0)
+    steepest, flattest = np.maximum(steepest, slope), np.where(cut, 0.0, np.minimum(flattest, slope))
     # Three factors r at 5u each, or the root and the quotient they are made of; two products; n / (n - 1).
-    bound = moved + (20 * u + 16 * U64) * (slope + moved)
+    rounding = (20 * u + 16 * U64) * steepest
+    bound = np.maximum(steepest - slope, slope - flattest) + rounding
     tall = np.maximum(r * (1 + relative), 1)
     if placement == "outside_sqrt":
         tall = np.maximum(tall, 1 / np.sqrt(np.maximum(low, tiny)))
-    return Reciprocal(r, relative, slope, np.where(np.isposinf(used.var_bound), np.inf, bound), tall)
+    bound = np.where(np.isposinf(used.var_bound), np.inf, bound)
+    return Reciprocal(r, relative, slope, bound, steepest + rounding, tall)
 
 
 def input_gradient(
@@ -221,7 +223,7 @@ def _through_statistics(
     d_moved = d_moved + r * residue
 
     d_direct = 8 * u * (size_g + a * size_1) + a * d_1 + dependence.mean_share_bound * size_1
-    steep, most_2 = slope + d_slope, size_2 + d_2
+    steep, most_2 = reciprocal.steepest, size_2 + d_2
     shares = (a + dependence.mean_share_bound) * divisor
     d_var = d_slope * np.abs(through_var) + steep * dependence.mean_share_bound * divisor * np.abs(moved) * size_2
     d_var = d_var + steep * shares * (d_2 * np.abs(moved) + most_2 * d_moved)
@@ -232,7 +234,8 @@ def _through_statistics(
     sum_2 = n * most_2 / r
     term = steep * shares * (r * most_2) * (r * about_batch)
     left = max(shares, 1.0) * np.maximum(sum_2, 1) * reciprocal.tall**2 * most_factor
-    rounded = term + np.maximum(about_batch, 1) * (8 * float(np.finfo(arithmetic.dtype).smallest_subnormal)) * left
+    step = float(np.finfo(arithmetic.dtype).smallest_subnormal)
+    rounded = term + np.maximum(about_batch, 1) * (8 * step / 2) * left
     flushed = flushed + np.fmin(rounded, about_batch * left * (8 * eta)) + eta * (6 + 2 * most_r) * most_factor
     honest = r * (relative * np.abs(direct) + (1 + relative) * d_direct + d_var) + flushed
 

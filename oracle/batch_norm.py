@@ -205,10 +205,10 @@ def batch_norm_backward(
             used, _ = _training(batch, running, momentum, semantics, arithmetic)
         else:
             used = _evaluation(batch, running, semantics, arithmetic)
-        cut = may_be_cut(batch.m, batch.bound, arithmetic)
+        cut = may_be_cut(batch.m, batch.bound)
         dependence = _dependence(batch, running, training, momentum, semantics, arithmetic)
         placement = semantics.choice("eps_placement")
-        reciprocal = reciprocal_and_slope(used, eps, placement, None if dependence is None else cut, arithmetic)
+        reciprocal = reciprocal_and_slope(used, eps, placement, cut, arithmetic)
         dx = input_gradient(
             sets,
             dy_sets,

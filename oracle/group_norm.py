@@ -166,7 +166,7 @@ def group_norm_backward(
         bound = statistics_bound(m, arithmetic)
         divisor = semantics.choice("variance")
         used = Used(m.deviation, m.mean, bound.mean, *divided_by(m.var, bound.var, m.n, divisor, arithmetic))
-        cut = may_be_cut(m, bound, arithmetic)
+        cut = may_be_cut(m, bound)
         reciprocal = reciprocal_and_slope(used, eps, semantics.choice("eps_placement"), cut, arithmetic)
         dx = input_gradient(
             grouped,

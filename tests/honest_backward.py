@@ -32,6 +32,7 @@ class Pass:
     unbiased: bool = False
     times_reciprocal: bool = False
     tie: float = 1.0  # the share of the gradient that max(a, b) lets through to a where a == b
+    clamped: bool = False  # max(var, 0), also where nothing is below
     half_ulp: int = 0  # steps by which a library's rsqrt is off
     #: Blended statistics: the used ones, and the weight of the batch in them.
     blended: tuple[Statistics, float] | None = None
@@ -248,6 +249,8 @@ def differentiated(p: Pass, output: str, slope: str, through: str) -> tuple[Arra
     """dx, and each element's part of dweight."""
     f, up = p.f, OUTPUTS[output](p)
     dvar = SLOPES[slope](p, up.r)
+    if p.clamped:
+        dvar = np.where(p.statistics.var > 0, dvar, f(p.tie * dvar))
     if p.unbiased:
         dvar = f(dvar * p.factor)
     if p.blended is not None:
@@ -303,6 +306,14 @@ def _aligned(rng: np.random.Generator, x: Array) -> Array:
     return (x - x.mean(axis=1, keepdims=True)) / (x.std(axis=1, keepdims=True) + 1e-300)
 
 
+def _orthogonal(rng: np.random.Generator, x: Array) -> Array:
+    """mean(dy) and mean(dy x_hat) are nearly 0, their parts are not."""
+    dy, x_hat = rng.standard_normal(x.shape), _aligned(rng, x)
+    for taken in (np.ones(x.shape), x_hat):
+        dy = dy - taken * np.mean(dy * taken, axis=1, keepdims=True)
+    return np.round(dy, 3)
+
+
 def _one_hot(rng: np.random.Generator, x: Array) -> Array:
     dy = np.zeros(x.shape)
     dy[np.arange(len(x)), rng.integers(0, x.shape[1], len(x))] = 1
@@ -319,6 +330,7 @@ UPSTREAM: Final[dict[str, Callable[[np.random.Generator, Array], Array]]] = {
     "constant": lambda rng, x: np.broadcast_to(rng.standard_normal((len(x), 1)), x.shape).copy(),
     "aligned": _aligned,
     "aligned and constant": lambda rng, x: 3 + 2 * _aligned(rng, x),
+    "orthogonal": _orthogonal,
     "nearly aligned": lambda rng, x: _aligned(rng, x) + 1e-4 * rng.standard_normal(x.shape),
     "large mean": lambda rng, x: 1e4 + rng.standard_normal(x.shape),
     "one hot": _one_hot,

@@ -350,6 +350,7 @@ class Draw:
             unbiased=self.unbiased,
             times_reciprocal=bool(rng.integers(2)),
             tie=float(rng.choice([1.0, 0.5, 0.0])),
+            clamped=bool(rng.integers(2)),
             half_ulp=int(rng.integers(-1, 2)),
             blended=blended,
         )
@@ -467,6 +468,30 @@ def test_gradients_of_parameters_hold_over_samples_and_places(dtype: str) -> Non
         parts = f(f(rows[1] - f(rows[0] * mean)) * r)
         assert not found.dweight.excludes(SUMMATIONS["sequential"](f, parts.T)[:, 0])
         assert not found.dbias.excludes(SUMMATIONS["backward"](f, rows[0].T)[:, 0])
+
+
+def test_a_sum_of_gradients_may_underflow_beside_products_that_do_not() -> None:
+    """mean * sum(dy) is lost then, and sum(dy * x) is not."""
+    f = Machine("float32", flush=True)
+    x = np.full((4, 2), 1e3, np.float32)
+    dy = np.tile(np.array([[2e-38, -1.5e-38]], np.float32), (4, 1))
+    p = Pass(
+        f,
+        x,
+        dy,
+        np.ones_like(x),
+        honest.one_pass(f, x, SUMMATIONS["pairwise"]),
+        1e-5,
+        "inside_sqrt",
+        SUMMATIONS["pairwise"],
+    )
+    for arithmetic in (Arithmetic("float32", accuracy) for accuracy in ACCURACY_CLASSES):
+        found = batch_norm_backward(x.T, dy.T, training=True, arithmetic=arithmetic)
+        weight, bias = channel_sums(p)
+        assert (weight != 0).all()
+        assert not found.dweight.excludes(weight)
+        assert not found.dbias.excludes(bias)
+        assert not found.dx.excludes(differentiated(p, "sums_of_products", "cube_last", "coefficients")[0].T)
 
 
 # --- the shape of the bounds -----------------------------------------------------------------------------
