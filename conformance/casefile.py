@@ -6,6 +6,7 @@ One JSON file each. The case is encoded as for a worker (docs/protocol.md); the 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -41,13 +42,14 @@ class StoredCase:
 
 
 def write_case(folder: Path, stored: StoredCase) -> Path:
-    """Write ``stored`` into ``folder``, which is made if need be; the name is the layer and the case's id.
+    """Write ``stored`` into ``folder``, which is made if need be; named by its layer, the case's id, and the relation.
 
     Raises:
         OSError: it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{stored.case.layer}-{stored.id}.json"
+    relation = re.sub(r"[^a-zA-Z0-9]+", "-", f"-{stored.relation}") if stored.relation else ""
+    path = folder / f"{stored.case.layer}-{stored.id}{relation}.json"
     content = {name: getattr(stored, name) for name in _TEXTS} | {"case": encode_case(stored.case)}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return path

@@ -121,10 +121,10 @@ def run(
         if not any(one in own for own in selected):
             _unknown("implementation", one, [known for launch in launches for known in _known(launch)])
     committed = tuple(_committed(cases))
+    store = store or out / "counterexamples"
+    _checked(store)
     make_folder(out)
-    wanted = Wanted(
-        dtypes, (), in_process, budget=budget, seed=seed, store=store or out / "counterexamples", cases=committed
-    )
+    wanted = Wanted(dtypes, (), in_process, budget=budget, seed=seed, store=store, cases=committed)
     failed = False
     with tempfile.TemporaryDirectory() as scratch:
         os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", scratch)  # it writes beside the user's files otherwise
@@ -134,6 +134,14 @@ def run(
                 failed |= not _run_one(launch, replace(wanted, implementations=own), out / f"{stem}.jsonl")
     if failed:
         raise NotRunnable("not everything could be run; the lines above say what and why")
+
+
+def _checked(store: Path) -> None:
+    """Refuse a broken counterexample before anything is measured or written."""
+    try:
+        list(read_folder(store))
+    except BrokenCase as error:
+        raise Mistake(str(error)) from None
 
 
 def _committed(folders: Sequence[Path]) -> Iterator[StoredCase]:

@@ -130,6 +130,8 @@ def told_in(label: str, deviation: Deviation) -> str:
 
 
 def instead(deviation: Deviation) -> str:
+    if deviation.what:
+        return deviation.what
     observed, expected = _told_apart(deviation, ".6g", ".9g", ".17g")
     return f"{deviation.quantity} {observed} instead of {expected}"
 

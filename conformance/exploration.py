@@ -16,7 +16,7 @@ from normgauge.conformance.explorer import Departure, Explorer
 from normgauge.conformance.references import predict
 from normgauge.conformance.strategies import Space, settled_by
 from normgauge.conformance.subjects import Subject
-from normgauge.oracle import Arithmetic
+from normgauge.oracle import CANONICAL, Arithmetic
 from normgauge.reports.records import Counterexample, Explored
 
 #: Cases for one implementation at one dtype.
@@ -70,7 +70,7 @@ def explored(
     for stored in asked.committed:
         if stored.dtype == evidence.dtype and stored.case.layer == description["layer"]:
             explorer.again(stored)
-    folder = asked.store / framework if asked.store is not None else None
+    folder = None if asked.store is None else asked.store / _folder_name(framework)
     for path, stored in () if folder is None else read_folder(folder):
         if (stored.implementation, stored.dtype) == (evidence.implementation, evidence.dtype):
             again = explorer.again(stored)
@@ -85,7 +85,7 @@ def explored(
         progress(f"{evidence.implementation} {evidence.dtype}, exploring", min(done, budget), budget)
 
     for departure in explorer.search(space, budget, asked.seed, show):
-        own = None if folder is None else folder / _NOT_IN_A_NAME.sub("-", evidence.implementation).strip("-")
+        own = None if folder is None else folder / _folder_name(evidence.implementation)
         kept = None if own is None else _store(own, departure, evidence)
         yield _record(departure, "explored", kept, explorer, framework, evidence)
     tally = explorer.tally
@@ -99,6 +99,10 @@ def explored(
         tally.refused,
         tally.known,
     )
+
+
+def _folder_name(identifier: str) -> str:
+    return _NOT_IN_A_NAME.sub("-", identifier).strip("-.") or "unnamed"
 
 
 def _pool(evidence: Evidence) -> tuple[tuple[tuple[int, ...], int], ...]:
@@ -146,9 +150,12 @@ def _record(
     departure: Departure, found: Any, path: Path | None, explorer: Explorer, framework: str, evidence: Evidence
 ) -> Counterexample:
     sentence = _sentence(departure, evidence)
-    wanted = predict(departure.case, departure.followed, explorer.arithmetic)
+    followed = predict(departure.case, departure.followed, explorer.arithmetic)
+    canonical = CANONICAL[departure.followed.layer]
+    wanted = predict(departure.case, canonical, explorer.arithmetic)
+    other = followed if departure.followed.choices != canonical.choices else None
     shown = departure.kin or evidence.implementation
-    example = example_of(departure.case, departure.observation, wanted, None, explorer.subject, shown, sentence)
+    example = example_of(departure.case, departure.observation, wanted, other, explorer.subject, shown, sentence)
     return Counterexample(
         evidence.implementation,
         framework,

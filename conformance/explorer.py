@@ -7,7 +7,6 @@ measured. What departs is shrunk and told; it changes no verdict.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
@@ -22,23 +21,24 @@ from normgauge.conformance.casefile import StoredCase
 from normgauge.conformance.diagnosis import Deviation, compare
 from normgauge.conformance.evidence import instead
 from normgauge.conformance.experiments import in_mode
-from normgauge.conformance.plans import CASES_A_PLAN, Plan, cases_of
+from normgauge.conformance.plans import CASES_A_PLAN, REGIMES, Plan, cases_of
 from normgauge.conformance.references import Prediction, predict, predict_alike
 from normgauge.conformance.relations import RELATIONS, Relation, held_against
 from normgauge.conformance.shrinking import shrink
 from normgauge.conformance.strategies import Space, plans
-from normgauge.conformance.subjects import Subject, with_right_shapes
+from normgauge.conformance.subjects import NOT_RUN, Subject, with_right_shapes
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference, Semantics
 
 #: What the data of a plan has in common with others of one cause; a cause among ordinary numbers shows everywhere.
 _ORDINARY: Final = "ordinary numbers"
-_KIND_OF_DATA: Final = {
+_KIND_OF_DATA: Final[Mapping[str, str]] = {
     "large_mean": "a large mean",
     "huge": "numbers at the end of the range",
     "tiny": "numbers at the end of the range",
     "with_nan": "NaN or infinity",
     "with_infinity": "NaN or infinity",
 }
+_DATA: Final = frozenset({_ORDINARY, *_KIND_OF_DATA.values()})
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,6 @@ class Tally:
     cases: int = 0
     refused: int = 0
     known: int = 0
-    seconds: float = 0.0
 
 
 @dataclass
@@ -112,18 +111,20 @@ class Explorer:
 
     def search(self, space: Space, budget: int, seed: int, progress: Callable[[int], None]) -> Iterator[Departure]:
         """The departures found within ``budget`` cases, each shrunk and unlike the others."""
-        found = True
-        rounds = 0
-        while found and self.tally.cases < budget:
+        self.subject.begin()  # what ended before is not held against the search
+        rounds, departure = 0, None
+        while self.tally.cases < budget and (rounds == 0 or departure is not None) and REGIMES.keys() - space.settled:
             left = math.ceil((budget - self.tally.cases) / CASES_A_PLAN)
             departure = self._first(space, left, seed + 1_000_003 * rounds, progress)
             rounds += 1
-            found = departure is not None
-            if departure is not None:
+            if departure is None:
+                continue
+            if departure.observation.died:  # every further death would cost a worker
+                cause = departure.relation.name if departure.relation else departure.regime
+                space = replace(space, settled={*space.settled, cause})
+                self.subject.begin()
+            if not self.is_known(departure.signature):
                 self.known.add(departure.signature)
-                if departure.observation.died:  # every further death would cost a worker
-                    cause = departure.relation.name if departure.relation else departure.regime
-                    space = replace(space, settled={*space.settled, cause})
                 yield self._made_small(departure)
 
     def _first(self, space: Space, most: int, seed: int, progress: Callable[[int], None]) -> Departure | None:
@@ -146,7 +147,9 @@ class Explorer:
             if self.subject.given_up:
                 return
             tally = Tally() if shrinking else self.tally
-            news = [one for one in self.departures(plan, tally) if not self.is_known(one.signature)]
+            departures = self.departures(plan, tally)
+            # A death that is known ends this search too: the next one leaves out what it came from.
+            news = [one for one in departures if one.observation.died or not self.is_known(one.signature)]
             if last is not None:
                 alike = (last.kind, last.deviation.quantity)
                 news = [one for one in news if (one.kind, one.deviation.quantity) == alike]
@@ -167,9 +170,9 @@ class Explorer:
     def is_known(self, signature: str) -> bool:
         """Whether this is no news: told already, or of a quantity that departs among ordinary numbers anyway."""
         quantity, _, data = signature.partition(" of ")
-        if not data:
-            quantity = "output"
-        return signature in self.known or f"{quantity} of {_ORDINARY}" in self.known
+        if signature.startswith("accuracy"):
+            quantity, data = "output", _ORDINARY
+        return signature in self.known or (data in _DATA and f"{quantity} of {_ORDINARY}" in self.known)
 
     def departures(self, plan: Plan, tally: Tally) -> list[Departure]:
         """Every case of the plan that departs."""
@@ -189,12 +192,12 @@ class Explorer:
 
     def _look(self, cases: Sequence[Case], implementation: str, tally: Tally) -> list[_Looked]:
         """Run cases that differ in their numbers alone and hold each to the semantics that it comes closest to."""
-        begun = time.perf_counter()
-        observations = [
-            with_right_shapes(case, seen)
-            for case, seen in zip(cases, self.subject.run(implementation, cases), strict=True)
-        ]
-        tally.seconds += time.perf_counter() - begun
+        observations: list[Observation] = []
+        for case, seen in zip(cases, self.subject.run(implementation, cases), strict=True):
+            observations.append(with_right_shapes(case, seen))
+            if seen.died:  # the others would meet new workers, and end them too
+                break
+        cases = cases[: len(observations)]
         tally.cases += len(cases)
         predicted = [(one, predict_alike(cases, one, self.arithmetic)) for one in self.followed]
         looked = []
@@ -210,6 +213,8 @@ class Explorer:
     def _departed(self, looked: _Looked, plan: str, data: str) -> Departure | None:
         """The departure that this case shows, if any; ``data`` is the kind of numbers that it has."""
         seen, deviation, followed = looked.observation, looked.deviation, looked.followed
+        if seen.died and seen.died.startswith(NOT_RUN):
+            return None
         changed = sorted({name for step in seen.steps for name in step.modified})
         if seen.died or changed:
             what = seen.died or f"the call changed {', '.join(changed)}"
@@ -254,6 +259,7 @@ class Explorer:
         if target is None or not within:
             return []
         others = self._look([relation.transformed(one.case) for one in within], target, tally)
+        within = within[: len(others)]
         widest = Arithmetic(self.arithmetic.dtype)
         found = []
         for one, other in zip(within, others, strict=True):
@@ -281,8 +287,8 @@ class Explorer:
         """
         if not {step.x.ndim for step in stored.case.steps} <= set(self.ranks):
             return None
-        looked = self._look([stored.case], self.implementation, Tally())
-        data = stored.signature.partition(" of ")[2]
+        looked = self._look([in_mode(stored.case, self.mode)], self.implementation, Tally())
+        data = stored.signature.partition(" of ")[2] or _ORDINARY
         found = self._departed(looked[0], stored.plan, data)
         relation = next((one for one in RELATIONS if one.name == stored.relation), None)
         if found is None and relation is not None:

@@ -78,6 +78,12 @@ class _Draw:
         """The shape of one number for each channel of each case."""
         return (self.shape[0], 1, self.shape[2], *(1,) * (len(self.shape) - 3))
 
+    def first_half_alike(self, values: Array) -> Array:
+        """``values``, one for each channel, with the first channel's for all in the first half of the cases."""
+        half = self.shape[0] // 2
+        values[:half] = values[:half, :, :1]
+        return values
+
     def one_element(self) -> tuple[Array, ...]:
         """An index of one element of each case."""
         return (np.arange(self.shape[0]), *(self.random.integers(0, n, self.shape[0]) for n in self.shape[1:]))
@@ -88,8 +94,10 @@ def _whole(draw: _Draw) -> Array:
 
 
 def _large_mean(draw: _Draw) -> Array:
+    """A mean for each channel; in the first half of the cases the same one for all, as a group meets it."""
     most = LARGE_MEANS[draw.dtype][-1] * np.log10(2)
-    return draw.normal() + draw.power_of_ten(0, most) * draw.random.uniform(-1, 1, draw.each_channel())
+    means = draw.first_half_alike(draw.random.uniform(-1, 1, draw.each_channel()))
+    return draw.normal() + draw.power_of_ten(0, most) * means
 
 
 def _near_eps(draw: _Draw) -> Array:
@@ -109,10 +117,8 @@ def _tiny(draw: _Draw) -> Array:
 
 
 def _constant(draw: _Draw) -> Array:
-    """A constant a channel; in the first half of the cases the same one for all channels."""
-    values = draw.random.integers(-64, 65, draw.each_channel()) / 8
-    half = draw.shape[0] // 2
-    values[:half] = values[:half, :, :1]
+    """A constant a channel; in the first half of the cases the same one for all."""
+    values = draw.first_half_alike(draw.random.integers(-64, 65, draw.each_channel()) / 8)
     return np.broadcast_to(values, draw.shape).copy()
 
 

@@ -31,6 +31,8 @@ BATCH: Final = 32
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
 #: What stands in place of a script that a worker does not write.
 NO_SCRIPT: Final = "# this worker writes no scripts\n"
+#: How the end of an observation begins that was never made, because the worker had ended too often.
+NOT_RUN: Final = "not run"
 #: What every hello says (docs/protocol.md).
 GREETING: Final = ("framework", "versions", "platform", "device", "dtypes", "implementations")
 #: What it says of every implementation.
@@ -239,7 +241,7 @@ class WorkerProcess:
         while done < len(cases):
             if self.given_up:
                 for _ in cases[done:]:
-                    yield Observation(died=f"not run: the worker had ended {self.restarts} times")
+                    yield Observation(died=f"{NOT_RUN}: the worker had ended {self.restarts} times")
                 return
             batch = cases[done : done + BATCH]
             encoded = [encode_case(case) for case in batch]
@@ -250,8 +252,9 @@ class WorkerProcess:
                 if isinstance(answer, dict) and answer.get("number") != number:
                     answer = f"answered case {answer.get('number')!r} where {number} was due"
                 if isinstance(answer, str):
-                    yield Observation(died=f"the worker {answer}{self._last_words()}")
-                    self._restart()
+                    seen = Observation(died=f"the worker {answer}{self._last_words()}")
+                    self._restart()  # before the answer is given: nobody may ask for the next one
+                    yield seen
                     break
                 yield _observed(answer, case)
 

@@ -32,7 +32,10 @@ CAUGHT: Mapping[str, Mapping[str, str]] = {
     "group_norm.Unbiased": {"GN-03": "diverges", "GN-11": "cannot tell"},  # one value has no unbiased variance
     "group_norm.AffinePerGroup": {"GN-04": "diverges"},
     "group_norm.EpsAtLeastTenMillionths": {"GN-05": "diverges"},
-    "group_norm.OneGroupTreatedAsMany": {"GN-06": "diverges", "GN-21 float64": "diverges"},  # committed cases have one group
+    "group_norm.OneGroupTreatedAsMany": {
+        "GN-06": "diverges",
+        "GN-21 float64": "diverges",
+    },  # committed cases have one group
     "group_norm.FirstSliceOnlyInRankFive": {"GN-07": "diverges"},
     "group_norm.BiasNeedsWeight": {"GN-08": "diverges"},
     "group_norm.EvalPassesThrough": {"GN-09": "diverges"},

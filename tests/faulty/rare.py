@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from faulty.batch_norm import BatchNorm
-from faulty.group_norm import GroupNorm
+from faulty.group_norm import GroupNorm, Interleaved
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -33,11 +33,11 @@ class ConstantSamplesLoseTheirBias(GroupNorm):
         return y * 0 if constant else y
 
 
-class OnePassFromThirtyValuesOn(GroupNorm):
+class OnePassFromTwentyValuesOn(GroupNorm):
     """Honest in its class, which is not the one that small groups show."""
 
     def variance(self, sets: Array, mean: Array) -> Array:
-        if sets.shape[-1] < 32:
+        if sets.shape[-1] < 20:
             return super().variance(sets, mean)
         return np.maximum(np.square(sets).mean(axis=-1, keepdims=True) - np.square(mean), 0)
 
@@ -72,3 +72,24 @@ class SquaresOverflow(GroupNorm):
 
     def variance(self, sets: Array, mean: Array) -> Array:
         return super().variance(sets, mean) + 0 * np.square(sets).sum(axis=-1, keepdims=True)
+
+
+class WrongAndDiesOnInfinity(ThreeChannelsAGroupAtOddSizes):
+    def __call__(self, x: Array) -> Array:
+        if np.isinf(x).any():
+            os._exit(9)
+        return super().__call__(x)
+
+
+class DiesAtFiveChannels(GroupNorm):
+    def __call__(self, x: Array) -> Array:
+        if x.shape[1] == 5:
+            os._exit(9)
+        return super().__call__(x)
+
+
+class InterleavedAndWrongAtThree(Interleaved):
+    def mean(self, sets: Array) -> Array:
+        mean = super().mean(sets)
+        rare = self.channels == 3 * self.groups > 3 and sets.shape[-1] % 2
+        return mean * mean.dtype.type(1.01) if rare else mean
