@@ -150,6 +150,8 @@ class Adapter(ABC):
     kin: ClassVar[tuple[Implementation, ...]] = ()
     #: Whether the framework compiles for every new shape, which is slow: exploration then keeps to a few.
     compiles: ClassVar[bool] = False
+    #: Whether a call costs milliseconds however small the input is: exploration then asks fewer.
+    slow: ClassVar[bool] = False
 
     def __init__(self, dtype: str) -> None:
         self.dtype = dtype
@@ -231,6 +233,7 @@ class Adapter(ABC):
             "documentation_texts": self.documentation_texts(implementation),
             "mode": implementation.mode,
             "compiles": self.compiles,
+            "slow": self.slow,
         }
 
     def documentation_texts(self, implementation: Implementation) -> dict[str, str]:

@@ -69,6 +69,7 @@ class KerasAdapter(Adapter):
     """What all backends share. Keras reads which one to use from the environment, once a process."""
 
     distribution = "keras"
+    slow = True
     backend: ClassVar[str]
 
     def __init__(self, dtype: str) -> None:

@@ -22,8 +22,8 @@ from normgauge.reports.records import Counterexample, Explored
 #: Cases for one implementation at one dtype.
 BUDGETS: Final[Mapping[str, int]] = {"none": 0, "quick": 256, "default": 2048, "thorough": 65536}
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._+-]+")
-#: A framework that compiles also dispatches slowly: it is given this part of the cases.
-_COMPILED_SHARE: Final = 4
+#: One of so many cases is left to what is slow to ask, and to a mode of a layer that is explored without it.
+_SMALL_SHARE: Final = 4
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def explored(
             if again is not None:
                 yield _record(again, "replayed", path, explorer, framework, evidence)
     compiles = description.get("compiles", False)
-    budget = asked.budget // (_COMPILED_SHARE if compiles else 1)
+    small = compiles or description.get("slow", False) or description.get("mode", "eager") != "eager"
+    budget = asked.budget // (_SMALL_SHARE if small else 1)
     pool = _pool(evidence) if compiles else ()
     space = Space(description["layer"], evidence.dtype, ranks, pool, settled_by(diverging))
 
