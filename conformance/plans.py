@@ -97,7 +97,7 @@ def _large_mean(draw: _Draw) -> Array:
     """A mean for each channel; in the first half of the cases the same one for all, as a group meets it."""
     most = LARGE_MEANS[draw.dtype][-1] * np.log10(2)
     means = draw.first_half_alike(draw.random.uniform(-1, 1, draw.each_channel()))
-    return draw.normal() + draw.power_of_ten(0, most) * means
+    return np.asarray(draw.normal() + draw.power_of_ten(0, most) * means)
 
 
 def _near_eps(draw: _Draw) -> Array:
