@@ -269,16 +269,25 @@ def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence,
 
 
 def _accuracy(evidence: Evidence) -> str | None:
-    """The class, measured where the statistics are put to the test: the diagnosing and the large-mean probes."""
+    """The class, measured where the statistics are put to the test.
+
+    These are the diagnosing and the large-mean probes, and the committed cases that hold in some class: one that
+    holds in none is a divergence of its own, and the class of all the others is still worth knowing.
+    """
     telling = [
         one
         for one in evidence.seen
         if one.observation.steps
-        and (one.probe.diagnoses or one.probe.requirement in {"GN-12", "BN-17", *REQUIRED_BY.values()})
+        and (one.probe.diagnoses or one.probe.requirement in {"GN-12", "BN-17"} or _committed_and_held(one, evidence))
     ]
     if not telling:
         return None
     return accuracy_class(telling, evidence.followed[0], evidence.arithmetic.dtype)
+
+
+def _committed_and_held(one: Seen, evidence: Evidence) -> bool:
+    committed = one.probe.requirement in REQUIRED_BY.values()
+    return committed and evidence.best(one.probe.case, one.observation)[0].ratio <= 1
 
 
 def _defaults(description: Mapping[str, Any], evidence: Evidence) -> list[DefaultMeasured]:

@@ -156,6 +156,14 @@ def test_a_counterexample_is_kept_replayed_and_promoted(tmp_path: Path) -> None:
     assert judged == {identifier: "diverges", "group_norm.GroupNorm": "conforms"}
 
 
+def test_a_committed_case_that_no_class_holds_leaves_the_class_of_the_others(tmp_path: Path) -> None:
+    identifier = "rare.ThreeChannelsAGroupAtOddSizes"
+    found = counterexamples(explore(identifier, store=tmp_path))[0]
+    wanted = Wanted(("float32",), (identifier,), cases=(read_case(Path(str(found.stored))),))
+    (profile,) = [one for one in run_framework(Launch(FAULTY), wanted) if isinstance(one, Profile)]
+    assert profile.accuracy == "two_pass"
+
+
 def test_what_is_promoted_diverges_and_is_no_news_any_more(tmp_path: Path) -> None:
     identifier = "rare.ThreeChannelsAGroupAtOddSizes"
     found = counterexamples(explore(identifier, store=tmp_path))[0]
