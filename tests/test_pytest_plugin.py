@@ -354,9 +354,16 @@ def test_the_workers_are_gone_after_the_run(project: Project, words: str) -> Non
 
 def test_an_interrupt_ends_the_run_and_the_workers(project: Project) -> None:
     words = project.command("--normgauge", "counting:Counting", "--normgauge-implementation=process.HangsInRankFive")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs in the background ignores it
     running = subprocess.Popen(
-        words, cwd=project.path, env=project.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        words,
+        cwd=project.path,
+        env=project.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
+    signal.signal(signal.SIGINT, before)
     notes = project.path / "asked.txt"
     for _ in range(200):
         if notes.exists():
@@ -365,7 +372,7 @@ def test_an_interrupt_ends_the_run_and_the_workers(project: Project) -> None:
     time.sleep(1)
     out = ""
     try:
-        for _ in range(3):  # a signal that meets a finalizer is lost, and one presses again
+        for _ in range(3):  # as one presses again
             running.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 out, _ = running.communicate(timeout=20)
