@@ -31,12 +31,21 @@ PARAMETERS: Final = ("weight", "bias", "running_mean", "running_var")
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
+#: The NumPy type that carries a dtype: NumPy has no bfloat16, float32 holds all of its values.
+CARRIERS: Final = {"float16": "float16", "bfloat16": "float32", "float32": "float32", "float64": "float64"}
+
+
 @dataclass(frozen=True)
 class Step:
-    """One call of the living layer: ``train`` or ``eval`` on x of shape (N, C, *spatial)."""
+    """One call of the living layer: ``train`` or ``eval`` on x of shape (N, C, *spatial).
+
+    With ``dy``, of the shape of x, the call is differentiated, too: what is asked for are the gradients
+    of sum(y * dy).
+    """
 
     mode: str
     x: Array
+    dy: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Case:
 
     ``settings`` uses the names of :data:`SETTINGS`; ``weight`` and ``bias`` there say whether the layer
     has them, ``track`` whether it tracks statistics. ``parameters`` maps names of :data:`PARAMETERS` to
-    arrays of shape (C,) that replace the initial ones.
+    arrays of shape (C,) that replace the initial ones. Arrays of ``dtype`` bfloat16 are of float32.
     """
 
     layer: str
@@ -70,7 +79,9 @@ class StepResult:
 
     ``modified`` names what the call changed and should not have: ``x``, ``weight``, ``bias``, or
     ``memory beside x`` where x itself is as it was but not the rest of the buffer that it lies in. ``shares``
-    names what the output shares memory with: ``x``, a parameter or a running statistic.
+    names what the output shares memory with: ``x``, a parameter or a running statistic. ``gradients`` has
+    ``dx`` in canonical layout and, as far as the layer has the parameters, ``dweight`` and ``dbias``, of shape
+    (C,). ``dtypes`` are the native dtypes of what is in ``state`` and ``gradients``.
     """
 
     output: Array
@@ -78,6 +89,13 @@ class StepResult:
     state: Mapping[str, Array]
     modified: tuple[str, ...] = ()
     shares: tuple[str, ...] = ()
+    gradients: Mapping[str, Array] = field(default_factory=dict)
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def quantities(self) -> dict[str, Array]:
+        """Everything that can be held against a reference, by name."""
+        return {"output": self.output, **self.state, **self.gradients}
 
 
 @dataclass(frozen=True)
@@ -103,7 +121,8 @@ class Implementation:
     ``names`` maps canonical names to the framework's; ``layout`` spells the input layout; ``options``
     are constructor arguments beyond the canonical settings; ``remedies`` maps ``axis=value`` to what a
     port should write instead, where the framework has its own switch. ``mode`` is the way of running it,
-    such as the memory layout of its inputs.
+    such as the memory layout of its inputs. What is ``thorough`` takes long, as a compiler does, and is run
+    only at the budget of that name, or when it is asked for by its id.
     """
 
     id: str
@@ -115,6 +134,7 @@ class Implementation:
     ranks: tuple[int, ...] = (2, 3, 4, 5)
     remedies: Mapping[str, str] = field(default_factory=dict)
     mode: str = "eager"
+    thorough: bool = False
 
 
 class Unsupported(Exception):
@@ -126,13 +146,17 @@ class Recipe:
     """The Python lines with which a user does what the adapter does; parts of a divergence's script.
 
     ``call`` maps each mode to lines that set the canonical output ``y`` from the canonical NumPy array ``x``;
-    ``state`` maps running_mean and running_var to expressions that read them.
+    ``state`` maps running_mean and running_var to expressions that read them. ``backward`` has in place of
+    ``call`` lines that set ``y`` and ``dx`` from ``x`` and ``dy``, and after them ``gradients`` maps dweight and
+    dbias to expressions.
     """
 
     imports: tuple[str, ...]
     construct: tuple[str, ...]
     call: Mapping[str, tuple[str, ...]]
     state: Mapping[str, str] = field(default_factory=dict)
+    backward: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    gradients: Mapping[str, str] = field(default_factory=dict)
 
 
 class Adapter(ABC):
@@ -163,6 +187,7 @@ class Adapter(ABC):
 
     @classmethod
     def dtypes(cls) -> tuple[str, ...]:
+        """The dtypes that the framework has, out of :data:`CARRIERS`."""
         return ("float32", "float64")
 
     def device(self) -> str:
@@ -185,6 +210,10 @@ class Adapter(ABC):
     @abstractmethod
     def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
         """The layer's native output on a native input."""
+
+    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+        """The native output on ``x``, and the native gradients of sum(y * dy): ``dx``, ``dweight``, ``dbias``."""
+        raise Unsupported("no automatic differentiation")
 
     @abstractmethod
     def state(self, layer: Any) -> Mapping[str, Any]:
@@ -234,6 +263,7 @@ class Adapter(ABC):
             "mode": implementation.mode,
             "compiles": self.compiles,
             "slow": self.slow,
+            "thorough": implementation.thorough,
         }
 
     def documentation_texts(self, implementation: Implementation) -> dict[str, str]:
@@ -288,8 +318,14 @@ class Adapter(ABC):
         native = self.to_native(implementation, step.x.copy())
         buffer = self.memory(native)
         untouched = None if buffer is None else buffer.tobytes()
+        training = step.mode == "train"
+        gradients: Mapping[str, Any] = {}
         with noted(caught):
-            output = self.forward(layer, native, training=step.mode == "train")
+            if step.dy is None:
+                output = self.forward(layer, native, training=training)
+            else:
+                upstream = self.to_native(implementation, step.dy.copy())
+                output, gradients = self.backward(layer, native, upstream, training=training)
         result = self.to_numpy(implementation, output)
         inside = self.state(layer)
         after = {name: self.vector(value).copy() for name, value in inside.items()}
@@ -298,8 +334,16 @@ class Adapter(ABC):
             modified.append("memory beside x")
         modified += [n for n in ("weight", "bias") if n in before and not _same(before[n], after[n])]
         state = {name: value for name, value in after.items() if name.startswith("running_")}
+        dtypes = {n: self.native_dtype(value) for n, value in inside.items() if n in state}
+        dtypes |= {n: self.native_dtype(value) for n, value in gradients.items()}
+        found = {
+            name: np.array(self.to_numpy(implementation, value) if name == "dx" else self.vector(value))
+            for name, value in gradients.items()
+        }
         shares = [n for n, value in {"x": native, **inside}.items() if self._overlap(output, value)]
-        return StepResult(np.array(result), self.native_dtype(output), state, tuple(modified), tuple(shares))
+        return StepResult(
+            np.array(result), self.native_dtype(output), state, tuple(modified), tuple(shares), found, dtypes
+        )
 
     def _overlap(self, a: Any, b: Any) -> bool:
         one, other = self.memory(a), self.memory(b)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from normgauge.adapters.base import Adapter, Array, Case, Recipe
+from normgauge.adapters.base import CARRIERS, Adapter, Array, Case, Recipe, Step
 
-DIGITS = {"float32": ".9g", "float64": ".17g"}
+DIGITS = {"float16": ".5g", "bfloat16": ".4g", "float32": ".9g", "float64": ".17g"}
 
 
 def numbers(values: Array, dtype: str) -> str:
@@ -17,9 +17,9 @@ def numbers(values: Array, dtype: str) -> str:
 
 
 def literal(values: Array, dtype: str) -> str:
-    """``values`` as a NumPy expression that gives the same bits."""
+    """``values`` as a NumPy expression that gives the same bits; bfloat16 as float32, which holds it exactly."""
     if values.size == 0:
-        return f"np.zeros({values.shape}, dtype=np.{dtype})"
+        return f"np.zeros({values.shape}, dtype=np.{CARRIERS[dtype]})"
     digits = DIGITS[dtype]
 
     def nested(part: Array) -> str:
@@ -28,7 +28,7 @@ def literal(values: Array, dtype: str) -> str:
             return format(number, digits) if np.isfinite(number) else f"float('{number}')"
         return "[" + ", ".join(nested(row) for row in part) + "]"
 
-    return f"np.array({nested(values)}, dtype=np.{dtype})"
+    return f"np.array({nested(values)}, dtype=np.{CARRIERS[dtype]})"
 
 
 def arguments(values: Mapping[str, object]) -> str:
@@ -76,8 +76,17 @@ def _body(recipe: Recipe, case: Case) -> list[str]:
         body += [
             f"# step {number}: {step.mode}",
             f"x = {literal(step.x, case.dtype)}",
-            *recipe.call[step.mode],
+            *_call(recipe, step, case.dtype),
             f'show("step {number} output", y)',
         ]
         body += [f'show("step {number} {name}", {text})' for name, text in recipe.state.items()]
+        if step.dy is not None:
+            shown = {"dx": "dx", **recipe.gradients}
+            body += [f'show("step {number} {name}", {text})' for name, text in shown.items()]
     return body
+
+
+def _call(recipe: Recipe, step: Step, dtype: str) -> tuple[str, ...]:
+    if step.dy is None:
+        return recipe.call[step.mode]
+    return f"dy = {literal(step.dy, dtype)}", *recipe.backward[step.mode]

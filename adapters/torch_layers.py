@@ -74,6 +74,10 @@ class TorchAdapter(Adapter):
         Implementation("torch.nn.LayerNorm", "layer_norm", CHANNELS_FIRST, _NAMES, f"{_DOCS}/torch.nn.LayerNorm.html"),
     )
 
+    @classmethod
+    def dtypes(cls) -> tuple[str, ...]:
+        return ("float16", "bfloat16", "float32", "float64")
+
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
         import torch
@@ -112,26 +116,38 @@ class TorchAdapter(Adapter):
         layer = self.layer_class(implementation)(**settings, dtype=getattr(self.torch, self.dtype))
         with self.torch.no_grad():
             for name, value in case.parameters.items():
-                getattr(layer, name).copy_(self.torch.from_numpy(value.copy()))
+                getattr(layer, name).copy_(self._tensor(value.copy()))
         return layer
+
+    def _tensor(self, value: Array) -> Any:
+        return self.torch.from_numpy(value).to(getattr(self.torch, self.dtype))
 
     def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
         layer.train(training)
         with self.torch.no_grad():
             return layer(x)
 
+    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+        layer.train(training)
+        wanted = {"dx": x.requires_grad_(), "dweight": layer.weight, "dbias": layer.bias}
+        wanted = {name: value for name, value in wanted.items() if value is not None}
+        y = layer(x)
+        found = self.torch.autograd.grad(y, list(wanted.values()), dy)
+        return y.detach(), dict(zip(wanted, found, strict=True))
+
     def state(self, layer: Any) -> Mapping[str, Any]:
         names = ("weight", "bias", "running_mean", "running_var")
         return {name: value for name in names if (value := getattr(layer, name, None)) is not None}
 
     def vector(self, value: Any) -> Array:
-        return value.detach().numpy()  # type: ignore[no-any-return]
+        plain = value.detach()
+        return (plain.float() if plain.dtype == self.torch.bfloat16 else plain).numpy()  # type: ignore[no-any-return]
 
     def memory(self, value: Any) -> Array | None:
         return storage_of(value)
 
     def to_native(self, implementation: Implementation, x: Array) -> Any:
-        mode, plain = implementation.mode, self.torch.from_numpy(x)
+        mode, plain = implementation.mode, self._tensor(x)
         if mode in _FORMATS:
             return self._in_format(plain, mode)
         if mode == "strided":
@@ -140,7 +156,7 @@ class TorchAdapter(Adapter):
         if mode == "expanded":
             if any(not np.array_equal(x[0], other, equal_nan=True) for other in x[1:]):
                 raise Unsupported("an expanded batch holds one sample N times; the samples of this one differ")
-            return self.torch.from_numpy(x[:1].copy()).expand(x.shape)  # no other sample lies behind it
+            return self._tensor(x[:1].copy()).expand(x.shape)  # no other sample lies behind it
         return plain
 
     def _in_format(self, plain: Any, mode: str) -> Any:
@@ -149,20 +165,38 @@ class TorchAdapter(Adapter):
         return plain.to(memory_format=getattr(self.torch, mode))
 
     def to_numpy(self, implementation: Implementation, value: Any) -> Array:
-        return value.detach().numpy()  # type: ignore[no-any-return]
+        return self.vector(value)
 
     def recipe(self, implementation: Implementation, case: Case) -> Recipe:
         settings = arguments(self._settings(implementation, case))
         construct = [f"layer = {_class_path(implementation)}({settings}, dtype=torch.{case.dtype})"]
         for name, value in case.parameters.items():
             construct.append(f"layer.{name}.data.copy_(torch.from_numpy({literal(value, case.dtype)}))")
-        before, x = _native_text(implementation.mode)
+        before, x = _native_text(implementation.mode, "x", case.dtype)
+        before_dy, dy = _native_text(implementation.mode, "dy", case.dtype)
+        plain = ".float().numpy()" if case.dtype == "bfloat16" else ".numpy()"
         track = implementation.layer == "batch_norm" and case.settings.get("track", True)
+        parameters = [name for name in ("weight", "bias") if case.settings.get(name, True)]
         return Recipe(
             ("import torch",),
             tuple(construct),
-            {mode: (*before, f"y = layer.{mode}()({x}).detach().numpy()") for mode in ("train", "eval")},
-            {name: f"layer.{name}" for name in ("running_mean", "running_var") if track},
+            {mode: (*before, f"y = layer.{mode}()({x}).detach(){plain}") for mode in ("train", "eval")},
+            {name: f"layer.{name}.float()" for name in ("running_mean", "running_var") if track}
+            if case.dtype == "bfloat16"
+            else {name: f"layer.{name}" for name in ("running_mean", "running_var") if track},
+            {
+                mode: (
+                    *before,
+                    f"given = ({x}).requires_grad_()",
+                    "layer.zero_grad()",
+                    f"output = layer.{mode}()(given)",
+                    *before_dy,
+                    f"output.backward({dy})",
+                    f"y, dx = output.detach(){plain}, given.grad{plain}",
+                )
+                for mode in ("train", "eval")
+            },
+            {f"d{name}": f"layer.{name}.grad{plain}" for name in parameters},
         )
 
 
@@ -177,14 +211,15 @@ def _class_path(implementation: Implementation) -> str:
     return implementation.id.partition("[")[0]
 
 
-def _native_text(mode: str) -> tuple[tuple[str, ...], str]:
+def _native_text(mode: str, name: str, dtype: str) -> tuple[tuple[str, ...], str]:
     """The same as :meth:`TorchAdapter.to_native`, as lines that prepare an expression and the expression."""
-    plain = "torch.from_numpy(x)"
+    cast = ".to(torch.bfloat16)" if dtype == "bfloat16" else ""
+    plain = f"torch.from_numpy({name}){cast}"
     if mode in _FORMATS:
         return (), f"{plain}.to(memory_format=torch.{mode})"
     if mode == "strided":
-        buffer = f"buffer = torch.full([2 * n for n in x.shape], torch.nan, dtype={plain}.dtype)"
-        return (buffer,), f"buffer[(slice(1, None, 2),) * x.ndim].copy_({plain})"
+        buffer = f"buffer = torch.full([2 * n for n in {name}.shape], torch.nan, dtype={plain}.dtype)"
+        return (buffer,), f"buffer[(slice(1, None, 2),) * {name}.ndim].copy_({plain})"
     if mode == "expanded":
-        return (), "torch.from_numpy(x[:1].copy()).expand(x.shape)"
+        return (), f"torch.from_numpy({name}[:1].copy()){cast}.expand({name}.shape)"
     return (), plain

@@ -41,8 +41,18 @@ def encode_case(case: Case) -> dict[str, Any]:
         "dtype": case.dtype,
         "settings": dict(sorted(case.settings.items())),
         "parameters": {name: encode_array(value) for name, value in sorted(case.parameters.items())},
-        "steps": [{"mode": step.mode, "x": encode_array(step.x)} for step in case.steps],
+        "steps": [_encode_step(step) for step in case.steps],
     }
+
+
+def _encode_step(step: Step) -> dict[str, Any]:
+    message = {"mode": step.mode, "x": encode_array(step.x)}
+    return message if step.dy is None else message | {"dy": encode_array(step.dy)}
+
+
+def _decode_step(message: Mapping[str, Any]) -> Step:
+    dy = decode_array(message["dy"]) if "dy" in message else None
+    return Step(message["mode"], decode_array(message["x"]), dy)
 
 
 def decode_case(message: Mapping[str, Any]) -> Case:
@@ -51,7 +61,7 @@ def decode_case(message: Mapping[str, Any]) -> Case:
         message["dtype"],
         message["settings"],
         {name: decode_array(value) for name, value in message["parameters"].items()},
-        tuple(Step(step["mode"], decode_array(step["x"])) for step in message["steps"]),
+        tuple(_decode_step(step) for step in message["steps"]),
     )
 
 
@@ -70,6 +80,8 @@ def encode_observation(seen: Observation) -> dict[str, Any]:
                 "state": {name: encode_array(value) for name, value in step.state.items()},
                 "modified": list(step.modified),
                 "shares": list(step.shares),
+                "gradients": {name: encode_array(value) for name, value in step.gradients.items()},
+                "dtypes": dict(step.dtypes),
             }
             for step in seen.steps
         ],
@@ -96,6 +108,8 @@ def decode_observation(message: Mapping[str, Any]) -> Observation:
                 {name: decode_array(value) for name, value in step["state"].items()},
                 tuple(step["modified"]),
                 tuple(step.get("shares", ())),
+                {name: decode_array(value) for name, value in step.get("gradients", {}).items()},
+                dict(step.get("dtypes", {})),
             )
             for step in message["steps"]
         ),

@@ -64,10 +64,11 @@ def compare(observation: Observation, prediction: Prediction, quantities: Sequen
         return Deviation(0.0)
     worst = Deviation(0.0)
     for number, (seen, expected) in enumerate(zip(observation.steps, prediction.steps, strict=False), start=1):
+        shown = seen.quantities
         for quantity, reference in expected.items():
             if quantity not in quantities:
                 continue
-            actual = seen.output if quantity == "output" else seen.state.get(quantity)
+            actual = shown.get(quantity)
             if actual is None:
                 continue
             worst = max(worst, _worst(number, quantity, actual, reference), key=lambda d: d.ratio)

@@ -60,8 +60,11 @@ class Wanted:
     store: Path | None = None
     cases: tuple[StoredCase, ...] = ()
 
-    def selects(self, implementation: str) -> bool:
-        return not self.implementations or implementation in self.implementations
+    def selects(self, description: Mapping[str, Any]) -> bool:
+        """Whether an implementation is run; without being named, one that takes long only at the largest budget."""
+        if self.implementations:
+            return description["id"] in self.implementations
+        return self.budget == "thorough" or not description.get("thorough", False)
 
 
 def run_framework(launch: Launch, wanted: Wanted, progress: Progress = lambda *_: None) -> Iterator[Record]:
@@ -117,7 +120,7 @@ def _measure_all(
     subject: Subject, framework: str, dtype: str, wanted: Wanted, progress: Progress
 ) -> Iterator[Profile | Judgement | Explored | Counterexample | NotRun]:
     for description in subject.greeting["implementations"]:
-        if not wanted.selects(description["id"]):
+        if not wanted.selects(description):
             continue
         try:
             yield from measure(subject, description, framework, dtype, wanted, progress)
@@ -144,7 +147,7 @@ def _header(framework: str, wanted: Wanted, greeting: Mapping[str, Any]) -> Head
         greeting.get("numpy", ""),
         greeting["device"],
         list(wanted.dtypes),
-        [d["id"] for d in greeting["implementations"] if wanted.selects(d["id"])],
+        [d["id"] for d in greeting["implementations"] if wanted.selects(d)],
         datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         wanted.budget,
         wanted.seed,

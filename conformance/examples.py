@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from normgauge.adapters.base import Case, Observation
+from normgauge.adapters.base import CARRIERS, Case, Observation
 from normgauge.adapters.script import numbers
 from normgauge.adapters.wire import case_id
 from normgauge.conformance.diagnosis import Deviation, compare
@@ -82,13 +82,15 @@ def _input_lines(case: Case) -> list[str]:
     lines = [f"{name} {numbers(value, case.dtype)}" for name, value in case.parameters.items()]
     for number, step in enumerate(case.steps, start=1):
         lines.append(f"step {number} {step.mode} x {numbers(step.x, case.dtype)}")
+        if step.dy is not None:
+            lines.append(f"step {number} {step.mode} dy {numbers(step.dy, case.dtype)}")
     return lines
 
 
 def _observed_lines(observation: Observation, dtype: str) -> list[str]:
     lines = []
     for number, step in enumerate(observation.steps, start=1):
-        for name, values in {"output": step.output, **step.state}.items():
+        for name, values in step.quantities.items():
             lines.append(f"step {number} {name} {numbers(values, dtype)}")
     if observation.raised:
         lines.append(f"raised {observation.raised.type}: {observation.raised.message}")
@@ -102,7 +104,7 @@ def _predicted_lines(prediction: Prediction, dtype: str) -> list[str]:
     for number, step in enumerate(prediction.steps, start=1):
         for name, reference in step.items():
             with np.errstate(over="ignore"):
-                rounded = reference.value.astype(dtype)
+                rounded = reference.value.astype(CARRIERS[dtype])
             lines.append(f"step {number} {name} {numbers(rounded, dtype)}")
     if prediction.refused is not None:
         lines.append(f"refused: {prediction.refused}")

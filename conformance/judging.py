@@ -112,7 +112,7 @@ def _hides_state(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
     """Whether a quantity that is asked for was not shown, as by a worker that reports no state."""
     prediction = predict(one.probe.case, semantics, evidence.arithmetic)
     return any(
-        quantity in one.probe.quantities and quantity != "output" and quantity not in seen.state
+        quantity in one.probe.quantities and quantity not in seen.quantities
         for seen, expected in zip(one.observation.steps, prediction.steps, strict=False)
         for quantity in expected
     )

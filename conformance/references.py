@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from normgauge.adapters.base import Case, Step
+from normgauge.adapters.base import Array, Case, Step
 from normgauge.oracle import (
     Arithmetic,
+    Gradients,
     Reference,
     Refusal,
     Semantics,
     batch_norm,
+    batch_norm_backward,
     group_norm,
+    group_norm_backward,
     initial_statistics,
 )
 
@@ -31,8 +34,9 @@ class Prediction:
 def predict(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Prediction:
     """The references for every step of ``case``, which gives every setting, under ``semantics``.
 
-    Quantities are ``output`` (shape of x) and, where statistics are tracked, ``running_mean`` and
-    ``running_var`` (shape (C,)) after the step. An implementation that computes in another type than
+    Quantities are ``output`` (shape of x), where statistics are tracked ``running_mean`` and
+    ``running_var`` (shape (C,)) after the step, and of a step with ``dy`` the gradients ``dx`` (shape of x),
+    ``dweight`` and ``dbias`` (shape (C,)). An implementation that computes in another type than
     the case's rounds its inputs to it first, and so does the prediction.
     """
     if arithmetic.dtype != case.dtype:
@@ -58,7 +62,9 @@ def predict_alike(cases: Sequence[Case], semantics: Semantics, arithmetic: Arith
     apart: list[list[dict[str, Reference]]] = [[{} for _ in together.steps] for _ in cases]
     for number, step in enumerate(together.steps):
         for quantity, reference in step.items():
-            axis = along if quantity == "output" else 0
+            if along == 0 and quantity in {"dweight", "dbias"}:
+                continue  # sums over all samples, those of the other cases, too
+            axis = along if quantity in {"output", "dx"} else 0
             values, bounds = (np.split(part, count, axis) for part in (reference.value, reference.bound))
             for own, value, bound in zip(apart, values, bounds, strict=True):
                 own[number][quantity] = Reference(value, bound)
@@ -73,10 +79,15 @@ def _side_by_side(cases: Sequence[Case], along: int) -> Case:
         settings = {**first.settings, "num_channels": first.settings["num_channels"] * count}
         parameters = {name: np.tile(value, count) for name, value in first.parameters.items()}
     steps = tuple(
-        Step(step.mode, np.concatenate([case.steps[number].x for case in cases], along))
-        for number, step in enumerate(first.steps)
+        Step(step.mode, *(np.concatenate(alike, along) for alike in zip(*(_arrays(c, i) for c in cases), strict=True)))
+        for i, step in enumerate(first.steps)
     )
     return replace(first, settings=settings, parameters=parameters, steps=steps)
+
+
+def _arrays(case: Case, step: int) -> list[Array]:
+    own = case.steps[step]
+    return [own.x] if own.dy is None else [own.x, own.dy]
 
 
 def _rounded(case: Case, dtype: str) -> Case:
@@ -84,7 +95,10 @@ def _rounded(case: Case, dtype: str) -> Case:
         return replace(
             case,
             parameters={name: value.astype(dtype) for name, value in case.parameters.items()},
-            steps=tuple(Step(step.mode, step.x.astype(dtype)) for step in case.steps),
+            steps=tuple(
+                Step(step.mode, *(values.astype(dtype) for values in _arrays(case, i)))
+                for i, step in enumerate(case.steps)
+            ),
         )
 
 
@@ -93,22 +107,25 @@ def _affine(case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _group_norm_steps(case: Case, settings: Mapping[str, Any], semantics: Semantics, arithmetic: Arithmetic) -> Any:
+    affine, groups = _affine(case, settings), settings["num_groups"]
+    common: dict[str, Any] = {"eps": settings["eps"], "semantics": semantics, "arithmetic": arithmetic}
     for step in case.steps:
-        yield {
-            "output": group_norm(
-                step.x,
-                settings["num_groups"],
-                **_affine(case, settings),
-                eps=settings["eps"],
-                num_channels=settings["num_channels"],
-                semantics=semantics,
-                arithmetic=arithmetic,
-            )
-        }
+        output = group_norm(step.x, groups, **affine, num_channels=settings["num_channels"], **common)
+        gradients: dict[str, Reference] = {}
+        if step.dy is not None:
+            found = group_norm_backward(step.x, step.dy, groups, affine["weight"], **common)
+            gradients = _shown(found, settings)
+        yield {"output": output} | gradients
+
+
+def _shown(gradients: Gradients, settings: Mapping[str, Any]) -> dict[str, Reference]:
+    """The gradients by name, of the parameters that the layer has."""
+    found = {"dx": gradients.dx, "dweight": gradients.dweight, "dbias": gradients.dbias}
+    return {name: one for name, one in found.items() if settings.get(name[1:], True)}
 
 
 def _batch_norm_steps(case: Case, settings: Mapping[str, Any], semantics: Semantics, arithmetic: Arithmetic) -> Any:
-    channels = settings["num_channels"]
+    channels, affine = settings["num_channels"], _affine(case, settings)
     running = None
     if settings.get("track", True):
         running = initial_statistics(
@@ -118,18 +135,13 @@ def _batch_norm_steps(case: Case, settings: Mapping[str, Any], semantics: Semant
     for step in case.steps:
         if step.x.shape[1] != channels:
             raise Refusal(f"the layer has {channels} channels, the input {step.x.shape[1]}")
-        result = batch_norm(
-            step.x,
-            running,
-            **_affine(case, settings),
-            training=step.mode == "train",
-            momentum=settings["momentum"],
-            eps=settings["eps"],
-            semantics=semantics,
-            arithmetic=arithmetic,
-        )
-        running = result.running
+        common: dict[str, Any] = {"training": step.mode == "train", "momentum": settings["momentum"]}
+        common |= {"eps": settings["eps"], "semantics": semantics, "arithmetic": arithmetic}
+        result = batch_norm(step.x, running, **affine, **common)
         quantities = {"output": result.output}
+        if step.dy is not None:
+            quantities |= _shown(batch_norm_backward(step.x, step.dy, running, affine["weight"], **common), settings)
+        running = result.running
         if running is not None:
             quantities |= {"running_mean": running.mean, "running_var": running.var}
         yield quantities

@@ -56,6 +56,7 @@ def shrink(
 def _size(case: Case) -> tuple[float, ...]:
     """What makes a case hard to check by hand, the gravest first."""
     arrays = [step.x for step in case.steps] + list(case.parameters.values())
+    arrays += [step.dy for step in case.steps if step.dy is not None]
     digits = sum(len(format(float(v), "g")) for array in arrays for v in array.ravel())
     elements = sum(array.size for array in arrays)
     return (len(case.steps), elements, max(step.x.ndim for step in case.steps), digits)
@@ -107,7 +108,7 @@ def _cut(case: Case, shape: tuple[int, ...]) -> Case:
     if "num_groups" in settings:
         whole = settings["num_groups"] == case.steps[0].x.shape[1]  # one channel a group stays so
         settings["num_groups"] = channels if whole else math.gcd(settings["num_groups"], max(channels // 2, 1))
-    steps = tuple(Step(step.mode, _corner(step.x, shape)) for step in case.steps)
+    steps = tuple(_mapped(step, lambda values: _corner(values, shape)) for step in case.steps)
     parameters = {name: value[: settings["num_channels"]] for name, value in case.parameters.items()}
     return replace(case, settings=settings, steps=steps, parameters=parameters)
 
@@ -127,10 +128,27 @@ def _without_parameters(case: Case) -> Iterator[Case]:
 
 def _plainer_numbers(case: Case) -> Iterator[Case]:
     for plain in (_counted, _counted_apart, _rounded):
-        yield replace(case, steps=tuple(Step(step.mode, plain(step.x)) for step in case.steps))
+        yield replace(case, steps=tuple(replace(step, x=plain(step.x)) for step in case.steps))
+    if any(step.dy is not None for step in case.steps):
+        for plain in (_one_hot, _counted, _rounded):
+            yield replace(case, steps=tuple(_mapped(step, plain, only="dy") for step in case.steps))
     small = {name: np.arange(1, value.size + 1).astype(value.dtype) for name, value in case.parameters.items()}
     if small:
         yield replace(case, parameters=small)
+
+
+def _mapped(step: Step, change: Callable[[Array], Array], only: str | None = None) -> Step:
+    """The step with its arrays changed."""
+    x = change(step.x) if only in {None, "x"} else step.x
+    dy = step.dy if step.dy is None or only == "x" else change(step.dy)
+    return Step(step.mode, x, dy)
+
+
+def _one_hot(x: Array) -> Array:
+    """1, 0, 0, ..."""
+    hot = np.zeros_like(x)
+    hot.flat[:1] = 1
+    return hot
 
 
 def _counted(x: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from normgauge.adapters.base import Case, Step
+from normgauge.adapters.base import Case
 from normgauge.conformance.experiments.batch_norm import batch_norm_probes
 from normgauge.conformance.experiments.group_norm import group_norm_probes
 from normgauge.conformance.experiments.probe import QUANTITIES, Probe
@@ -31,5 +31,5 @@ def in_mode(case: Case, mode: str) -> Case:
     """``case`` as it can be asked in ``mode``: an expanded batch holds its first sample N times."""
     if mode != "expanded":
         return case
-    steps = (Step(step.mode, np.repeat(step.x[:1], len(step.x), axis=0)) for step in case.steps)
+    steps = (replace(step, x=np.repeat(step.x[:1], len(step.x), axis=0)) for step in case.steps)
     return replace(case, steps=tuple(steps))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +10,9 @@ from normgauge.adapters.base import Array, Case, Step
 from normgauge.conformance.experiments.patterns import biases, cast, weights
 
 #: What a step can show.
-QUANTITIES: Final = ("output", "running_mean", "running_var")
+QUANTITIES: Final = ("output", "running_mean", "running_var", "dx", "dweight", "dbias")
+#: Those of them that a step with an upstream gradient has.
+GRADIENTS: Final = QUANTITIES[3:]
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,13 @@ def make_case(
     layer: str,
     dtype: str,
     settings: Mapping[str, Any],
-    steps: list[tuple[str, Array]],
+    steps: Sequence[tuple[str, Array] | tuple[str, Array, Array]],
     parameters: Mapping[str, Array] | None = None,
 ) -> Case:
-    """A case whose arrays are cast to ``dtype``; by default with a weight and a bias."""
+    """A case whose arrays are cast to ``dtype``; by default with a weight and a bias.
+
+    Steps are a mode, an input and, to differentiate it, an upstream gradient.
+    """
     channels = settings["num_channels"]
     if parameters is None:
         parameters = {}
@@ -54,5 +59,5 @@ def make_case(
         dtype,
         dict(settings),
         {name: cast(value, dtype) for name, value in parameters.items()},
-        tuple(Step(mode, cast(x, dtype)) for mode, x in steps),
+        tuple(Step(mode, *(cast(values, dtype) for values in arrays)) for mode, *arrays in steps),
     )
