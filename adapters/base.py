@@ -122,7 +122,8 @@ class Implementation:
     are constructor arguments beyond the canonical settings; ``remedies`` maps ``axis=value`` to what a
     port should write instead, where the framework has its own switch. ``mode`` is the way of running it,
     such as the memory layout of its inputs. What is ``thorough`` takes long, as a compiler does, and is run
-    only at the budget of that name, or when it is asked for by its id.
+    only at the budget of that name, or when it is asked for by its id. ``dtypes`` are those that it is made for,
+    where these are not all of the framework's: mixed precision is about half types.
     """
 
     id: str
@@ -135,6 +136,7 @@ class Implementation:
     remedies: Mapping[str, str] = field(default_factory=dict)
     mode: str = "eager"
     thorough: bool = False
+    dtypes: tuple[str, ...] = ()
 
 
 class Unsupported(Exception):
@@ -264,6 +266,7 @@ class Adapter(ABC):
             "compiles": self.compiles,
             "slow": self.slow,
             "thorough": implementation.thorough,
+            "dtypes": list(implementation.dtypes or self.dtypes()),
         }
 
     def documentation_texts(self, implementation: Implementation) -> dict[str, str]:

@@ -120,7 +120,7 @@ def _measure_all(
     subject: Subject, framework: str, dtype: str, wanted: Wanted, progress: Progress
 ) -> Iterator[Profile | Judgement | Explored | Counterexample | NotRun]:
     for description in subject.greeting["implementations"]:
-        if not wanted.selects(description):
+        if not wanted.selects(description) or dtype not in description.get("dtypes", [dtype]):
             continue
         try:
             yield from measure(subject, description, framework, dtype, wanted, progress)
@@ -147,7 +147,11 @@ def _header(framework: str, wanted: Wanted, greeting: Mapping[str, Any]) -> Head
         greeting.get("numpy", ""),
         greeting["device"],
         list(wanted.dtypes),
-        [d["id"] for d in greeting["implementations"] if wanted.selects(d)],
+        [
+            described["id"]
+            for described in greeting["implementations"]
+            if wanted.selects(described) and {*wanted.dtypes} & {*described.get("dtypes", wanted.dtypes)}
+        ],
         datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         wanted.budget,
         wanted.seed,

@@ -202,6 +202,9 @@ class Layer(pytest.Collector):
         description = next((one for one in greeting["implementations"] if one["id"] == self.name), None)
         if description is None:
             raise CannotRun(f"{self.name} is not there in {_versions(self.versions)}")
+        if dtype not in description.get("dtypes", [dtype]):
+            self.absent[dtype] = f"it is made for {' and '.join(description['dtypes'])}"
+            return
         wanted = Wanted((dtype,), (self.name,))
         for record in measure(subject, description, greeting["framework"], dtype, wanted):
             if isinstance(record, Judgement):
