@@ -193,13 +193,14 @@ class Explorer:
     def _look(self, cases: Sequence[Case], implementation: str, tally: Tally) -> list[_Looked]:
         """Run cases that differ in their numbers alone and hold each to the semantics that it comes closest to."""
         observations: list[Observation] = []
-        for case, seen in zip(cases, self.subject.run(implementation, cases), strict=True):
+        answers = self.subject.run(implementation, cases)  # under way while the oracle works
+        predicted = [(one, predict_alike(cases, one, self.arithmetic)) for one in self.followed]
+        for case, seen in zip(cases, answers, strict=True):
             observations.append(with_right_shapes(case, seen))
             if seen.died:  # the others would meet new workers, and end them too
                 break
         cases = cases[: len(observations)]
         tally.cases += len(cases)
-        predicted = [(one, predict_alike(cases, one, self.arithmetic)) for one in self.followed]
         looked = []
         for number, (case, seen) in enumerate(zip(cases, observations, strict=True)):
             held = [
@@ -260,18 +261,10 @@ class Explorer:
             return []
         others = self._look([relation.transformed(one.case) for one in within], target, tally)
         within = within[: len(others)]
-        widest = Arithmetic(self.arithmetic.dtype)
         found = []
         for one, other in zip(within, others, strict=True):
-            if relation.kin is None:
-                predicted = (self._in_range(one), self._in_range(other))
-            else:  # which accuracy class that layer has is not known
-                predicted = (predict(one.case, one.followed, widest), predict(other.case, one.followed, widest))
             own = self._departed(other, plan, data) if relation.kin is None or other.observation.died else None
-            both = (one.observation, other.observation)
-            if relation.kin is not None:  # what is told is the kin's value, instead of this one's
-                both, predicted = both[::-1], predicted[::-1]
-            deviation = held_against(relation, both, predicted)
+            deviation = self._held(relation, one, other)
             if own is not None and relation.kin is not None:
                 found.append(replace(own, signature=f"death of {target}", relation=relation, kin=target))
             elif own is not None:
@@ -279,6 +272,24 @@ class Explorer:
             elif deviation.ratio > 1:
                 found.append(_breaks(relation, one if relation.kin is None else other, deviation, plan, target))
         return found
+
+    def _held(self, relation: Relation, one: _Looked, other: _Looked) -> Deviation:
+        """How far two related cases are from the relation, within the bounds of any class that may be meant."""
+        if relation.kin is None:
+            both = (one.observation, other.observation)
+            deviation = held_against(relation, both, (one.prediction, other.prediction))
+            if deviation.ratio <= 1:  # so it is within every wider bound: two more predictions saved
+                return deviation
+            return held_against(relation, both, (self._in_range(one), self._in_range(other)))
+        # What is told is the kin's value, instead of this one's; which accuracy class it has is not known.
+        both = (other.observation, one.observation)
+        deviation = held_against(relation, both, (one.prediction, one.prediction))
+        if deviation.ratio <= 1:
+            return deviation
+        widest = Arithmetic(self.arithmetic.dtype)
+        return held_against(
+            relation, both, (predict(other.case, one.followed, widest), predict(one.case, one.followed, widest))
+        )
 
     def again(self, stored: StoredCase) -> Departure | None:
         """What a stored counterexample shows now; what it shows is not news in the search that follows.

@@ -65,10 +65,16 @@ def predict_alike(cases: Sequence[Case], semantics: Semantics, arithmetic: Arith
             if along == 0 and quantity in {"dweight", "dbias"}:
                 continue  # sums over all samples, those of the other cases, too
             axis = along if quantity in {"output", "dx"} else 0
-            values, bounds = (np.split(part, count, axis) for part in (reference.value, reference.bound))
+            values, bounds = (_cut(part, count, axis) for part in (reference.value, reference.bound))
             for own, value, bound in zip(apart, values, bounds, strict=True):
                 own[number][quantity] = Reference(value, bound)
     return [Prediction(tuple(own), together.refused) for own in apart]
+
+
+def _cut(values: Array, count: int, axis: int) -> Array:
+    """``count`` equal parts along an axis, side by side along a new first one."""
+    before, length, after = values.shape[:axis], values.shape[axis], values.shape[axis + 1 :]
+    return np.moveaxis(values.reshape(*before, count, length // count, *after), axis, 0)
 
 
 def _side_by_side(cases: Sequence[Case], along: int) -> Case:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,39 +64,48 @@ def settled_by(diverging: Collection[str]) -> frozenset[str]:
     return frozenset(feature for number in diverging for feature in _SETTLED.get(number, ()))
 
 
-@st.composite
-def plans(draw: st.DrawFn, space: Space) -> Plan:
-    """A plan of ``space``; simpler ones come first, for Hypothesis to shrink towards."""
+def plans(space: Space) -> st.SearchStrategy[Plan]:
+    """A plan of ``space``; simpler ones come first, for Hypothesis to shrink towards.
+
+    The parts are made once: Hypothesis checks every strategy that is new to it, which costs more than to draw.
+    """
     pool = [(shape, groups) for shape, groups in space.pool if _fits(space, shape, groups)]
-    shape, groups = draw(st.sampled_from(pool)) if pool else draw(_shapes(space))
-    regime = draw(st.sampled_from([name for name in REGIMES if name not in space.settled]))
+    shapes = st.sampled_from(pool) if pool else _shapes(space)
+    regimes = st.sampled_from([name for name in REGIMES if name not in space.settled])
     parts = st.just((True, True)) if "no affine parts" in space.settled else _AFFINE
-    weight, bias = draw(parts)
-    relation = draw(st.sampled_from([one for one in _RELATED[space.layer] if one not in space.settled]))
-    if relation == "groups = C" and not ("one value" in space.settled and set(shape[2:]) <= {1}):
-        groups = shape[1]
-    if relation == "groups = 1" and "no affine parts" not in space.settled:
-        groups, weight, bias = 1, False, False
-    settings: dict[str, Any] = {"modes": ("train",)} if space.layer == "group_norm" else draw(_batch_settings(space))
-    return Plan(
-        space.layer,
-        space.dtype,
-        shape,
-        groups,
-        regime,
-        draw(st.integers(0, 2**16)),
-        draw(st.sampled_from([eps for eps in _EPS if eps >= EPS] if "small eps" in space.settled else _EPS)),
-        weight,
-        bias,
-        relation=relation,
-        **settings,
-    )
+    relations = st.sampled_from([one for one in _RELATED[space.layer] if one not in space.settled])
+    settings = st.just({"modes": ("train",)}) if space.layer == "group_norm" else _batch_settings(space)
+    epsilons = st.sampled_from([eps for eps in _EPS if eps >= EPS] if "small eps" in space.settled else _EPS)
+
+    @st.composite
+    def plan(draw: st.DrawFn) -> Plan:
+        shape, groups = draw(shapes)
+        regime = draw(regimes)
+        weight, bias = draw(parts)
+        relation = draw(relations)
+        if relation == "groups = C" and not ("one value" in space.settled and set(shape[2:]) <= {1}):
+            groups = shape[1]
+        if relation == "groups = 1" and "no affine parts" not in space.settled:
+            groups, weight, bias = 1, False, False
+        given: Mapping[str, Any] = draw(settings)
+        seed, eps = draw(_SEEDS), draw(epsilons)
+        return Plan(
+            space.layer, space.dtype, shape, groups, regime, seed, eps, weight, bias, relation=relation, **given
+        )
+
+    return plan()
 
 
+_SEEDS: Final = st.integers(0, 2**16)
 #: Both parts or none most often: a part alone is what many have no way to be asked.
 _AFFINE: Final = st.sampled_from(
     [(False, False), (True, True), (True, True), (False, False), (True, False), (False, True)]
 )
+_SAMPLES: Final = st.integers(1, 4)
+_GROUPS: Final = st.integers(1, 6)
+_GROUP_SIZES: Final = st.integers(1, 4)
+_CHANNELS: Final = st.integers(1, 8)
+_SPATIAL: Final = {rank: st.tuples(*(st.integers(1, most) for most in extents)) for rank, extents in _EXTENTS.items()}
 
 
 def _fits(space: Space, shape: tuple[int, ...], groups: int) -> bool:
@@ -105,34 +115,47 @@ def _fits(space: Space, shape: tuple[int, ...], groups: int) -> bool:
     return not several and not ("one value" in space.settled and values == 1)
 
 
-@st.composite
-def _shapes(draw: st.DrawFn, space: Space) -> tuple[tuple[int, ...], int]:
-    rank = draw(st.sampled_from(sorted(space.ranks)))
-    spatial = tuple(draw(st.integers(1, most)) for most in _EXTENTS.get(rank, ()))
-    samples = 1 if "several samples" in space.settled else draw(st.integers(1, 4))
-    if space.layer == "group_norm":
-        groups, size = draw(st.integers(1, 6)), draw(st.integers(1, 4))
-        if "one value" in space.settled and size == 1 and set(spatial) <= {1}:
-            size = 2
-        return (samples, groups * size, *spatial), groups
-    if "one value" in space.settled and samples == 1 and set(spatial) <= {1}:
-        samples = 2
-    return (samples, draw(st.integers(1, 8)), *spatial), 1
+def _shapes(space: Space) -> st.SearchStrategy[tuple[tuple[int, ...], int]]:
+    ranks = st.sampled_from(sorted(space.ranks))
+
+    @st.composite
+    def shape(draw: st.DrawFn) -> tuple[tuple[int, ...], int]:
+        rank = draw(ranks)
+        spatial = draw(_SPATIAL[rank]) if rank in _SPATIAL else ()
+        samples = 1 if "several samples" in space.settled else draw(_SAMPLES)
+        if space.layer == "group_norm":
+            groups, size = draw(_GROUPS), draw(_GROUP_SIZES)
+            if "one value" in space.settled and size == 1 and set(spatial) <= {1}:
+                size = 2
+            return (samples, groups * size, *spatial), groups
+        if "one value" in space.settled and samples == 1 and set(spatial) <= {1}:
+            samples = 2
+        return (samples, draw(_CHANNELS), *spatial), 1
+
+    return shape()
 
 
-@st.composite
-def _batch_settings(draw: st.DrawFn, space: Space) -> dict[str, Any]:
-    modes: Sequence[str] = ("train",) if "eval" in space.settled else ("train", "eval")
-    steps = draw(st.lists(st.sampled_from(modes), min_size=1, max_size=1 if "several steps" in space.settled else 3))
-    track = True if "untracked" in space.settled else draw(st.sampled_from([True, True, True, False]))
+def _batch_settings(space: Space) -> st.SearchStrategy[dict[str, Any]]:
+    modes = ("train",) if "eval" in space.settled else ("train", "eval")
+    counts = (1,) if "several steps" in space.settled else (1, 2, 3)
+    # Every number of steps is as likely as another.
+    share = len(modes) ** counts[-1]
+    steps = st.sampled_from(
+        [taken for n in counts for taken in itertools.product(modes, repeat=n) for _ in range(share // len(modes) ** n)]
+    )
+    tracks = st.sampled_from([True] if "untracked" in space.settled else [True, True, True, False])
     momenta: Sequence[float | None] = _MOMENTA
     if "momentum of many digits" in space.settled:
         momenta = [one for one in _MOMENTA if one * 4 == int(one * 4)]
     if "momentum None" not in space.settled:
         momenta = [*momenta, None]
-    return {
-        "modes": tuple(steps),
-        "momentum": draw(st.sampled_from(momenta)),
-        "track": track,
-        "statistics": track and ("new statistics" in space.settled or draw(st.booleans())),
-    }
+    momentum = st.sampled_from(momenta)
+    given = st.sampled_from([True] if "new statistics" in space.settled else [False, True])
+
+    @st.composite
+    def settings(draw: st.DrawFn) -> dict[str, Any]:
+        track = draw(tracks)
+        statistics = track and draw(given)
+        return {"modes": draw(steps), "momentum": draw(momentum), "track": track, "statistics": statistics}
+
+    return settings()

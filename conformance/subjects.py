@@ -6,7 +6,6 @@ import collections
 import contextlib
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from normgauge.adapters.script import script
 from normgauge.adapters.wire import PROTOCOL, decode_observation, dump_line, encode_case
 from normgauge.adapters.worker import adapter_class, hello, make_adapter, registered
 from normgauge.conformance.experiments.patterns import SPATIAL
+from normgauge.conformance.pipes import Lines
 from normgauge.oracle.semantics import LAYER_KINDS
 
 #: Cases sent in one request; the answers come back one by one.
@@ -57,7 +57,7 @@ class Subject(Protocol):
         """Make ready for another implementation: restarts are counted from here."""
 
     def run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
-        """The observation of each case, in order, as they come."""
+        """The observation of each case, in order, as they come; the first are on their way when this returns."""
 
     def script(self, implementation: str, case: Case, about: str) -> str: ...
 
@@ -102,7 +102,6 @@ class WorkerProcess:
         self.restarts = 0
         self.greeting: Mapping[str, Any] = {}
         self._errors: collections.deque[str] = collections.deque(maxlen=20)
-        self._writer: threading.Thread | None = None
         self._start()
 
     def _start(self) -> None:
@@ -119,14 +118,12 @@ class WorkerProcess:
         except OSError as error:
             raise CannotRun(f"cannot start {command[0]}: {error.strerror or error}") from None
         self._released = False
-        self._lines: queue.Queue[bytes | None] = queue.Queue()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._lines = Lines(self._process.stdin, self._process.stdout)
         self._errors.clear()
-        self._threads = [
-            threading.Thread(target=self._read_answers, args=(self._process, self._lines), daemon=True),
-            threading.Thread(target=self._read_errors, args=(self._process,), daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._listener = threading.Thread(target=self._read_errors, args=(self._process,), daemon=True)
+        self._listener.start()
         try:
             self.greeting = self._greeted()
         except CannotRun:
@@ -169,35 +166,29 @@ class WorkerProcess:
                 )
         return greeting
 
-    @staticmethod
-    def _read_answers(process: subprocess.Popen[bytes], lines: queue.Queue[bytes | None]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.put(line)
-        lines.put(None)
-
     def _read_errors(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
         for line in process.stderr:
             self._errors.append(line.decode(errors="replace").rstrip())
 
     def _last_words(self) -> str:
-        self._threads[1].join(timeout=1)
+        self._listener.join(timeout=1)
         said = [line for line in self._errors if line.strip()]
         return f"; it last said: {said[-1].strip()}" if said else ""
 
     def _answer(self, time_limit: float) -> dict[str, Any] | str:
         """The next answer, or how the worker ended."""
         deadline = time.monotonic() + time_limit
+        ended = False
         while True:
-            ended = self._process.poll() is not None
             try:
-                line = self._lines.get(timeout=min(0.5, max(deadline - time.monotonic(), 0.01)))
+                line = self._lines.receive(min(0.5, max(deadline - time.monotonic(), 0.01)))
                 break
-            except queue.Empty:
+            except TimeoutError:
                 if ended:  # and a child of it keeps the pipe open
                     return _how_it_ended(self._process.returncode)
-                if time.monotonic() >= deadline:
+                ended = self._process.poll() is not None
+                if not ended and time.monotonic() >= deadline:
                     self._kill()
                     return f"did not answer within {time_limit:g} s"
         if line is None:
@@ -213,20 +204,6 @@ class WorkerProcess:
             return f"answered with a line that is not JSON: {line[:80]!r}"
         return answer if isinstance(answer, dict) else f"answered with {type(answer).__name__}, not an object"
 
-    def _send(self, message: Mapping[str, Any]) -> None:
-        """Write a request, in a thread: a worker that never reads must not stop the clock."""
-        pipe = self._process.stdin
-        assert pipe is not None
-        line = dump_line(message)
-
-        def write() -> None:
-            with contextlib.suppress(BrokenPipeError, ValueError):  # gone; reading the answer tells how
-                pipe.write(line)
-                pipe.flush()
-
-        self._writer = threading.Thread(target=write, daemon=True)
-        self._writer.start()
-
     def begin(self) -> None:
         self.restarts = 0
         if self._process.poll() is not None:  # given up, or could not be started again
@@ -237,6 +214,15 @@ class WorkerProcess:
         return self.restarts > self.launch.most_restarts
 
     def run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
+        if cases and not self.given_up:
+            self._ask(implementation, cases[:BATCH])
+        return self._observations(implementation, cases)
+
+    def _ask(self, implementation: str, cases: Sequence[Case]) -> None:
+        encoded = [encode_case(case) for case in cases]
+        self._lines.send(dump_line({"op": "run", "implementation": implementation, "cases": encoded}))
+
+    def _observations(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
         done = 0
         while done < len(cases):
             if self.given_up:
@@ -244,8 +230,8 @@ class WorkerProcess:
                     yield Observation(died=f"{NOT_RUN}: the worker had ended {self.restarts} times")
                 return
             batch = cases[done : done + BATCH]
-            encoded = [encode_case(case) for case in batch]
-            self._send({"op": "run", "implementation": implementation, "cases": encoded})
+            if done:
+                self._ask(implementation, batch)
             for number, case in enumerate(batch):
                 answer = self._answer(self.launch.time_limit)
                 done += 1
@@ -267,7 +253,7 @@ class WorkerProcess:
             "case": encode_case(case),
             "about": about,
         }
-        self._send(message)
+        self._lines.send(dump_line(message))
         answer = self._answer(self.launch.time_limit)
         if isinstance(answer, str):
             self._restart()
@@ -288,18 +274,11 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        users = {
-            self._process.stdout: self._threads[0],
-            self._process.stderr: self._threads[1],
-            self._process.stdin: self._writer,
-        }
-        for pipe, thread in users.items():
-            if thread is not None:
-                thread.join(timeout=1)
-            # A thread still at work has a grandchild at the other end; closing under it would block.
-            if pipe is not None and (thread is None or not thread.is_alive()):
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+        self._lines.close()
+        self._listener.join(timeout=1)
+        # A thread still at work has a grandchild at the other end; closing under it would block.
+        if self._process.stderr is not None and not self._listener.is_alive():
+            self._process.stderr.close()
 
     def close(self) -> None:
         if self._process.stdin is not None and self._process.poll() is None:

@@ -8,6 +8,7 @@ reference for float64 subjects.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +18,9 @@ Float = NDArray[np.float64]
 U64 = 2.0**-53
 
 
-def gamma(k: float | Float, u: float) -> float | Float:
+def gamma(k: float, u: float) -> float:
     """The error constant k*u / (1 - k*u) of k roundings (Higham, section 3.1); infinite from k*u = 1 on."""
-    return np.where(k * u < 1, k * u / np.maximum(1 - k * u, u), np.inf)
+    return k * u / (1 - k * u) if k * u < 1 else math.inf
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def test_a_defect_beyond_the_experiments_is_found_and_made_small(seed: int) -> N
         ("rare.OnePassFromTwentyValuesOn", 1, "accuracy", "accuracy: one_pass"),
         ("rare.InfinityEndsTheProcess", 0, "crash", "death"),
         ("rare.ChangesFourSamples", 0, "crash", "change"),
-        ("rare.MomentumOneIsIgnored", 0, "values", "running_var of ordinary numbers"),
+        ("rare.MomentumOneIsIgnored", 2, "values", "running_var of ordinary numbers"),
     ],
 )
 def test_each_kind_of_defect_is_found(identifier: str, seed: int, kind: str, signature: str) -> None:

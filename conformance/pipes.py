@@ -1,0 +1,86 @@
+"""Lines to and from a worker, written and read by the thread that waits for the answers.
+
+Neither a thread nor a queue stands between: to wake one costs more than a small case does.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import select
+from typing import IO, Final
+
+#: As much as a pipe holds on Linux.
+_CHUNK: Final = 65536
+
+
+class Lines:
+    """The two pipes of a worker. What it does not read at once is written while its answers are awaited."""
+
+    def __init__(self, requests: IO[bytes], answers: IO[bytes]) -> None:
+        self._requests, self._answers = requests, answers
+        for pipe in (requests, answers):
+            os.set_blocking(pipe.fileno(), False)
+        self._poll = select.poll()
+        self._poll.register(answers, select.POLLIN)
+        self._unsent = memoryview(b"")
+        self._arrived: collections.deque[bytes] = collections.deque()
+        self._parts: list[bytes] = []
+        self._ended = False
+
+    def send(self, line: bytes) -> None:
+        """Give ``line`` to the worker, as much of it as it takes now."""
+        self._unsent = memoryview(bytes(self._unsent) + line)
+        self._write()
+        if self._unsent:
+            self._poll.register(self._requests, select.POLLOUT)
+
+    def receive(self, seconds: float) -> bytes | None:
+        """The next line; None where the worker has closed its end.
+
+        Raises:
+            TimeoutError: nothing has come for ``seconds``.
+        """
+        while not self._arrived:
+            if self._ended:
+                return None
+            if not self._read():
+                ready = self._poll.poll(1000 * seconds)
+                if not ready:
+                    raise TimeoutError
+                if self._unsent and any(number == self._requests.fileno() for number, _ in ready):
+                    self._write()
+                    if not self._unsent:
+                        self._poll.unregister(self._requests)
+        return self._arrived.popleft()
+
+    def close(self) -> None:
+        for pipe in (self._requests, self._answers):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+    def _write(self) -> None:
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[os.write(self._requests.fileno(), self._unsent) :]
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:  # gone; reading the answer tells how
+            self._unsent = memoryview(b"")
+
+    def _read(self) -> bool:
+        """Take what has arrived, or the end; whether there was anything."""
+        try:
+            chunk = os.read(self._answers.fileno(), _CHUNK)
+        except BlockingIOError:
+            return False
+        self._parts.append(chunk)
+        if b"\n" in chunk or not chunk:
+            *whole, rest = b"".join(self._parts).split(b"\n")
+            self._ended = not chunk
+            self._parts = [rest]
+            self._arrived.extend(line + b"\n" for line in whole)
+            if self._ended and rest:
+                self._arrived.append(rest)
+        return True
