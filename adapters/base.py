@@ -225,6 +225,10 @@ class Adapter(ABC):
     def to_native(self, implementation: Implementation, x: Array) -> Any:
         """A canonical input in the framework's type and layout."""
 
+    def upstream_to_native(self, implementation: Implementation, dy: Array) -> Any:
+        """The same for a gradient of the output, where that need not lie in memory as an input does."""
+        return self.to_native(implementation, dy)
+
     @abstractmethod
     def to_numpy(self, implementation: Implementation, value: Any) -> Array:
         """The inverse of :meth:`to_native`, for outputs."""
@@ -327,7 +331,7 @@ class Adapter(ABC):
             if step.dy is None:
                 output = self.forward(layer, native, training=training)
             else:
-                upstream = self.to_native(implementation, step.dy.copy())
+                upstream = self.upstream_to_native(implementation, step.dy.copy())
                 output, gradients = self.backward(layer, native, upstream, training=training)
         result = self.to_numpy(implementation, output)
         inside = self.state(layer)

@@ -22,9 +22,10 @@ from normgauge.conformance.evidence import (
     told,
     witness,
 )
-from normgauge.conformance.references import predict
+from normgauge.conformance.experiments.probe import GRADIENTS
+from normgauge.conformance.references import known_gradient_errors, predict
 from normgauge.conformance.requirements import Requirement
-from normgauge.oracle import Arithmetic, Semantics
+from normgauge.oracle import Arithmetic, Reference, Semantics
 from normgauge.reports.records import Verdict
 
 #: How far from the setting given a used setting must be told apart, relative to it.
@@ -101,11 +102,26 @@ def _sorted_cases(asked: Sequence[Seen], evidence: Evidence) -> _SortedCases:
 def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ...], evidence: Evidence) -> Judged:
     one, deviation = max(found.outside, key=lambda pair: pair[1].ratio)
     witnesses = tuple(witness(o, d, "the semantics it follows elsewhere", evidence.dtype) for o, d in found.outside)
-    measured = _follows_there(one, evidence) or deviation.what or instead(deviation)
+    forgotten = _forgotten(one, deviation, evidence)
+    measured = forgotten or _follows_there(one, evidence) or deviation.what or instead(deviation)
     if len(found.outside) > 1:
         notes = (*notes, f"shown by: {'; '.join(o.probe.label for o, _ in found.outside)}")
-    sentence = f"{evidence.implementation}: {told(deviation, one)}"
+    sentence = f"{evidence.implementation}: {told(deviation, one)}{f': {forgotten}' if forgotten else ''}"
     return Judged("diverges", measured, sentence, notes, witnesses, remedy(requirement.id, evidence), one)
+
+
+def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
+    """Which classic error of a backward pass explains a gradient wholly, if one does."""
+    if deviation.quantity not in GRADIENTS:
+        return ""
+    case, step, followed = one.probe.case, deviation.step - 1, evidence.followed[0]
+    seen = one.observation.steps[step].gradients[deviation.quantity]
+    bound = predict(case, followed, evidence.arithmetic).steps[step][deviation.quantity].bound
+    for name, wrong in known_gradient_errors(case, step, followed).items():
+        value = wrong.get(deviation.quantity)
+        if value is not None and not Reference(value, bound).excludes(seen):
+            return name
+    return ""
 
 
 def _hides_state(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:

@@ -14,11 +14,14 @@ from normgauge.oracle import (
     Gradients,
     Reference,
     Refusal,
+    RunningStatistics,
     Semantics,
     batch_norm,
     batch_norm_backward,
+    batch_norm_gradient_errors,
     group_norm,
     group_norm_backward,
+    group_norm_gradient_errors,
     initial_statistics,
 )
 
@@ -124,6 +127,35 @@ def _group_norm_steps(case: Case, settings: Mapping[str, Any], semantics: Semant
         yield {"output": output} | gradients
 
 
+def known_gradient_errors(case: Case, step: int, semantics: Semantics) -> dict[str, dict[str, Array]]:
+    """The classic wrong gradients at ``step`` (from 0) of ``case``: what is forgotten, then the quantity's name."""
+    own, settings = case.steps[step], case.settings
+    if own.dy is None:
+        return {}
+    weight = _affine(case, settings)["weight"]
+    if case.layer == "group_norm":
+        return group_norm_gradient_errors(
+            own.x, own.dy, settings["num_groups"], weight, eps=settings["eps"], semantics=semantics
+        )
+    before = predict(replace(case, steps=case.steps[:step]), semantics, Arithmetic("float64"))
+    running = _initial(case)
+    if before.steps and running is not None:
+        last = before.steps[-1]
+        running = RunningStatistics(last["running_mean"], last["running_var"], step)
+    return batch_norm_gradient_errors(
+        own.x, own.dy, running, weight, training=own.mode == "train", eps=settings["eps"], semantics=semantics
+    )
+
+
+def _initial(case: Case) -> RunningStatistics | None:
+    channels = case.settings["num_channels"]
+    if not case.settings.get("track", True):
+        return None
+    return initial_statistics(
+        case.parameters.get("running_mean", np.zeros(channels)), case.parameters.get("running_var", np.ones(channels))
+    )
+
+
 def _shown(gradients: Gradients, settings: Mapping[str, Any]) -> dict[str, Reference]:
     """The gradients by name, of the parameters that the layer has."""
     found = {"dx": gradients.dx, "dweight": gradients.dweight, "dbias": gradients.dbias}
@@ -132,12 +164,7 @@ def _shown(gradients: Gradients, settings: Mapping[str, Any]) -> dict[str, Refer
 
 def _batch_norm_steps(case: Case, settings: Mapping[str, Any], semantics: Semantics, arithmetic: Arithmetic) -> Any:
     channels, affine = settings["num_channels"], _affine(case, settings)
-    running = None
-    if settings.get("track", True):
-        running = initial_statistics(
-            case.parameters.get("running_mean", np.zeros(channels)),
-            case.parameters.get("running_var", np.ones(channels)),
-        )
+    running = _initial(case)
     for step in case.steps:
         if step.x.shape[1] != channels:
             raise Refusal(f"the layer has {channels} channels, the input {step.x.shape[1]}")

@@ -12,6 +12,7 @@ GROUP_NORM_PAPER: Final = "Wu and He (2018), arXiv:1803.08494"
 BATCH_NORM_PAPER: Final = "Ioffe and Szegedy (2015), arXiv:1502.03167"
 TORCH_GROUP_NORM: Final = "torch 2.13, https://docs.pytorch.org/docs/2.13/generated/torch.nn.GroupNorm.html"
 TORCH_BATCH_NORM: Final = "torch 2.13, https://docs.pytorch.org/docs/2.13/generated/torch.nn.BatchNorm2d.html"
+CHAIN_RULE: Final = "the chain rule"
 PURE_FUNCTION: Final = "data-apis array API standard 2024.12, design topics: copy-view behaviour and mutability"
 
 
@@ -148,6 +149,18 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         "With one group and no affine parts, the framework's own LayerNorm agrees.",
         f"{GROUP_NORM_PAPER}, section 3.1", "kin", relation="groups = 1",
     ),
+    _group(
+        "GN-25", "gradient of the input", "dx is the derivative through mean and variance.",
+        f"{CHAIN_RULE}, of {GROUP_NORM_PAPER}, equations 1 and 2", "values",
+    ),
+    _group(
+        "GN-26", "gradient of the weight", "dweight sums dy times the normalised x over samples and positions.",
+        f"{CHAIN_RULE}, of {GROUP_NORM_PAPER}, equation 6", "values",
+    ),
+    _group(
+        "GN-27", "gradient of the bias", "dbias sums dy over samples and positions.",
+        f"{CHAIN_RULE}, of {GROUP_NORM_PAPER}, equation 6", "values",
+    ),
     _axis(
         "BN-01", "batch_norm", "eps_placement", "eps placement",
         "eps is added to the variance, inside the square root.", f"{BATCH_NORM_PAPER}, algorithm 1",
@@ -258,6 +271,23 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         "BN-26", "batch_norm", "float64 statistics",
         "A new layer made for float64 holds its running statistics in float64.",
         "data-apis array API standard 2024.12, type promotion rules", "values", dtypes=("float64",),
+    ),
+    _batch(
+        "BN-33", "gradient of the input", "In training dx is the derivative through the batch's mean and variance.",
+        f"{BATCH_NORM_PAPER}, section 3, the six equations of the gradient", "values",
+    ),
+    _batch(
+        "BN-34", "gradient of the weight", "dweight sums dy times the normalised x over samples and positions.",
+        f"{BATCH_NORM_PAPER}, section 3, the six equations of the gradient", "values",
+    ),
+    _batch(
+        "BN-35", "gradient of the bias", "dbias sums dy over samples and positions.",
+        f"{BATCH_NORM_PAPER}, section 3, the six equations of the gradient", "values",
+    ),
+    _batch(
+        "BN-36", "gradients in eval",
+        "In eval the running statistics are constants: dx = dy * weight / sqrt(running_var + eps).",
+        f"{CHAIN_RULE}, of {BATCH_NORM_PAPER}, algorithm 2", "values",
     ),
     _batch(
         "BN-25", "found by exploration", "Inputs on which exploration once found a departure give results in bounds.",

@@ -15,6 +15,7 @@ from normgauge.oracle.batch_norm import (
     initial_statistics,
 )
 from normgauge.oracle.bounds import ACCURACY_CLASSES, Arithmetic
+from normgauge.oracle.gradient_errors import batch_norm_gradient_errors, group_norm_gradient_errors
 from normgauge.oracle.group_norm import group_norm, group_norm_backward
 from normgauge.oracle.reference import Reference, Refusal, distance
 from normgauge.oracle.semantics import AXES, CANONICAL, Axis, Semantics, candidates, semantics
@@ -33,10 +34,12 @@ __all__ = [
     "Semantics",
     "batch_norm",
     "batch_norm_backward",
+    "batch_norm_gradient_errors",
     "candidates",
     "distance",
     "group_norm",
     "group_norm_backward",
+    "group_norm_gradient_errors",
     "initial_statistics",
     "semantics",
 ]

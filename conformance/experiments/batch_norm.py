@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from normgauge.adapters.base import Array
+from normgauge.conformance.experiments.gradients import batch_norm_gradient_probes
 from normgauge.conformance.experiments.group_norm import EPS, EPS_GIVEN
 from normgauge.conformance.experiments.patterns import (
     LARGE_MEANS,
@@ -36,11 +37,15 @@ def batch_norm_probes(dtype: str, ranks: tuple[int, ...]) -> list[Probe]:
         *_values(dtype, shape, ranks),
         *_empty(dtype, shape),
         *_refusals(dtype, shape),
+        *batch_norm_gradient_probes(dtype, shape, _case),
     ]
 
 
 def _case(
-    dtype: str, steps: list[tuple[str, Array]], parameters: dict[str, Array] | None = None, **changes: Any
+    dtype: str,
+    steps: Sequence[tuple[str, Array] | tuple[str, Array, Array]],
+    parameters: dict[str, Array] | None = None,
+    **changes: Any,
 ) -> Any:
     settings = {"num_channels": CHANNELS, "eps": EPS, "momentum": MOMENTUM} | changes
     if parameters is None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from normgauge.conformance.experiments.gradients import group_norm_gradient_probes
 from normgauge.conformance.experiments.patterns import LARGE_MEANS, ODD, SPATIAL, graded, scrambled, small
 from normgauge.conformance.experiments.probe import Probe, make_case
 
@@ -27,6 +28,7 @@ def group_norm_probes(dtype: str, ranks: tuple[int, ...]) -> list[Probe]:
         *_values(dtype, shape, ranks),
         *_empty(dtype, shape, ranks),
         *_refusals(dtype, shape),
+        *group_norm_gradient_probes(dtype, shape, _settings_of()),
     ]
 
 
