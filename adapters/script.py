@@ -89,4 +89,5 @@ def _body(recipe: Recipe, case: Case) -> list[str]:
 def _call(recipe: Recipe, step: Step, dtype: str) -> tuple[str, ...]:
     if step.dy is None:
         return recipe.call[step.mode]
-    return f"dy = {literal(step.dy, dtype)}", *recipe.backward[step.mode]
+    nothing = ("raise NotImplementedError('no automatic differentiation')",)
+    return f"dy = {literal(step.dy, dtype)}", *recipe.backward.get(step.mode, nothing)

@@ -146,6 +146,10 @@ class TorchAdapter(Adapter):
     def memory(self, value: Any) -> Array | None:
         return storage_of(value)
 
+    def upstream_to_native(self, implementation: Implementation, dy: Array) -> Any:
+        # The samples of an expanded batch are one, their gradients need not be.
+        return self._tensor(dy) if implementation.mode == "expanded" else self.to_native(implementation, dy)
+
     def to_native(self, implementation: Implementation, x: Array) -> Any:
         mode, plain = implementation.mode, self._tensor(x)
         if mode in _FORMATS:
@@ -173,7 +177,8 @@ class TorchAdapter(Adapter):
         for name, value in case.parameters.items():
             construct.append(f"layer.{name}.data.copy_(torch.from_numpy({literal(value, case.dtype)}))")
         before, x = _native_text(implementation.mode, "x", case.dtype)
-        before_dy, dy = _native_text(implementation.mode, "dy", case.dtype)
+        dy_mode = "eager" if implementation.mode == "expanded" else implementation.mode
+        before_dy, dy = _native_text(dy_mode, "dy", case.dtype)
         plain = ".float().numpy()" if case.dtype == "bfloat16" else ".numpy()"
         track = implementation.layer == "batch_norm" and case.settings.get("track", True)
         parameters = [name for name in ("weight", "bias") if case.settings.get(name, True)]

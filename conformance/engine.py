@@ -335,6 +335,7 @@ def _told_of(smallest: Deviation, judged: Judged, evidence: Evidence) -> Judged:
     """The judgement in the numbers of its smallest form, which are those that the script prints."""
     assert judged.shows is not None
     probe = replace(judged.shows.probe, label=f"{judged.shows.probe.label}, made small")
-    sentence = f"{evidence.implementation}: {told(smallest, Seen(probe, judged.shows.observation))}"
+    named = f": {judged.measured}" if judged.sentence.endswith(f": {judged.measured}") else ""
+    sentence = f"{evidence.implementation}: {told(smallest, Seen(probe, judged.shows.observation))}{named}"
     measured = instead(smallest) if " instead of " in judged.measured else judged.measured
     return replace(judged, sentence=sentence, measured=measured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
 from types import ModuleType
@@ -56,6 +57,9 @@ CAUGHT: Mapping[str, Mapping[str, str]] = {
     "group_norm.WeightStartsAtZero": {"GN-19": "diverges"},
     "group_norm.DoubleOut": {"GN-20 float32": "diverges"},
     "group_norm.EpsHeldInSinglePrecision": {},
+    "group_norm.VarianceIsConstantBackward": {"GN-25": "diverges"},
+    "group_norm.WeightGradientOfTheFirstPosition": {"GN-26": "diverges"},
+    "group_norm.BiasGradientOfTheLastSample": {"GN-27": "diverges"},
     "batch_norm.BatchNorm": {},
     "batch_norm.UntrackedTrainingPasses": {"BN-16": "diverges"},
     "batch_norm.RefusesOneSample": {"BN-12": "unsupported"},
@@ -97,6 +101,10 @@ CAUGHT: Mapping[str, Mapping[str, str]] = {
     "batch_norm.AnyChannelCountUntracked": {"BN-20": "diverges"},
     "batch_norm.ChangesItsInput": {"BN-21": "crashes"},
     "batch_norm.ComputesInSinglePrecision": {"BN-22": "diverges"},
+    "batch_norm.DivisorsMixedBackward": {"BN-33": "diverges"},
+    "batch_norm.WeightGradientIsAMean": {"BN-34": "diverges", "BN-36": "diverges"},
+    "batch_norm.BiasGradientOfTheFirstSample": {"BN-35": "diverges", "BN-36": "diverges"},
+    "batch_norm.EvalDifferentiatesThroughTheBatch": {"BN-36": "diverges"},
 }
 
 
@@ -144,6 +152,14 @@ class FaultyAdapter(Adapter):
         with np.errstate(all="ignore"):
             return layer(x)
 
+    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+        layer.training = training
+        before, untouched = copy.deepcopy(layer), x.copy()
+        y = self.forward(layer, x, training=training)
+        before.check(untouched)
+        with np.errstate(all="ignore"):
+            return y, before.gradients(untouched, dy)
+
     def state(self, layer: Any) -> Mapping[str, Any]:
         names = ("weight", "bias", "running_mean", "running_var")
         return {name: value for name in names if (value := getattr(layer, name, None)) is not None}
@@ -158,7 +174,8 @@ class FaultyAdapter(Adapter):
         return np.asarray(value)
 
     def recipe(self, implementation: Implementation, case: Case) -> Recipe:
-        return Recipe((), ("raise NotImplementedError",), {"train": (), "eval": ()})
+        nothing: dict[str, tuple[str, ...]] = {"train": (), "eval": ()}
+        return Recipe((), ("raise NotImplementedError",), nothing, {}, nothing)
 
 
 class WithPermutedWeights(FaultyAdapter):

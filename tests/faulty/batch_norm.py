@@ -85,20 +85,94 @@ class BatchNorm:
     def reciprocal(self, var: Array) -> Array:
         return 1 / np.sqrt(var + var.dtype.type(self.eps))
 
+    def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
+        """Those of sum(y * dy), by the closed form; asked for before the call changes the statistics."""
+        if x.size == 0:
+            return self.named(x.copy(), np.zeros(self.channels, x.dtype), np.zeros(self.channels, x.dtype))
+        sets, upstream = (np.moveaxis(v, 1, 0).reshape(x.shape[1], -1) for v in (x, dy))
+        mean, var, share = self.statistics_in_use(sets)
+        r = self.reciprocal(var)[:, None]
+        x_hat = (sets - mean[:, None]) * r
+        g = upstream if self.weight is None else upstream * self.weight[:, None]
+        dx = self.input_gradient(g, x_hat, r, (share * self.slope(var))[:, None] * self.divisor(sets.shape[-1]))
+        restored = np.moveaxis(dx.reshape(x.shape[1], x.shape[0], *x.shape[2:]), 0, 1).astype(x.dtype)
+        dweight = self.weight_gradient((upstream * x_hat).reshape(x.shape[1], x.shape[0], -1))
+        return self.named(restored, dweight, self.bias_gradient(upstream.reshape(x.shape[1], x.shape[0], -1)))
+
+    def named(self, dx: Array, dweight: Array, dbias: Array) -> dict[str, Array]:
+        found = {"dx": dx}
+        if self.weight is not None:
+            found["dweight"] = dweight
+        return found if self.bias is None else found | {"dbias": dbias}
+
+    def statistics_in_use(self, sets: Array) -> tuple[Array, Array, float]:
+        """Mean, variance, and how far they move with those of the batch."""
+        if not self.training and self.running_mean is not None:
+            return *self.used_in_eval(), 0.0
+        mean, var = self.batch_statistics(sets)
+        return mean, self.normalizing(var, sets.shape[-1]), 1.0
+
+    def slope(self, var: Array) -> Array:
+        """-2 dr/dvar in units of r^3."""
+        return np.ones_like(var)
+
+    def divisor(self, n: int) -> float:
+        """d variance / d biased variance."""
+        return 1.0
+
+    def input_gradient(self, g: Array, x_hat: Array, r: Array, through: Array) -> Array:
+        m1, m2 = (v.mean(axis=-1, keepdims=True) for v in (g, g * x_hat))
+        return r * (g - m1 - x_hat * m2 * through) if np.any(through) else r * g
+
+    def weight_gradient(self, products: Array) -> Array:
+        return products.sum(axis=(1, 2))
+
+    def bias_gradient(self, dy: Array) -> Array:
+        return dy.sum(axis=(1, 2))
+
+
+class DivisorsMixedBackward(BatchNorm):
+    def divisor(self, n: int) -> float:
+        return n / max(n - 1, 1)
+
+
+class WeightGradientIsAMean(BatchNorm):
+    def weight_gradient(self, products: Array) -> Array:
+        return super().weight_gradient(products) / (products.shape[1] * products.shape[2])
+
+
+class BiasGradientOfTheFirstSample(BatchNorm):
+    def bias_gradient(self, dy: Array) -> Array:
+        return super().bias_gradient(dy[:, :1])
+
+
+class EvalDifferentiatesThroughTheBatch(BatchNorm):
+    def input_gradient(self, g: Array, x_hat: Array, r: Array, through: Array) -> Array:
+        return super().input_gradient(g, x_hat, r, np.ones_like(through))
+
 
 class EpsOutside(BatchNorm):
     def reciprocal(self, var: Array) -> Array:
         return 1 / (np.sqrt(var) + var.dtype.type(self.eps))
+
+    def slope(self, var: Array) -> Array:
+        return (np.sqrt(var) + var.dtype.type(self.eps)) / np.sqrt(var)
 
 
 class EpsAsFloor(BatchNorm):
     def reciprocal(self, var: Array) -> Array:
         return 1 / np.sqrt(np.maximum(var, var.dtype.type(self.eps)))
 
+    def slope(self, var: Array) -> Array:
+        return np.where(var >= self.eps, 1, 0).astype(var.dtype)
+
 
 class Unbiased(BatchNorm):
     def normalizing(self, var: Array, n: int) -> Array:
-        return var * var.dtype.type(n / max(n - 1, 1))
+        return var * var.dtype.type(self.divisor(n))
+
+    def divisor(self, n: int) -> float:
+        return n / max(n - 1, 1)
 
 
 class BiasedRunningVariance(BatchNorm):
@@ -145,6 +219,24 @@ class NormalizesWithBlend(BatchNorm):
     def used_in_training(self, mean: Array, var: Array) -> tuple[Array, Array]:
         return self.used_in_eval()
 
+    def statistics_in_use(self, sets: Array) -> tuple[Array, Array, float]:
+        self.blended = self.training and self.running_mean is not None
+        if not self.blended:
+            return super().statistics_in_use(sets)
+        mean = self.batch_statistics(sets)[0]
+        self.update(sets, mean)
+        self.moved = sets - mean[:, None]
+        return *self.used_in_eval(), self.weight_of_new()
+
+    def divisor(self, n: int) -> float:
+        return n / (n - 1) if self.blended else 1.0
+
+    def input_gradient(self, g: Array, x_hat: Array, r: Array, through: Array) -> Array:
+        if not self.blended:
+            return super().input_gradient(g, x_hat, r, through)
+        m1, m2 = (v.mean(axis=-1, keepdims=True) for v in (g, g * x_hat))
+        return r * (g - g.dtype.type(self.weight_of_new()) * m1 - self.moved * r * m2 * through)
+
 
 class Frozen(BatchNorm):
     def update(self, sets: Array, mean: Array) -> None:
@@ -152,6 +244,11 @@ class Frozen(BatchNorm):
 
     def used_in_training(self, mean: Array, var: Array) -> tuple[Array, Array]:
         return self.used_in_eval()
+
+    def statistics_in_use(self, sets: Array) -> tuple[Array, Array, float]:
+        if self.running_mean is None:
+            return super().statistics_in_use(sets)
+        return *self.used_in_eval(), 0.0
 
 
 class UntrackedEvalIsInitial(BatchNorm):

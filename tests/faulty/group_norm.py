@@ -53,6 +53,67 @@ class GroupNorm:
             y = y * self.weight.reshape(shape)
         return y if self.bias is None else y + self.bias.reshape(shape)
 
+    def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
+        """Those of sum(y * dy), by the closed form."""
+        if x.size == 0:
+            return self.named(x.copy(), np.zeros(self.channels, x.dtype), np.zeros(self.channels, x.dtype))
+        shape, order = (1, -1, *(1,) * (x.ndim - 2)), self.order()
+        back = np.argsort(order)
+        scale = self.scale()
+        g = dy if scale is None else dy * scale.reshape(shape)
+        sets, g = (v[:, order].reshape(x.shape[0], self.groups, -1) for v in (x, g))
+        mean = self.mean(sets)
+        variance = self.variance(sets, mean)
+        r = self.reciprocal(variance)
+        x_hat = (sets - mean) * r
+        dx = self.input_gradient(g, x_hat, r, self.slope(variance) * self.divisor(sets.shape[-1]))
+        products = dy * x_hat.reshape(x.shape)[:, back]
+        return self.named(
+            dx.reshape(x.shape)[:, back].astype(x.dtype), self.weight_gradient(products), self.bias_gradient(dy)
+        )
+
+    def named(self, dx: Array, dweight: Array, dbias: Array) -> dict[str, Array]:
+        found = {"dx": dx}
+        if self.weight is not None:
+            found["dweight"] = dweight
+        return found if self.bias is None else found | {"dbias": dbias}
+
+    def scale(self) -> Array | None:
+        return self.weight
+
+    def slope(self, variance: Array) -> Array:
+        """-2 dr/dvar in units of r^3."""
+        return np.ones_like(variance)
+
+    def divisor(self, n: int) -> float:
+        """d variance / d biased variance."""
+        return 1.0
+
+    def input_gradient(self, g: Array, x_hat: Array, r: Array, through_variance: Array) -> Array:
+        m1, m2 = (v.mean(axis=-1, keepdims=True) for v in (g, g * x_hat))
+        return r * (g - m1 - x_hat * m2 * through_variance)
+
+    def weight_gradient(self, products: Array) -> Array:
+        return products.sum(axis=(0, *range(2, products.ndim)))
+
+    def bias_gradient(self, dy: Array) -> Array:
+        return dy.sum(axis=(0, *range(2, dy.ndim)))
+
+
+class VarianceIsConstantBackward(GroupNorm):
+    def input_gradient(self, g: Array, x_hat: Array, r: Array, through_variance: Array) -> Array:
+        return super().input_gradient(g, x_hat, r, 0 * through_variance)
+
+
+class WeightGradientOfTheFirstPosition(GroupNorm):
+    def weight_gradient(self, products: Array) -> Array:
+        return products.reshape(*products.shape[:2], -1)[:, :, 0].sum(axis=0)
+
+
+class BiasGradientOfTheLastSample(GroupNorm):
+    def bias_gradient(self, dy: Array) -> Array:
+        return super().bias_gradient(dy[-1:])
+
 
 class Interleaved(GroupNorm):
     def order(self) -> Array:
@@ -63,19 +124,41 @@ class EpsOutside(GroupNorm):
     def reciprocal(self, variance: Array) -> Array:
         return 1 / (np.sqrt(variance) + variance.dtype.type(self.eps))
 
+    def slope(self, variance: Array) -> Array:
+        return (np.sqrt(variance) + variance.dtype.type(self.eps)) / np.sqrt(variance)
+
 
 class EpsAsFloor(GroupNorm):
     def reciprocal(self, variance: Array) -> Array:
         return 1 / np.sqrt(np.maximum(variance, variance.dtype.type(self.eps)))
 
+    def slope(self, variance: Array) -> Array:
+        return np.where(variance >= self.eps, 1, 0).astype(variance.dtype)
+
 
 class Unbiased(GroupNorm):
     def variance(self, sets: Array, mean: Array) -> Array:
         n = sets.shape[-1]
-        return super().variance(sets, mean) * sets.dtype.type(n / max(n - 1, 1))
+        return super().variance(sets, mean) * sets.dtype.type(self.divisor(n))
+
+    def divisor(self, n: int) -> float:
+        return n / max(n - 1, 1)
 
 
 class AffinePerGroup(GroupNorm):
+    def scale(self) -> Array | None:
+        return None if self.weight is None else np.repeat(self.weight[: self.groups], self.channels // self.groups)
+
+    def weight_gradient(self, products: Array) -> Array:
+        return self.by_group(super().weight_gradient(products))
+
+    def bias_gradient(self, dy: Array) -> Array:
+        return self.by_group(super().bias_gradient(dy))
+
+    def by_group(self, of_channels: Array) -> Array:
+        sums = of_channels.reshape(self.groups, -1).sum(axis=1)
+        return np.pad(sums, (0, self.channels - self.groups))
+
     def affine(self, y: Array) -> Array:
         size = self.channels // self.groups
         kept = self.weight, self.bias
