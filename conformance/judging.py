@@ -93,7 +93,7 @@ def _sorted_cases(asked: Sequence[Seen], evidence: Evidence) -> _SortedCases:
             found.excused.append(f"{one.probe.label}: {reason}")
             found.raised += one.observation.raised is not None
         elif _hides_state(one, nearest, evidence):
-            found.silent.append(f"{one.probe.label}: the state is not shown")
+            found.silent.append(f"{one.probe.label}: not everything asked for is shown")
         elif _says_nothing(one, nearest, evidence):
             found.silent.append(f"{one.probe.label}: out of range, the bound is infinite")
         else:

@@ -32,10 +32,10 @@ class _Pass:
 
     @property
     def n(self) -> int:
-        return self.g.shape[-1]
+        return int(self.g.shape[-1])
 
     def means(self) -> tuple[Float, Float]:
-        return tuple(v.mean(axis=-1, keepdims=True) for v in (self.g, self.g * self.x_hat))  # type: ignore[return-value]
+        return self.g.mean(axis=-1, keepdims=True), (self.g * self.x_hat).mean(axis=-1, keepdims=True)
 
     def put(self, m1: Float | float, m2: Float | float) -> Float:
         """dx with these for mean(g) and mean(g * x_hat)."""

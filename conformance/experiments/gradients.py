@@ -36,7 +36,7 @@ def group_norm_gradient_probes(dtype: str, shape: tuple[int, ...], settings: Map
         return make_case("group_norm", dtype, {**settings, **changes}, [(mode, x, dy)])
 
     odd = (3, 10, *ODD[len(shape)])
-    ten = {"num_channels": 10, "num_groups": 5}
+    ten: dict[str, Any] = {"num_channels": 10, "num_groups": 5}
     for label, x, dy, changes in (
         ("graded deviations, dy with a mean", graded(shape), upstream(shape), {}),
         ("dy along x", scrambled(shape), along(scrambled(shape)), {}),
@@ -80,5 +80,5 @@ def batch_norm_gradient_probes(dtype: str, shape: tuple[int, ...], make: Any) ->
     for x in (graded(shape, 3), scrambled(odd, 3)):
         case = make(dtype, [("eval", x, along(x))])
         yield Probe("BN-36", f"eval, shape {x.shape}", case, quantities=everything)
-    steps = [("train", scrambled(shape, 7)), ("eval", scrambled(shape, 8), upstream(shape, 8))]
-    yield Probe("BN-36", "eval after a training step", make(dtype, steps), quantities=everything)
+    after = [("train", scrambled(shape, 7)), ("eval", scrambled(shape, 8), upstream(shape, 8))]
+    yield Probe("BN-36", "eval after a training step", make(dtype, after), quantities=everything)
