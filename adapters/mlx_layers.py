@@ -1,8 +1,10 @@
-"""mlx.nn.GroupNorm, with and without pytorch_compatible, and mlx.nn.BatchNorm."""
+"""mlx.nn.GroupNorm, with and without pytorch_compatible, and mlx.nn.BatchNorm; each also through mx.compile."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,35 +34,51 @@ _BATCH_NAMES = {
 }
 
 
+_EAGER = (
+    Implementation(
+        "mlx.nn.GroupNorm",
+        "group_norm",
+        CHANNELS_LAST,
+        _GROUP_NAMES,
+        f"{_DOCS}.GroupNorm.html",
+        remedies={"grouping=interleaved": "pass pytorch_compatible=True"},
+    ),
+    Implementation(
+        "mlx.nn.GroupNorm(pytorch_compatible=True)",
+        "group_norm",
+        CHANNELS_LAST,
+        _GROUP_NAMES,
+        f"{_DOCS}.GroupNorm.html",
+        options={"pytorch_compatible": True},
+    ),
+    Implementation(
+        "mlx.nn.BatchNorm",
+        "batch_norm",
+        CHANNELS_LAST,
+        _BATCH_NAMES,
+        f"{_DOCS}.BatchNorm.html",
+        ranks=(2, 3, 4),
+    ),
+)
+#: On the CPU, a C++ compiler is called for every new kernel, which takes seconds.
+_COMPILED = tuple(replace(one, id=f"{one.id}[compile]", mode="compile", thorough=True) for one in _EAGER)
+
+
+@dataclass
+class _Compiled:
+    """A layer's compiled functions, by what they do and the layer's mode.
+
+    A compiled function keeps to the mode that it was traced in, whatever ``layer.eval()`` says later, and so does
+    what ``mx.compile`` makes of the same function again. So a user has one for training and one for evaluation.
+    """
+
+    functions: dict[tuple[str, bool], Callable[..., Any]] = field(default_factory=dict)
+
+
 class MlxAdapter(Adapter):
     framework = "mlx"
     distribution = "mlx"
-    implementations = (
-        Implementation(
-            "mlx.nn.GroupNorm",
-            "group_norm",
-            CHANNELS_LAST,
-            _GROUP_NAMES,
-            f"{_DOCS}.GroupNorm.html",
-            remedies={"grouping=interleaved": "pass pytorch_compatible=True"},
-        ),
-        Implementation(
-            "mlx.nn.GroupNorm(pytorch_compatible=True)",
-            "group_norm",
-            CHANNELS_LAST,
-            _GROUP_NAMES,
-            f"{_DOCS}.GroupNorm.html",
-            options={"pytorch_compatible": True},
-        ),
-        Implementation(
-            "mlx.nn.BatchNorm",
-            "batch_norm",
-            CHANNELS_LAST,
-            _BATCH_NAMES,
-            f"{_DOCS}.BatchNorm.html",
-            ranks=(2, 3, 4),
-        ),
-    )
+    implementations = (*_EAGER, *_COMPILED)
     kin = (
         Implementation(
             "mlx.nn.InstanceNorm",
@@ -80,6 +98,10 @@ class MlxAdapter(Adapter):
         ),
     )
 
+    @classmethod
+    def dtypes(cls) -> tuple[str, ...]:
+        return ("float16", "bfloat16", "float32", "float64")
+
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
         import mlx.core as mx
@@ -93,7 +115,7 @@ class MlxAdapter(Adapter):
         return str(self.mx.default_device())
 
     def layer_class(self, implementation: Implementation) -> Any:
-        return getattr(self.nn, implementation.id.partition("(")[0].rpartition(".")[2])
+        return getattr(self.nn, _class_name(implementation))
 
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
         given, names = dict(case.settings), implementation.names
@@ -112,6 +134,8 @@ class MlxAdapter(Adapter):
             layer.set_dtype(getattr(self.mx, self.dtype))
         for name, value in case.parameters.items():
             setattr(layer, implementation.names[name], self._array(value))
+        if implementation.mode == "compile":
+            layer.compiled = _Compiled()
         return layer
 
     def _array(self, value: Array) -> Any:
@@ -120,39 +144,110 @@ class MlxAdapter(Adapter):
         return self.mx.array(value, dtype=dtype) if value.size else self.mx.zeros(value.shape, dtype=dtype)
 
     def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
+        def call(x: Any) -> Any:
+            return layer(x)
+
         layer.train(training)
-        y = layer(x)
+        y = self._compiled(layer, "forward", call)(x)
         self.mx.eval(y, layer.state)
         return y
+
+    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+        def differentiate(x: Any, dy: Any) -> Any:
+            parameters = layer.trainable_parameters()
+
+            def call(x: Any, *values: Any) -> Any:
+                layer.update(dict(zip(parameters, values, strict=True)))
+                return layer(x)
+
+            (y,), (dx, *found) = self.mx.vjp(call, [x, *parameters.values()], [dy])
+            return y, {"dx": dx} | {f"d{name}": one for name, one in zip(parameters, found, strict=True)}
+
+        layer.train(training)
+        y, gradients = self._compiled(layer, "backward", differentiate)(x, dy)
+        self.mx.eval(y, gradients, layer.state)
+        return y, gradients
+
+    def _compiled(self, layer: Any, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, or in mode ``compile`` what mx.compile makes of it, in the way that is documented."""
+        if not hasattr(layer, "compiled"):
+            return function
+        known, key = layer.compiled.functions, (name, layer.training)
+        if key not in known:
+            known[key] = self.mx.compile(function, inputs=layer.state, outputs=layer.state)
+        return known[key]  # type: ignore[no-any-return]
 
     def state(self, layer: Any) -> Mapping[str, Any]:
         names = ("weight", "bias", "running_mean", "running_var")
         return {name: layer[name] for name in names if name in layer}
 
     def vector(self, value: Any) -> Array:
-        return np.array(value)
+        return np.array(value.astype(self.mx.float32) if value.dtype == self.mx.bfloat16 else value)
 
     def to_native(self, implementation: Implementation, x: Array) -> Any:
         return self._array(to_layout(x, implementation.layout))
 
     def to_numpy(self, implementation: Implementation, value: Any) -> Array:
-        return from_layout(np.array(value), implementation.layout)
+        return from_layout(self.vector(value), implementation.layout)
 
     def recipe(self, implementation: Implementation, case: Case) -> Recipe:
-        name = implementation.id.partition("(")[0].rpartition(".")[2]
         construct = ["mx.set_default_device(mx.cpu)"] if case.dtype == "float64" else []
-        construct.append(f"layer = nn.{name}({arguments(self._settings(implementation, case))})")
+        construct.append(f"layer = nn.{_class_name(implementation)}({arguments(self._settings(implementation, case))})")
         if case.dtype != "float32":
             construct.append(f"layer.set_dtype(mx.{case.dtype})")
         for parameter, value in case.parameters.items():
             native = implementation.names[parameter]
             construct.append(f"layer.{native} = mx.array({literal(value, case.dtype)}, dtype=mx.{case.dtype})")
-        native = to_layout_text("x", CHANNELS_LAST)
-        x = f"mx.array({native}, dtype=mx.{case.dtype})"
-        if any(step.x.size == 0 for step in case.steps):  # see _array
-            x = f"{x} if x.size else mx.zeros({native}.shape, dtype=mx.{case.dtype})"
-        y = from_layout_text(f"np.array(layer({x}))", CHANNELS_LAST)
-        call = {mode: (f"layer.{mode}()", f"y = {y}") for mode in ("train", "eval")}
+
+        def array(name: str) -> str:
+            native = to_layout_text(name, CHANNELS_LAST)
+            text = f"mx.array({native}, dtype=mx.{case.dtype})"
+            empty = any(step.x.size == 0 for step in case.steps)  # see _array
+            return f"{text} if {name}.size else mx.zeros({native}.shape, dtype=mx.{case.dtype})" if empty else text
+
+        cast = ".astype(mx.float32)" if case.dtype == "bfloat16" else ""
+        y, dx = (from_layout_text(f"np.array({name}{cast})", CHANNELS_LAST) for name in ("y", "dx"))
+        compiled = implementation.mode == "compile"
+        state = "inputs=layer.state, outputs=layer.state"
+        function = [f"call = mx.compile(lambda x: layer(x), {state})"] if compiled else []
+        differentiate = [f"differentiate = mx.compile(differentiate, {state})"] if compiled else []
+        modes = ("train", "eval")
         track = implementation.layer == "batch_norm" and case.settings.get("track", True)
-        state = {name: f"np.array(layer.{name})" for name in ("running_mean", "running_var") if track}
-        return Recipe(("import mlx.core as mx", "import mlx.nn as nn"), tuple(construct), call, state)
+        affine = [name for name in ("weight", "bias") if case.settings.get(name, True)]
+        return Recipe(
+            ("import mlx.core as mx", "import mlx.nn as nn"),
+            tuple(construct),
+            {
+                mode: (f"layer.{mode}()", *function, f"y = {'call' if compiled else 'layer'}({array('x')})", f"y = {y}")
+                for mode in modes
+            },
+            {name: f"np.array(layer.{name}{cast})" for name in ("running_mean", "running_var") if track},
+            {
+                mode: (
+                    f"layer.{mode}()",
+                    *_DIFFERENTIATE,
+                    *differentiate,
+                    f"y, (dx, *gradients) = differentiate({array('x')}, {array('dy')})",
+                    f"y, dx = {y}, {dx}",
+                    "gradients = dict(zip(layer.trainable_parameters(), gradients))",
+                )
+                for mode in modes
+            },
+            {f"d{name}": f"np.array(gradients[{name!r}]{cast})" for name in affine},
+        )
+
+
+#: The function of :meth:`MlxAdapter.backward` as a user writes it.
+_DIFFERENTIATE = (
+    "def differentiate(x, dy):",
+    "    parameters = layer.trainable_parameters()",
+    "    def call(x, *values):",
+    "        layer.update(dict(zip(parameters, values)))",
+    "        return layer(x)",
+    "    (y,), gradients = mx.vjp(call, [x, *parameters.values()], [dy])",
+    "    return y, gradients",
+)
+
+
+def _class_name(implementation: Implementation) -> str:
+    return re.split(r"[(\[]", implementation.id)[0].rpartition(".")[2]

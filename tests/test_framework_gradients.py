@@ -1,0 +1,161 @@
+"""Gradients and half types of the real frameworks: they come out right, and a script prints the same numbers.
+
+``nox -s tests`` installs the frameworks beside the project; without them these tests are skipped. A framework for
+another Python is asked in the interpreter that ``NORMGAUGE_PYTHON_`` and its name in capitals points at.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from conftest import MODULES
+
+from normgauge.adapters.base import CARRIERS, Array, Case, Observation, Step
+from normgauge.adapters.script import numbers
+from normgauge.conformance.diagnosis import compare
+from normgauge.conformance.references import predict
+from normgauge.conformance.subjects import ONE_THREAD, Launch, WorkerProcess
+from normgauge.oracle import Arithmetic, semantics
+
+pytestmark = pytest.mark.frameworks
+
+
+@dataclass(frozen=True)
+class Row:
+    """An implementation: what departs from the canonical semantics, and in what type it computes what it is given."""
+
+    framework: str
+    identifier: str
+    layer: str
+    departures: Mapping[str, str] = field(default_factory=dict)
+    computes_in: Mapping[str, str] = field(default_factory=dict)
+    dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
+    rank: int = 4
+
+
+#: mx.fast.layer_norm, through which this one goes, takes float64 and computes in float32.
+_COMPATIBLE = Row("mlx", "mlx.nn.GroupNorm(pytorch_compatible=True)", "group_norm", computes_in={"float64": "float32"})
+ROWS = (
+    Row("torch", "torch.nn.GroupNorm", "group_norm"),
+    Row("torch", "torch.nn.BatchNorm2d", "batch_norm"),
+    Row("mlx", "mlx.nn.GroupNorm", "group_norm", {"grouping": "interleaved"}),
+    Row(  # mx.fast.layer_norm, through which this one goes, takes float64 and computes in float32
+        "mlx", "mlx.nn.GroupNorm(pytorch_compatible=True)", "group_norm", computes_in={"float64": "float32"}
+    ),
+    Row("mlx", "mlx.nn.BatchNorm", "batch_norm"),
+    Row("mlx", "mlx.nn.BatchNorm[compile]", "batch_norm", dtypes=("float32",)),
+)
+ASKED = [pytest.param(row, dtype, id=f"{row.identifier}-{dtype}") for row in ROWS for dtype in row.dtypes]
+BOUNDED = [one for one in ASKED if one.values[1] in {"float32", "float64"}]
+
+
+class Frameworks:
+    """Workers by framework and dtype, started when they are first asked."""
+
+    def __init__(self) -> None:
+        self._workers: dict[tuple[str, str], WorkerProcess] = {}
+
+    def python(self, framework: str) -> str:
+        elsewhere = os.environ.get(f"NORMGAUGE_PYTHON_{framework.upper()}")
+        if elsewhere is None and importlib.util.find_spec(MODULES.get(framework, framework)) is None:
+            pytest.skip(f"{framework} is not installed")
+        return elsewhere or sys.executable
+
+    def __call__(self, framework: str, dtype: str) -> WorkerProcess:
+        if (framework, dtype) not in self._workers:
+            self._workers[framework, dtype] = WorkerProcess(Launch(framework, self.python(framework)), dtype)
+        return self._workers[framework, dtype]
+
+    def close(self) -> None:
+        for worker in self._workers.values():
+            worker.close()
+
+
+@pytest.fixture(scope="module")
+def frameworks() -> Iterator[Frameworks]:
+    started = Frameworks()
+    yield started
+    started.close()
+
+
+def representable(values: Array, dtype: str) -> Array:
+    """``values`` in the type that carries ``dtype``; those of a bfloat16 end after the first half of their bits."""
+    carried = values.astype(CARRIERS[dtype])
+    return (carried.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32) if dtype == "bfloat16" else carried
+
+
+def living_layer(row: Row, dtype: str, **settings: object) -> Case:
+    """Steps with and without gradients, in both modes, on one layer whose weights all differ."""
+    rng = np.random.default_rng(3)
+
+    def draw() -> Array:
+        return representable(rng.standard_normal((3, 4, 3, 2)[: row.rank]), dtype)
+
+    own = {"num_groups": 2} if row.layer == "group_norm" else {"momentum": 0.25}
+    given = {"num_channels": 4, "eps": 2.0**-7} | own | settings
+    parameters = {
+        "weight": representable(np.array([0.5, 1.0, -2.0, 3.0]), dtype),
+        "bias": representable(np.arange(4.0), dtype),
+    }
+    if row.layer == "batch_norm" and given.get("track", True):
+        parameters["running_mean"] = representable(np.array([0.25, -0.5, 0.0, 1.0]), dtype)
+        parameters["running_var"] = representable(np.array([0.5, 1.0, 2.0, 4.0]), dtype)
+    used = {name: value for name, value in parameters.items() if given.get(name, True)}
+    modes = (("train", True), ("eval", True), ("train", False), ("eval", False), ("train", True))
+    steps = (Step(mode, draw(), draw()) if gradients else Step(mode, draw()) for mode, gradients in modes)
+    return Case(row.layer, dtype, given, used, tuple(steps))
+
+
+def seen_by(frameworks: Frameworks, row: Row, case: Case) -> Observation:
+    (seen,) = frameworks(row.framework, case.dtype).run(row.identifier, [case])
+    assert (seen.raised, seen.died, seen.unsupported) == (None, None, None)
+    return seen
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize(("row", "dtype"), BOUNDED)
+def test_gradients_lie_within_the_oracle_s_bounds(frameworks: Frameworks, row: Row, dtype: str, affine: bool) -> None:
+    case = living_layer(row, dtype, **({} if affine else {"weight": False, "bias": False}))
+    seen = seen_by(frameworks, row, case)
+    shown = {"dx", "dweight", "dbias"} if affine else {"dx"}
+    assert [set(step.gradients) for step in seen.steps] == [
+        shown if step.dy is not None else set() for step in case.steps
+    ]
+    arithmetic = Arithmetic(row.computes_in.get(dtype, dtype), "welford")
+    deviation = compare(seen, predict(case, semantics(row.layer, **row.departures), arithmetic))
+    assert deviation.ratio <= 1, deviation
+    wrong = {"variance": "unbiased"}
+    assert compare(seen, predict(case, semantics(row.layer, **{**row.departures, **wrong}), arithmetic)).ratio > 1
+
+
+@pytest.mark.parametrize(("row", "dtype"), ASKED)
+def test_everything_is_in_the_layer_s_dtype_and_nothing_else_is_changed(
+    frameworks: Frameworks, row: Row, dtype: str
+) -> None:
+    for step in seen_by(frameworks, row, living_layer(row, dtype)).steps:
+        assert {step.dtype, *step.dtypes.values()} == {dtype}
+        assert (step.modified, step.shares) == ((), ())
+        for name, values in step.quantities.items():
+            assert np.array_equal(values, representable(values, dtype)), name
+
+
+@pytest.mark.parametrize(("row", "dtype"), ASKED)
+def test_a_script_in_the_bare_framework_prints_the_same_gradients(frameworks: Frameworks, row: Row, dtype: str) -> None:
+    case = living_layer(row, dtype)
+    seen = seen_by(frameworks, row, case)
+    script = frameworks(row.framework, dtype).script(row.identifier, case, "what came out")
+    command, environment = [frameworks.python(row.framework), "-c", script], {**os.environ, **ONE_THREAD}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    expected = {
+        f"step {number} {name} {numbers(values, dtype)}"
+        for number, step in enumerate(seen.steps, start=1)
+        for name, values in step.quantities.items()
+    }
+    assert set(done.stdout.splitlines()) == expected
