@@ -14,7 +14,8 @@ from normgauge.oracle.batch_norm import (
     batch_norm_backward,
     initial_statistics,
 )
-from normgauge.oracle.bounds import ACCURACY_CLASSES, Arithmetic
+from normgauge.oracle.bounds import ACCURACY_CLASSES, Arithmetic, precisions
+from normgauge.oracle.formats import rounded
 from normgauge.oracle.gradient_errors import batch_norm_gradient_errors, group_norm_gradient_errors
 from normgauge.oracle.group_norm import group_norm, group_norm_backward
 from normgauge.oracle.reference import Reference, Refusal, distance
@@ -41,5 +42,7 @@ __all__ = [
     "group_norm_backward",
     "group_norm_gradient_errors",
     "initial_statistics",
+    "precisions",
+    "rounded",
     "semantics",
 ]

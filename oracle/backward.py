@@ -18,8 +18,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from normgauge.oracle.bounds import Arithmetic, StatisticsBound
-from normgauge.oracle.moments import U64, Float, Moments, gamma, pair_sum
+from normgauge.oracle.bounds import Arithmetic, StatisticsBound, result_bound
+from normgauge.oracle.moments import U64, Float, Moments, pair_sum
 from normgauge.oracle.normalize import reciprocal_deviation
 from normgauge.oracle.reference import Reference, exactly
 
@@ -111,7 +111,7 @@ def reciprocal_and_slope(
     derivative may be that of either side or between. ``cut`` is true where max(variance, 0) may let
     no gradient through.
     """
-    u, eta, tiny = arithmetic.u, arithmetic.smallest_normal, float(np.finfo(np.float64).tiny)
+    u, eta, tiny = arithmetic.held.u, arithmetic.held.smallest_normal, float(np.finfo(np.float64).tiny)
     r, relative = reciprocal_deviation(used.var, used.var_bound, eps, placement, arithmetic)
     slope = _SLOPE[placement](used.var, eps)
     low, high = np.maximum(used.var - used.var_bound, 0), used.var + used.var_bound
@@ -161,23 +161,23 @@ def input_gradient(
     if dependence is not None and dependence.mean_share != 0:
         certain |= np.any(certain, axis=-1, keepdims=True) | (np.isnan(used.mean) & ~np.isposinf(used.mean_bound))
     # A NaN is demanded where an input makes it for certain; anything else that is not a number says nothing.
-    return _held(value, bound, certain)
+    return _held(value, bound, certain, arithmetic)
 
 
 def _constant_statistics_bound(
     dy: Float, g: Float, factor: Float, reciprocal: Reciprocal, arithmetic: Arithmetic
 ) -> Float:
     """Bound on r * weight * dy, in any order of multiplication."""
-    u, r, relative = arithmetic.u, reciprocal.value, reciprocal.relative
+    u, r, relative = arithmetic.held.u, reciprocal.value, reciprocal.relative
     honest = r * np.abs(g) * (relative + (1 + relative) * 2 * u)
     bound = (1 + 16 * u) * (honest + _flushed_products(dy, g, factor, reciprocal, arithmetic)) + 3 * U64 * r * np.abs(g)
     reach = np.maximum(r * (1 + relative), 1) * np.maximum(factor, 1) * np.maximum(np.abs(dy), 1)
-    return np.asarray(np.where(reach > arithmetic.largest * (1 - 16 * u), np.inf, bound), dtype=np.float64)
+    return np.asarray(np.where(reach > arithmetic.held.largest * (1 - 16 * u), np.inf, bound), dtype=np.float64)
 
 
 def _flushed_products(dy: Float, g: Float, factor: Float, reciprocal: Reciprocal, arithmetic: Arithmetic) -> Float:
     """What r * weight * dy loses to underflow of an operand, of a product of two, and of the result."""
-    eta, r = arithmetic.smallest_normal, reciprocal.value * (1 + reciprocal.relative)
+    eta, r = arithmetic.held.smallest_normal, reciprocal.value * (1 + reciprocal.relative)
     scale_flushed = np.fmin(eta * np.abs(dy), 2 * r * np.abs(g))  # weight * r, never more than all there is
     return np.asarray(eta * (r * (1 + factor) + 1 + factor + np.abs(dy) * (factor < eta) * r) + scale_flushed)
 
@@ -193,7 +193,7 @@ def _through_statistics(
     arithmetic: Arithmetic,
 ) -> tuple[Float, Float]:
     """dx = r * (g - a m1 - c x_hat m2) and its bound; a and c are the shares of mean and variance."""
-    u, eta = arithmetic.u, arithmetic.smallest_normal
+    u, eta = arithmetic.held.u, arithmetic.held.smallest_normal
     m, n = dependence.moments, dependence.moments.n
     share, divisor = dependence.mean_share, dependence.divisor_factor
     r, relative, slope, d_slope = reciprocal.value, reciprocal.relative, reciprocal.slope, reciprocal.slope_bound
@@ -210,16 +210,23 @@ def _through_statistics(
     about_batch = np.abs(x) + np.abs(m.mean) + dependence.bound.mean
     products = _mean_of_sizes(size_g * (r * about))  # in this order nothing is lost to underflow
     # m1 and m2 as sums in any order; m2 as sum(g (x - mean)) or as sum(g x) - mean sum(g).
-    d_1 = gamma(n + 7.0, u) * mean_g
-    operands = (factor + np.abs(dy) + 1) * (np.abs(x_hat) + r) + size_g * (2 * r + 1) + 1 + r
-    operands = operands + r * (np.abs(used.mean) + used.mean_bound) * (factor + 3)  # mean sum(g), summed apart
-    d_2 = used.mean_bound * r * size_1 + gamma(n + 6.0, u) * products
+    additions, again = n - 1.0, arithmetic.rounds_sums
+    d_1 = arithmetic.gamma(additions, 8 + again) * mean_g
+    operands = (
+        (factor + np.abs(dy) + 1) * (np.abs(x_hat) + r)
+        + size_g * (2 * r + 1)
+        + 1
+        + r
+        + r * (np.abs(used.mean) + used.mean_bound) * (factor + 3)  # mean sum(g), summed apart
+    )
+    d_2 = used.mean_bound * r * size_1 + arithmetic.gamma(additions, 7 + again) * products
     d_2 = d_2 + eta * (_mean_of_sizes(operands) + 2 * (1 + r)) * most_factor
     most_r = r * (1 + relative)
     # x - mean, or x and mean each with the coefficient; automatic differentiation also subtracts
     # the mean of x - mean, which is 0 but not as computed.
     d_moved = r * (dependence.bound.mean + 6 * u * about_batch) + eta * (2 + 3 * r)
-    residue = dependence.bound.mean + gamma(n + 2.0, u) * (_mean_of_sizes(np.abs(m.deviation)) + dependence.bound.mean)
+    residue = _mean_of_sizes(np.abs(m.deviation)) + dependence.bound.mean
+    residue = dependence.bound.mean + arithmetic.gamma(additions, 3 + again) * residue
     d_moved = d_moved + r * residue
 
     d_direct = 8 * u * (size_g + a * size_1) + a * d_1 + dependence.mean_share_bound * size_1
@@ -234,24 +241,28 @@ def _through_statistics(
     sum_2 = n * most_2 / r
     term = steep * shares * (r * most_2) * (r * about_batch)
     left = max(shares, 1.0) * np.maximum(sum_2, 1) * reciprocal.tall**2 * most_factor
-    step = float(np.finfo(arithmetic.dtype).smallest_subnormal)
-    rounded = term + np.maximum(about_batch, 1) * (8 * step / 2) * left
+    rounded = term + np.maximum(about_batch, 1) * (8 * arithmetic.held.smallest_subnormal / 2) * left
     flushed = flushed + np.fmin(rounded, about_batch * left * (8 * eta)) + eta * (6 + 2 * most_r) * most_factor
     honest = r * (relative * np.abs(direct) + (1 + relative) * d_direct + d_var) + flushed
 
-    own = r * (size_g + a * mean_g + 2 * a * size_1 + 2 * np.abs(direct) + 13 * slope * np.abs(through_var))
-    own = own + 4 * r * slope * a * divisor * np.abs(moved) * _mean_of_sizes(size_g * np.abs(x_hat)) + np.abs(value)
+    own = (
+        r * (size_g + a * mean_g + 2 * a * size_1 + 2 * np.abs(direct) + 13 * slope * np.abs(through_var))
+        + 4 * r * slope * a * divisor * np.abs(moved) * _mean_of_sizes(size_g * np.abs(x_hat))
+        + np.abs(value)
+    )
     bound = (1 + 16 * u) * honest + U64 * own
 
     # What may be formed on the way, with the weight in it or without.
     most_2 = _mean_of_sizes(larger * (np.abs(x_hat) + r * used.mean_bound))
-    most_2 = most_2 + gamma(n + 6.0, u) * _mean_of_sizes(larger * (r * about))
+    most_2 = most_2 + arithmetic.gamma(additions, 7 + again) * _mean_of_sizes(larger * (r * about))
     term = steep * shares * (r * most_2) * (r * about_batch)
     reach = np.maximum(n * _mean_of_sizes(larger * np.maximum(about, 1)), 1) * np.maximum(most_r, 1)
-    reach = np.maximum(reach, np.maximum(n * most_2 / r, 1) * reciprocal.tall**3 * max(shares, 1.0))
+    summed = np.maximum(n * most_2 / r, 1) * max(shares, 1.0)
+    # Of s sqrt(s) below the normal numbers, 1 / 0 may be made.
+    reach = np.maximum(reach, np.maximum(summed, arithmetic.held.largest * eta) * reciprocal.tall**3)
     reach = np.maximum(np.maximum(reach, n * term), n * larger * reciprocal.tall)
     reach = np.maximum(reach, np.max(factor * np.maximum(about, reciprocal.tall), axis=-1, keepdims=True))
-    return value, np.where(reach <= arithmetic.largest * (1 - 16 * u), bound, np.inf)
+    return value, np.where(reach <= arithmetic.held.largest * (1 - 16 * u), bound, np.inf)
 
 
 def parameter_gradients(
@@ -263,9 +274,11 @@ def parameter_gradients(
     stretch of all N sets.
     """
     samples, sets, n = x.shape
-    u, eta = arithmetic.u, arithmetic.smallest_normal
+    u, eta = arithmetic.held.u, arithmetic.held.smallest_normal
     count = float(samples * (n // parts))
-    r, relative = reciprocal.value, reciprocal.relative
+    r, relative, again = reciprocal.value, reciprocal.relative, arithmetic.rounds_sums
+    # A sum of each sample's places, then of the samples: either may be rounded once more.
+    most, most_bias = (arithmetic.gamma(count - 1, others + 2 * again) for others in (6, 2))
 
     def stretched(values: NDArray[Any]) -> NDArray[Any]:
         """(N, S, n) as (S * parts, N, n / parts)."""
@@ -286,24 +299,24 @@ def parameter_gradients(
 
     inherited = per_set(relative) * np.abs(np.sum(products, axis=2))
     inherited = inherited + per_set(most_r * used.mean_bound) * np.abs(np.sum(upstream, axis=2))
-    rounded = gamma(count + 5, u) * summed(stretched(most_r * about * size))
+    rounding = most * summed(stretched(most_r * about * size))
     x_hat = (np.abs(used.deviation) + used.mean_bound) * most_r
     flushed = eta * (2 * x_hat + most_r * (2 * size + 2 + np.abs(used.mean) + used.mean_bound) + size + 4)
     flushed = flushed + np.fmin(size * x_hat, eta * about)  # dy * r, which then multiplies x - mean
     own = 5 * U64 * summed(np.abs(products)) + U64 * np.abs(dweight)
-    bound = (1 + 16 * u) * (np.sum(inherited, axis=1) + rounded + summed(stretched(flushed))) + own
+    bound = (1 + 16 * u) * (np.sum(inherited, axis=1) + rounding + summed(stretched(flushed))) + own
     reach = summed(stretched(size * np.maximum(about, 1) * np.maximum(most_r, 1)))
-    bound = np.where(reach <= arithmetic.largest * (1 - gamma(count + 5, u)), bound, np.inf)
+    bound = np.where(reach <= arithmetic.held.largest * (1 - most), bound, np.inf)
 
     total = summed(stretched(size))
-    bias_bound = (1 + 16 * u) * (gamma(count + 1, u) * total + 3 * eta * count) + U64 * (total + np.abs(dbias))
-    bias_bound = np.where(total <= arithmetic.largest * (1 - gamma(count + 1, u)), bias_bound, np.inf)
+    bias_bound = (1 + 16 * u) * (most_bias * total + 3 * eta * count) + U64 * (total + np.abs(dbias))
+    bias_bound = np.where(total <= arithmetic.held.largest * (1 - most_bias), bias_bound, np.inf)
 
     unknown = np.isposinf(used.mean_bound), np.isposinf(used.var_bound)
     certain = np.isnan(used.mean) & ~unknown[0] | np.isnan(used.var) & ~unknown[1] | np.isnan(x) | np.isnan(dy)
     return (
-        _held(dweight, bound, np.any(stretched(certain), axis=(1, 2))),
-        _held(dbias, bias_bound, np.any(stretched(np.isnan(dy)), axis=(1, 2))),
+        _held(dweight, bound, np.any(stretched(certain), axis=(1, 2)), arithmetic),
+        _held(dbias, bias_bound, np.any(stretched(np.isnan(dy)), axis=(1, 2)), arithmetic),
     )
 
 
@@ -312,7 +325,8 @@ def no_gradients(x: Float, channels: int) -> Gradients:
     return Gradients(exactly(x), exactly(np.zeros(channels)), exactly(np.zeros(channels)))
 
 
-def _held(value: Float, bound: Float, certain: NDArray[np.bool_]) -> Reference:
+def _held(value: Float, bound: Float, certain: NDArray[np.bool_], arithmetic: Arithmetic) -> Reference:
+    bound = result_bound(value, bound, arithmetic)
     silent = np.isnan(bound) | ~np.isfinite(value)
     return Reference(np.where(certain, np.nan, value), np.where(certain, 0.0, np.where(silent, np.inf, bound)))
 

@@ -20,7 +20,8 @@ from normgauge.oracle.backward import (
     parameter_gradients,
     reciprocal_and_slope,
 )
-from normgauge.oracle.bounds import Arithmetic, StatisticsBound, blend_bound, statistics_bound
+from normgauge.oracle.bounds import Arithmetic, StatisticsBound, blend_bound, read_bound, result_bound, statistics_bound
+from normgauge.oracle.formats import format_of
 from normgauge.oracle.group_norm import divided_by
 from normgauge.oracle.moments import Float, Moments, moments
 from normgauge.oracle.normalize import (
@@ -36,11 +37,15 @@ from normgauge.oracle.semantics import CANONICAL, Semantics
 
 @dataclass(frozen=True)
 class RunningStatistics:
-    """Running mean and variance, each a reference of shape (C,), after ``steps`` training steps."""
+    """Running mean and variance, each a reference of shape (C,), after ``steps`` training steps.
+
+    ``dtype`` is the type that holds them; None for the storage type of the arithmetic.
+    """
 
     mean: Reference
     var: Reference
     steps: int = 0
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,22 @@ class BatchNormReference:
     running: RunningStatistics | None
 
 
-def initial_statistics(mean: ArrayLike, var: ArrayLike) -> RunningStatistics:
-    """Running statistics known exactly; ``mean`` and ``var`` of shape (C,)."""
-    return RunningStatistics(exactly(real_array("running mean", mean)), exactly(real_array("running var", var)))
+def initial_statistics(mean: ArrayLike, var: ArrayLike, *, dtype: str | None = None) -> RunningStatistics:
+    """Running statistics known exactly.
+
+    Args:
+        mean: shape (C,).
+        var: shape (C,).
+        dtype: the type of the buffers that hold them, such as float32 beside half-precision inputs; None
+            for the storage type of the arithmetic, in which each update is then rounded.
+
+    Raises:
+        ValueError: a dtype that is not known, or values that are no real numbers.
+    """
+    if dtype is not None:
+        format_of(dtype)
+    exact_mean, exact_var = exactly(real_array("running mean", mean)), exactly(real_array("running var", var))
+    return RunningStatistics(exact_mean, exact_var, dtype=dtype)
 
 
 def batch_norm(
@@ -283,17 +301,17 @@ def _training(
         return batch.used(divisor, arithmetic), None
     source: Final = semantics.choice("training_normalizes_with")
     if source == "running":
-        return _used_running(batch, running), running
+        return _used_running(batch, running, arithmetic), running
     after = _updated(batch, running, momentum, semantics, arithmetic)
-    return _used_running(batch, after) if source == "blended" else batch.used(divisor, arithmetic), after
+    return _used_running(batch, after, arithmetic) if source == "blended" else batch.used(divisor, arithmetic), after
 
 
 def _evaluation(batch: _Batch, running: RunningStatistics | None, semantics: Semantics, arithmetic: Arithmetic) -> Used:
     if running is not None:
-        return _used_running(batch, running)
+        return _used_running(batch, running, arithmetic)
     if semantics.choice("untracked_eval_uses") == "initial":
         channels = batch.sets.shape[0]
-        return _used_running(batch, initial_statistics(np.zeros(channels), np.ones(channels)))
+        return _used_running(batch, initial_statistics(np.zeros(channels), np.ones(channels)), arithmetic)
     return batch.used(semantics.choice("variance"), arithmetic)
 
 
@@ -332,15 +350,10 @@ def _dependence(
     return Dependence.on_batch(batch.m, batch.bound, "biased" if biased else semantics.choice("variance"))
 
 
-def _used_running(batch: _Batch, running: RunningStatistics) -> Used:
-    mean = running.mean.value[:, None]
-    return Used(
-        batch.sets - mean,
-        mean,
-        running.mean.bound[:, None],
-        running.var.value[:, None],
-        running.var.bound[:, None],
-    )
+def _used_running(batch: _Batch, running: RunningStatistics, arithmetic: Arithmetic) -> Used:
+    mean, var = running.mean.value[:, None], running.var.value[:, None]
+    mean_bound = read_bound(mean, running.mean.bound[:, None], arithmetic)
+    return Used(batch.sets - mean, mean, mean_bound, var, read_bound(var, running.var.bound[:, None], arithmetic))
 
 
 def _updated(
@@ -353,6 +366,7 @@ def _updated(
     """The running statistics after ``batch``."""
     step = running.steps + 1
     weight, divisor = _weight_of_new(momentum, step, semantics)
+    buffer = arithmetic.result if running.dtype is None else format_of(running.dtype)
     var, var_bound = divided_by(batch.m.var, batch.bound.var, batch.m.n, semantics.choice("running_var"), arithmetic)
 
     def blend(old: Reference, new: Float, new_bound: Float) -> Reference:
@@ -368,12 +382,14 @@ def _updated(
             divisor=divisor,
         )
         value = kept + weight * new
+        for _ in range(1 if divisor == 1 else 2):  # the average, and what it is divided from
+            bound = result_bound(value, bound, arithmetic, buffer)
         # A NaN is demanded unless it comes of a statistic that was out of range.
         undefined = np.where(np.isposinf(new_bound) | np.isposinf(old.bound), np.inf, 0.0)
         return Reference(value, np.where(np.isnan(value), undefined, bound))
 
     mean = blend(running.mean, batch.m.mean[:, 0] + batch.m.mean_tail[:, 0], batch.bound.mean[:, 0])
-    return RunningStatistics(mean, blend(running.var, var[:, 0], var_bound[:, 0]), step)
+    return RunningStatistics(mean, blend(running.var, var[:, 0], var_bound[:, 0]), step, running.dtype)
 
 
 def _weight_of_new(momentum: float | None, step: int, semantics: Semantics) -> tuple[float, float]:

@@ -13,35 +13,77 @@ from typing import Final
 
 import numpy as np
 
+from normgauge.oracle.formats import Format, format_of
 from normgauge.oracle.moments import U64, Float, Moments, gamma
 
 #: Accuracy classes, tightest first. Each holds whatever its predecessors hold.
 ACCURACY_CLASSES: Final = ("two_pass", "welford", "one_pass")
 WIDEST: Final = ACCURACY_CLASSES[-1]
 
-_UNIT_ROUNDOFF: Final = {"float32": 2.0**-24, "float64": U64}
+#: The types of inputs and outputs that each computing type may have besides itself.
+_NARROWER: Final = {"float64": ("float32", "float16", "bfloat16"), "float32": ("float16", "bfloat16")}
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """The arithmetic a subject is allowed: the type it computes in and its accuracy class.
+    """The arithmetic a subject is allowed: the types it computes in and its accuracy class.
+
+    ``dtype`` is the type of sums and, unless ``stored``, of everything else on the way; ``storage`` that of
+    inputs, outputs, gradients and running statistics, ``dtype`` by default. With ``stored`` the mean, the
+    variance and every elementwise intermediate are rounded to the storage type as well.
 
     Raises:
-        ValueError: a dtype or class that is not known.
+        ValueError: a dtype or class that is not known, or a storage type that is not narrower.
+
+    >>> Arithmetic("float32", storage="bfloat16", stored=True).held.name
+    'bfloat16'
     """
 
     dtype: str = "float32"
     accuracy: str = WIDEST
+    storage: str | None = None
+    stored: bool = False
 
     def __post_init__(self) -> None:
-        if self.dtype not in _UNIT_ROUNDOFF:
-            raise ValueError(f"dtype {self.dtype!r} has no bounds; allowed: {', '.join(_UNIT_ROUNDOFF)}")
+        format_of(self.dtype)
+        format_of(self.storage or self.dtype)
         if self.accuracy not in ACCURACY_CLASSES:
             raise ValueError(f"accuracy class {self.accuracy!r} is not known; allowed: {', '.join(ACCURACY_CLASSES)}")
+        allowed = (self.dtype, *_NARROWER.get(self.dtype, ()))
+        if (self.storage or self.dtype) not in allowed:
+            raise ValueError(f"storage {self.storage!r} with dtype {self.dtype!r}; allowed: {', '.join(allowed)}")
+
+    @property
+    def computing(self) -> Format:
+        """The type of sums."""
+        return format_of(self.dtype)
+
+    @property
+    def result(self) -> Format:
+        """The type of inputs, outputs, gradients and running statistics."""
+        return format_of(self.storage or self.dtype)
+
+    @property
+    def held(self) -> Format:
+        """The type of the mean, the variance and elementwise intermediates."""
+        return self.result if self.stored else self.computing
+
+    @property
+    def rounds_sums(self) -> int:
+        """1 where a finished sum may be rounded once more, to the narrow type of what is made of it; else 0.
+
+        Also for sums in half precision, so that their bounds contain those of sums in a wider type.
+        """
+        return int(self.stored or self.computing.is_half)
+
+    def gamma(self, additions: float | Float, others: float) -> float | Float:
+        """The error constant of ``additions`` in a sum and ``others``, roundings to the type of intermediates."""
+        held = self.held.u
+        return gamma((additions * self.u + others * held) / held, held)
 
     @property
     def u(self) -> float:
-        return _UNIT_ROUNDOFF[self.dtype]
+        return self.computing.u
 
     @property
     def one_pass_limit(self) -> float:
@@ -53,11 +95,66 @@ class Arithmetic:
 
     @property
     def smallest_normal(self) -> float:
-        return float(np.finfo(self.dtype).tiny)
+        return self.computing.smallest_normal
 
     @property
     def largest(self) -> float:
-        return float(np.finfo(self.dtype).max)
+        return self.computing.largest
+
+    @property
+    def u_out(self) -> float:
+        return self.result.u
+
+    @property
+    def smallest_normal_out(self) -> float:
+        return self.result.smallest_normal
+
+    @property
+    def largest_out(self) -> float:
+        return self.result.largest
+
+
+def precisions(dtype: str, accuracy: str = WIDEST) -> tuple[Arithmetic, ...]:
+    """What a subject of type ``dtype`` may compute in, tight to wide; each bound contains its predecessor's.
+
+    Half precision: sums and intermediates in float32; sums in float32, the rest in ``dtype``; all in ``dtype``.
+    float64: honoured, or computed in float32.
+
+    Raises:
+        ValueError: a dtype that is not known.
+    """
+    if dtype == "float64":
+        return Arithmetic(dtype, accuracy), Arithmetic("float32", accuracy)
+    own = Arithmetic(dtype, accuracy)
+    if not own.computing.is_half:
+        return (own,)
+    wide = (Arithmetic("float32", accuracy, storage=dtype, stored=stored) for stored in (False, True))
+    return (*wide, own)
+
+
+def result_bound(value: Float, bound: Float, arithmetic: Arithmetic, form: Format | None = None) -> Float:
+    """``bound`` after the result's rounding to ``form``, where that is narrower than what it was computed in.
+
+    By default ``form`` is the storage type.
+
+    A conversion to half precision keeps subnormal numbers; one to float32 may flush them. Infinite where the
+    result may leave the range of ``form``.
+    """
+    form = form or arithmetic.result
+    if form.digits >= arithmetic.held.digits:
+        return bound
+    size = np.abs(value) + bound
+    lost = 2 * form.u * form.smallest_normal if form.is_half else form.smallest_normal
+    return np.asarray(np.where(size > form.largest, np.inf, bound + form.u * size + lost), dtype=np.float64)
+
+
+def read_bound(value: Float, bound: Float, arithmetic: Arithmetic) -> Float:
+    """``bound`` of a given statistic after its rounding to the type of intermediates."""
+    if not arithmetic.rounds_sums:
+        return bound
+    form = arithmetic.held
+    more = np.where(np.isfinite(value), form.u * (np.abs(value) + bound) + form.smallest_normal, 0.0)
+    return np.asarray(np.where(np.abs(value) + bound > form.largest, np.inf, bound + more), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -74,42 +171,49 @@ def statistics_bound(m: Moments, arithmetic: Arithmetic) -> StatisticsBound:
     Infinite where a partial sum may leave the range of the type, or where the classes differ on an
     infinite input; 0 where the inputs make the exact value a NaN.
     """
-    u, eta = arithmetic.u, arithmetic.smallest_normal
+    u, held, eta = arithmetic.u, arithmetic.held.u, arithmetic.held.smallest_normal
     allowed = ACCURACY_CLASSES[: ACCURACY_CLASSES.index(arithmetic.accuracy) + 1]
-    n, theta = m.n, m.n + 1.0  # recursive summation and the division; every other order has less
+    n, again = m.n, arithmetic.rounds_sums
+    additions = n - 1.0  # recursive summation; every other order has less
     size = np.abs(m.mean + m.mean_tail) + m.mean_error
     spread = np.sqrt(m.var + m.var_error)
     mean_sets, var_sets = [], []
 
     # Every partial sum of k values is at most k |mu| + sqrt(k (n - k)) sigma: with a mean near 0 this
     # is far less than the worst case gamma * mean|x|. The square of gamma covers the second order.
-    g = gamma(theta, u)
+    g = arithmetic.gamma(additions, 2 + again)
     partial_sums = u * ((n + 5) / 2 * size + (n - 1) / 2 * spread) + g**2 * m.mean_abs
+    partial_sums = partial_sums + (2 * (held - u) + again * held) * size
     d_sum = np.fmin(g * m.mean_abs, partial_sums) + 2 * eta * (1 + g)
     mean_sets.append(d_sum)
     if "two_pass" in allowed:
-        var_sets.append(gamma(theta + 3, u) * (m.var + (d_sum + eta) ** 2) + (d_sum + eta) ** 2)
-    if "welford" in allowed:
-        grown = theta + 3 * np.log(n) + 4
+        var_sets.append(arithmetic.gamma(additions, 5 + again) * (m.var + (d_sum + eta) ** 2) + (d_sum + eta) ** 2)
+    if "welford" in allowed:  # the recursion is the sum: all of it in the computing type
+        grown, eta_sums = n + 1.0 + 3 * np.log(n) + 4, arithmetic.smallest_normal
         g = gamma(grown, u)
         # Every running mean, in sequence or in a tree of combinations, is within d_node of its exact value.
         d_node = g / grown * ((n + 1) / 2 * size + (n / 2 + 2.5 * np.sqrt(n)) * spread)
-        lost = (n / 2 + 3) * eta  # each step may flush its delta / k
-        mean_sets.append(np.fmin(g * m.mean_abs, d_node) + lost)
-        d_node = d_node + lost + eta
+        lost = (n / 2 + 3) * eta_sums  # each step may flush its delta / k
+        d_mean = np.fmin(g * m.mean_abs, d_node) + lost
+        mean_sets.append(d_mean + again * (held * (size + d_mean) + eta))
+        d_node = d_node + lost + eta_sums
         crossed = 2 * np.sqrt(2) * spread * d_node + 2 * d_node**2
-        var_sets.append(gamma(grown + 6, u) * m.var + (1 + gamma(grown + 6, u)) * crossed)
+        g = arithmetic.gamma(grown + 6, again)
+        var_sets.append(g * m.var + (1 + g) * crossed)
     if "one_pass" in allowed:
         crossed = 2 * size * d_sum + d_sum**2
-        var_sets.append(gamma(theta + 2, u) * (m.var + size**2) + (1 + 3 * u) * crossed + u * m.var)
+        g = arithmetic.gamma(additions, 4 + again)
+        var_sets.append(g * (m.var + size**2) + (1 + 3 * held) * crossed + held * m.var)
     bound_mean = np.maximum.reduce(mean_sets) + m.mean_error
     bound_var = np.maximum.reduce(var_sets) + 2 * eta + 4 * eta * spread + m.var_error
 
     # What is summed: |x|, the squared deviations, the squares; Chan's combination forms n times more.
     squares = m.var * (n if "welford" in allowed else 1) + (size**2 if "one_pass" in allowed else d_sum**2)
-    largest = arithmetic.largest * (1 - gamma(theta + 3, u))
+    largest = arithmetic.held.largest * (1 - arithmetic.gamma(additions, 5))
     finite = np.isfinite(m.max_abs)
-    overflows = finite & ~((n * m.mean_abs <= largest) & (n * squares <= largest))
+    in_range = (n * m.mean_abs <= largest) & (n * squares <= largest)
+    # Zeros in a sum too long for an error constant: infinity times 0.
+    overflows = finite & ~(in_range & ~np.isnan(bound_mean) & ~np.isnan(bound_var))
     undefined = np.where(np.isnan(m.mean), 0.0, np.inf)  # of a single infinity Welford makes a NaN
     return StatisticsBound(
         np.where(overflows, np.inf, np.where(finite, bound_mean, undefined)),
@@ -136,7 +240,7 @@ def forward_bound(
     ``relative`` bounds the relative error of the computed reciprocal deviation. Infinite where an
     intermediate result of either may leave the range of the type.
     """
-    u, eta = arithmetic.u, arithmetic.smallest_normal
+    u, eta = arithmetic.held.u, arithmetic.held.smallest_normal
     size, factor = np.abs(x) + 2 * np.abs(mean), np.abs(weight)
     local = u * (3 * np.abs(x_hat) + reciprocal * size)
     d_x_hat = (1 + relative) * (reciprocal * mean_bound + local + 4 * eta * reciprocal) + 2 * eta
@@ -149,8 +253,8 @@ def forward_bound(
     honest = (1 + 16 * u) * (factor * d_x_hat + flushed + u * (np.abs(bias) + np.abs(y))) + 4 * eta
     own = U64 * (5 * np.abs(weight * x_hat) + 2 * np.abs(y))  # the oracle's own roundings
     reach = np.maximum(size + mean_bound, 1) * np.maximum(reciprocal * (1 + relative), 1) * np.maximum(factor, 1)
-    out_of_range = reach + np.abs(bias) > arithmetic.largest * (1 - 16 * u)
-    return np.asarray(np.where(out_of_range, np.inf, honest + own), dtype=np.float64)
+    out_of_range = reach + np.abs(bias) > arithmetic.held.largest * (1 - 16 * u)
+    return result_bound(y, np.where(out_of_range, np.inf, honest + own), arithmetic)
 
 
 def blend_bound(
@@ -172,7 +276,7 @@ def blend_bound(
     factors w = weight * divisor and 1 - w, and then divided by ``divisor`` = 1 - (1 - w)^step, which
     loses what 1 minus a number near 1 loses.
     """
-    u, eta = arithmetic.u, arithmetic.smallest_normal
+    u, eta = arithmetic.held.u, arithmetic.held.smallest_normal
     kept, taken = abs(1 - weight), abs(weight)
     old, new = np.abs(old), np.abs(new)
     both = kept * old + taken * new
@@ -184,5 +288,5 @@ def blend_bound(
         rounding = rounding + u * ((step + 4) * (1 - divisor) / divisor + 2) * (both + inherited)
         own = own + 6 * U64 * taken * (old + new)  # the weight as expm1 and log1p give it
     bound = (1 + 16 * u) * (inherited + factors + rounding) + own + 4 * eta / divisor
-    out_of_range = ~(max(kept, taken, 1) * (old + old_bound + new + new_bound) <= arithmetic.largest)
+    out_of_range = ~(max(kept, taken, 1) * (old + old_bound + new + new_bound) <= arithmetic.held.largest)
     return np.asarray(np.where(out_of_range, np.inf, bound), dtype=np.float64)

@@ -29,7 +29,8 @@ def reciprocal_deviation(
     formula costs at most 5u (eps rounded to the type, square root, sum, a reciprocal square root good
     to 2 ulp), and second order. An eps below the normal numbers may count as 0 or round up.
     """
-    reciprocal, u, eta = _RECIPROCAL[placement], arithmetic.u, arithmetic.smallest_normal
+    reciprocal, held = _RECIPROCAL[placement], arithmetic.held
+    u, eta = held.u, held.smallest_normal
     least, most = (0.0, eta) if 0 < eps < eta else (eps, eps)
     value = reciprocal(var, eps)
     above = reciprocal(np.maximum(var - var_bound, 0), least) / value - 1
@@ -132,5 +133,6 @@ def checked_count(name: str, value: Any) -> int:
 
 
 def default_arithmetic(x: ArrayLike) -> Arithmetic:
-    """float64 for float64 data, float32 for everything else."""
-    return Arithmetic("float64" if np.asarray(x).dtype == np.float64 else "float32")
+    """The type of float64 and float16 data, float32 for everything else."""
+    name = np.asarray(x).dtype.name
+    return Arithmetic(name if name in ("float64", "float16") else "float32")

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from normgauge.oracle import rounded
 
 Array = NDArray[Any]
 Summation = Callable[["Machine", Array], Array]
@@ -20,17 +23,46 @@ Summation = Callable[["Machine", Array], Array]
 
 @dataclass(frozen=True)
 class Machine:
-    """The arithmetic of one dtype."""
+    """The arithmetic of one dtype, with sums in a wider one where ``sums`` names it.
+
+    NumPy has no bfloat16: its numbers are held in float32, whose sums, products, quotients and roots
+    are those of bfloat16 once they are rounded (24 digits are enough for 8).
+    """
 
     dtype: str
     flush: bool = False
+    sums: str | None = None
 
     def __call__(self, value: Any) -> Array:
         """``value`` as this machine holds it; applied to the result of every single operation."""
-        held = np.asarray(value, dtype=self.dtype)
+        if self.dtype == "bfloat16":
+            held, tiny = _bfloat16(np.asarray(value)), np.finfo("float32").tiny
+        else:
+            held, tiny = np.asarray(value, dtype=self.dtype), np.finfo(self.dtype).tiny
         if self.flush:
-            held = np.where(np.abs(held) < np.finfo(self.dtype).tiny, held.dtype.type(0), held)
+            held = np.where(np.abs(held) < tiny, held.dtype.type(0), held)
         return held
+
+    @property
+    def wide(self) -> Machine:
+        """The machine that sums."""
+        return self if self.sums in {None, self.dtype} else Machine(str(self.sums), self.flush)
+
+    def next(self, value: Array, towards: float) -> Array:
+        """The neighbour of positive numbers."""
+        if self.dtype != "bfloat16":
+            return np.nextafter(value, self(towards))
+        step = np.sign(towards - value).astype(np.int32) * (1 << 16)
+        return (value.view(np.int32) + step).view(np.float32)
+
+
+def _bfloat16(value: Array) -> Array:
+    """The nearest numbers of eight digits, ties to even, as float32."""
+    if value.dtype != np.float32:
+        return rounded(value, "bfloat16").astype(np.float32)
+    bits = value.view(np.uint32)
+    nearest = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return np.where(np.isnan(value), value, nearest.view(np.float32))
 
 
 @dataclass(frozen=True)
@@ -75,11 +107,12 @@ def blocked(f: Machine, values: Array, lanes: int = 8) -> Array:
     return pairwise(f, total)
 
 
+def _in_the_type_of_sums(total: Summation) -> Summation:
+    return lambda f, values: f(total(f.wide, f.wide(values)))
+
+
 SUMMATIONS: Final[dict[str, Summation]] = {
-    "sequential": sequential,
-    "backward": backward,
-    "pairwise": pairwise,
-    "blocked": blocked,
+    total.__name__: _in_the_type_of_sums(total) for total in (sequential, backward, pairwise, blocked)
 }
 
 
@@ -126,6 +159,12 @@ def welford_in_lanes(f: Machine, x: Array, lanes: int = 8) -> Statistics:
     return _combined(f, parts, x.shape[1])
 
 
+def _recursively(f: Machine, x: Array, measure: Callable[[Machine, Array], Statistics]) -> Statistics:
+    """The whole recursion in the type of sums."""
+    found = measure(f.wide, f.wide(x))
+    return Statistics(f(found.mean), f(found.var))
+
+
 def combined_singles(f: Machine, x: Array) -> Statistics:
     """Chan, Golub and LeVeque's combination from single values upwards."""
     zero = f(np.zeros_like(x[:, :1]))
@@ -165,10 +204,15 @@ STATISTICS: Final[dict[str, tuple[str, Callable[[Machine, Array], Statistics]]]]
         for name, total in SUMMATIONS.items()
         for reciprocal in (False, True)
     },
-    "welford": ("welford", welford),
-    "welford times 1/k": ("welford", lambda f, x: welford(f, x, reciprocal=True)),
-    "welford in lanes": ("welford", welford_in_lanes),
-    "welford in a tree": ("welford", combined_singles),
+    **{
+        name: ("welford", lambda f, x, measure=measure: _recursively(f, x, measure))
+        for name, measure in {
+            "welford": welford,
+            "welford times 1/k": partial(welford, reciprocal=True),
+            "welford in lanes": welford_in_lanes,
+            "welford in a tree": combined_singles,
+        }.items()
+    },
 }
 
 
@@ -182,12 +226,12 @@ def inverse(f: Machine, s: Array) -> Array:
 def two_ulp_high(f: Machine, s: Array) -> Array:
     """A step above ``inverse``, itself good to 1 ulp: what a library's ``rsqrt`` may return."""
     r = inverse(f, s)
-    return np.where(np.isfinite(r), np.nextafter(r, f(np.inf)), r)
+    return np.where(np.isfinite(r), f.next(r, np.inf), r)
 
 
 def two_ulp_low(f: Machine, s: Array) -> Array:
     r = inverse(f, s)
-    return np.where(np.isfinite(r), np.nextafter(r, f(0)), r)
+    return np.where(np.isfinite(r), f.next(r, 0.0), r)
 
 
 ROOTS: Final = {root.__name__: root for root in (inverse, two_ulp_high, two_ulp_low)}

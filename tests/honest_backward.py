@@ -81,7 +81,7 @@ class Pass:
     def r(self) -> Array:
         r = self.f(self.f(1) / self.deviation)
         for _ in range(abs(self.half_ulp) if self.placement != "outside_sqrt" else 0):
-            r = np.where(np.isfinite(r), np.nextafter(r, self.f(np.sign(self.half_ulp) * np.inf)), r)
+            r = np.where(np.isfinite(r), self.f.next(r, np.sign(self.half_ulp) * np.inf), r)
         return r
 
     @cached_property

@@ -17,6 +17,7 @@ from normgauge.oracle import (
     candidates,
     group_norm,
     initial_statistics,
+    rounded,
     semantics,
 )
 
@@ -180,9 +181,21 @@ def test_every_candidate_is_a_point_of_the_product_and_the_canonical_one_is_firs
         assert len({tuple(point.choices.items()) for point in points}) == len(points)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float128", "double", "", None, np.float32])
+@pytest.mark.parametrize("dtype", ["float8", "float128", "double", "", None, np.float32])
 def test_an_arithmetic_of_an_unknown_type_is_refused(dtype: Any) -> None:
-    raises(lambda: Arithmetic(dtype), [repr(dtype), "float32", "float64"])
+    names = [repr(dtype), "float16", "bfloat16", "float32", "float64"]
+    raises(lambda: Arithmetic(dtype), names)
+    raises(lambda: rounded([1.0], dtype), names)
+    if dtype:
+        raises(lambda: Arithmetic(storage=dtype), names)
+        raises(lambda: initial_statistics([0.0], [1.0], dtype=dtype), names)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "storage"), [("bfloat16", "float32"), ("float16", "bfloat16"), ("float32", "float64")]
+)
+def test_results_in_a_type_that_is_not_narrower_are_refused(dtype: str, storage: str) -> None:
+    raises(lambda: Arithmetic(dtype, storage=storage), [repr(storage), repr(dtype), "allowed"])
 
 
 @pytest.mark.parametrize("accuracy", ["three_pass", "Welford", "", None])

@@ -1,0 +1,90 @@
+"""The floating-point formats: their constants, and rounding to them.
+
+NumPy has no bfloat16: its numbers travel as float32 or float64 arrays of values that bfloat16 holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from normgauge.oracle.moments import Float
+
+
+@dataclass(frozen=True)
+class Format:
+    """A binary format: ``digits`` of the significand, and the exponents of the normal numbers (IEEE 754)."""
+
+    name: str
+    digits: int
+    least_exponent: int
+    greatest_exponent: int
+
+    @property
+    def u(self) -> float:
+        """The unit roundoff."""
+        return float(2.0**-self.digits)
+
+    @property
+    def smallest_normal(self) -> float:
+        return float(2.0**self.least_exponent)
+
+    @property
+    def smallest_subnormal(self) -> float:
+        return float(2.0 ** (self.least_exponent - self.digits + 1))
+
+    @property
+    def largest(self) -> float:
+        return float((2 - 2.0 ** (1 - self.digits)) * 2.0**self.greatest_exponent)
+
+    @property
+    def is_half(self) -> bool:
+        return self.digits < 24
+
+
+FORMATS: Final = {
+    form.name: form
+    for form in (
+        Format("float16", 11, -14, 15),
+        Format("bfloat16", 8, -126, 127),
+        Format("float32", 24, -126, 127),
+        Format("float64", 53, -1022, 1023),
+    )
+}
+
+
+def format_of(dtype: str) -> Format:
+    """The format named ``dtype``.
+
+    Raises:
+        ValueError: a dtype that is not known.
+    """
+    if dtype not in FORMATS:
+        raise ValueError(f"dtype {dtype!r} is not known; allowed: {', '.join(FORMATS)}")
+    return FORMATS[dtype]
+
+
+def rounded(values: ArrayLike, dtype: str) -> Float:
+    """``values`` rounded once to ``dtype``, to nearest and ties to even, as float64 of the same shape.
+
+    Beyond the largest number lies infinity; NaN and the sign of zero stay; subnormal numbers are kept.
+
+    Raises:
+        ValueError: a dtype that is not known.
+
+    >>> rounded([1.0 + 2**-8, 1.0 + 3 * 2**-8], "bfloat16")
+    array([1.      , 1.015625])
+    >>> rounded([65519.0, 65520.0], "float16")
+    array([65504.,    inf])
+    """
+    form, exact = format_of(dtype), np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(exact)
+    _, exponent = np.frexp(np.where(finite, exact, 0.0))  # |exact| < 2^exponent
+    last_digit = np.maximum(exponent, form.least_exponent + 1) - form.digits
+    with np.errstate(over="ignore", under="ignore"):
+        nearest = np.ldexp(np.rint(np.ldexp(exact, -last_digit)), last_digit)
+    too_large = finite & (np.abs(nearest) > form.largest)
+    return np.asarray(np.where(too_large, np.copysign(np.inf, exact), np.where(finite, nearest, exact)))
