@@ -76,7 +76,7 @@ class Arithmetic:
         """
         return int(self.stored or self.computing.is_half)
 
-    def gamma(self, additions: float | Float, others: float) -> float | Float:
+    def gamma(self, additions: float, others: float) -> float:
         """The error constant of ``additions`` in a sum and ``others``, roundings to the type of intermediates."""
         held = self.held.u
         return gamma((additions * self.u + others * held) / held, held)
