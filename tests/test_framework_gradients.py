@@ -40,8 +40,6 @@ class Row:
     rank: int = 4
 
 
-#: mx.fast.layer_norm, through which this one goes, takes float64 and computes in float32.
-_COMPATIBLE = Row("mlx", "mlx.nn.GroupNorm(pytorch_compatible=True)", "group_norm", computes_in={"float64": "float32"})
 ROWS = (
     Row("torch", "torch.nn.GroupNorm", "group_norm"),
     Row("torch", "torch.nn.BatchNorm2d", "batch_norm"),
@@ -51,6 +49,14 @@ ROWS = (
     ),
     Row("mlx", "mlx.nn.BatchNorm", "batch_norm"),
     Row("mlx", "mlx.nn.BatchNorm[compile]", "batch_norm", dtypes=("float32",)),
+    *(
+        Row("lucid", f"lucid.nn.{name}{mode}", layer, departures, dtypes=dtypes)
+        for name, layer, departures in (
+            ("GroupNorm", "group_norm", {}),
+            ("BatchNorm2d", "batch_norm", {"running_var": "biased"}),
+        )
+        for mode, dtypes in (("", ("float16", "float32", "float64")), ("[gpu]", ("float16", "float32")))
+    ),
 )
 ASKED = [pytest.param(row, dtype, id=f"{row.identifier}-{dtype}") for row in ROWS for dtype in row.dtypes]
 BOUNDED = [one for one in ASKED if one.values[1] in {"float32", "float64"}]
@@ -136,7 +142,7 @@ def test_gradients_lie_within_the_oracle_s_bounds(frameworks: Frameworks, row: R
 
 
 @pytest.mark.parametrize(("row", "dtype"), ASKED)
-def test_everything_is_in_the_layer_s_dtype_and_nothing_else_is_changed(
+def test_everything_comes_out_in_one_dtype_and_nothing_else_is_changed(
     frameworks: Frameworks, row: Row, dtype: str
 ) -> None:
     for step in seen_by(frameworks, row, living_layer(row, dtype)).steps:
