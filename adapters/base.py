@@ -20,6 +20,9 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from normgauge.adapters.actions import Acting, Action
+from normgauge.adapters.actions import Unsupported as Unsupported  # part of what an adapter says
+
 Array = NDArray[Any]
 
 #: Settings a case may give. What is absent is left to the implementation's own default.
@@ -40,12 +43,15 @@ class Step:
     """One call of the living layer: ``train`` or ``eval`` on x of shape (N, C, *spatial).
 
     With ``dy``, of the shape of x, the call is differentiated, too: what is asked for are the gradients
-    of sum(y * dy).
+    of sum(y * dy). ``before`` is what is done to the layer before the call. With ``inspect`` the parameters are
+    asked for after it, and which of them are trainable.
     """
 
     mode: str
     x: Array
     dy: Array | None = None
+    before: tuple[Action, ...] = ()
+    inspect: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,8 @@ class StepResult:
     ``memory beside x`` where x itself is as it was but not the rest of the buffer that it lies in. ``shares``
     names what the output shares memory with: ``x``, a parameter or a running statistic. ``gradients`` has
     ``dx`` in canonical layout and, as far as the layer has the parameters, ``dweight`` and ``dbias``, of shape
-    (C,). ``dtypes`` are the native dtypes of what is in ``state`` and ``gradients``.
+    (C,). ``dtypes`` are the native dtypes of what is in ``state`` and ``gradients``. Of a step with ``inspect``
+    the state has the weight and the bias, too, and ``trainable`` names the parameters that are trained.
     """
 
     output: Array
@@ -91,11 +98,22 @@ class StepResult:
     shares: tuple[str, ...] = ()
     gradients: Mapping[str, Array] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
+    trainable: tuple[str, ...] | None = None
 
     @property
     def quantities(self) -> dict[str, Array]:
-        """Everything that can be held against a reference, by name."""
-        return {"output": self.output, **self.state, **self.gradients}
+        """Everything that can be held against a reference, by name.
+
+        ``trainable`` is 1 for each of :data:`PARAMETERS` that is trained and 0 for the others.
+        """
+        found = {"output": self.output, **self.state, **self.gradients}
+        return found if self.trainable is None else {**found, "trainable": marked(self.trainable)}
+
+
+def marked(names: Iterable[str]) -> Array:
+    """1 for each of :data:`PARAMETERS` that is among ``names``, 0 for the others."""
+    among = set(names)
+    return np.array([float(name in among) for name in PARAMETERS])
 
 
 @dataclass(frozen=True)
@@ -139,10 +157,6 @@ class Implementation:
     dtypes: tuple[str, ...] = ()
 
 
-class Unsupported(Exception):
-    """The framework offers no way to ask for what the case wants; the message says what is missing."""
-
-
 @dataclass(frozen=True)
 class Recipe:
     """The Python lines with which a user does what the adapter does; parts of a divergence's script.
@@ -161,7 +175,7 @@ class Recipe:
     gradients: Mapping[str, str] = field(default_factory=dict)
 
 
-class Adapter(ABC):
+class Adapter(Acting, ABC):
     """The translation between the canonical form and one framework's layout and names.
 
     It renames and permutes. Values pass unchanged, momentum included; it never casts, clamps or repairs.
@@ -309,6 +323,9 @@ class Adapter(ABC):
                 layer = self.construct(implementation, case)
             for number, step in enumerate(case.steps, start=1):
                 where = f"step {number}"
+                for action in step.before:
+                    with noted(caught):
+                        layer = self.acted(implementation, case, layer, action)
                 steps.append(self._step(implementation, layer, step, caught))
         except Unsupported as error:
             unsupported = str(error)
@@ -340,7 +357,7 @@ class Adapter(ABC):
         if buffer is not None and not modified and buffer.tobytes() != untouched:
             modified.append("memory beside x")
         modified += [n for n in ("weight", "bias") if n in before and not _same(before[n], after[n])]
-        state = {name: value for name, value in after.items() if name.startswith("running_")}
+        state = {name: value for name, value in after.items() if step.inspect or name.startswith("running_")}
         dtypes = {n: self.native_dtype(value) for n, value in inside.items() if n in state}
         dtypes |= {n: self.native_dtype(value) for n, value in gradients.items()}
         found = {
@@ -348,8 +365,9 @@ class Adapter(ABC):
             for name, value in gradients.items()
         }
         shares = [n for n, value in {"x": native, **inside}.items() if self._overlap(output, value)]
+        trainable = tuple(self.trainable(layer)) if step.inspect else None
         return StepResult(
-            np.array(result), self.native_dtype(output), state, tuple(modified), tuple(shares), found, dtypes
+            np.array(result), self.native_dtype(output), state, tuple(modified), tuple(shares), found, dtypes, trainable
         )
 
     def _overlap(self, a: Any, b: Any) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe, Unsupported
+from normgauge.adapters.base import Array, Case, Implementation, Recipe, Unsupported
+from normgauge.adapters.flax_state import FlaxState
 from normgauge.adapters.layout import CHANNELS_LAST, from_layout, from_layout_text, to_layout, to_layout_text
 from normgauge.adapters.script import arguments, literal
 
@@ -37,7 +38,7 @@ class _LinenLayer:
         self.module, self.variables = module, variables
 
 
-class FlaxAdapter(Adapter):
+class FlaxAdapter(FlaxState):
     framework = "flax"
     distribution = "flax"
     compiles = True

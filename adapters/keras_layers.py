@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe, Unsupported, buffer_of
+from normgauge.adapters.base import Array, Case, Implementation, Recipe, Unsupported, buffer_of
+from normgauge.adapters.keras_state import KerasState
 from normgauge.adapters.layout import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
@@ -65,7 +66,7 @@ def _kin(backend: str) -> tuple[Implementation, ...]:
     )
 
 
-class KerasAdapter(Adapter):
+class KerasAdapter(KerasState):
     """What all backends share. Keras reads which one to use from the environment, once a process."""
 
     distribution = "keras"

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe, Unsupported, buffer_of
+from normgauge.adapters.base import Array, Case, Implementation, Recipe, Unsupported, buffer_of
 from normgauge.adapters.layout import CHANNELS_FIRST
+from normgauge.adapters.lucid_state import LucidState
 from normgauge.adapters.script import arguments, literal
 
 _DOCS = "https://chanlumerico.github.io/lucid/build/html/nn/modules/norm"
@@ -50,7 +51,7 @@ _ON_GPU = tuple(
 )
 
 
-class LucidAdapter(Adapter):
+class LucidAdapter(LucidState):
     framework = "lucid"
     distribution = "lucid-dl"
     implementations = (_GROUP_NORM, *_BATCH_NORMS, *_ON_GPU)

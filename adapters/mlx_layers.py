@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe, Unsupported
+from normgauge.adapters.base import Array, Case, Implementation, Recipe, Unsupported
 from normgauge.adapters.layout import CHANNELS_LAST, from_layout, from_layout_text, to_layout, to_layout_text
+from normgauge.adapters.mlx_state import MlxState
 from normgauge.adapters.script import arguments, literal
 
 _DOCS = "https://ml-explore.github.io/mlx/build/html/python/nn/_autosummary/mlx.nn"
@@ -75,7 +76,7 @@ class _Compiled:
     functions: dict[tuple[str, bool], Callable[..., Any]] = field(default_factory=dict)
 
 
-class MlxAdapter(Adapter):
+class MlxAdapter(MlxState):
     framework = "mlx"
     distribution = "mlx"
     implementations = (*_EAGER, *_COMPILED)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from normgauge.adapters.base import CARRIERS, Adapter, Array, Case, Recipe, Step
+from normgauge.adapters.actions import StateRecipe
+from normgauge.adapters.base import CARRIERS, PARAMETERS, Adapter, Array, Case, Recipe, Step
 
 DIGITS = {"float16": ".5g", "bfloat16": ".4g", "float32": ".9g", "float64": ".17g"}
 
@@ -38,7 +39,7 @@ def arguments(values: Mapping[str, object]) -> str:
 def script(adapter: Adapter, identifier: str, case: Case, about: str) -> str:
     """The script for ``case``: it prints one line a result, ``step 1 output ...``."""
     implementation = adapter.implementation(identifier)
-    recipe = adapter.recipe(implementation, case)
+    recipe, about_state = adapter.recipe(implementation, case), adapter.state_recipe(implementation, case)
     versions = ", ".join(f"{name} {version}" for name, version in adapter.versions().items())
     lines = [
         f'"""{about}',
@@ -47,7 +48,7 @@ def script(adapter: Adapter, identifier: str, case: Case, about: str) -> str:
         "x and y have the canonical layout (N, C, *spatial).",
         '"""',
         "",
-        *_imports(recipe, adapter.environment(case.dtype)),
+        *_imports((*recipe.imports, *_needed(about_state, case)), adapter.environment(case.dtype)),
         "",
         "",
         "def show(name, values):",
@@ -56,34 +57,53 @@ def script(adapter: Adapter, identifier: str, case: Case, about: str) -> str:
         "",
         "",
         "try:",
-        *(f"    {line}" for line in _body(recipe, case)),
+        *(f"    {line}" for line in _body(recipe, case, about_state)),
         "except Exception as error:",
         '    print("raised", f"{type(error).__name__}: {error}")',
     ]
     return "\n".join(lines) + "\n"
 
 
-def _imports(recipe: Recipe, environment: Mapping[str, str]) -> list[str]:
+def _needed(about_state: StateRecipe, case: Case) -> tuple[str, ...]:
+    return about_state.imports if any(step.before for step in case.steps) else ()
+
+
+def _imports(imports: Iterable[str], environment: Mapping[str, str]) -> list[str]:
     """The import block; what the framework reads from the environment stands before it."""
     settings = [f"os.environ[{name!r}] = {value!r}" for name, value in environment.items()]
     before = ["import os", "", *settings, ""] if settings else []
-    return [*before, *sorted({"import numpy as np", *recipe.imports})]
+    return [*before, *sorted({"import numpy as np", *imports})]
 
 
-def _body(recipe: Recipe, case: Case) -> list[str]:
+def _body(recipe: Recipe, case: Case, about_state: StateRecipe) -> list[str]:
     body = list(recipe.construct)
     for number, step in enumerate(case.steps, start=1):
+        body += [f"# step {number}: {', '.join([*map(str, step.before), step.mode])}"]
+        for action in step.before:
+            lines = about_state.actions.get(action.name, (f"raise NotImplementedError({str(action)!r})",))
+            body += [line.replace("VALUE", repr(action.value)) for line in lines]
         body += [
-            f"# step {number}: {step.mode}",
             f"x = {literal(step.x, case.dtype)}",
             *_call(recipe, step, case.dtype),
             f'show("step {number} output", y)',
         ]
-        body += [f'show("step {number} {name}", {text})' for name, text in recipe.state.items()]
+        body += [f'show("step {number} {name}", {text})' for name, text in _state(recipe, case, step, about_state)]
         if step.dy is not None:
             shown = {"dx": "dx", **recipe.gradients}
             body += [f'show("step {number} {name}", {text})' for name, text in shown.items()]
+        if step.inspect:
+            marks = ", ".join(f"{name!r} in trainable" for name in PARAMETERS)
+            body += [
+                f"trainable = {about_state.inspect.get('trainable', '()')}",
+                f'show("step {number} trainable", [{marks}])',
+            ]
     return body
+
+
+def _state(recipe: Recipe, case: Case, step: Step, about_state: StateRecipe) -> list[tuple[str, str]]:
+    """What a step shows of the state, in the order in which an adapter does."""
+    parameters = [name for name in ("weight", "bias") if step.inspect and case.settings.get(name, True)]
+    return [*((name, about_state.inspect.get(name, "()")) for name in parameters), *recipe.state.items()]
 
 
 def _call(recipe: Recipe, step: Step, dtype: str) -> tuple[str, ...]:

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe, Unsupported
+from normgauge.adapters.base import Array, Case, Implementation, Recipe, Unsupported
 from normgauge.adapters.layout import CHANNELS_FIRST
 from normgauge.adapters.script import arguments, literal
+from normgauge.adapters.torch_state import TorchState
 
 _DOCS = "https://docs.pytorch.org/docs/stable/generated"
 _NAMES = {"weight": "weight", "bias": "bias", "eps": "eps"}
@@ -50,7 +51,7 @@ def _implementations(name: str, layer: str, names: Mapping[str, str], *ranks: in
     )
 
 
-class TorchAdapter(Adapter):
+class TorchAdapter(TorchState):
     framework = "torch"
     distribution = "torch"
     implementations = (

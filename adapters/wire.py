@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from normgauge.adapters.actions import Action
 from normgauge.adapters.base import Array, Case, Observation, Raised, Step, StepResult
 
 PROTOCOL = 1
@@ -46,13 +47,22 @@ def encode_case(case: Case) -> dict[str, Any]:
 
 
 def _encode_step(step: Step) -> dict[str, Any]:
-    message = {"mode": step.mode, "x": encode_array(step.x)}
-    return message if step.dy is None else message | {"dy": encode_array(step.dy)}
+    message: dict[str, Any] = {"mode": step.mode, "x": encode_array(step.x)}
+    if step.dy is not None:
+        message["dy"] = encode_array(step.dy)
+    if step.before:
+        message["before"] = [_encode_action(action) for action in step.before]
+    return message | {"inspect": True} if step.inspect else message
+
+
+def _encode_action(action: Action) -> dict[str, Any]:
+    return {"action": action.name} | ({"value": action.value} if action.name == "momentum" else {})
 
 
 def _decode_step(message: Mapping[str, Any]) -> Step:
     dy = decode_array(message["dy"]) if "dy" in message else None
-    return Step(message["mode"], decode_array(message["x"]), dy)
+    before = tuple(Action(action["action"], action.get("value")) for action in message.get("before", ()))
+    return Step(message["mode"], decode_array(message["x"]), dy, before, message.get("inspect", False))
 
 
 def decode_case(message: Mapping[str, Any]) -> Case:
@@ -73,18 +83,7 @@ def case_id(case: Case) -> str:
 
 def encode_observation(seen: Observation) -> dict[str, Any]:
     message: dict[str, Any] = {
-        "steps": [
-            {
-                "output": encode_array(step.output),
-                "dtype": step.dtype,
-                "state": {name: encode_array(value) for name, value in step.state.items()},
-                "modified": list(step.modified),
-                "shares": list(step.shares),
-                "gradients": {name: encode_array(value) for name, value in step.gradients.items()},
-                "dtypes": dict(step.dtypes),
-            }
-            for step in seen.steps
-        ],
+        "steps": [_encode_result(step) for step in seen.steps],
         "warnings": list(seen.warnings),
     }
     if seen.raised is not None:
@@ -96,6 +95,19 @@ def encode_observation(seen: Observation) -> dict[str, Any]:
     if seen.unsupported is not None:
         message["unsupported"] = seen.unsupported
     return message
+
+
+def _encode_result(step: StepResult) -> dict[str, Any]:
+    message = {
+        "output": encode_array(step.output),
+        "dtype": step.dtype,
+        "state": {name: encode_array(value) for name, value in step.state.items()},
+        "modified": list(step.modified),
+        "shares": list(step.shares),
+        "gradients": {name: encode_array(value) for name, value in step.gradients.items()},
+        "dtypes": dict(step.dtypes),
+    }
+    return message if step.trainable is None else message | {"trainable": list(step.trainable)}
 
 
 def decode_observation(message: Mapping[str, Any]) -> Observation:
@@ -110,6 +122,7 @@ def decode_observation(message: Mapping[str, Any]) -> Observation:
                 tuple(step.get("shares", ())),
                 {name: decode_array(value) for name, value in step.get("gradients", {}).items()},
                 dict(step.get("dtypes", {})),
+                tuple(map(str, step["trainable"])) if "trainable" in step else None,
             )
             for step in message["steps"]
         ),

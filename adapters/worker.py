@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
+from normgauge.adapters.actions import ACTIONS
 from normgauge.adapters.base import Adapter, where_it_runs
 from normgauge.adapters.script import script
 from normgauge.adapters.wire import PROTOCOL, decode_case, dump_line, encode_observation
@@ -61,6 +62,7 @@ def hello(adapter: Adapter) -> dict[str, Any]:
         "versions": adapter.versions(),
         "device": adapter.device(),
         "dtypes": list(adapter.dtypes()),
+        "actions": list(ACTIONS),
         **where_it_runs(),
         "implementations": [adapter.describe(known) for known in adapter.implementations],
         "kin": [{"id": one.id, "layer": one.layer, "ranks": list(one.ranks)} for one in adapter.kin],

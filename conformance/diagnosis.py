@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from normgauge.adapters.base import Case, Observation
+from normgauge.adapters.base import PARAMETERS, Case, Observation
 from normgauge.conformance.experiments import QUANTITIES, Probe
 from normgauge.conformance.references import Prediction, predict
 from normgauge.oracle import ACCURACY_CLASSES, AXES, Arithmetic, Reference, Semantics
@@ -93,7 +93,11 @@ def _worst(step: int, quantity: str, actual: NDArray[Any], reference: Reference)
         float(actual[index]),
         float(reference.value[index]),
         float(reference.bound[index]),
+        _TRAINED[bool(actual[index])].format(PARAMETERS[index[0]]) if quantity == "trainable" and ratios[index] else "",
     )
+
+
+_TRAINED: Final = {True: "{} is trainable", False: "{} is not trainable"}
 
 
 def score(seen: Seen, arithmetic: Arithmetic) -> Scores:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from normgauge.adapters.actions import Action
 from normgauge.adapters.base import Array, Case, Step
 from normgauge.oracle import (
     Arithmetic,
     Gradients,
+    LayerState,
     Reference,
     Refusal,
     RunningStatistics,
@@ -19,6 +21,7 @@ from normgauge.oracle import (
     batch_norm,
     batch_norm_backward,
     batch_norm_gradient_errors,
+    exactly,
     group_norm,
     group_norm_backward,
     group_norm_gradient_errors,
@@ -40,7 +43,8 @@ def predict(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Predict
     Quantities are ``output`` (shape of x), where statistics are tracked ``running_mean`` and
     ``running_var`` (shape (C,)) after the step, and of a step with ``dy`` the gradients ``dx`` (shape of x),
     ``dweight`` and ``dbias`` (shape (C,)). An implementation that computes in another type than
-    the case's rounds its inputs to it first, and so does the prediction.
+    the case's rounds its inputs to it first, and so does the prediction. A step with ``inspect`` has ``weight`` and
+    ``bias``, too, as far as the layer has them, and ``trainable``, 1 or 0 for each of ``PARAMETERS``.
     """
     if arithmetic.dtype != case.dtype:
         case = _rounded(case, arithmetic.dtype)
@@ -88,7 +92,9 @@ def _side_by_side(cases: Sequence[Case], along: int) -> Case:
         settings = {**first.settings, "num_channels": first.settings["num_channels"] * count}
         parameters = {name: np.tile(value, count) for name, value in first.parameters.items()}
     steps = tuple(
-        Step(step.mode, *(np.concatenate(alike, along) for alike in zip(*(_arrays(c, i) for c in cases), strict=True)))
+        _with_arrays(
+            step, [np.concatenate(alike, along) for alike in zip(*(_arrays(c, i) for c in cases), strict=True)]
+        )
         for i, step in enumerate(first.steps)
     )
     return replace(first, settings=settings, parameters=parameters, steps=steps)
@@ -99,13 +105,17 @@ def _arrays(case: Case, step: int) -> list[Array]:
     return [own.x] if own.dy is None else [own.x, own.dy]
 
 
+def _with_arrays(step: Step, arrays: Sequence[Array]) -> Step:
+    return replace(step, x=arrays[0], dy=arrays[1] if len(arrays) > 1 else None)
+
+
 def _rounded(case: Case, dtype: str) -> Case:
     with np.errstate(over="ignore"):
         return replace(
             case,
             parameters={name: value.astype(dtype) for name, value in case.parameters.items()},
             steps=tuple(
-                Step(step.mode, *(values.astype(dtype) for values in _arrays(case, i)))
+                _with_arrays(step, [values.astype(dtype) for values in _arrays(case, i)])
                 for i, step in enumerate(case.steps)
             ),
         )
@@ -164,17 +174,44 @@ def _shown(gradients: Gradients, settings: Mapping[str, Any]) -> dict[str, Refer
 
 def _batch_norm_steps(case: Case, settings: Mapping[str, Any], semantics: Semantics, arithmetic: Arithmetic) -> Any:
     channels, affine = settings["num_channels"], _affine(case, settings)
-    running = _initial(case)
+    state = LayerState(_initial(case), settings["momentum"])
     for step in case.steps:
+        for action in step.before:
+            state = _AFTER[action.name](state, action, settings)
         if step.x.shape[1] != channels:
             raise Refusal(f"the layer has {channels} channels, the input {step.x.shape[1]}")
-        common: dict[str, Any] = {"training": step.mode == "train", "momentum": settings["momentum"]}
+        common: dict[str, Any] = {"training": step.mode == "train", "momentum": state.momentum}
         common |= {"eps": settings["eps"], "semantics": semantics, "arithmetic": arithmetic}
-        result = batch_norm(step.x, running, **affine, **common)
+        result = batch_norm(step.x, state.running, **affine, **common)
         quantities = {"output": result.output}
         if step.dy is not None:
-            quantities |= _shown(batch_norm_backward(step.x, step.dy, running, affine["weight"], **common), settings)
-        running = result.running
-        if running is not None:
-            quantities |= {"running_mean": running.mean, "running_var": running.var}
+            quantities |= _shown(
+                batch_norm_backward(step.x, step.dy, state.running, affine["weight"], **common), settings
+            )
+        state = replace(state, running=result.running)
+        if state.running is not None:
+            quantities |= {"running_mean": state.running.mean, "running_var": state.running.var}
+        if step.inspect:
+            quantities |= _inspected(case, settings, state)
         yield quantities
+
+
+def _inspected(case: Case, settings: Mapping[str, Any], state: LayerState) -> dict[str, Reference]:
+    has = {name: bool(settings.get(name, True)) for name in _INITIAL}
+    values = {name: case.parameters.get(name, np.full(settings["num_channels"], _INITIAL[name])) for name in has}
+    found = {name: exactly(values[name].astype(np.float64)) for name in has if has[name]}
+    return found | {"trainable": state.trainable(**has)}
+
+
+_INITIAL: Final = {"weight": 1.0, "bias": 0.0}
+
+#: What an action makes of the state that the oracle keeps.
+_AFTER: Final[Mapping[str, Callable[[LayerState, Action, Mapping[str, Any]], LayerState]]] = {
+    "reset": lambda state, action, settings: state.reset(),
+    "save_load": lambda state, action, settings: state.saved_and_loaded(settings["momentum"]),
+    "freeze": lambda state, action, settings: replace(state, frozen=True),
+    "unfreeze": lambda state, action, settings: replace(state, frozen=False),
+    "freeze_model": lambda state, action, settings: replace(state, frozen=True),
+    "unfreeze_model": lambda state, action, settings: replace(state, frozen=False),
+    "momentum": lambda state, action, settings: replace(state, momentum=action.value),
+}

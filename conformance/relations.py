@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.base import Array, Case, Observation, Step
+from normgauge.adapters.base import Array, Case, Observation
 from normgauge.conformance.diagnosis import Deviation
 from normgauge.conformance.references import Prediction
 from normgauge.oracle.moments import two_sum
@@ -81,7 +81,7 @@ def _apart(step: int, here: Array, there: Array, bound: Array) -> Deviation:
 
 def _with_inputs(case: Case, change: Callable[[Array], Array], **settings: Any) -> Case:
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        steps = tuple(Step(step.mode, np.ascontiguousarray(change(step.x)).astype(case.dtype)) for step in case.steps)
+        steps = tuple(replace(step, x=np.ascontiguousarray(change(step.x)).astype(case.dtype)) for step in case.steps)
     return replace(case, settings={**case.settings, **settings}, steps=steps)
 
 

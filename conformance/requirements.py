@@ -13,6 +13,7 @@ BATCH_NORM_PAPER: Final = "Ioffe and Szegedy (2015), arXiv:1502.03167"
 TORCH_GROUP_NORM: Final = "torch 2.13, https://docs.pytorch.org/docs/2.13/generated/torch.nn.GroupNorm.html"
 TORCH_BATCH_NORM: Final = "torch 2.13, https://docs.pytorch.org/docs/2.13/generated/torch.nn.BatchNorm2d.html"
 CHAIN_RULE: Final = "the chain rule"
+TORCH_MODULE: Final = "torch 2.13, https://docs.pytorch.org/docs/2.13/generated/torch.nn.Module.html"
 PURE_FUNCTION: Final = "data-apis array API standard 2024.12, design topics: copy-view behaviour and mutability"
 
 
@@ -293,6 +294,30 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         "BN-25", "found by exploration", "Inputs on which exploration once found a departure give results in bounds.",
         TORCH_BATCH_NORM, "values",
     ),
+    _batch(
+        "BN-27", "reset", "A reset leaves the running statistics of a new layer: mean 0, variance 1, no batches.",
+        "torch 2.13, reset_running_stats of the BatchNorm layers", "values",
+    ),
+    _batch(
+        "BN-28", "save and load",
+        "A new layer that reads the saved state goes on as the old one would: parameters, running statistics and, "
+        "for momentum=None, the number of batches.",
+        f"{TORCH_MODULE}#torch.nn.Module.state_dict", "values",
+    ),
+    _batch(
+        "BN-29", "freezing",
+        "Freezing takes weight and bias out of training and changes no result: the batch still normalises in training "
+        "and still enters the running statistics.",
+        f"{TORCH_MODULE}#torch.nn.Module.requires_grad_", "values",
+    ),
+    _batch(
+        "BN-30", "momentum changed", "A momentum set between two calls is used from then on.",
+        TORCH_BATCH_NORM, "values",
+    ),
+    _batch(
+        "BN-31", "trainable parameters", "Weight and bias are trainable, the running statistics never are.",
+        f"{BATCH_NORM_PAPER}, algorithm 2; {TORCH_MODULE}#torch.nn.Module.register_buffer", "values",
+    ),
 )  # fmt: skip
 
 BY_ID: Final = {requirement.id: requirement for requirement in REQUIREMENTS}
@@ -332,6 +357,10 @@ REMEDIES: Final = {
     "BN-18": "skip batches without samples in training",
     "BN-19": "skip batches without positions in training",
     "BN-26": "set the running statistics to float64 values yourself, before the first step",
+    "BN-28": "save the running statistics yourself, and the number of batches if momentum is None",
+    "BN-29": "leave weight and bias out of the optimizer instead of freezing the layer",
+    "BN-31": "take the running statistics out of what the optimizer is given",
+    "BN-30": "construct a new layer with the other momentum, and load the state into it",
     "setting=eps": "pass the eps you need and check the output: the one given is not the one used",
     "setting=momentum": "check the running statistics: the momentum given is not the one used",
 }

@@ -59,7 +59,8 @@ def _size(case: Case) -> tuple[float, ...]:
     arrays += [step.dy for step in case.steps if step.dy is not None]
     digits = sum(len(format(float(v), "g")) for array in arrays for v in array.ravel())
     elements = sum(array.size for array in arrays)
-    return (len(case.steps), elements, max(step.x.ndim for step in case.steps), digits)
+    actions = sum(len(step.before) for step in case.steps)
+    return (len(case.steps) + actions, elements, max(step.x.ndim for step in case.steps), digits)
 
 
 def _simplifications(case: Case, ranks: Sequence[int], *, keep_form: bool) -> Iterator[Case]:
@@ -69,6 +70,13 @@ def _simplifications(case: Case, ranks: Sequence[int], *, keep_form: bool) -> It
             yield replace(case, steps=(step,))
         yield replace(case, steps=case.steps[1:])
         yield replace(case, steps=case.steps[:-1])
+        for number in range(1, len(case.steps) - 1):
+            yield replace(case, steps=(*case.steps[:number], *case.steps[number + 1 :]))
+    if not keep_form:
+        for number, step in enumerate(case.steps):
+            for place in range(len(step.before)):
+                fewer = replace(step, before=(*step.before[:place], *step.before[place + 1 :]))
+                yield replace(case, steps=(*case.steps[:number], fewer, *case.steps[number + 1 :]))
     yield from _smaller_shapes(case, ranks)
     yield from _without_parameters(case)
     yield from _plainer_numbers(case)
@@ -141,7 +149,7 @@ def _mapped(step: Step, change: Callable[[Array], Array], only: str | None = Non
     """The step with its arrays changed."""
     x = change(step.x) if only in {None, "x"} else step.x
     dy = step.dy if step.dy is None or only == "x" else change(step.dy)
-    return Step(step.mode, x, dy)
+    return replace(step, x=x, dy=dy)
 
 
 def _one_hot(x: Array) -> Array:

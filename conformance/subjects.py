@@ -214,9 +214,22 @@ class WorkerProcess:
         return self.restarts > self.launch.most_restarts
 
     def run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
+        unknown = [actions_of(case) - set(self.greeting.get("actions", ())) for case in cases]
+        if any(unknown):
+            return self._of_those_known(implementation, cases, unknown)
         if cases and not self.given_up:
             self._ask(implementation, cases[:BATCH])
         return self._observations(implementation, cases)
+
+    def _of_those_known(
+        self, implementation: str, cases: Sequence[Case], unknown: Sequence[set[str]]
+    ) -> Iterator[Observation]:
+        answers = self.run(implementation, [case for case, lacking in zip(cases, unknown, strict=True) if not lacking])
+        for lacking in unknown:
+            if lacking:
+                yield Observation(unsupported=f"the worker does not know the action {', '.join(sorted(lacking))}")
+            else:
+                yield next(answers)
 
     def _ask(self, implementation: str, cases: Sequence[Case]) -> None:
         encoded = [encode_case(case) for case in cases]
@@ -287,6 +300,11 @@ class WorkerProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=5)
         self._kill()
+
+
+def actions_of(case: Case) -> set[str]:
+    """The names of what is done to the layer between the calls."""
+    return {action.name for step in case.steps for action in step.before}
 
 
 def with_right_shapes(case: Case, observation: Observation) -> Observation:

@@ -18,8 +18,9 @@ from normgauge.oracle.bounds import ACCURACY_CLASSES, Arithmetic, precisions
 from normgauge.oracle.formats import rounded
 from normgauge.oracle.gradient_errors import batch_norm_gradient_errors, group_norm_gradient_errors
 from normgauge.oracle.group_norm import group_norm, group_norm_backward
-from normgauge.oracle.reference import Reference, Refusal, distance
+from normgauge.oracle.reference import Reference, Refusal, distance, exactly
 from normgauge.oracle.semantics import AXES, CANONICAL, Axis, Semantics, candidates, semantics
+from normgauge.oracle.state import LayerState
 
 __all__ = [
     "ACCURACY_CLASSES",
@@ -29,6 +30,7 @@ __all__ = [
     "Axis",
     "BatchNormReference",
     "Gradients",
+    "LayerState",
     "Reference",
     "Refusal",
     "RunningStatistics",
@@ -38,6 +40,7 @@ __all__ = [
     "batch_norm_gradient_errors",
     "candidates",
     "distance",
+    "exactly",
     "group_norm",
     "group_norm_backward",
     "group_norm_gradient_errors",

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from normgauge.adapters.actions import ACTIONS, Action
 from normgauge.adapters.base import Array, Case, Observation, Raised, Step, StepResult
 from normgauge.adapters.wire import (
     case_id,
@@ -58,7 +59,15 @@ def cases(draw: st.DrawFn) -> Case:
         },
     )
     parameters = st.dictionaries(st.sampled_from(["weight", "bias", "running_mean", "running_var"]), vectors)
-    steps = st.lists(st.builds(Step, st.sampled_from(["train", "eval"]), arrays(dtype, least=2)), max_size=3)
+    actions = st.builds(Action, st.sampled_from(ACTIONS)) | st.builds(Action, st.just("momentum"), st.none() | number)
+    step = st.builds(
+        Step,
+        st.sampled_from(["train", "eval"]),
+        arrays(dtype, least=2),
+        before=st.lists(actions, max_size=2).map(tuple),
+        inspect=st.booleans(),
+    )
+    steps = st.lists(step, max_size=3)
     layer = st.sampled_from(["group_norm", "batch_norm"])
     return Case(draw(layer), dtype, draw(settings), draw(parameters), tuple(draw(steps)))
 
@@ -69,7 +78,8 @@ def observations(draw: st.DrawFn) -> Observation:
     state = st.dictionaries(st.sampled_from(["running_mean", "running_var"]), arrays(dtype, least=1, most=1))
     modified = st.lists(st.sampled_from(["x", "weight", "bias"]), unique=True).map(tuple)
     dtypes = st.sampled_from([dtype, "bfloat16"])
-    step = st.builds(StepResult, arrays(dtype, least=2), dtypes, state, modified, shares=modified)
+    trainable = st.none() | st.lists(st.sampled_from(["weight", "bias", "running_var"]), unique=True).map(tuple)
+    step = st.builds(StepResult, arrays(dtype, least=2), dtypes, state, modified, shares=modified, trainable=trainable)
     return Observation(
         tuple(draw(st.lists(step, max_size=3))),
         draw(st.none() | st.builds(Raised, st.sampled_from(["construct", "step 1"]), st.text(), st.text())),
@@ -177,6 +187,7 @@ def test_every_case_comes_back_as_it_was(case: Case) -> None:
     assert [step.mode for step in back.steps] == [step.mode for step in case.steps]
     for ours, theirs in zip(back.steps, case.steps, strict=True):
         assert_same_bits(ours.x, theirs.x)
+        assert (ours.before, ours.inspect) == (theirs.before, theirs.inspect)
 
 
 @given(observations())
@@ -187,6 +198,7 @@ def test_every_observation_comes_back_as_it_was(seen: Observation) -> None:
     for ours, theirs in zip(back.steps, seen.steps, strict=True):
         assert_same_bits(ours.output, theirs.output)
         assert (ours.dtype, ours.modified, ours.shares) == (theirs.dtype, theirs.modified, theirs.shares)
+        assert ours.trainable == theirs.trainable
         assert_same_arrays(ours.state, theirs.state)
 
 
@@ -249,6 +261,10 @@ CHANGES = {
     "value of a parameter": {"parameters": {**SMALL.parameters, "bias": np.array([0, 2], np.float32)}},
     "parameter left out": {"parameters": {"weight": SMALL.parameters["weight"]}},
     "name of a parameter": {"parameters": {"weight": SMALL.parameters["weight"], "shift": SMALL.parameters["bias"]}},
+    "an action": {"steps": (replace(STEP, before=(Action("reset"),)),)},
+    "another action": {"steps": (replace(STEP, before=(Action("momentum", 0.5),)),)},
+    "value of an action": {"steps": (replace(STEP, before=(Action("momentum", 0.25),)),)},
+    "inspect": {"steps": (replace(STEP, inspect=True),)},
     "mode": {"steps": (Step("eval", STEP.x),)},
     "last bit of x": {"steps": (with_bits(STEP, (0, 1), float(np.nextafter(np.float32(3), np.float32(4)))),)},
     "sign of zero in x": {"steps": (with_bits(STEP, (0, 0), -0.0),)},

@@ -22,6 +22,7 @@ from normgauge.conformance.experiments.patterns import (
     weights,
 )
 from normgauge.conformance.experiments.probe import Probe, make_case
+from normgauge.conformance.experiments.state import state_probes
 
 CHANNELS: Final = 8
 #: Exact in every type, and away from 1/2, where weighing the new and weighing the old are the same.
@@ -38,6 +39,7 @@ def batch_norm_probes(dtype: str, ranks: tuple[int, ...]) -> list[Probe]:
         *_empty(dtype, shape),
         *_refusals(dtype, shape),
         *batch_norm_gradient_probes(dtype, shape, _case),
+        *state_probes(dtype, shape, {"eps": EPS, "momentum": MOMENTUM, "num_channels": CHANNELS}, _given()),
     ]
 
 
@@ -57,6 +59,10 @@ def _case(
         if settings.get("track", True):
             parameters |= _statistics(0)
     return make_case("batch_norm", dtype, settings, steps, parameters)
+
+
+def _given() -> dict[str, Array]:
+    return {"weight": weights(CHANNELS), "bias": biases(CHANNELS), **_statistics(0)}
 
 
 def _statistics(seed: int) -> dict[str, Array]:

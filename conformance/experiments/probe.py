@@ -9,10 +9,10 @@ from typing import Any, Final
 from normgauge.adapters.base import Array, Case, Step
 from normgauge.conformance.experiments.patterns import biases, cast, weights
 
-#: What a step can show.
-QUANTITIES: Final = ("output", "running_mean", "running_var", "dx", "dweight", "dbias")
-#: Those of them that a step with an upstream gradient has.
-GRADIENTS: Final = QUANTITIES[3:]
+#: Those that a step with an upstream gradient has.
+GRADIENTS: Final = ("dx", "dweight", "dbias")
+#: What a step can show; the last three where it is asked for them.
+QUANTITIES: Final = ("output", "running_mean", "running_var", *GRADIENTS, "weight", "bias", "trainable")
 
 
 @dataclass(frozen=True)
@@ -59,5 +59,9 @@ def make_case(
         dtype,
         dict(settings),
         {name: cast(value, dtype) for name, value in parameters.items()},
-        tuple(Step(mode, *(cast(values, dtype) for values in arrays)) for mode, *arrays in steps),
+        tuple(_step(mode, [cast(values, dtype) for values in arrays]) for mode, *arrays in steps),
     )
+
+
+def _step(mode: str, arrays: Sequence[Array]) -> Step:
+    return Step(mode, arrays[0], arrays[1] if len(arrays) > 1 else None)

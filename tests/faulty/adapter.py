@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from faulty import batch_norm, group_norm, process, rare
+from faulty import batch_norm, group_norm, process, rare, state
 from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe, buffer_of
 
 _NAMES = {"weight": "weight", "bias": "bias", "eps": "eps", "num_channels": "num_channels"}
@@ -105,6 +105,18 @@ CAUGHT: Mapping[str, Mapping[str, str]] = {
     "batch_norm.WeightGradientIsAMean": {"BN-34": "diverges", "BN-36": "diverges"},
     "batch_norm.BiasGradientOfTheFirstSample": {"BN-35": "diverges", "BN-36": "diverges"},
     "batch_norm.EvalDifferentiatesThroughTheBatch": {"BN-36": "diverges"},
+    "state.ResetForgetsTheVariance": {"BN-27": "diverges"},
+    "state.ResetForgetsTheCount": {"BN-27": "diverges"},
+    "state.CountIsNotSaved": {"BN-28": "diverges"},
+    "state.StatisticsAreNotSaved": {"BN-28": "diverges"},
+    "state.BiasIsNotSaved": {"BN-28": "diverges"},
+    "state.FreezingStopsTheStatistics": {"BN-29": "diverges"},
+    "state.FreezingIsInference": {"BN-29": "diverges"},
+    "state.FreezingForgetsTheBias": {"BN-29": "diverges"},
+    "state.StaysFrozen": {"BN-29": "diverges", "BN-31": "diverges"},
+    "state.KeepsItsFirstMomentum": {"BN-30": "diverges"},
+    "state.TrainsItsStatistics": {"BN-31": "diverges"},
+    "state.UnfreezingFreesTheStatistics": {"BN-31": "diverges"},
 }
 
 
@@ -112,6 +124,7 @@ def _implementations() -> tuple[Implementation, ...]:
     modules: tuple[tuple[ModuleType, str, Mapping[str, str]], ...] = (
         (group_norm, "group_norm", _GROUP_NAMES),
         (batch_norm, "batch_norm", _BATCH_NAMES),
+        (state, "batch_norm", _BATCH_NAMES),
         (process, "group_norm", _GROUP_NAMES),
         (rare, "group_norm", _GROUP_NAMES),
         (rare, "batch_norm", _BATCH_NAMES),
@@ -131,8 +144,8 @@ class FaultyAdapter(Adapter):
 
     def layer_class(self, implementation: Implementation) -> Any:
         module, _, name = implementation.id.partition(".")
-        modules = {"group_norm": group_norm, "batch_norm": batch_norm, "process": process, "rare": rare}
-        return getattr(modules[module], name)
+        modules = (group_norm, batch_norm, state, process, rare)
+        return getattr(next(one for one in modules if one.__name__.endswith(f".{module}")), name)
 
     def construct(self, implementation: Implementation, case: Case) -> Any:
         settings = {"eps": 1e-5, **case.settings}
@@ -159,6 +172,27 @@ class FaultyAdapter(Adapter):
         before.check(untouched)
         with np.errstate(all="ignore"):
             return y, before.gradients(untouched, dy)
+
+    def reset(self, layer: Any) -> None:
+        layer.reset()
+
+    def save_load(self, implementation: Implementation, case: Case, layer: Any) -> Any:
+        new = self.construct(implementation, case)
+        new.load(copy.deepcopy(layer.saved()))
+        return new
+
+    def model(self, layer: Any) -> Any:
+        return layer
+
+    def freeze(self, layer: Any, frozen: bool) -> None:
+        layer.frozen = frozen
+
+    def set_momentum(self, layer: Any, momentum: float | None) -> Any:
+        layer.momentum = momentum
+        return layer
+
+    def trainable(self, layer: Any) -> Iterable[str]:
+        return layer.trained()  # type: ignore[no-any-return]
 
     def state(self, layer: Any) -> Mapping[str, Any]:
         names = ("weight", "bias", "running_mean", "running_var")

@@ -20,6 +20,24 @@ class BatchNorm:
         self.running_var = np.ones(num_channels, dtype) if track else None
         self.steps = 0
         self.training = True
+        self.frozen = False
+
+    def reset(self) -> None:
+        if self.running_mean is not None:
+            self.running_mean, self.running_var = np.zeros_like(self.running_mean), np.ones_like(self.running_mean)
+            self.steps = 0
+
+    def saved(self) -> dict[str, Any]:
+        names = ("weight", "bias", "running_mean", "running_var", "steps")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def load(self, saved: dict[str, Any]) -> None:
+        for name, value in saved.items():
+            setattr(self, name, value)
+
+    def trained(self) -> list[str]:
+        names = [] if self.frozen else ["weight", "bias"]
+        return [name for name in names if getattr(self, name) is not None]
 
     def __call__(self, x: Array) -> Array:
         self.check(x)

@@ -1,0 +1,97 @@
+"""What a user does to a layer between two calls, in the framework's own way: the words, and an adapter's part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from normgauge.adapters.base import Case, Implementation
+
+#: ``reset``: the running statistics to those of a new layer. ``save_load``: the state written and read into a new
+#: layer, constructed alike, which lives on. ``freeze``, ``unfreeze``: the parameters out of training, and back, by the
+#: layer itself or by a model that it is in. ``momentum``: another momentum from now on.
+ACTIONS: Final = ("reset", "save_load", "freeze", "unfreeze", "freeze_model", "unfreeze_model", "momentum")
+
+
+class Unsupported(Exception):
+    """The framework offers no way to ask for what the case wants; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """One of :data:`ACTIONS`; ``momentum`` has the new momentum as its ``value``."""
+
+    name: str
+    value: float | None = None
+
+    def __str__(self) -> str:
+        return f"momentum={self.value}" if self.name == "momentum" else self.name.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class StateRecipe:
+    """The Python lines with which a user does what the adapter does.
+
+    ``actions`` maps names of :data:`ACTIONS` to lines, in which ``VALUE`` stands for the action's value;
+    ``inspect`` maps ``weight``, ``bias`` and ``trainable`` to expressions, the last of a collection of canonical
+    names. ``imports`` is what the lines need beside the adapter's recipe.
+    """
+
+    actions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    inspect: Mapping[str, str] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
+
+
+class Acting:
+    """The part of an adapter that acts on a layer between calls; what it leaves out is unsupported."""
+
+    def acted(self, implementation: Implementation, case: Case, layer: Any, action: Action) -> Any:
+        """The layer that lives on after ``action``."""
+        if action.name == "save_load":
+            return self.save_load(implementation, bare(case), layer)
+        if action.name == "momentum":
+            return self.set_momentum(layer, action.value)
+        if action.name == "reset":
+            self.reset(layer)
+        elif action.name in {"freeze", "unfreeze"}:
+            self.freeze(layer, action.name == "freeze")
+        elif action.name in {"freeze_model", "unfreeze_model"}:
+            self.freeze(self.model(layer), action.name == "freeze_model")
+        else:
+            raise Unsupported(f"no action {action.name!r} is known; allowed: {', '.join(ACTIONS)}")
+        return layer
+
+    def reset(self, layer: Any) -> None:
+        """Set the running statistics to those of a new layer."""
+        raise Unsupported("the layer has nothing that resets its running statistics")
+
+    def save_load(self, implementation: Implementation, case: Case, layer: Any) -> Any:
+        """A new layer, constructed from ``case``, that has read the state that ``layer`` has written."""
+        raise Unsupported("the layer has nothing that writes and reads its state")
+
+    def model(self, layer: Any) -> Any:
+        """A model that has ``layer`` as its only layer."""
+        raise Unsupported("no model is known that the layer could be in")
+
+    def freeze(self, layer: Any, frozen: bool) -> None:
+        """Take the parameters of a layer or a model out of training, or back in."""
+        raise Unsupported("the layer has nothing that freezes it")
+
+    def set_momentum(self, layer: Any, momentum: float | None) -> Any:
+        """The layer, which uses another momentum from now on."""
+        raise Unsupported("the layer's momentum cannot be changed")
+
+    def trainable(self, layer: Any) -> Iterable[str]:
+        """The canonical names of what an optimizer is given."""
+        raise Unsupported("the layer does not tell what is trainable")
+
+    def state_recipe(self, implementation: Implementation, case: Case) -> StateRecipe:
+        """What a user writes for the actions and for ``inspect``."""
+        return StateRecipe()
+
+
+def bare(case: Case) -> Case:
+    """The case of a new layer constructed alike: its parameters are the initial ones."""
+    return replace(case, parameters={})
