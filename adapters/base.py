@@ -20,8 +20,8 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from normgauge.adapters import actions
 from normgauge.adapters.actions import Acting, Action
-from normgauge.adapters.actions import Unsupported as Unsupported  # part of what an adapter says
 
 Array = NDArray[Any]
 
@@ -155,6 +155,10 @@ class Implementation:
     mode: str = "eager"
     thorough: bool = False
     dtypes: tuple[str, ...] = ()
+
+
+#: The framework offers no way to ask for what the case wants; the message says what is missing.
+Unsupported = actions.Unsupported
 
 
 @dataclass(frozen=True)

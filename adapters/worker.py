@@ -62,7 +62,7 @@ def hello(adapter: Adapter) -> dict[str, Any]:
         "versions": adapter.versions(),
         "device": adapter.device(),
         "dtypes": list(adapter.dtypes()),
-        "actions": list(ACTIONS),
+        "actions": [*ACTIONS, "inspect"],
         **where_it_runs(),
         "implementations": [adapter.describe(known) for known in adapter.implementations],
         "kin": [{"id": one.id, "layer": one.layer, "ranks": list(one.ranks)} for one in adapter.kin],

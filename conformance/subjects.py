@@ -227,7 +227,7 @@ class WorkerProcess:
         answers = self.run(implementation, [case for case, lacking in zip(cases, unknown, strict=True) if not lacking])
         for lacking in unknown:
             if lacking:
-                yield Observation(unsupported=f"the worker does not know the action {', '.join(sorted(lacking))}")
+                yield Observation(unsupported=f"the worker does not know {', '.join(sorted(lacking))}")
             else:
                 yield next(answers)
 
@@ -303,8 +303,9 @@ class WorkerProcess:
 
 
 def actions_of(case: Case) -> set[str]:
-    """The names of what is done to the layer between the calls."""
-    return {action.name for step in case.steps for action in step.before}
+    """The names of what is done to the layer between the calls; ``inspect`` where its state is asked for."""
+    inspected = {"inspect"} if any(step.inspect for step in case.steps) else set()
+    return inspected | {action.name for step in case.steps for action in step.before}
 
 
 def with_right_shapes(case: Case, observation: Observation) -> Observation:
