@@ -368,15 +368,12 @@ class Adapter(Acting, ABC):
             name: np.array(self.to_numpy(implementation, value) if name == "dx" else self.vector(value))
             for name, value in gradients.items()
         }
-        shares = [n for n, value in {"x": native, **inside}.items() if self._overlap(output, value)]
+        own = self.memory(output)
+        shares = [n for n, value in {"x": native, **inside}.items() if _overlap(own, self.memory(value))]
         trainable = tuple(self.trainable(layer)) if step.inspect else None
         return StepResult(
             np.array(result), self.native_dtype(output), state, tuple(modified), tuple(shares), found, dtypes, trainable
         )
-
-    def _overlap(self, a: Any, b: Any) -> bool:
-        one, other = self.memory(a), self.memory(b)
-        return one is not None and other is not None and np.may_share_memory(one, other)
 
 
 def _docstring(texts: Iterable[str | None]) -> str:
@@ -406,6 +403,10 @@ def buffer_of(array: Array) -> Array:
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array.ravel(order="K").view(np.uint8)
+
+
+def _overlap(one: Array | None, other: Array | None) -> bool:
+    return one is not None and other is not None and np.may_share_memory(one, other)
 
 
 def _same(a: Array, b: Array) -> bool:

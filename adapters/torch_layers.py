@@ -7,6 +7,7 @@ Each also with inputs that lie otherwise in memory, as modes: in torch's ``chann
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any, Final
@@ -107,7 +108,7 @@ class TorchAdapter(TorchState):
         if not weight:
             settings["affine"] = False
         elif not bias:
-            if "bias" not in inspect.signature(self.layer_class(implementation)).parameters:
+            if "bias" not in _arguments(self.layer_class(implementation)):
                 raise Unsupported("this release has no bias argument")
             settings["bias"] = False
         return settings
@@ -211,6 +212,11 @@ def storage_of(tensor: Any) -> Array:
     import torch
 
     return torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage()).numpy()  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _arguments(layer_class: type) -> frozenset[str]:
+    return frozenset(inspect.signature(layer_class).parameters)
 
 
 def _class_path(implementation: Implementation) -> str:

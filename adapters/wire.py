@@ -6,10 +6,12 @@ docs/protocol.md describes the messages for authors of workers in other language
 from __future__ import annotations
 
 import base64
+import binascii
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,17 +21,31 @@ from normgauge.adapters.base import Array, Case, Observation, Raised, Step, Step
 PROTOCOL = 1
 
 
+#: Of every message: an encoder is made once.
+_JSON: Final = json.JSONEncoder(separators=(",", ":"), default=str, allow_nan=False)
+
+
+@functools.cache
+def _little_endian(dtype: str | np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(dtype).newbyteorder("<")
+
+
+@functools.cache
+def _name(dtype: np.dtype[Any]) -> str:
+    return dtype.name
+
+
 def encode_array(array: Array) -> dict[str, Any]:
-    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+    little = array.astype(_little_endian(array.dtype), copy=False)
     return {
-        "dtype": array.dtype.name,
+        "dtype": _name(array.dtype),
         "shape": list(array.shape),
-        "data": base64.b64encode(little.tobytes()).decode("ascii"),
+        "data": binascii.b2a_base64(little.tobytes(), newline=False).decode("ascii"),
     }
 
 
 def decode_array(message: Mapping[str, Any]) -> Array:
-    dtype = np.dtype(message["dtype"]).newbyteorder("<")
+    dtype = _little_endian(message["dtype"])
     if dtype.kind != "f" or any(n < 0 for n in message["shape"]):
         raise ValueError(f"no array of real numbers: dtype {message['dtype']!r}, shape {message['shape']!r}")
     flat = np.frombuffer(base64.b64decode(message["data"]), dtype=dtype)
@@ -135,4 +151,4 @@ def decode_observation(message: Mapping[str, Any]) -> Observation:
 
 def dump_line(message: Mapping[str, Any]) -> bytes:
     """``message`` as one line; what JSON has no form for travels as its text."""
-    return json.dumps(message, separators=(",", ":"), default=str, allow_nan=False).encode() + b"\n"
+    return _JSON.encode(message).encode() + b"\n"
