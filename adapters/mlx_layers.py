@@ -1,4 +1,7 @@
-"""mlx.nn.GroupNorm, with and without pytorch_compatible, and mlx.nn.BatchNorm; each also through mx.compile."""
+"""mlx.nn.GroupNorm, with and without pytorch_compatible, and mlx.nn.BatchNorm.
+
+Each also through ``mx.compile``, and ``mixed``: with parameters of float32 and inputs of half precision.
+"""
 
 from __future__ import annotations
 
@@ -63,6 +66,7 @@ _EAGER = (
 )
 #: On the CPU, a C++ compiler is called for every new kernel, which takes seconds.
 _COMPILED = tuple(replace(one, id=f"{one.id}[compile]", mode="compile", thorough=True) for one in _EAGER)
+_MIXED = tuple(replace(one, id=f"{one.id}[mixed]", mode="mixed", dtypes=("float16", "bfloat16")) for one in _EAGER)
 
 
 @dataclass
@@ -79,7 +83,7 @@ class _Compiled:
 class MlxAdapter(MlxState):
     framework = "mlx"
     distribution = "mlx"
-    implementations = (*_EAGER, *_COMPILED)
+    implementations = (*_EAGER, *_COMPILED, *_MIXED)
     kin = (
         Implementation(
             "mlx.nn.InstanceNorm",
@@ -131,18 +135,19 @@ class MlxAdapter(MlxState):
 
     def construct(self, implementation: Implementation, case: Case) -> Any:
         layer = self.layer_class(implementation)(**self._settings(implementation, case))
-        if self.dtype != "float32":
-            layer.set_dtype(getattr(self.mx, self.dtype))
+        dtype = _parameter_dtype(implementation, self.dtype)
+        if dtype != "float32":
+            layer.set_dtype(getattr(self.mx, dtype))
         for name, value in case.parameters.items():
-            setattr(layer, implementation.names[name], self._array(value))
+            setattr(layer, implementation.names[name], self._array(value, dtype))
         if implementation.mode == "compile":
             layer.compiled = _Compiled()
         return layer
 
-    def _array(self, value: Array) -> Any:
-        dtype = getattr(self.mx, self.dtype)
+    def _array(self, value: Array, dtype: str) -> Any:
+        kind = getattr(self.mx, dtype)
         # A reduction over an empty array that came from NumPy may never return; over MLX's own it does.
-        return self.mx.array(value, dtype=dtype) if value.size else self.mx.zeros(value.shape, dtype=dtype)
+        return self.mx.array(value, dtype=kind) if value.size else self.mx.zeros(value.shape, dtype=kind)
 
     def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
         def call(x: Any) -> Any:
@@ -155,14 +160,13 @@ class MlxAdapter(MlxState):
 
     def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
         def differentiate(x: Any, dy: Any) -> Any:
-            parameters = layer.trainable_parameters()
+            def weighted(x: Any, parameters: Any) -> Any:
+                layer.update(parameters)
+                y = layer(x)
+                return (y * dy).sum(), y
 
-            def call(x: Any, *values: Any) -> Any:
-                layer.update(dict(zip(parameters, values, strict=True)))
-                return layer(x)
-
-            (y,), (dx, *found) = self.mx.vjp(call, [x, *parameters.values()], [dy])
-            return y, {"dx": dx} | {f"d{name}": one for name, one in zip(parameters, found, strict=True)}
+            (_, y), (dx, found) = self.mx.value_and_grad(weighted, argnums=(0, 1))(x, layer.trainable_parameters())
+            return y, {"dx": dx} | {f"d{name}": one for name, one in found.items()}
 
         layer.train(training)
         y, gradients = self._compiled(layer, "backward", differentiate)(x, dy)
@@ -186,7 +190,7 @@ class MlxAdapter(MlxState):
         return np.array(value.astype(self.mx.float32) if value.dtype == self.mx.bfloat16 else value)
 
     def to_native(self, implementation: Implementation, x: Array) -> Any:
-        return self._array(to_layout(x, implementation.layout))
+        return self._array(to_layout(x, implementation.layout), self.dtype)
 
     def to_numpy(self, implementation: Implementation, value: Any) -> Array:
         return from_layout(self.vector(value), implementation.layout)
@@ -194,11 +198,12 @@ class MlxAdapter(MlxState):
     def recipe(self, implementation: Implementation, case: Case) -> Recipe:
         construct = ["mx.set_default_device(mx.cpu)"] if case.dtype == "float64" else []
         construct.append(f"layer = nn.{_class_name(implementation)}({arguments(self._settings(implementation, case))})")
-        if case.dtype != "float32":
-            construct.append(f"layer.set_dtype(mx.{case.dtype})")
+        dtype = _parameter_dtype(implementation, case.dtype)
+        if dtype != "float32":
+            construct.append(f"layer.set_dtype(mx.{dtype})")
         for parameter, value in case.parameters.items():
             native = implementation.names[parameter]
-            construct.append(f"layer.{native} = mx.array({literal(value, case.dtype)}, dtype=mx.{case.dtype})")
+            construct.append(f"layer.{native} = mx.array({literal(value, case.dtype)}, dtype=mx.{dtype})")
 
         def array(name: str) -> str:
             native = to_layout_text(name, CHANNELS_LAST)
@@ -228,9 +233,8 @@ class MlxAdapter(MlxState):
                     f"layer.{mode}()",
                     *_DIFFERENTIATE,
                     *differentiate,
-                    f"y, (dx, *gradients) = differentiate({array('x')}, {array('dy')})",
+                    f"y, (dx, gradients) = differentiate({array('x')}, {array('dy')})",
                     f"y, dx = {y}, {dx}",
-                    "gradients = dict(zip(layer.trainable_parameters(), gradients))",
                 )
                 for mode in modes
             },
@@ -241,13 +245,17 @@ class MlxAdapter(MlxState):
 #: The function of :meth:`MlxAdapter.backward` as a user writes it.
 _DIFFERENTIATE = (
     "def differentiate(x, dy):",
-    "    parameters = layer.trainable_parameters()",
-    "    def call(x, *values):",
-    "        layer.update(dict(zip(parameters, values)))",
-    "        return layer(x)",
-    "    (y,), gradients = mx.vjp(call, [x, *parameters.values()], [dy])",
+    "    def weighted(x, parameters):",
+    "        layer.update(parameters)",
+    "        y = layer(x)",
+    "        return (y * dy).sum(), y",
+    "    (_, y), gradients = mx.value_and_grad(weighted, argnums=(0, 1))(x, layer.trainable_parameters())",
     "    return y, gradients",
 )
+
+
+def _parameter_dtype(implementation: Implementation, dtype: str) -> str:
+    return "float32" if implementation.mode == "mixed" else dtype
 
 
 def _class_name(implementation: Implementation) -> str:
