@@ -141,7 +141,8 @@ class Implementation:
     port should write instead, where the framework has its own switch. ``mode`` is the way of running it,
     such as the memory layout of its inputs. What is ``thorough`` takes long, as a compiler does, and is run
     only at the budget of that name, or when it is asked for by its id. ``dtypes`` are those that it is made for,
-    where these are not all of the framework's: mixed precision is about half types.
+    where these are not all of the framework's: mixed precision is about half types. What ``compiles`` does so for
+    every new shape, though its framework does not (:attr:`Adapter.compiles`).
     """
 
     id: str
@@ -155,6 +156,7 @@ class Implementation:
     mode: str = "eager"
     thorough: bool = False
     dtypes: tuple[str, ...] = ()
+    compiles: bool = False
 
 
 #: The framework offers no way to ask for what the case wants; the message says what is missing.
@@ -285,7 +287,7 @@ class Adapter(Acting, ABC):
             "signature_defaults": defaults,
             "documentation_texts": self.documentation_texts(implementation),
             "mode": implementation.mode,
-            "compiles": self.compiles,
+            "compiles": self.compiles or implementation.compiles,
             "slow": self.slow,
             "thorough": implementation.thorough,
             "dtypes": list(implementation.dtypes or self.dtypes()),

@@ -65,7 +65,7 @@ _EAGER = (
     ),
 )
 #: On the CPU, a C++ compiler is called for every new kernel, which takes seconds.
-_COMPILED = tuple(replace(one, id=f"{one.id}[compile]", mode="compile", thorough=True) for one in _EAGER)
+_COMPILED = tuple(replace(one, id=f"{one.id}[compile]", mode="compile", thorough=True, compiles=True) for one in _EAGER)
 _MIXED = tuple(replace(one, id=f"{one.id}[mixed]", mode="mixed", dtypes=("float16", "bfloat16")) for one in _EAGER)
 
 

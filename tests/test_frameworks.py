@@ -341,6 +341,9 @@ def test_a_torch_layer_meets_its_input_in_the_layout_that_its_mode_names(shape: 
 def test_frameworks_that_compile_for_every_shape_say_so() -> None:
     compiling = {name for name in registered() if adapter_class(name).compiles}
     assert compiling == {"flax", "keras-jax"}
+    compiled = [one for name in registered() for one in adapter_class(name).implementations if one.mode == "compile"]
+    assert compiled
+    assert all(one.compiles for one in compiled)
 
 
 def test_a_mode_that_cannot_hold_an_input_says_so() -> None:
