@@ -209,9 +209,14 @@ def statistics_bound(m: Moments, arithmetic: Arithmetic) -> StatisticsBound:
 
     # What is summed: |x|, the squared deviations, the squares; Chan's combination forms n times more.
     squares = m.var * (n if "welford" in allowed else 1) + (size**2 if "one_pass" in allowed else d_sum**2)
-    largest = arithmetic.held.largest * (1 - arithmetic.gamma(additions, 5))
+    largest = arithmetic.largest * (1 - arithmetic.gamma(additions, 5))
     finite = np.isfinite(m.max_abs)
     in_range = (n * m.mean_abs <= largest) & (n * squares <= largest)
+    if again:  # what is held in a narrow type: the mean, the variance, and each square that is summed
+        square = 2 * (np.max(np.abs(m.deviation), axis=-1, keepdims=True) ** 2 + d_sum**2)
+        square = np.maximum(square, m.max_abs**2) if "one_pass" in allowed else square
+        most = np.maximum(np.maximum(size + bound_mean, m.var + bound_var), square)
+        in_range &= most <= arithmetic.held.largest
     # Zeros in a sum too long for an error constant: infinity times 0.
     overflows = finite & ~(in_range & ~np.isnan(bound_mean) & ~np.isnan(bound_var))
     undefined = np.where(np.isnan(m.mean), 0.0, np.inf)  # of a single infinity Welford makes a NaN

@@ -208,9 +208,10 @@ def divided_by(var: Float, var_bound: Float, n: int, divisor: str, arithmetic: A
         return var, var_bound
     if n == 1:
         return np.full_like(var, np.nan), np.full_like(var, np.inf)
-    factor = np.float64(n) / np.float64(n - 1)
-    bound = (var_bound * (1 + 4 * arithmetic.u) + (2 * arithmetic.u + 2 * U64) * var) * factor
-    return var * factor, np.where(np.isposinf(var_bound), np.inf, bound)  # also beside a variance that is NaN
+    factor, held = np.float64(n) / np.float64(n - 1), arithmetic.held
+    bound = (var_bound * (1 + 4 * held.u) + (2 * held.u + 2 * U64) * var) * factor
+    out_of_range = np.isposinf(var_bound) | (n * (var + var_bound) > held.largest)
+    return var * factor, np.where(out_of_range, np.inf, bound)  # also beside a variance that is NaN
 
 
 def _channel_order(channels: int, groups: int, grouping: str) -> np.ndarray[tuple[int], np.dtype[np.intp]]:

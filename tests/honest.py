@@ -108,7 +108,14 @@ def blocked(f: Machine, values: Array, lanes: int = 8) -> Array:
 
 
 def _in_the_type_of_sums(total: Summation) -> Summation:
-    return lambda f, values: f(total(f.wide, f.wide(values)))
+    """Sums are handed over in the type of intermediates, unless it is too short for one of them."""
+
+    def summed(f: Machine, values: Array) -> Array:
+        wide = total(f.wide, f.wide(values))
+        held = f(wide)
+        return wide if f.wide != f and np.any(np.isinf(held) & np.isfinite(wide)) else held
+
+    return summed
 
 
 SUMMATIONS: Final[dict[str, Summation]] = {

@@ -7,7 +7,7 @@ elementwise in its own type and sums in float32 (``stored``), or does everything
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from honest import (
     STATISTICS,
     SUMMATIONS,
     UNBIASED,
+    UPDATES,
     Array,
     Machine,
     Statistics,
@@ -32,6 +33,7 @@ from honest_backward import (
     UPSTREAM,
     Pass,
     channel_sums,
+    closed,
     closed_parameter,
     closed_weight_last,
     differentiated,
@@ -47,6 +49,7 @@ from normgauge.oracle import (
     Reference,
     batch_norm,
     batch_norm_backward,
+    distance,
     group_norm,
     group_norm_backward,
     initial_statistics,
@@ -321,3 +324,206 @@ def test_rounding_to_bfloat16_is_to_the_nearest_of_its_numbers() -> None:
     np.testing.assert_array_equal(got, [largest, np.inf, -np.inf, np.inf, np.nan, 0.0])
     assert np.signbit(got[-1])
     assert rounded(1.0 + 2.0**-8 + 2.0**-40, "bfloat16") == 1.0 + 2.0**-7  # by way of float32 it would be 1
+
+
+# --- running statistics and long sets ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("buffer", ["storage", "float32"])
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_honest_running_statistic_lies_within_the_bound_of_its_precision(
+    dtype: str, level: str, buffer: str
+) -> None:
+    """Three steps, each rounded to the type of the buffers, then evaluation with what came of them."""
+    rng = np.random.default_rng([5, DTYPES.index(dtype), LEVELS.index(level), len(buffer)])
+    store, keep = Machine(dtype), Machine("float32" if buffer == "float32" else dtype)
+    for regime, draw_x in regimes(dtype).items():
+        for name in rng.choice(list(STATISTICS), 8, replace=False):
+            accuracy, measure = STATISTICS[str(name)]
+            momentum = float(rng.choice([0.0, 1e-3, 0.1, 0.1, 0.9, 1.0]))
+            arithmetic = arithmetic_of(dtype, level, accuracy)
+            f = Machine(arithmetic.held.name, flush=bool(rng.integers(2)), sums=arithmetic.dtype)
+            divisor, update = str(rng.choice(["unbiased", "biased"])), UPDATES[str(rng.choice(list(UPDATES)))]
+            how: dict[str, Any] = {"arithmetic": arithmetic, "momentum": momentum}
+            how["semantics"] = semantics("batch_norm", running_var=divisor)
+            n, channels = int(rng.choice([2, 3, 8, 20])), 8
+            mean, var = keep(rng.standard_normal(channels) * rng.choice([1.0, 1e3])), keep(rng.random(channels))
+            running = initial_statistics(mean, var, dtype="float32" if buffer == "float32" else None)
+            for _ in range(3):
+                x = store(draw_x(rng, (channels, n)))
+                found = measure(f, f(x))
+                new = found.var[:, 0]
+                if divisor == "unbiased":
+                    new = UNBIASED[str(rng.choice(list(UNBIASED)))](f, new, n)
+                mean, var = (
+                    keep(update(f, f(old), got, momentum)) for old, got in ((mean, found.mean[:, 0]), (var, new))
+                )
+                after = batch_norm(x.T, running, training=True, **how).running
+                assert after is not None
+                running = after
+                for reference, got in ((running.mean, mean), (running.var, var)):
+                    assert reference.ratio(got).max() <= 1, (regime, name, divisor, update)
+            wanted = batch_norm(x.T, running, training=False, **how).output
+            one, none = f(np.ones((channels, 1))), f(np.zeros((channels, 1)))
+            form, used = str(rng.choice(list(OUTPUTS))), Statistics(f(mean)[:, None], f(var)[:, None])
+            y = store(normalised(f, f(x), used, one, none, eps=1e-5, form=form))
+            assert wanted.ratio(y.T).max() <= 1, (regime, name, form)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_buffers_in_float32_are_held_to_more(dtype: str) -> None:
+    x = rounded(np.random.default_rng(6).standard_normal((8, 4)), dtype)
+    arithmetic = arithmetic_of(dtype, "float32", "one_pass")
+    found = [
+        batch_norm(x, initial_statistics([0.5] * 4, [1.0] * 4, dtype=buffer), training=True, arithmetic=arithmetic)
+        for buffer in (None, "float32")
+    ]
+    half, single = (result.running for result in found)
+    assert half is not None
+    assert single is not None
+    assert (single.var.bound * 100 < half.var.bound).all()
+    assert half.mean.excludes(rounded(half.mean.value, dtype)) is False
+    assert single.mean.excludes(rounded(single.mean.value, dtype))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_long_sets_are_held_to_something_unless_their_sums_are_in_half_precision(dtype: str, level: str) -> None:
+    rng = np.random.default_rng([7, LEVELS.index(level)])
+    for regime in ("normal", "mean 4", "sorted"):
+        plain = {"eps": 1e-5, "placement": "inside_sqrt", "unbiased": False, "weight": np.float32([1.0] * 4096)}
+        draw = replace(Draw.of(rng, dtype, level, regime, 4096, size=8192), per_set=False, **plain)
+        draw = replace(draw, bias=Machine(dtype)(np.zeros(4096)), weight=Machine(dtype)(draw.weight))
+        held = check_outputs(draw, ["two_pass sequential", "two_pass pairwise", "welford", "one_pass backward"])
+        assert (held > 0) == (level != "half")
+        check_gradients(draw, ["two_pass sequential", "one_pass backward"], each=1)
+
+
+# --- range -------------------------------------------------------------------------------------------
+
+
+def test_half_sums_that_overflow_are_out_of_range_for_half_sums_alone() -> None:
+    """Squares of float16 overflow from 256 on; float32 has room for them."""
+    x = rounded(300 * np.array([[-1.0, 1.0, 2.0, -2.0, 0.5, -0.5, 1.5, -1.5]]), "float16")
+    single, stored, half = (group_norm(x, 1, arithmetic=arithmetic) for arithmetic in precisions("float16"))
+    assert single.says_something().all()
+    assert not stored.says_something().any()
+    assert not half.says_something().any()
+    assert single.excludes(np.zeros_like(x))  # what an infinite variance gives
+    assert not half.excludes(np.zeros_like(x))
+    gradients = [
+        group_norm_backward(x, np.ones_like(x), 1, arithmetic=arithmetic) for arithmetic in precisions("float16")
+    ]
+    assert gradients[0].dx.says_something().all()
+    assert not gradients[2].dx.says_something().any()
+
+
+def test_a_result_beyond_the_storage_type_is_out_of_range() -> None:
+    x, weight = np.array([[-1.0, 1.0, 3.0, -3.0]]), np.array([1.0, 1.0, 6e4, 6e4])
+    reference = group_norm(x, 1, weight, arithmetic=arithmetic_of("float16", "float32", "one_pass"))
+    np.testing.assert_array_equal(reference.says_something(), [[True, True, False, False]])
+    running = batch_norm(
+        400 * x.T,
+        initial_statistics([0.0], [1.0]),
+        training=True,
+        momentum=1.0,
+        arithmetic=arithmetic_of("float16", "float32", "one_pass"),
+    ).running
+    assert running is not None
+    assert running.mean.says_something().all()
+    assert not running.var.says_something().any()
+
+
+@pytest.mark.parametrize("eps", [1e-12, 1e-8])
+def test_an_eps_that_float16_does_not_hold_counts_in_float32_and_may_be_zero_in_half(eps: float) -> None:
+    x = np.zeros((1, 4)) + rounded(1e-3, "float16")
+    single, *narrow = (group_norm(x, 1, eps=eps, arithmetic=a) for a in precisions("float16"))
+    assert single.says_something().all()
+    assert single.excludes(np.full((1, 4), np.nan))
+    for reference in narrow:
+        assert not reference.excludes(np.full((1, 4), np.nan))
+
+
+def test_a_result_may_be_a_subnormal_half_but_not_flushed_unless_intermediates_are_halves_too() -> None:
+    x, weight = np.array([[-1.0, 1.0]]), rounded([3e-6, 3e-6], "float16")
+    y = rounded(x * weight, "float16")
+    for arithmetic in precisions("float16"):
+        reference = group_norm(x, 1, weight, eps=0.0, arithmetic=arithmetic)
+        assert not reference.excludes(y)
+        assert reference.excludes(np.zeros_like(x)) == (arithmetic.held.name == "float32")
+
+
+# --- what the bounds exclude -------------------------------------------------------------------------
+
+
+PAIRS: Final = {
+    "eps inside or outside": ("eps_placement", "inside_sqrt", "outside_sqrt"),
+    "eps inside or the larger": ("eps_placement", "inside_sqrt", "max_with_variance"),
+    "eps outside or the larger": ("eps_placement", "outside_sqrt", "max_with_variance"),
+    "variance": ("variance", "biased", "unbiased"),
+    "grouping": ("grouping", "contiguous", "interleaved"),
+    "affine shape": ("affine_shape", "per_channel", "per_group"),
+}
+#: Pairs that no input of `told_apart` separates: bfloat16 rounds the statistics more than n - 1 for n changes them.
+INSEPARABLE: Final = {("bfloat16", "half", "variance")}
+
+
+def told_apart(dtype: str, level: str, pair: str) -> float:
+    """The largest distance of the output under the two values of an axis, by the widest class, at n = 4."""
+    axis, *values = PAIRS[pair]
+    arithmetic, weight, found = arithmetic_of(dtype, level, "one_pass"), 1 + np.arange(8) / 4, []
+    pattern = np.array([[-1.0, 1.0], [1.0, -1.0]] * 4)
+    size = np.array([1.0, 2.0, 1.0, 0.5, 1.0, 3.0, 1.0, 0.25])[:, None]
+    for eps in (1e-5, 1e-3, 0.1):
+        for ratio in (0.1, 0.3, 1.0, 30.0):
+            x = rounded(pattern * size * ratio * np.sqrt(eps), dtype)[None]
+            how: dict[str, Any] = {"eps": eps, "arithmetic": arithmetic}
+            pairs = (group_norm(x, 4, weight, semantics=semantics("group_norm", **{axis: v}), **how) for v in values)
+            found.append(distance(*pairs))
+    return max(found)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_some_input_tells_two_semantics_apart_but_for_what_half_sums_blur(dtype: str, level: str, pair: str) -> None:
+    assert (told_apart(dtype, level, pair) > 1) == ((dtype, level, pair) not in INSEPARABLE)
+
+
+@pytest.mark.parametrize("n", [4, 8, 16])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_wrong_formulas_are_excluded_where_float32_computes(dtype: str, n: int) -> None:
+    rng, f, store = np.random.default_rng([8, n]), Machine("float32"), Machine(dtype)
+    x = store(rng.standard_normal((4, n)) * 3e-4)
+    dy, weight = store(rng.standard_normal((4, n))), store(1 + np.arange(n) / n)
+    statistics = STATISTICS["two_pass sequential"][1](f, f(x))
+    biased, unbiased = statistics, Statistics(statistics.mean, f(statistics.var * f(n / (n - 1))))
+    arithmetic = arithmetic_of(dtype, "float32", "one_pass")
+    reference = group_norm(x, 1, weight, arithmetic=arithmetic)
+
+    def output(used: Statistics, placement: str = "inside_sqrt", eps: float = 1e-5) -> Array:
+        return store(normalised(f, f(x), used, f(weight), f(0), eps=eps, placement=placement))
+
+    assert not reference.excludes(output(biased))
+    assert reference.excludes(output(biased, "outside_sqrt"))
+    assert reference.excludes(output(biased, "max_with_variance"))
+    assert reference.excludes(output(biased, eps=1.05e-5))
+    large = store(np.float64(x) * 1e3)
+    wide = Statistics(f(unbiased.mean * f(1e3)), f(unbiased.var * f(1e6)))
+    y = store(normalised(f, f(large), wide, f(weight), f(0), eps=1e-5))
+    assert group_norm(large, 1, weight, arithmetic=arithmetic).excludes(y)
+    p = Pass(
+        f,
+        f(large),
+        f(dy),
+        np.broadcast_to(f(weight), x.shape),
+        STATISTICS["two_pass sequential"][1](f, f(large)),
+        1e-5,
+        "inside_sqrt",
+        SUMMATIONS["sequential"],
+    )
+    gradient = group_norm_backward(large, dy, 1, weight, arithmetic=arithmetic).dx
+    assert not gradient.excludes(store(closed(p)))
+    assert gradient.excludes(store(f(p.r * f(p.weight * p.dy))))  # the statistics taken as constants
+    assert gradient.excludes(store(closed(replace(p, weight=np.ones_like(p.weight)))))
