@@ -306,6 +306,7 @@ def parameter_gradients(
     own = 5 * U64 * summed(np.abs(products)) + U64 * np.abs(dweight)
     bound = (1 + 16 * u) * (np.sum(inherited, axis=1) + rounding + summed(stretched(flushed))) + own
     reach = summed(stretched(size * np.maximum(about, 1) * np.maximum(most_r, 1)))
+    reach = np.maximum(reach, np.max(stretched(about * most_r), axis=(1, 2)))  # x_hat, also where dy is 0
     bound = np.where(reach <= arithmetic.held.largest * (1 - most), bound, np.inf)
 
     total = summed(stretched(size))

@@ -494,6 +494,18 @@ def test_a_sum_of_gradients_may_underflow_beside_products_that_do_not() -> None:
         assert not found.dx.excludes(differentiated(p, "sums_of_products", "cube_last", "coefficients")[0].T)
 
 
+def test_a_normalised_value_that_overflows_is_out_of_range_where_its_gradient_is_zero() -> None:
+    """0 * inf is NaN, in a type where sum(dy * x_hat) itself is far from overflow."""
+    f, total = Machine("float32"), SUMMATIONS["sequential"]
+    x, dy, one = f([[1e25, 1.0]]), f([[0.0, 1.0]]), f([[1.0, 1.0]])
+    evaluation = Pass(f, x, dy, one, Statistics(f([[0.0]]), f([[1e-30]])), 0.0, "inside_sqrt", total)
+    running = initial_statistics([0.0], [float(f(1e-30))])
+    given: dict[str, Any] = {"training": False, "eps": 0.0, "arithmetic": Arithmetic("float32")}
+    weights = batch_norm_backward(x.T, dy.T, running, **given).dweight
+    assert np.isnan(closed_parameter(evaluation)).all()
+    assert not weights.excludes(closed_parameter(evaluation))
+
+
 # --- the shape of the bounds -----------------------------------------------------------------------------
 
 
