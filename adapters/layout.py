@@ -13,8 +13,8 @@ CHANNELS_LAST: Final = "N, *, C"
 
 
 def to_layout(x: Array, layout: str) -> Array:
-    """A canonical array in ``layout``, contiguous."""
-    return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if layout == CHANNELS_LAST else x
+    """A canonical array in ``layout``, contiguous; one of the channel axis alone passes unchanged."""
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if layout == CHANNELS_LAST and x.ndim > 1 else x
 
 
 def from_layout(x: Array, layout: str) -> Array:

@@ -69,6 +69,39 @@ def _judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
     return Judged("unsupported", part, f"{evidence.implementation}: {reason}", notes)
 
 
+def _judge_constant(requirement: Requirement, evidence: Evidence) -> Judged:
+    judged = _judge_values(requirement, evidence)
+    exact, asked = 0, 0
+    for one in evidence.of(requirement.id):
+        bias = one.probe.case.parameters.get("bias")
+        for seen in one.observation.steps:
+            if bias is not None and "output" in one.probe.quantities and np.shape(seen.output)[1:2] == bias.shape:
+                asked += 1
+                exact += np.array_equal(
+                    seen.output, np.broadcast_to(_along_channels(bias, seen.output), seen.output.shape)
+                )
+    note = f"the bias comes out bit for bit in {exact} of {asked} constant inputs"
+    return replace(judged, notes=(*judged.notes, note)) if asked else judged
+
+
+def _along_channels(values: Any, like: Any) -> Any:
+    return values.reshape(1, -1, *(1,) * (like.ndim - 2))
+
+
+def _judge_answer(requirement: Requirement, evidence: Evidence) -> Judged:
+    """As by values; and a refusal is as good an answer."""
+    asked = evidence.of(requirement.id)
+    refusals = [one for one in asked if one.observation.raised]
+    answered = replace(evidence, seen=tuple(one for one in evidence.seen if one not in refusals))
+    if len(refusals) < len(asked) or not asked:
+        judged = _judge_values(requirement, answered)
+        notes = tuple(f"{one.probe.label}: refused" for one in refusals)
+        if judged.verdict != "unsupported" or not refusals:
+            return replace(judged, notes=(*judged.notes, *notes))
+    witnesses = tuple(witness(one, refused(one.observation), "acceptance", evidence.dtype) for one in refusals)
+    return Judged("conforms", "refused", f"{evidence.implementation} refuses", (), witnesses)
+
+
 @dataclass
 class _SortedCases:
     """The cases of a ``values`` requirement by what became of them; ``raised`` counts the exceptions."""
@@ -338,6 +371,8 @@ def _judge_unmodified(requirement: Requirement, evidence: Evidence) -> Judged:
 _JUDGES: Final[Mapping[str, Callable[[Requirement, Evidence], Judged]]] = {
     "axis": judge_axis,
     "values": _judge_values,
+    "constant": _judge_constant,
+    "answer": _judge_answer,
     "setting": _judge_setting,
     "refusal": _judge_refusal,
     "unmodified": _judge_unmodified,

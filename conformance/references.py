@@ -46,6 +46,8 @@ def predict(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Predict
     the case's rounds its inputs to it first, and so does the prediction. A step with ``inspect`` has ``weight`` and
     ``bias``, too, as far as the layer has them, and ``trainable``, 1 or 0 for each of ``PARAMETERS``.
     """
+    if any(step.x.ndim == 1 for step in case.steps):
+        return _without_samples(predict(_as_one_sample(case), semantics, arithmetic))
     if arithmetic.dtype != case.dtype:
         case = _rounded(case, arithmetic.dtype)
     walk = _group_norm_steps if case.layer == "group_norm" else _batch_norm_steps
@@ -107,6 +109,19 @@ def _arrays(case: Case, step: int) -> list[Array]:
 
 def _with_arrays(step: Step, arrays: Sequence[Array]) -> Step:
     return replace(step, x=arrays[0], dy=arrays[1] if len(arrays) > 1 else None)
+
+
+def _as_one_sample(case: Case) -> Case:
+    """An input of the channel axis alone is one sample, if it is anything."""
+    return replace(case, steps=tuple(replace(step, x=step.x[None]) for step in case.steps))
+
+
+def _without_samples(prediction: Prediction) -> Prediction:
+    steps = (
+        {name: Reference(one.value[0], one.bound[0]) if name == "output" else one for name, one in step.items()}
+        for step in prediction.steps
+    )
+    return Prediction(tuple(steps), prediction.refused)
 
 
 def _rounded(case: Case, dtype: str) -> Case:

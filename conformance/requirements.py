@@ -12,6 +12,7 @@ GROUP_NORM_PAPER: Final = "Wu and He (2018), arXiv:1803.08494"
 BATCH_NORM_PAPER: Final = "Ioffe and Szegedy (2015), arXiv:1502.03167"
 TORCH_GROUP_NORM: Final = "torch 2.13, https://docs.pytorch.org/docs/2.13/generated/torch.nn.GroupNorm.html"
 TORCH_BATCH_NORM: Final = "torch 2.13, https://docs.pytorch.org/docs/2.13/generated/torch.nn.BatchNorm2d.html"
+IEEE: Final = "IEEE 754-2019"
 CHAIN_RULE: Final = "the chain rule"
 TORCH_MODULE: Final = "torch 2.13, https://docs.pytorch.org/docs/2.13/generated/torch.nn.Module.html"
 PURE_FUNCTION: Final = "data-apis array API standard 2024.12, design topics: copy-view behaviour and mutability"
@@ -22,7 +23,8 @@ class Requirement:
     """One sentence that holds of a conforming implementation.
 
     ``judged_by`` names the rule: ``axis`` (the surviving values of ``axis``), ``values`` (every result
-    lies within the bound of the surviving semantics), ``precision`` (the type given is the type computed
+    lies within the bound of the surviving semantics), ``constant`` (the same, and it is told how often the bias
+    comes out bit for bit), ``answer`` (the same, or a refusal), ``precision`` (the type given is the type computed
     in), ``setting`` (the number given as ``setting`` is the number used), ``refusal`` (every case is refused),
     ``unmodified`` (no call changes its input or hands out its memory), ``output_type`` (the output is of the
     input's type).
@@ -162,6 +164,33 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         "GN-27", "gradient of the bias", "dbias sums dy over samples and positions.",
         f"{CHAIN_RULE}, of {GROUP_NORM_PAPER}, equation 6", "values",
     ),
+    _group(
+        "GN-28", "NaN and infinity contained",
+        "A value that is no number, in x or in dy, reaches its own group and parameters and nothing else.",
+        f"{IEEE}, section 6.2; {GROUP_NORM_PAPER}, equation 2", "values",
+    ),
+    _group(
+        "GN-29", "constant input", "A constant input of any magnitude gives the bias, and finite gradients.",
+        f"{GROUP_NORM_PAPER}, equation 2 with a variance of 0", "constant",
+    ),
+    _group(
+        "GN-30", "magnitudes at the ends of the range",
+        "The same holds as long as the squares fit the type that sums them, and for subnormal numbers.",
+        f"{GROUP_NORM_PAPER}, equations 1 and 2", "values",
+    ),
+    _group(
+        "GN-31", "gradients of no values", "Without samples or positions dx is empty, dweight and dbias are 0.",
+        f"{CHAIN_RULE}: an empty sum", "values",
+    ),
+    _group("GN-32", "eps of zero", "eps=0 is taken as it is.", TORCH_GROUP_NORM, "values"),
+    _group(
+        "GN-33", "negative eps", "A negative eps is added as it is (NaN where var + eps < 0), or refused.",
+        f"{GROUP_NORM_PAPER}, equation 2", "answer",
+    ),
+    _group(
+        "GN-34", "other ranks", "An input of a rank that the layer is not made for is refused, or normalised alike.",
+        TORCH_GROUP_NORM, "answer",
+    ),
     _axis(
         "BN-01", "batch_norm", "eps_placement", "eps placement",
         "eps is added to the variance, inside the square root.", f"{BATCH_NORM_PAPER}, algorithm 1",
@@ -289,6 +318,38 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         "BN-36", "gradients in eval",
         "In eval the running statistics are constants: dx = dy * weight / sqrt(running_var + eps).",
         f"{CHAIN_RULE}, of {BATCH_NORM_PAPER}, algorithm 2", "values",
+    ),
+    _batch(
+        "BN-37", "NaN and infinity contained",
+        "A value that is no number reaches its own channel, its statistics and parameters, and nothing else.",
+        f"{IEEE}, section 6.2; {BATCH_NORM_PAPER}, algorithm 1", "values",
+    ),
+    _batch(
+        "BN-38", "constant input", "A constant batch of any magnitude gives the bias, and finite gradients.",
+        f"{BATCH_NORM_PAPER}, algorithm 1 with a variance of 0", "constant",
+    ),
+    _batch(
+        "BN-39", "magnitudes at the ends of the range",
+        "The same holds as long as the squares fit the type that sums them, and for subnormal numbers.",
+        f"{BATCH_NORM_PAPER}, algorithm 1", "values",
+    ),
+    _batch(
+        "BN-40", "gradients of no values", "Without samples or positions dx is empty, dweight and dbias are 0.",
+        f"{CHAIN_RULE}: an empty sum", "values",
+    ),
+    _batch("BN-41", "eps of zero", "eps=0 is taken as it is.", TORCH_BATCH_NORM, "values"),
+    _batch(
+        "BN-42", "negative eps", "A negative eps is added as it is (NaN where var + eps < 0), or refused.",
+        f"{BATCH_NORM_PAPER}, algorithm 1", "answer",
+    ),
+    _batch(
+        "BN-43", "other ranks", "An input of a rank that the layer is not made for is refused, or normalised alike.",
+        TORCH_BATCH_NORM, "answer",
+    ),
+    _batch(
+        "BN-44", "given variances",
+        "In eval a running variance of 0 counts as it is, an infinite one gives the bias, one below -eps NaN.",
+        f"{BATCH_NORM_PAPER}, algorithm 2", "values",
     ),
     _batch(
         "BN-25", "found by exploration", "Inputs on which exploration once found a departure give results in bounds.",

@@ -96,7 +96,7 @@ def batch_norm(
         bias: shape (C,), or None for zeros.
         training: whether the batch's own statistics normalise and enter the running ones.
         momentum: weight of the new value (canonical semantics); None averages all batches.
-        eps: added to the variance inside the square root (canonical semantics).
+        eps: added to the variance inside the square root (canonical semantics); a negative one, too.
         semantics: which alternative to compute; the canonical one is that of the paper as torch 2.13
             documents it (https://docs.pytorch.org/docs/2.13/generated/torch.nn.BatchNorm2d.html).
         arithmetic: dtype and accuracy class the bound allows for; by default the dtype of ``x``
@@ -119,7 +119,7 @@ def batch_norm(
     """
     arithmetic = arithmetic or default_arithmetic(x)
     array = channels_first(x)
-    eps = checked_number("eps", eps, least=0.0)
+    eps = checked_number("eps", eps)
     samples, channels, *spatial = array.shape
     scale = None if weight is None else real_array("weight", weight, shape=(channels,))
     shift = None if bias is None else real_array("bias", bias, shape=(channels,))
@@ -206,7 +206,7 @@ def batch_norm_backward(
     arithmetic = arithmetic or default_arithmetic(x)
     array = channels_first(x)
     upstream = real_array("dy", dy, shape=array.shape)
-    eps = checked_number("eps", eps, least=0.0)
+    eps = checked_number("eps", eps)
     samples, channels, *spatial = array.shape
     scale = None if weight is None else real_array("weight", weight, shape=(channels,))
     momentum = _checked(channels, running, training, momentum, semantics)

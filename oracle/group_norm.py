@@ -47,7 +47,7 @@ def group_norm(
         num_groups: G, a divisor of C.
         weight: shape (C,), or None for ones.
         bias: shape (C,), or None for zeros.
-        eps: added to the variance inside the square root (canonical semantics).
+        eps: added to the variance inside the square root (canonical semantics); a negative one, too.
         num_channels: the channel count the layer was made for, when it was made for one.
         semantics: which alternative to compute; the canonical one is that of the paper as
             torch 2.13 documents it (https://docs.pytorch.org/docs/2.13/generated/torch.nn.GroupNorm.html).
@@ -69,7 +69,7 @@ def group_norm(
     arithmetic = arithmetic or default_arithmetic(x)
     array = channels_first(x)
     groups = checked_count("num_groups", num_groups)
-    eps = checked_number("eps", eps, least=0.0)
+    eps = checked_number("eps", eps)
     samples, channels, *spatial = array.shape
     if num_channels is not None and channels != num_channels:
         raise Refusal(f"the layer has num_channels={num_channels}, the input has {channels} channels")
@@ -148,7 +148,7 @@ def group_norm_backward(
     array = channels_first(x)
     upstream = real_array("dy", dy, shape=array.shape)
     groups = checked_count("num_groups", num_groups)
-    eps = checked_number("eps", eps, least=0.0)
+    eps = checked_number("eps", eps)
     samples, channels, *spatial = array.shape
     if channels % groups:
         raise Refusal(f"num_channels must be divisible by num_groups: got num_channels={channels}, num_groups={groups}")

@@ -74,6 +74,8 @@ def normalized(
     # that is not a number is out of range: nothing can be said.
     certain = np.isnan(x) | np.isnan(weight) | np.isnan(bias)
     certain |= np.isnan(mean) & ~np.isposinf(mean_bound) | np.isnan(var) & ~np.isposinf(var_bound)
+    # Below zero there is no root, however the variance was rounded.
+    certain |= np.isnan(_RECIPROCAL[placement](var + var_bound, eps)) & np.isfinite(var_bound)
     out_of_range = np.isnan(bound) | ~np.isfinite(y)
     bound = np.where(certain, 0.0, np.where(out_of_range, np.inf, bound))
     return Reference(y, bound)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from normgauge.conformance.experiments.patterns import (
 )
 from normgauge.conformance.experiments.probe import Probe, make_case
 from normgauge.conformance.experiments.state import state_probes
+from normgauge.conformance.experiments.special import batch_norm_special_probes
 
 CHANNELS: Final = 8
 #: Exact in every type, and away from 1/2, where weighing the new and weighing the old are the same.
@@ -40,6 +42,7 @@ def batch_norm_probes(dtype: str, ranks: tuple[int, ...]) -> list[Probe]:
         *_refusals(dtype, shape),
         *batch_norm_gradient_probes(dtype, shape, _case),
         *state_probes(dtype, shape, {"eps": EPS, "momentum": MOMENTUM, "num_channels": CHANNELS}, _given()),
+        *batch_norm_special_probes(dtype, shape, ranks, functools.partial(_case, dtype)),
     ]
 
 

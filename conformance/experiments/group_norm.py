@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from normgauge.adapters.base import Case
 from normgauge.conformance.experiments.gradients import group_norm_gradient_probes
 from normgauge.conformance.experiments.patterns import LARGE_MEANS, ODD, SPATIAL, graded, scrambled, small
 from normgauge.conformance.experiments.probe import Probe, make_case
+from normgauge.conformance.experiments.special import Make, group_norm_special_probes
 
 CHANNELS: Final = 8
 GROUPS: Final = 4
@@ -29,7 +31,15 @@ def group_norm_probes(dtype: str, ranks: tuple[int, ...]) -> list[Probe]:
         *_empty(dtype, shape, ranks),
         *_refusals(dtype, shape),
         *group_norm_gradient_probes(dtype, shape, _settings_of()),
+        *group_norm_special_probes(dtype, shape, ranks, _maker(dtype)),
     ]
+
+
+def _maker(dtype: str) -> Make:
+    def make(steps: Any, **changes: Any) -> Case:
+        return make_case("group_norm", dtype, _settings_of(**changes), steps)
+
+    return make
 
 
 def _settings_of(**changes: Any) -> dict[str, Any]:
