@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from normgauge.adapters.base import Case, Observation
 from normgauge.adapters.script import DIGITS
 from normgauge.adapters.wire import case_id
 from normgauge.conformance.diagnosis import Deviation, Diagnosis, Seen, compare
-from normgauge.conformance.experiments import QUANTITIES
+from normgauge.conformance.experiments import GRADIENTS, QUANTITIES
 from normgauge.conformance.references import predict
-from normgauge.conformance.requirements import REMEDIES
+from normgauge.conformance.requirements import GRADIENT_REQUIREMENTS, REMEDIES
 from normgauge.oracle import Arithmetic, Semantics
 from normgauge.reports.records import Verdict, Witness
 
@@ -38,7 +39,28 @@ class Evidence:
         """The cases that a requirement is judged by."""
         unexplained = {one.probe.requirement for one in self.diagnosis.misfits}
         own = [one for one in self.seen if one.probe.requirement == requirement and not one.probe.measures]
+        if requirement not in GRADIENT_REQUIREMENTS:
+            own = [held for one in own if (held := self._without_known_departures(one)) is not None]
         return [one for one in own if one.probe.needs not in unexplained]
+
+    @functools.cached_property
+    def wrong_gradients(self) -> frozenset[tuple[str, str]]:
+        """The gradients, each with its step's mode, that depart wherever they are asked for: told once (no cascade)."""
+        found = set()
+        for one in self.seen:
+            if one.probe.requirement in GRADIENT_REQUIREMENTS:
+                for quantity in set(one.probe.quantities) & set(GRADIENTS):
+                    if self.best(one.probe.case, one.observation, (quantity,))[0].ratio > 1:
+                        found.add((one.probe.case.steps[-1].mode, quantity))
+        return frozenset(found)
+
+    def _without_known_departures(self, one: Seen) -> Seen | None:
+        """``one`` asked only for what does not depart everywhere; None where nothing is left of it."""
+        mode = one.probe.case.steps[-1].mode if one.probe.case.steps else ""
+        left = tuple(q for q in one.probe.quantities if (mode, q) not in self.wrong_gradients)
+        if left == one.probe.quantities:
+            return one
+        return Seen(replace(one.probe, quantities=left), one.observation) if left else None
 
     def best(
         self, case: Case, observation: Observation, quantities: Sequence[str] = QUANTITIES

@@ -77,9 +77,7 @@ def _judge_constant(requirement: Requirement, evidence: Evidence) -> Judged:
         for seen in one.observation.steps:
             if bias is not None and "output" in one.probe.quantities and np.shape(seen.output)[1:2] == bias.shape:
                 asked += 1
-                exact += np.array_equal(
-                    seen.output, np.broadcast_to(_along_channels(bias, seen.output), seen.output.shape)
-                )
+                exact += bool(np.all(seen.output == _along_channels(bias, seen.output)))
     note = f"the bias comes out bit for bit in {exact} of {asked} constant inputs"
     return replace(judged, notes=(*judged.notes, note)) if asked else judged
 

@@ -383,6 +383,9 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
 
 BY_ID: Final = {requirement.id: requirement for requirement in REQUIREMENTS}
 
+#: Those about gradients of ordinary inputs; what departs there is not told again of special ones.
+GRADIENT_REQUIREMENTS: Final = frozenset({"GN-25", "GN-26", "GN-27", "BN-33", "BN-34", "BN-35", "BN-36"})
+
 #: What a port writes instead, for each alternative; an implementation's own switch goes before it.
 REMEDIES: Final = {
     "eps_placement=outside_sqrt": "there is no equal eps: sqrt(var) + eps = sqrt(var + eps') only at one variance",

@@ -10,9 +10,9 @@ import numpy as np
 from normgauge.adapters.base import Case
 from normgauge.conformance.experiments.batch_norm import batch_norm_probes
 from normgauge.conformance.experiments.group_norm import group_norm_probes
-from normgauge.conformance.experiments.probe import QUANTITIES, Probe
+from normgauge.conformance.experiments.probe import GRADIENTS, QUANTITIES, Probe
 
-__all__ = ["QUANTITIES", "Probe", "in_mode", "probes"]
+__all__ = ["GRADIENTS", "QUANTITIES", "Probe", "in_mode", "probes"]
 
 #: What asks how unlike samples affect each other; in an expanded batch there are none.
 _ABOUT_OTHER_SAMPLES: Final = frozenset({"GN-10"})

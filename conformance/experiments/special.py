@@ -10,7 +10,7 @@ import numpy as np
 from normgauge.adapters.base import Array, Case
 from normgauge.conformance.experiments.gradients import along, upstream
 from normgauge.conformance.experiments.patterns import SPATIAL, scrambled
-from normgauge.conformance.experiments.probe import GRADIENTS, Probe
+from normgauge.conformance.experiments.probe import GRADIENTS, QUANTITIES, Probe
 
 #: Builds a case from its steps and changes of the settings.
 Make = Callable[..., Case]
@@ -67,7 +67,7 @@ def group_norm_special_probes(dtype: str, shape: tuple[int, ...], ranks: Sequenc
     yield Probe("GN-32", "eps=0, gradients", case, quantities=GRADIENTS)
     yield Probe("GN-33", "eps=-2^-10, variance near 1", make([("train", x)], eps=-(2.0**-10)))
     yield Probe("GN-33", "eps=-2^-10, variance near 2^-20", make([("train", x * 2.0**-10)], eps=-(2.0**-10)))
-    yield from _wrong_ranks("GN-34", shape, ranks, make)
+    yield from _wrong_ranks("GN-34", shape, ranks, make, "train")
 
 
 def batch_norm_special_probes(dtype: str, shape: tuple[int, ...], ranks: Sequence[int], make: Make) -> Iterator[Probe]:
@@ -75,7 +75,8 @@ def batch_norm_special_probes(dtype: str, shape: tuple[int, ...], ranks: Sequenc
     x, dy = scrambled(shape, 3), along(scrambled(shape, 3))
     for poison in POISONS:
         for mode in ("train", "eval"):
-            yield Probe("BN-37", f"{mode}, one {poison}", make([(mode, _poisoned(x, poison))]))
+            shown = QUANTITIES if mode == "train" else ("output",)
+            yield Probe("BN-37", f"{mode}, one {poison}", make([(mode, _poisoned(x, poison))]), quantities=shown)
             case = make([(mode, _poisoned(x, poison), dy)])
             yield Probe("BN-37", f"{mode}, gradients of one {poison}", case, quantities=GRADIENTS)
     for mode in ("train", "eval"):
@@ -95,10 +96,10 @@ def batch_norm_special_probes(dtype: str, shape: tuple[int, ...], ranks: Sequenc
             case = make([(mode, np.zeros(empty), np.zeros(empty))])
             yield Probe("BN-40", f"{mode}, gradients, shape {empty}", case, quantities=GRADIENTS)
     for mode in ("train", "eval"):
-        yield Probe("BN-41", f"{mode}, eps=0", make([(mode, x)], eps=0.0))
+        yield Probe("BN-41", f"{mode}, eps=0", make([(mode, x)], eps=0.0), quantities=("output",))
         yield Probe("BN-41", f"{mode}, eps=0, gradients", make([(mode, x, dy)], eps=0.0), quantities=GRADIENTS)
         yield Probe("BN-42", f"{mode}, eps=-2^-10", make([(mode, x)], eps=-(2.0**-10)), quantities=("output",))
-    yield from _wrong_ranks("BN-43", shape, ranks, make)
+    yield from _wrong_ranks("BN-43", shape, ranks, make, "eval")
     yield from _given_variances(x, make)
 
 
@@ -108,7 +109,8 @@ def _given_variances(x: Array, make: Make) -> Iterator[Probe]:
         parameters = {"running_mean": np.full(channels, 0.25), "running_var": np.ones(channels)}
         parameters["running_var"][::2] = variance
         case = make([("eval", x)], parameters)
-        yield Probe("BN-44", f"eval, running variance {variance:g} in every other channel", case)
+        label = f"eval, running variance {variance:g} in every other channel"
+        yield Probe("BN-44", label, case, quantities=("output",))
 
 
 def _empty(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -116,10 +118,12 @@ def _empty(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [(0, *shape[1:]), *([(*shape[:-1], 0)] if len(shape) > 2 else [])]
 
 
-def _wrong_ranks(requirement: str, shape: tuple[int, ...], ranks: Sequence[int], make: Make) -> Iterator[Probe]:
-    """Ranks that the layer is not made for; of rank 1 there is the channel axis alone."""
+def _wrong_ranks(
+    requirement: str, shape: tuple[int, ...], ranks: Sequence[int], make: Make, mode: str
+) -> Iterator[Probe]:
+    """Ranks that the layer is not made for; of rank 1, asked in ``mode``, there is the channel axis alone."""
     channels = shape[1]
-    yield Probe(requirement, "rank 1, eval", make([("eval", scrambled((channels,)))]), quantities=("output",))
+    yield Probe(requirement, f"rank 1, {mode}", make([(mode, scrambled((channels,)))]), quantities=("output",))
     for rank in sorted({2, 3, 4, 5} - set(ranks)):
         x = scrambled((2, channels, *SPATIAL[rank]), 4)
         yield Probe(requirement, f"rank {rank}", make([("train", x)]))

@@ -112,7 +112,7 @@ class BatchNorm:
         r = self.reciprocal(var)[:, None]
         x_hat = (sets - mean[:, None]) * r
         g = upstream if self.weight is None else upstream * self.weight[:, None]
-        dx = self.input_gradient(g, x_hat, r, (share * self.slope(var))[:, None] * self.divisor(sets.shape[-1]))
+        dx = self.input_gradient(g, x_hat, r, self.slope(var)[:, None] * self.divisor(sets.shape[-1]), share)
         restored = np.moveaxis(dx.reshape(x.shape[1], x.shape[0], *x.shape[2:]), 0, 1).astype(x.dtype)
         dweight = self.weight_gradient((upstream * x_hat).reshape(x.shape[1], x.shape[0], -1))
         return self.named(restored, dweight, self.bias_gradient(upstream.reshape(x.shape[1], x.shape[0], -1)))
@@ -138,15 +138,62 @@ class BatchNorm:
         """d variance / d biased variance."""
         return 1.0
 
-    def input_gradient(self, g: Array, x_hat: Array, r: Array, through: Array) -> Array:
+    def input_gradient(self, g: Array, x_hat: Array, r: Array, through: Array, share: float) -> Array:
         m1, m2 = (v.mean(axis=-1, keepdims=True) for v in (g, g * x_hat))
-        return r * (g - m1 - x_hat * m2 * through) if np.any(through) else r * g
+        return r * (g - m1 - x_hat * m2 * through) if share else r * g
 
     def weight_gradient(self, products: Array) -> Array:
         return products.sum(axis=(1, 2))
 
     def bias_gradient(self, dy: Array) -> Array:
         return dy.sum(axis=(1, 2))
+
+
+class NanLeavesNoTrace(BatchNorm):
+    """Running statistics that pass over what is no number."""
+
+    def new_statistics(self, sets: Array, mean: Array) -> tuple[Array, Array]:
+        mean, var = super().new_statistics(sets, mean)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        return np.where(np.isnan(mean), self.running_mean, mean), np.where(np.isnan(var), self.running_var, var)
+
+
+class ConstantIsNan(BatchNorm):
+    def normalizing(self, var: Array, n: int) -> Array:
+        return np.where(var == 0, var.dtype.type(np.nan), var)
+
+
+class VarianceHasACeiling(BatchNorm):
+    def normalizing(self, var: Array, n: int) -> Array:
+        return np.minimum(var, var.dtype.type(1e30))
+
+
+class EmptyGradientsAreNan(BatchNorm):
+    def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
+        found = super().gradients(x, dy)
+        return found if x.size else {name: value * np.nan for name, value in found.items()}
+
+
+class EpsZeroMeansTheDefault(BatchNorm):
+    def reciprocal(self, var: Array) -> Array:
+        return 1 / np.sqrt(var + var.dtype.type(self.eps or 1e-5))
+
+
+class NegativeEpsIsZero(BatchNorm):
+    def reciprocal(self, var: Array) -> Array:
+        return 1 / np.sqrt(var + var.dtype.type(max(self.eps, 0)))
+
+
+class RankOneIsZero(BatchNorm):
+    def __call__(self, x: Array) -> Array:
+        return np.zeros_like(x) if x.ndim == 1 else super().__call__(x)
+
+
+class NegativeVarianceIsZero(BatchNorm):
+    def used_in_eval(self) -> tuple[Array, Array]:
+        mean, var = super().used_in_eval()
+        return mean, np.maximum(var, 0)
 
 
 class DivisorsMixedBackward(BatchNorm):
@@ -165,8 +212,8 @@ class BiasGradientOfTheFirstSample(BatchNorm):
 
 
 class EvalDifferentiatesThroughTheBatch(BatchNorm):
-    def input_gradient(self, g: Array, x_hat: Array, r: Array, through: Array) -> Array:
-        return super().input_gradient(g, x_hat, r, np.ones_like(through))
+    def input_gradient(self, g: Array, x_hat: Array, r: Array, through: Array, share: float) -> Array:
+        return super().input_gradient(g, x_hat, r, through, 1.0)
 
 
 class EpsOutside(BatchNorm):
@@ -249,11 +296,11 @@ class NormalizesWithBlend(BatchNorm):
     def divisor(self, n: int) -> float:
         return n / (n - 1) if self.blended else 1.0
 
-    def input_gradient(self, g: Array, x_hat: Array, r: Array, through: Array) -> Array:
+    def input_gradient(self, g: Array, x_hat: Array, r: Array, through: Array, share: float) -> Array:
         if not self.blended:
-            return super().input_gradient(g, x_hat, r, through)
+            return super().input_gradient(g, x_hat, r, through, share)
         m1, m2 = (v.mean(axis=-1, keepdims=True) for v in (g, g * x_hat))
-        return r * (g - g.dtype.type(self.weight_of_new()) * m1 - self.moved * r * m2 * through)
+        return r * (g - g.dtype.type(share) * (m1 + self.moved * r * m2 * through))
 
 
 class Frozen(BatchNorm):
@@ -399,6 +446,11 @@ class ComputesInSinglePrecision(BatchNorm):
             if getattr(self, name) is not None:
                 setattr(self, name, getattr(self, name).astype(x.dtype))
         return y
+
+    def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
+        with np.errstate(over="ignore"):
+            found = super().gradients(x.astype("float32"), dy.astype("float32"))
+        return {name: value.astype(x.dtype) for name, value in found.items()}
 
 
 class UntrackedTrainingPasses(BatchNorm):

@@ -100,6 +100,42 @@ class GroupNorm:
         return dy.sum(axis=(0, *range(2, dy.ndim)))
 
 
+class NanSpreadsBackward(GroupNorm):
+    def input_gradient(self, g: Array, x_hat: Array, r: Array, through_variance: Array) -> Array:
+        return super().input_gradient(g, x_hat, r, through_variance) + 0 * g.sum()
+
+
+class ConstantIsNan(GroupNorm):
+    def reciprocal(self, variance: Array) -> Array:
+        return np.where(variance == 0, variance.dtype.type(np.nan), super().reciprocal(variance))
+
+
+class VarianceHasACeiling(GroupNorm):
+    def variance(self, sets: Array, mean: Array) -> Array:
+        return np.minimum(super().variance(sets, mean), sets.dtype.type(1e30))
+
+
+class EmptyGradientsAreNan(GroupNorm):
+    def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
+        found = super().gradients(x, dy)
+        return found if x.size else {name: value * np.nan for name, value in found.items()}
+
+
+class EpsZeroMeansTheDefault(GroupNorm):
+    def reciprocal(self, variance: Array) -> Array:
+        return 1 / np.sqrt(variance + variance.dtype.type(self.eps or 1e-5))
+
+
+class NegativeEpsIsZero(GroupNorm):
+    def reciprocal(self, variance: Array) -> Array:
+        return 1 / np.sqrt(variance + variance.dtype.type(max(self.eps, 0)))
+
+
+class RankOneIsZero(GroupNorm):
+    def __call__(self, x: Array) -> Array:
+        return np.zeros_like(x) if x.ndim == 1 else super().__call__(x)
+
+
 class VarianceIsConstantBackward(GroupNorm):
     def input_gradient(self, g: Array, x_hat: Array, r: Array, through_variance: Array) -> Array:
         return super().input_gradient(g, x_hat, r, 0 * through_variance)
@@ -303,6 +339,11 @@ class ComputesInSinglePrecision(GroupNorm):
             return super().__call__(x.astype("float32")).astype(kept)
         finally:
             self.dtype, (self.weight, self.bias) = kept, parameters
+
+    def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
+        with np.errstate(over="ignore"):
+            found = super().gradients(x.astype("float32"), dy.astype("float32"))
+        return {name: value.astype(x.dtype) for name, value in found.items()}
 
 
 class OnePass(GroupNorm):
