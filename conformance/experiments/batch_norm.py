@@ -23,8 +23,8 @@ from normgauge.conformance.experiments.patterns import (
     weights,
 )
 from normgauge.conformance.experiments.probe import Probe, make_case
-from normgauge.conformance.experiments.state import state_probes
 from normgauge.conformance.experiments.special import batch_norm_special_probes
+from normgauge.conformance.experiments.state import state_probes
 
 CHANNELS: Final = 8
 #: Exact in every type, and away from 1/2, where weighing the new and weighing the old are the same.
