@@ -32,6 +32,7 @@ from normgauge.conformance.exploration import BUDGETS
 from normgauge.conformance.frameworks import NoAdapter, load_adapter, not_known
 from normgauge.conformance.gate import hold, suggestions
 from normgauge.conformance.mistakes import Mistake, NotRunnable, make_folder
+from normgauge.conformance.requirements import DTYPES
 from normgauge.conformance.showing import report, timeline
 from normgauge.conformance.subjects import CannotRun, Launch
 from normgauge.conformance.terminal import console_for, line_of, print_diagnosis, progress_on
@@ -45,7 +46,6 @@ from normgauge.reports.records import (
     ResultsWriter,
 )
 
-DTYPES: Final = ("float32", "float64")
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 _WORKER_OPTIONS: Final = (
     click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter that has the framework."),

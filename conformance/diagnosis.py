@@ -10,7 +10,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from normgauge.adapters.base import PARAMETERS, Case, Observation
 from normgauge.conformance.experiments import QUANTITIES, Probe
 from normgauge.conformance.references import Prediction, predict
-from normgauge.oracle import ACCURACY_CLASSES, AXES, Arithmetic, Reference, Semantics
+from normgauge.oracle import ACCURACY_CLASSES, AXES, Arithmetic, Reference, Semantics, precisions
 
 Scores = NDArray[np.float64]
 
@@ -202,13 +202,13 @@ def diagnose(layer: str, seen: Sequence[Seen], dtype: str) -> Diagnosis:
     """The joint diagnosis of all diagnosing probes in ``seen``.
 
     Where nothing survives the bounds of float64, those of float32 are tried: an implementation that
-    takes float64 and computes in float32 follows its semantics all the same.
+    takes float64 and computes in float32 follows its semantics all the same. So with half precision, which may
+    be summed in float32 or in itself.
     """
     asked = tuple(one for one in seen if one.probe.diagnoses)
     special = [number for number, one in enumerate(asked) if one.probe.special]
     shape = [len(axis.values) for axis in AXES[layer]]
-    for computed_in in dict.fromkeys((dtype, "float32")):
-        arithmetic = Arithmetic(computed_in)
+    for arithmetic in precisions(dtype):
         scores = tuple(score(one, arithmetic) for one in asked)
         for count in range(len(special) + 1):
             for left_out in itertools.combinations(special, count):
@@ -291,14 +291,27 @@ def _crossing(function: Callable[[float], float], inside: float, outside: float,
     return inside
 
 
-def accuracy_class(seen: Sequence[Seen], followed: Semantics, dtype: str) -> str | None:
-    """The tightest class whose bounds hold on every probe, or None when not even the widest does."""
-    for accuracy in ACCURACY_CLASSES:
-        arithmetic = Arithmetic(dtype, accuracy)
-        if all(
-            compare(one.observation, predict(one.probe.case, followed, arithmetic)).ratio <= 1
-            for one in seen
-            if one.observation.raised is None
-        ):
-            return accuracy
+def allowed(arithmetic: Arithmetic, dtype: str) -> tuple[Arithmetic, ...]:
+    """What an implementation found to compute in ``arithmetic`` may compute in elsewhere, tight to wide.
+
+    In half precision it is free to sum in its own type; float64 computed in float32 is another matter.
+    """
+    ladder = precisions(dtype)
+    return ladder[ladder.index(arithmetic) :] if arithmetic.result.is_half else (arithmetic,)
+
+
+def accuracy_class(seen: Sequence[Seen], followed: Semantics, precision: Sequence[Arithmetic]) -> Arithmetic | None:
+    """The tightest arithmetic whose bounds hold on every probe: first the precision, then the accuracy class.
+
+    None when not even the widest does.
+    """
+    for widest in precision:
+        for accuracy in ACCURACY_CLASSES:
+            arithmetic = replace(widest, accuracy=accuracy)
+            if all(
+                compare(one.observation, predict(one.probe.case, followed, arithmetic)).ratio <= 1
+                for one in seen
+                if one.observation.raised is None
+            ):
+                return arithmetic
     return None

@@ -21,9 +21,9 @@ from normgauge.conformance.experiments.promoted import REQUIRED_BY, promoted_pro
 from normgauge.conformance.exploration import BUDGETS, Exploration, explored
 from normgauge.conformance.judging import judge
 from normgauge.conformance.kinship import REQUIRED, beside_kin, judge_kin, kin_of
-from normgauge.conformance.requirements import BY_ID, REQUIREMENTS, Requirement
+from normgauge.conformance.requirements import BY_ID, FULL, REQUIREMENTS, Requirement
 from normgauge.conformance.subjects import CannotRun, InProcess, Launch, Subject, WorkerProcess, with_right_shapes
-from normgauge.oracle import AXES
+from normgauge.oracle import AXES, Arithmetic
 from normgauge.reports.records import (
     DIVERGENT,
     FORMAT,
@@ -207,7 +207,7 @@ def measure(
             if requirement.judged_by == "values" and smallest.ratio > 1:
                 judged = _told_of(smallest, judged, evidence)
         yield _judgement(requirement, judged, example, evidence, framework)
-    if BUDGETS[wanted.budget] and evidence.diagnosis.known and not wanted.diagnosis_only:
+    if BUDGETS[wanted.budget] and dtype in FULL and evidence.diagnosis.known and not wanted.diagnosis_only:
         asked_for = Exploration(BUDGETS[wanted.budget], wanted.seed, wanted.store, committed)
         yield from explored(
             subject, description, framework, evidence, profile.accuracy, diverging, kin, asked_for, progress
@@ -242,13 +242,16 @@ def _observe(subject: Subject, identifier: str, dtype: str, asked: Sequence[Prob
 def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence, subject: Subject) -> Profile:
     layer = description["layer"]
     values = evidence.diagnosis.values
-    accuracy = _accuracy(evidence) if evidence.diagnosis.known else None
+    measured = _accuracy(evidence) if evidence.diagnosis.known else None
+    accuracy = measured.accuracy if measured else None
     hazards = []
-    if accuracy == "one_pass":
+    if measured is not None and measured.computing.is_half:
+        hazards.append(f"sums in {measured.dtype}: the error grows with the number of values")
+    if measured is not None and accuracy == "one_pass":
         own = description["remedies"].get("accuracy=one_pass")
         hazards.append(
             "one-pass statistics: half of the digits are gone where |mean| exceeds "
-            f"{evidence.arithmetic.one_pass_limit:,.0f} deviations{f' ({own})' if own else ''}"
+            f"{measured.one_pass_limit:,.0f} deviations{f' ({own})' if own else ''}"
         )
     axes = [AxisMeasured(a.name, a.question, a.canonical, list(values[a.name])) for a in AXES[layer]]
     defaults = _defaults(description, evidence)
@@ -261,7 +264,7 @@ def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence,
         evidence.diagnosis.known,
         axes,
         defaults,
-        evidence.arithmetic.dtype,
+        _computes_in(measured or evidence.arithmetic),
         accuracy,
         hazards,
         description["layout"],
@@ -275,8 +278,12 @@ def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence,
     )
 
 
-def _accuracy(evidence: Evidence) -> str | None:
-    """The class, measured where the statistics are put to the test.
+def _computes_in(arithmetic: Arithmetic) -> str:
+    return f"{arithmetic.dtype}, held in {arithmetic.held.name}" if arithmetic.stored else arithmetic.dtype
+
+
+def _accuracy(evidence: Evidence) -> Arithmetic | None:
+    """The precision and the class, measured where the statistics are put to the test.
 
     These are the diagnosing and the large-mean probes, and the committed cases that hold in some class: one that
     holds in none is a divergence of its own, and the class of all the others is still worth knowing.
@@ -289,7 +296,7 @@ def _accuracy(evidence: Evidence) -> str | None:
     ]
     if not telling:
         return None
-    return accuracy_class(telling, evidence.followed[0], evidence.arithmetic.dtype)
+    return accuracy_class(telling, evidence.followed[0], evidence.precisions)
 
 
 def _committed_and_held(one: Seen, evidence: Evidence) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from normgauge.adapters.base import Case, Observation
 from normgauge.adapters.script import DIGITS
 from normgauge.adapters.wire import case_id
-from normgauge.conformance.diagnosis import Deviation, Diagnosis, Seen, compare
+from normgauge.conformance.diagnosis import Deviation, Diagnosis, Seen, allowed, compare
 from normgauge.conformance.experiments import GRADIENTS, QUANTITIES
 from normgauge.conformance.references import predict
 from normgauge.conformance.requirements import GRADIENT_REQUIREMENTS, REMEDIES
@@ -34,6 +34,11 @@ class Evidence:
     def arithmetic(self) -> Arithmetic:
         """The arithmetic that the implementation was found to use."""
         return self.diagnosis.arithmetic
+
+    @property
+    def precisions(self) -> tuple[Arithmetic, ...]:
+        """What it may compute in without departing, tight to wide."""
+        return allowed(self.arithmetic, self.dtype)
 
     def of(self, requirement: str) -> list[Seen]:
         """The cases that a requirement is judged by."""
@@ -65,9 +70,17 @@ class Evidence:
     def best(
         self, case: Case, observation: Observation, quantities: Sequence[str] = QUANTITIES
     ) -> tuple[Deviation, Semantics]:
-        """The smallest deviation among the surviving semantics, and which one has it."""
-        found = [(compare(observation, predict(case, one, self.arithmetic), quantities), one) for one in self.followed]
-        return min(found, key=lambda pair: pair[0].ratio)
+        """The smallest deviation among the surviving semantics, and which one has it.
+
+        It is that of the tightest precision that allows for the observation, of the widest if none does.
+        """
+        nearest = (Deviation(math.inf), self.followed[0])
+        for arithmetic in self.precisions:
+            found = [(compare(observation, predict(case, one, arithmetic), quantities), one) for one in self.followed]
+            nearest = min(found, key=lambda pair: pair[0].ratio)
+            if nearest[0].ratio <= 1:
+                break
+        return nearest
 
 
 @dataclass(frozen=True)

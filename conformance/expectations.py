@@ -19,7 +19,7 @@ from packaging.version import InvalidVersion, Version
 
 from normgauge.adapters.base import SETTINGS
 from normgauge.conformance.frameworks import not_known, registered_implementations
-from normgauge.conformance.requirements import BY_ID, REQUIREMENTS
+from normgauge.conformance.requirements import BY_ID, DTYPES
 from normgauge.oracle import AXES
 from normgauge.reports.records import DIVERGENT, Judgement, Profile
 
@@ -31,7 +31,6 @@ SHIPPED_NAME: Final = "conformance/expectations"
 TO_BE_WRITTEN: Final = "TO BE WRITTEN: why this is expected"
 #: Before the subject of a claim that contradicts what was measured.
 DOCUMENTATION: Final = "documentation "
-DTYPES: Final = tuple(dict.fromkeys(dtype for one in REQUIREMENTS for dtype in one.dtypes))
 
 Comparison = Literal["conforms", "met", "new", "gone", "changed"]
 

@@ -27,7 +27,7 @@ from normgauge.conformance.evidence import (
 from normgauge.conformance.experiments.probe import GRADIENTS
 from normgauge.conformance.references import known_gradient_errors, predict
 from normgauge.conformance.requirements import Requirement
-from normgauge.oracle import Arithmetic, Reference, Semantics
+from normgauge.oracle import Arithmetic, Reference, Semantics, precisions
 from normgauge.reports.records import Verdict
 
 #: How far from the setting given a used setting must be told apart, relative to it.
@@ -116,6 +116,8 @@ def _sorted_cases(asked: Sequence[Seen], evidence: Evidence) -> _SortedCases:
     for one in asked:
         reason = excuse(one.observation)
         deviation, nearest = evidence.best(one.probe.case, one.observation, one.probe.quantities)
+        if deviation.ratio <= 1:
+            deviation = overflow(one, nearest, evidence) or deviation
         if deviation.ratio > 1:
             found.outside.append((one, deviation))
         elif foreseen(one, evidence):
@@ -159,6 +161,23 @@ def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
         if not Reference(value, right.bound + left).excludes(seen):
             return name
     return ""
+
+
+def overflow(one: Seen, semantics: Semantics, evidence: Evidence) -> Deviation | None:
+    """A half-precision result out of range where sums in float32 would have kept it in range."""
+    if not evidence.arithmetic.result.is_half:
+        return None
+    enough = predict(one.probe.case, semantics, precisions(evidence.dtype)[0])
+    for number, (seen, expected) in enumerate(zip(one.observation.steps, enough.steps, strict=False), start=1):
+        shown = seen.quantities
+        for quantity in set(expected) & set(shown) & set(one.probe.quantities):
+            got, right = shown[quantity], expected[quantity]
+            lost = ~np.isfinite(got) & np.isfinite(right.value) & np.isfinite(right.bound)
+            if np.any(lost):
+                index = tuple(int(i) for i in np.argwhere(lost)[0])
+                numbers = float(got[index]), float(right.value[index]), float(right.bound[index])
+                return Deviation(math.inf, number, quantity, index, *numbers)
+    return None
 
 
 def _hides_state(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:

@@ -18,7 +18,6 @@ from normgauge.adapters import base
 from normgauge.conformance.engine import Wanted, measure
 from normgauge.conformance.expectations import (
     DOCUMENTATION,
-    DTYPES,
     BrokenExpectations,
     Cell,
     Expectation,
@@ -30,7 +29,7 @@ from normgauge.conformance.expectations import (
     told,
 )
 from normgauge.conformance.frameworks import NoAdapter, load_adapter, not_known
-from normgauge.conformance.requirements import REQUIREMENTS
+from normgauge.conformance.requirements import DTYPES, REQUIREMENTS
 from normgauge.conformance.subjects import NO_SCRIPT, CannotRun, Launch, Subject, WorkerProcess
 from normgauge.reports.records import Judgement, Profile
 

@@ -48,8 +48,8 @@ def predict(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Predict
     """
     if any(step.x.ndim == 1 for step in case.steps):
         return _without_samples(predict(_as_one_sample(case), semantics, arithmetic))
-    if arithmetic.dtype != case.dtype:
-        case = _rounded(case, arithmetic.dtype)
+    if arithmetic.result.name != case.dtype:
+        case = _rounded(case, arithmetic.result.name)
     walk = _group_norm_steps if case.layer == "group_norm" else _batch_norm_steps
     steps: list[Mapping[str, Reference]] = []
     try:

@@ -18,6 +18,12 @@ TORCH_MODULE: Final = "torch 2.13, https://docs.pytorch.org/docs/2.13/generated/
 PURE_FUNCTION: Final = "data-apis array API standard 2024.12, design topics: copy-view behaviour and mutability"
 
 
+#: What a layer may be asked in, the usual type first.
+DTYPES: Final = ("float32", "float64", "float16", "bfloat16")
+#: Those with digits enough to tell a setting from one that is a hundred thousandth off.
+FULL: Final = DTYPES[:2]
+
+
 @dataclass(frozen=True)
 class Requirement:
     """One sentence that holds of a conforming implementation.
@@ -38,7 +44,7 @@ class Requirement:
     judged_by: str
     axis: str | None = None
     setting: str | None = None
-    dtypes: tuple[str, ...] = ("float32", "float64")
+    dtypes: tuple[str, ...] = DTYPES
     relation: str | None = None
 
 
@@ -49,13 +55,15 @@ def _axis(number: str, layer: str, axis: str, title: str, statement: str, source
 def _group(
     number: str, title: str, statement: str, source: str, judged_by: str, setting: str | None = None
 ) -> Requirement:
-    return Requirement(number, "group_norm", title, statement, source, judged_by, setting=setting)
+    dtypes = FULL if setting else DTYPES
+    return Requirement(number, "group_norm", title, statement, source, judged_by, setting=setting, dtypes=dtypes)
 
 
 def _batch(
     number: str, title: str, statement: str, source: str, judged_by: str, setting: str | None = None
 ) -> Requirement:
-    return Requirement(number, "batch_norm", title, statement, source, judged_by, setting=setting)
+    dtypes = FULL if setting else DTYPES
+    return Requirement(number, "batch_norm", title, statement, source, judged_by, setting=setting, dtypes=dtypes)
 
 
 REQUIREMENTS: Final[tuple[Requirement, ...]] = (
@@ -145,12 +153,12 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
     Requirement(
         "GN-22", "group_norm", "same as InstanceNorm",
         "With a group a channel, the framework's own InstanceNorm agrees.",
-        f"{GROUP_NORM_PAPER}, section 3.1", "kin", relation="groups = C",
+        f"{GROUP_NORM_PAPER}, section 3.1", "kin", relation="groups = C", dtypes=FULL,
     ),
     Requirement(
         "GN-23", "group_norm", "same as LayerNorm",
         "With one group and no affine parts, the framework's own LayerNorm agrees.",
-        f"{GROUP_NORM_PAPER}, section 3.1", "kin", relation="groups = 1",
+        f"{GROUP_NORM_PAPER}, section 3.1", "kin", relation="groups = 1", dtypes=FULL,
     ),
     _group(
         "GN-25", "gradient of the input", "dx is the derivative through mean and variance.",

@@ -84,6 +84,8 @@ def _simplifications(case: Case, ranks: Sequence[int], *, keep_form: bool) -> It
 
 def _smaller_shapes(case: Case, ranks: Sequence[int]) -> Iterator[Case]:
     shape = max((step.x.shape for step in case.steps), key=math.prod)
+    if len(shape) < 2:  # the question is the rank
+        return
     groups = case.settings.get("num_groups", 1)
     channels = sorted({c for c in (2, 4, shape[1] // 2) if c % min(groups, 2) == 0 and 0 < c <= shape[1]} | {shape[1]})
     targets = []

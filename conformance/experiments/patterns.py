@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.base import Array
+from normgauge.adapters.base import CARRIERS, Array
+from normgauge.oracle import rounded
 
 #: Spatial sizes for each rank, four positions wherever there is room: one pool of shapes for all.
 SPATIAL: Final[dict[int, tuple[int, ...]]] = {2: (), 3: (4,), 4: (2, 2), 5: (2, 1, 2)}
@@ -19,8 +20,14 @@ SPATIAL: Final[dict[int, tuple[int, ...]]] = {2: (), 3: (4,), 4: (2, 2), 5: (2, 
 #: The same with odd sizes, which no power of two divides.
 ODD: Final[dict[int, tuple[int, ...]]] = {2: (), 3: (5,), 4: (3, 5), 5: (1, 3, 5)}
 
-#: Means in deviations, as powers of two: at the last, the squares no longer fit the type.
-LARGE_MEANS: Final[dict[str, tuple[int, ...]]] = {"float32": (4, 8, 12), "float64": (4, 12, 26)}
+#: Means in deviations, as powers of two: at the last, the squares no longer fit the type; in half precision the
+#: values themselves hardly differ then.
+LARGE_MEANS: Final[dict[str, tuple[int, ...]]] = {
+    "float16": (2, 4, 8),
+    "bfloat16": (1, 3, 6),
+    "float32": (4, 8, 12),
+    "float64": (4, 12, 26),
+}
 
 
 def scrambled(shape: tuple[int, ...], seed: int = 0) -> Array:
@@ -71,7 +78,8 @@ def biases(channels: int) -> Array:
 
 
 def cast(values: Any, dtype: str) -> Array:
-    return np.asarray(values, dtype=np.float64).astype(dtype)
+    """``values`` rounded to ``dtype``, in the NumPy type that carries it."""
+    return rounded(values, dtype).astype(CARRIERS[dtype])
 
 
 def _spread(channels: int) -> Array:
