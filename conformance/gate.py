@@ -13,7 +13,6 @@ from packaging.version import InvalidVersion, Version
 
 from normgauge.adapters.worker import registered
 from normgauge.conformance.expectations import (
-    DTYPES,
     TO_BE_WRITTEN,
     Cell,
     Expectations,
@@ -24,7 +23,7 @@ from normgauge.conformance.expectations import (
     told,
 )
 from normgauge.conformance.frameworks import load_adapter, registered_implementations
-from normgauge.conformance.requirements import BY_ID
+from normgauge.conformance.requirements import BY_ID, DTYPES
 from normgauge.reports.html import read_folder
 from normgauge.reports.records import (
     Counterexample,

@@ -117,7 +117,7 @@ def _sorted_cases(asked: Sequence[Seen], evidence: Evidence) -> _SortedCases:
         reason = excuse(one.observation)
         deviation, nearest = evidence.best(one.probe.case, one.observation, one.probe.quantities)
         if deviation.ratio <= 1:
-            deviation = overflow(one, nearest, evidence) or deviation
+            deviation = overflow(one, evidence) or deviation
         if deviation.ratio > 1:
             found.outside.append((one, deviation))
         elif foreseen(one, evidence):
@@ -163,11 +163,16 @@ def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
     return ""
 
 
-def overflow(one: Seen, semantics: Semantics, evidence: Evidence) -> Deviation | None:
+def overflow(one: Seen, evidence: Evidence) -> Deviation | None:
     """A half-precision result out of range where sums in float32 would have kept it in range."""
     if not evidence.arithmetic.result.is_half:
         return None
-    enough = predict(one.probe.case, semantics, precisions(evidence.dtype)[0])
+    found = [_overflow(one, semantics, precisions(evidence.dtype)[0]) for semantics in evidence.followed]
+    return found[0] if all(found) else None
+
+
+def _overflow(one: Seen, semantics: Semantics, sufficient: Arithmetic) -> Deviation | None:
+    enough = predict(one.probe.case, semantics, sufficient)
     for number, (seen, expected) in enumerate(zip(one.observation.steps, enough.steps, strict=False), start=1):
         shown = seen.quantities
         for quantity in set(expected) & set(shown) & set(one.probe.quantities):

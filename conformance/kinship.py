@@ -12,8 +12,7 @@ from normgauge.adapters.base import Case
 from normgauge.conformance.diagnosis import Deviation, Seen, compare
 from normgauge.conformance.evidence import Evidence, Judged, crashed, excuse, instead, told, witness
 from normgauge.conformance.experiments import Probe
-from normgauge.conformance.experiments.group_norm import EPS
-from normgauge.conformance.experiments.patterns import SPATIAL, scrambled, small
+from normgauge.conformance.experiments.patterns import SPATIAL, scrambled, small, usual_eps
 from normgauge.conformance.experiments.probe import make_case
 from normgauge.conformance.references import predict
 from normgauge.conformance.relations import RELATIONS, Relation, held_against
@@ -82,11 +81,12 @@ def _cases(kind: str, dtype: str, rank: int) -> Iterator[tuple[str, Case]]:
     x = scrambled((2, _CHANNELS, *SPATIAL[rank]), seed=rank)
     groups = _CHANNELS if kind == "instance_norm" else 1
     affine = kind == "instance_norm"
-    settings = {"num_channels": _CHANNELS, "num_groups": groups, "eps": EPS, "weight": affine, "bias": affine}
+    eps = usual_eps(dtype)
+    settings = {"num_channels": _CHANNELS, "num_groups": groups, "eps": eps, "weight": affine, "bias": affine}
     for label, values in (
         (f"rank {rank}", x),
         (f"rank {rank}, mean = 2^4 deviations", x + 16),
-        (f"rank {rank}, deviation = sqrt(eps)", small(x.shape, math.sqrt(EPS), seed=rank)),
+        (f"rank {rank}, deviation = sqrt(eps)", small(x.shape, math.sqrt(eps), seed=rank)),
     ):
         yield label, make_case("group_norm", dtype, settings, [("train", values)])
 

@@ -10,13 +10,14 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from normgauge.conformance.experiments.group_norm import EPS
+from normgauge.conformance.experiments.patterns import usual_eps
 from normgauge.conformance.plans import REGIMES, Plan
 from normgauge.conformance.relations import RELATIONS
 
 #: Positions for each rank are drawn within these, so that a case stays small.
 _EXTENTS: Final[Mapping[int, tuple[int, ...]]] = {3: (17,), 4: (5, 5), 5: (3, 3, 3)}
-_EPS: Final = (EPS, 1e-5, 1e-3, 0.5, 1e-8)
+_USUAL: Final = usual_eps("float32")
+_EPS: Final = (_USUAL, 1e-5, 1e-3, 0.5, 1e-8)
 _MOMENTA: Final = (0.25, 0.1, 0.9, 0.01, 1.0, 0.0)
 
 #: None for half of the plans: then all cases are apart.
@@ -75,7 +76,7 @@ def plans(space: Space) -> st.SearchStrategy[Plan]:
     parts = st.just((True, True)) if "no affine parts" in space.settled else _AFFINE
     relations = st.sampled_from([one for one in _RELATED[space.layer] if one not in space.settled])
     settings = st.just({"modes": ("train",)}) if space.layer == "group_norm" else _batch_settings(space)
-    epsilons = st.sampled_from([eps for eps in _EPS if eps >= EPS] if "small eps" in space.settled else _EPS)
+    epsilons = st.sampled_from([eps for eps in _EPS if eps >= _USUAL] if "small eps" in space.settled else _EPS)
 
     @st.composite
     def plan(draw: st.DrawFn) -> Plan:

@@ -10,7 +10,7 @@ import numpy as np
 
 from normgauge.adapters.base import Array
 from normgauge.conformance.experiments.gradients import batch_norm_gradient_probes
-from normgauge.conformance.experiments.group_norm import EPS, EPS_GIVEN
+from normgauge.conformance.experiments.group_norm import EPS_GIVEN
 from normgauge.conformance.experiments.patterns import (
     LARGE_MEANS,
     ODD,
@@ -20,6 +20,7 @@ from normgauge.conformance.experiments.patterns import (
     graded,
     scrambled,
     small,
+    usual_eps,
     weights,
 )
 from normgauge.conformance.experiments.probe import Probe, make_case
@@ -41,9 +42,13 @@ def batch_norm_probes(dtype: str, ranks: tuple[int, ...]) -> list[Probe]:
         *_empty(dtype, shape),
         *_refusals(dtype, shape),
         *batch_norm_gradient_probes(dtype, shape, _case),
-        *state_probes(dtype, shape, {"eps": EPS, "momentum": MOMENTUM, "num_channels": CHANNELS}, _given()),
+        *state_probes(dtype, shape, _settings_of(dtype), _given()),
         *batch_norm_special_probes(dtype, shape, ranks, functools.partial(_case, dtype)),
     ]
+
+
+def _settings_of(dtype: str) -> dict[str, Any]:
+    return {"num_channels": CHANNELS, "eps": usual_eps(dtype), "momentum": MOMENTUM}
 
 
 def _case(
@@ -52,7 +57,7 @@ def _case(
     parameters: dict[str, Array] | None = None,
     **changes: Any,
 ) -> Any:
-    settings = {"num_channels": CHANNELS, "eps": EPS, "momentum": MOMENTUM} | changes
+    settings = _settings_of(dtype) | changes
     if parameters is None:
         parameters = {}
         if settings.get("weight", True):
@@ -81,14 +86,14 @@ def _diagnosis(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
     def probe(requirement: str, label: str, case: Any) -> Probe:
         return Probe(requirement, label, case, diagnoses=True, special=requirement in {"BN-05", "BN-06", "BN-08"})
 
-    yield probe("BN-01", "one training step, graded deviations", _case(dtype, [("train", graded(shape))]))
-    steps = [("train", graded(shape, 1)), ("train", scrambled(shape, 2))]
+    yield probe("BN-01", "one training step, graded deviations", _case(dtype, [("train", graded(shape, dtype))]))
+    steps = [("train", graded(shape, dtype, 1)), ("train", scrambled(shape, 2))]
     yield probe("BN-09", "two training steps", _case(dtype, steps))
     steps = [("train", scrambled(shape, seed)) for seed in (1, 2, 3)]
     yield probe("BN-05", "three training steps, momentum=None", _case(dtype, steps, momentum=None))
     one = (1, CHANNELS, *(1,) * (len(shape) - 2))
     yield probe("BN-06", f"one training step, shape {one}", _case(dtype, [("train", scrambled(one))]))
-    yield probe("BN-08", "eval, nothing tracked", _case(dtype, [("eval", graded(shape))], track=False))
+    yield probe("BN-08", "eval, nothing tracked", _case(dtype, [("eval", graded(shape, dtype))], track=False))
 
 
 def _settings(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
@@ -131,7 +136,7 @@ def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Itera
         x = scrambled((samples, CHANNELS, *ODD[len(shape)]))
         if x.size > CHANNELS:
             yield Probe("BN-12", f"training, shape {x.shape}", _case(dtype, [("train", x)]))
-    yield Probe("BN-16", "nothing tracked", _case(dtype, [("train", graded(shape))], track=False))
+    yield Probe("BN-16", "nothing tracked", _case(dtype, [("train", graded(shape, dtype))], track=False))
     case = _case(dtype, [("eval", scrambled(shape, 5))], {})
     yield Probe("BN-23", "a new layer, eval", case, quantities=("output",))
     yield Probe("BN-23", "a new layer, training", _case(dtype, [("train", scrambled(shape, 5))], {}))
@@ -148,7 +153,7 @@ def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Itera
             yield Probe("BN-13", f"{label}, {mode}", case, quantities=("output",))
     steps = [("train", scrambled(shape, seed) * (1 + seed)) for seed in range(5)]
     yield Probe("BN-14", "five training steps", _case(dtype, steps))
-    steps = [("eval", graded(shape)), ("eval", scrambled(shape, 4))]
+    steps = [("eval", graded(shape, dtype)), ("eval", scrambled(shape, 4))]
     yield Probe("BN-15", "eval twice from given statistics", _case(dtype, steps))
     alternating = [("train", scrambled(shape)), ("eval", scrambled(shape, 1)), ("train", scrambled(shape, 2))]
     yield Probe("BN-15", "train, eval, train", _case(dtype, alternating))

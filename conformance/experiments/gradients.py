@@ -38,7 +38,7 @@ def group_norm_gradient_probes(dtype: str, shape: tuple[int, ...], settings: Map
     odd = (3, 10, *ODD[len(shape)])
     ten: dict[str, Any] = {"num_channels": 10, "num_groups": 5}
     for label, x, dy, changes in (
-        ("graded deviations, dy with a mean", graded(shape), upstream(shape), {}),
+        ("graded deviations, dy with a mean", graded(shape, dtype), upstream(shape), {}),
         ("dy along x", scrambled(shape), along(scrambled(shape)), {}),
         ("G=1", scrambled(shape, 1), along(scrambled(shape, 1)), {"num_groups": 1}),
         ("G=C", scrambled(shape, 2), upstream(shape, 2), {"num_groups": CHANNELS}),
@@ -46,11 +46,11 @@ def group_norm_gradient_probes(dtype: str, shape: tuple[int, ...], settings: Map
         ("neither weight nor bias", scrambled(shape, 3), along(scrambled(shape, 3)), {"weight": False, "bias": False}),
     ):
         yield Probe("GN-25", label, case(x, dy, **changes), quantities=("dx",))
-    x = graded(shape, 1)
+    x = graded(shape, dtype, 1)
     yield Probe("GN-25", "eval", case(x, along(x), "eval"), quantities=("dx",))
     for requirement, quantity in (("GN-26", "dweight"), ("GN-27", "dbias")):
         for label, x, dy, changes in (
-            ("graded deviations", graded(shape, 2), upstream(shape), {}),
+            ("graded deviations", graded(shape, dtype, 2), upstream(shape), {}),
             (f"G=5 of C=10, shape {odd}", scrambled(odd, 1), upstream(odd, 1), ten),
         ):
             yield Probe(requirement, label, case(x, dy, **changes), quantities=(quantity,))
@@ -61,7 +61,7 @@ def batch_norm_gradient_probes(dtype: str, shape: tuple[int, ...], make: Any) ->
     few = (2, CHANNELS, *(1,) * (len(shape) - 2))
     odd = (3, CHANNELS, *ODD[len(shape)])
     for label, x, dy, changes in (
-        ("graded deviations, dy with a mean", graded(shape), upstream(shape), {}),
+        ("graded deviations, dy with a mean", graded(shape, dtype), upstream(shape), {}),
         ("dy along x", scrambled(shape), along(scrambled(shape)), {}),
         ("two values a channel", scrambled(few), upstream(few), {}),
         (f"shape {odd}", scrambled(odd, 1), along(scrambled(odd, 1)), {}),
@@ -69,15 +69,16 @@ def batch_norm_gradient_probes(dtype: str, shape: tuple[int, ...], make: Any) ->
         ("nothing tracked", scrambled(shape, 4), along(scrambled(shape, 4)), {"track": False}),
     ):
         yield Probe("BN-33", f"training, {label}", make(dtype, [("train", x, dy)], **changes), quantities=("dx",))
-    steps = [("train", graded(shape, 1), along(graded(shape, 1))), ("train", scrambled(shape, 6), upstream(shape, 6))]
+    x = graded(shape, dtype, 1)
+    steps = [("train", x, along(x)), ("train", scrambled(shape, 6), upstream(shape, 6))]
     label = "two differentiated training steps"
     yield Probe("BN-14", label, make(dtype, steps), quantities=("running_mean", "running_var"))
     for requirement, quantity in (("BN-34", "dweight"), ("BN-35", "dbias")):
-        for x in (graded(shape, 2), scrambled(odd, 2)):
+        for x in (graded(shape, dtype, 2), scrambled(odd, 2)):
             case = make(dtype, [("train", x, upstream(x.shape))])
             yield Probe(requirement, f"training, shape {x.shape}", case, quantities=(quantity,))
     everything = ("dx", "dweight", "dbias")
-    for x in (graded(shape, 3), scrambled(odd, 3)):
+    for x in (graded(shape, dtype, 3), scrambled(odd, 3)):
         case = make(dtype, [("eval", x, along(x))])
         yield Probe("BN-36", f"eval, shape {x.shape}", case, quantities=everything)
     after = [("train", scrambled(shape, 7)), ("eval", scrambled(shape, 8), upstream(shape, 8))]

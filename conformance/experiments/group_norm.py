@@ -9,14 +9,12 @@ import numpy as np
 
 from normgauge.adapters.base import Case
 from normgauge.conformance.experiments.gradients import group_norm_gradient_probes
-from normgauge.conformance.experiments.patterns import LARGE_MEANS, ODD, SPATIAL, graded, scrambled, small
+from normgauge.conformance.experiments.patterns import LARGE_MEANS, ODD, SPATIAL, graded, scrambled, small, usual_eps
 from normgauge.conformance.experiments.probe import Probe, make_case
 from normgauge.conformance.experiments.special import Make, group_norm_special_probes
 
 CHANNELS: Final = 8
 GROUPS: Final = 4
-#: An eps near the usual one that every type represents, above it so that no usual floor touches it.
-EPS: Final = 2.0**-16
 #: eps from far below float32's resolution at 1 to far above every default.
 EPS_GIVEN: Final = (1e-12, 1e-5, 1e-3, 0.5)
 
@@ -30,30 +28,31 @@ def group_norm_probes(dtype: str, ranks: tuple[int, ...]) -> list[Probe]:
         *_values(dtype, shape, ranks),
         *_empty(dtype, shape, ranks),
         *_refusals(dtype, shape),
-        *group_norm_gradient_probes(dtype, shape, _settings_of()),
+        *group_norm_gradient_probes(dtype, shape, _settings_of(dtype)),
         *group_norm_special_probes(dtype, shape, ranks, _maker(dtype)),
     ]
 
 
 def _maker(dtype: str) -> Make:
     def make(steps: Any, **changes: Any) -> Case:
-        return make_case("group_norm", dtype, _settings_of(**changes), steps)
+        return make_case("group_norm", dtype, _settings_of(dtype, **changes), steps)
 
     return make
 
 
-def _settings_of(**changes: Any) -> dict[str, Any]:
-    return {"num_channels": CHANNELS, "num_groups": GROUPS, "eps": EPS} | changes
+def _settings_of(dtype: str, **changes: Any) -> dict[str, Any]:
+    return {"num_channels": CHANNELS, "num_groups": GROUPS, "eps": usual_eps(dtype)} | changes
 
 
 def _probe(requirement: str, label: str, dtype: str, x: Any, mode: str = "train", **changes: Any) -> Probe:
-    return Probe(requirement, label, make_case("group_norm", dtype, _settings_of(**changes), [(mode, x)]))
+    return Probe(requirement, label, make_case("group_norm", dtype, _settings_of(dtype, **changes), [(mode, x)]))
 
 
 def _diagnosis(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
-    for number, (eps, groups) in enumerate([(EPS, 4), (2.0**-10, 4), (EPS, 2)]):
-        settings = _settings_of(eps=eps, num_groups=groups)
-        case = make_case("group_norm", dtype, settings, [("train", graded(shape, number))])
+    usual = usual_eps(dtype)
+    for number, (eps, groups) in enumerate([(usual, 4), (64 * usual, 4), (usual, 2)]):
+        settings = _settings_of(dtype, eps=eps, num_groups=groups)
+        case = make_case("group_norm", dtype, settings, [("train", graded(shape, dtype, number))])
         yield Probe("GN-01", f"graded deviations, eps={eps:.2g}, G={groups}", case, diagnoses=True)
 
 
@@ -62,7 +61,7 @@ def _settings(dtype: str, shape: tuple[int, ...]) -> Iterator[Probe]:
         # sqrt(eps)/10 shows an eps beside the variance, eps/10 one beside its square root.
         yield _probe("GN-05", f"eps={eps:g}, deviation sqrt(eps)/10", dtype, small(shape, eps**0.5 / 10), eps=eps)
         yield _probe("GN-05", f"eps={eps:g}, deviation eps/10", dtype, small(shape, eps / 10), eps=eps)
-    settings = _settings_of()
+    settings = _settings_of(dtype)
     del settings["eps"]
     case = make_case("group_norm", dtype, settings, [("train", small(shape, 2.0**-12))])
     yield Probe("GN-05", "eps left to the default", case, measures="eps")
@@ -84,10 +83,10 @@ def _values(dtype: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> Itera
         (False, False, "neither"),
     ):
         yield _probe("GN-08", label, dtype, scrambled(shape), weight=weight, bias=bias)
-    yield _probe("GN-09", "eval", dtype, graded(shape), mode="eval")
-    steps = [("train", scrambled(shape, 1)), ("eval", graded(shape)), ("train", scrambled(shape, 2))]
-    yield Probe("GN-09", "train, eval, train on other data", make_case("group_norm", dtype, _settings_of(), steps))
-    bare = make_case("group_norm", dtype, _settings_of(), [("train", scrambled(shape, 5))], {})
+    yield _probe("GN-09", "eval", dtype, graded(shape, dtype), mode="eval")
+    steps = [("train", scrambled(shape, 1)), ("eval", graded(shape, dtype)), ("train", scrambled(shape, 2))]
+    yield Probe("GN-09", "train, eval, train on other data", make_case("group_norm", dtype, _settings_of(dtype), steps))
+    bare = make_case("group_norm", dtype, _settings_of(dtype), [("train", scrambled(shape, 5))], {})
     yield Probe("GN-19", "a new layer", bare)
     for neighbour, label in ((np.nan, "NaN"), (2.0**20, "a million")):
         x = scrambled(shape)

@@ -30,6 +30,14 @@ LARGE_MEANS: Final[dict[str, tuple[int, ...]]] = {
 }
 
 
+def usual_eps(dtype: str) -> float:
+    """An eps near the usual one that every type represents, above it so that no usual floor touches it.
+
+    In float16 one that its sums can hold with some digits.
+    """
+    return 2.0**-8 if dtype == "float16" else 2.0**-16
+
+
 def scrambled(shape: tuple[int, ...], seed: int = 0) -> Array:
     """Odd multiples of 1/16 in (-2, 2), no two neighbours alike; float64."""
     count = math.prod(shape)
@@ -42,14 +50,16 @@ def per_channel(shape: tuple[int, ...], values: Array) -> Array:
     return np.asarray(values, dtype=np.float64).reshape(1, -1, *(1,) * (len(shape) - 2))
 
 
-def graded(shape: tuple[int, ...], seed: int = 0) -> Array:
+def graded(shape: tuple[int, ...], dtype: str, seed: int = 0) -> Array:
     """Channels with deviations from 2^-15 (3e-5) to 1 in even steps of the exponent, and means that differ.
+
+    In float16 from 2^-9: below, its variance has no digits left.
 
     Deviations on both sides of sqrt(eps) tell the eps placements apart, different deviations in every
     channel tell groupings apart.
     """
     channels = shape[1]
-    exponents = np.round(np.linspace(-15, 0, channels))
+    exponents = np.round(np.linspace(-9 if dtype == "float16" else -15, 0, channels))
     scale = 2.0 ** exponents[_spread(channels)]
     means = scale * np.where(np.arange(channels) % 3 == 0, 0.5, -0.25)
     return scrambled(shape, seed) * per_channel(shape, scale) + per_channel(shape, means)
