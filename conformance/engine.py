@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from normgauge.conformance.casefile import StoredCase, promoted_cases
 from normgauge.conformance.claims import claims
@@ -41,6 +41,10 @@ from normgauge.reports.records import (
 )
 
 Progress = Callable[[str, int, int], None]
+
+
+#: Modes in which parameters and inputs are of different types: then the output's type is the framework's choice.
+_PROMOTING: Final = frozenset({"mixed", "autocast"})
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,8 @@ def measure(
     # What nothing can be asked about is no requirement here: no committed case, no layer of the same kind.
     nothing = {*REQUIRED_BY.values(), *REQUIRED.values()} - {probe.requirement for probe in asked}
     nothing -= {REQUIRED[kind] for kind in kin}
+    if mode in _PROMOTING:
+        nothing |= {"GN-20", "BN-24"}
     requirements = [one for one in REQUIREMENTS if one.layer == layer and dtype in one.dtypes and one.id not in nothing]
     if wanted.diagnosis_only:
         asked, left_out = _on_diagnosing_shapes(asked)
@@ -275,7 +281,18 @@ def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence,
         len(evidence.seen),
         description.get("mode", "eager"),
         claims(description, axes, defaults, evidence.diagnosis.known),
+        _types(evidence.seen),
     )
+
+
+def _types(seen: Sequence[Seen]) -> dict[str, str]:
+    """The framework's own type of everything that came out, by name."""
+    found: dict[str, set[str]] = {}
+    for one in seen:
+        for step in one.observation.steps:
+            for name, dtype in {"output": step.dtype, **step.dtypes}.items():
+                found.setdefault(name, set()).add(dtype)
+    return {name: " or ".join(sorted(types)) for name, types in sorted(found.items())}
 
 
 def _computes_in(arithmetic: Arithmetic) -> str:

@@ -25,9 +25,10 @@ from normgauge.conformance.evidence import (
     witness,
 )
 from normgauge.conformance.experiments.probe import GRADIENTS
+from normgauge.conformance.overflow import overflow
 from normgauge.conformance.references import known_gradient_errors, predict
 from normgauge.conformance.requirements import Requirement
-from normgauge.oracle import Arithmetic, Reference, Semantics, precisions
+from normgauge.oracle import Arithmetic, Reference, Semantics
 from normgauge.reports.records import Verdict
 
 #: How far from the setting given a used setting must be told apart, relative to it.
@@ -161,28 +162,6 @@ def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
         if not Reference(value, right.bound + left).excludes(seen):
             return name
     return ""
-
-
-def overflow(one: Seen, evidence: Evidence) -> Deviation | None:
-    """A half-precision result out of range where sums in float32 would have kept it in range."""
-    if not evidence.arithmetic.result.is_half:
-        return None
-    found = [_overflow(one, semantics, precisions(evidence.dtype)[0]) for semantics in evidence.followed]
-    return found[0] if all(found) else None
-
-
-def _overflow(one: Seen, semantics: Semantics, sufficient: Arithmetic) -> Deviation | None:
-    enough = predict(one.probe.case, semantics, sufficient)
-    for number, (seen, expected) in enumerate(zip(one.observation.steps, enough.steps, strict=False), start=1):
-        shown = seen.quantities
-        for quantity in set(expected) & set(shown) & set(one.probe.quantities):
-            got, right = shown[quantity], expected[quantity]
-            lost = ~np.isfinite(got) & np.isfinite(right.value) & np.isfinite(right.bound)
-            if np.any(lost):
-                index = tuple(int(i) for i in np.argwhere(lost)[0])
-                numbers = float(got[index]), float(right.value[index]), float(right.bound[index])
-                return Deviation(math.inf, number, quantity, index, *numbers)
-    return None
 
 
 def _hides_state(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -109,6 +110,16 @@ def _arrays(case: Case, step: int) -> list[Array]:
 
 def _with_arrays(step: Step, arrays: Sequence[Array]) -> Step:
     return replace(step, x=arrays[0], dy=arrays[1] if len(arrays) > 1 else None)
+
+
+def made_small(case: Case) -> Case:
+    """The case with x divided by a power of two that leaves it below 1, and eps by its square."""
+    largest = max((float(np.max(np.abs(step.x), initial=0.0)) for step in case.steps), default=0.0)
+    if not 1 < largest < np.inf:
+        return case
+    factor = 2.0 ** -math.ceil(math.log2(largest))
+    steps = tuple(replace(step, x=step.x * step.x.dtype.type(factor)) for step in case.steps)
+    return replace(case, settings={**case.settings, "eps": case.settings["eps"] * factor**2}, steps=steps)
 
 
 def _as_one_sample(case: Case) -> Case:

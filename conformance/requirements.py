@@ -199,6 +199,11 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         "GN-34", "other ranks", "An input of a rank that the layer is not made for is refused, or normalised alike.",
         TORCH_GROUP_NORM, "answer",
     ),
+    Requirement(
+        "GN-35", "group_norm", "eps below the resolution",
+        "An eps that float16 rounds to 0 keeps a constant input from NaN all the same: it belongs to float32 sums.",
+        f"{GROUP_NORM_PAPER}, equation 2", "values", dtypes=("float16",),
+    ),
     _axis(
         "BN-01", "batch_norm", "eps_placement", "eps placement",
         "eps is added to the variance, inside the square root.", f"{BATCH_NORM_PAPER}, algorithm 1",
@@ -358,6 +363,11 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         "BN-44", "given variances",
         "In eval a running variance of 0 counts as it is, an infinite one gives the bias, one below -eps NaN.",
         f"{BATCH_NORM_PAPER}, algorithm 2", "values",
+    ),
+    Requirement(
+        "BN-45", "batch_norm", "eps below the resolution",
+        "An eps that float16 rounds to 0 keeps a constant batch from NaN all the same: it belongs to float32 sums.",
+        f"{BATCH_NORM_PAPER}, algorithm 1", "values", dtypes=("float16",),
     ),
     _batch(
         "BN-25", "found by exploration", "Inputs on which exploration once found a departure give results in bounds.",

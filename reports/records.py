@@ -124,7 +124,8 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
     """What was measured of one implementation at one dtype.
 
     ``known`` is false when no candidate survived: then ``axes`` names the nearest one. ``computes_in``
-    is the type whose bounds the results satisfy: float32 where float64 is taken but not honoured.
+    is the type whose bounds the results satisfy: float32 where float64 is taken but not honoured. ``types`` are the
+    framework's own types of the output, the running statistics and the gradients, several joined by "or".
     """
 
     implementation: str
@@ -146,6 +147,7 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
     cases: int
     mode: str = "eager"
     claims: list[Claim] = []
+    types: dict[str, str] = {}
 
 
 class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"):

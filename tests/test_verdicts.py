@@ -40,8 +40,9 @@ def test_a_faulty_layer_is_caught_at_its_fault_and_nowhere_else(identifier: str)
 
 def test_every_requirement_has_a_faulty_layer_that_breaks_it() -> None:
     broken = {named.partition(" ")[0] for caught in CAUGHT.values() for named in caught}
-    # Committed cases are broken in test_exploration.py, the framework's own other layers in test_kinship.py.
-    elsewhere = {"GN-21", "BN-25", "GN-22", "GN-23"}
+    # Committed cases are broken in test_exploration.py, the framework's own other layers in test_kinship.py, half
+    # precision in test_half.py.
+    elsewhere = {"GN-21", "BN-25", "GN-22", "GN-23", "GN-35", "BN-45"}
     assert {requirement.id for requirement in REQUIREMENTS} - elsewhere == broken - elsewhere
 
 

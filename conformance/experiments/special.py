@@ -27,6 +27,8 @@ LARGE_CONSTANTS: Final[Mapping[str, tuple[float, ...]]] = {
     "float64": (2.0**53, 2.0**500),
     "bfloat16": (2.0**60,),
 }
+#: Below the resolution of float16, whose least subnormal number is 6e-8.
+SMALL_EPS: Final = (1e-8, 1e-12)
 POISONS: Final = (np.nan, np.inf, -np.inf)
 
 
@@ -65,6 +67,10 @@ def group_norm_special_probes(dtype: str, shape: tuple[int, ...], ranks: Sequenc
         yield Probe("GN-32", f"eps=0, times {factor:g}", make([("train", x * factor)], eps=0.0))
     case = make([("train", x, dy)], eps=0.0)
     yield Probe("GN-32", "eps=0, gradients", case, quantities=GRADIENTS)
+    if dtype == "float16":
+        for eps in SMALL_EPS:
+            case = make([("train", np.full(shape, 3.0))], eps=eps)
+            yield Probe("GN-35", f"all 3, eps={eps:g}", case)
     yield Probe("GN-33", "eps=-2^-10, variance near 1", make([("train", x)], eps=-(2.0**-10)))
     yield Probe("GN-33", "eps=-2^-10, variance near 2^-20", make([("train", x * 2.0**-10)], eps=-(2.0**-10)))
     yield from _wrong_ranks("GN-34", shape, ranks, make, "train")
@@ -99,6 +105,10 @@ def batch_norm_special_probes(dtype: str, shape: tuple[int, ...], ranks: Sequenc
         yield Probe("BN-41", f"{mode}, eps=0", make([(mode, x)], eps=0.0), quantities=("output",))
         yield Probe("BN-41", f"{mode}, eps=0, gradients", make([(mode, x, dy)], eps=0.0), quantities=GRADIENTS)
         yield Probe("BN-42", f"{mode}, eps=-2^-10", make([(mode, x)], eps=-(2.0**-10)), quantities=("output",))
+    if dtype == "float16":
+        for eps in SMALL_EPS:
+            case = make([("train", np.full(shape, 3.0))], eps=eps)
+            yield Probe("BN-45", f"all 3, eps={eps:g}", case, quantities=("output",))
     yield from _wrong_ranks("BN-43", shape, ranks, make, "eval")
     yield from _given_variances(x, make)
 

@@ -1,0 +1,91 @@
+"""Half precision: what is free (sums in half), what is not (their overflow), and what is told of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from faulty import group_norm
+from faulty.adapter import FaultyAdapter
+
+from normgauge.adapters.base import Implementation
+from normgauge.conformance.engine import Wanted, run_framework
+from normgauge.conformance.experiments.patterns import cast
+from normgauge.conformance.subjects import Launch
+from normgauge.reports.records import Judgement, Profile
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class InHalf(group_norm.GroupNorm):
+    """Every operation in the type of its input, sums too."""
+
+    def mean(self, sets: Array) -> Array:
+        total = sets[..., :1]
+        for k in range(1, sets.shape[-1]):
+            total = total + sets[..., k : k + 1]
+        return total / sets.dtype.type(sets.shape[-1])
+
+    def variance(self, sets: Array, mean: Array) -> Array:
+        return self.mean(np.square(sets - mean))
+
+
+class Upcast(group_norm.GroupNorm):
+    """Half precision in and out, float32 between."""
+
+    def __call__(self, x: Array) -> Array:
+        own = self.weight, self.bias
+        self.weight, self.bias = (None if p is None else p.astype(np.float32) for p in own)
+        y = super().__call__(x.astype(np.float32)).astype(x.dtype)
+        self.weight, self.bias = own
+        return y
+
+    def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
+        found = super().gradients(x.astype(np.float32), dy.astype(np.float32))
+        return {name: value.astype(x.dtype) for name, value in found.items()}
+
+
+class HalfAdapter(FaultyAdapter):
+    framework = "half"
+    implementations = tuple(
+        Implementation(f"half.{name}", "group_norm", "N, C, *", {}, "") for name in ("InHalf", "Upcast")
+    )
+
+    @classmethod
+    def dtypes(cls) -> tuple[str, ...]:
+        return ("float16",)
+
+    def layer_class(self, implementation: Implementation) -> Any:
+        return {"half.InHalf": InHalf, "half.Upcast": Upcast}[implementation.id]
+
+
+def measured(name: str) -> tuple[Profile, dict[str, Judgement]]:
+    wanted = Wanted(("float16",), (f"half.{name}",), in_process=True)
+    records = list(run_framework(Launch("test_half:HalfAdapter"), wanted))
+    (profile,) = [r for r in records if isinstance(r, Profile)]
+    return profile, {r.requirement: r for r in records if isinstance(r, Judgement)}
+
+
+def test_sums_in_float32_conform_and_the_profile_says_so() -> None:
+    profile, judged = measured("Upcast")
+    assert {name: one.sentence for name, one in judged.items() if one.verdict != "conforms"} == {}
+    assert (profile.computes_in, profile.hazards) == ("float32", [])
+    assert profile.types == dict.fromkeys(("dbias", "dweight", "dx", "output"), "float16")
+
+
+def test_sums_in_half_are_a_hazard_and_their_overflow_a_divergence() -> None:
+    profile, judged = measured("InHalf")
+    assert "float16" in profile.computes_in
+    assert judged["GN-01"].verdict == judged["GN-02"].verdict == judged["GN-25"].verdict == "conforms"
+    assert judged["GN-30"].verdict == "diverges"
+    assert judged["GN-35"].verdict == "diverges"
+    assert judged["GN-35"].measured.startswith("output nan instead of")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_cast_rounds_to_the_type_and_travels_in_one_that_numpy_has(dtype: str) -> None:
+    values = cast([1 + 2.0**-9, 3e38], dtype)
+    assert values.dtype == {"float16": np.float16, "bfloat16": np.float32}[dtype]
+    assert values[0] == {"float16": np.float16(1 + 2.0**-9), "bfloat16": 1.0}[dtype]
+    assert np.isinf(values[1]) == (dtype == "float16")
