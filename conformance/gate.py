@@ -140,8 +140,11 @@ def _gate_one(path: Path, records: Sequence[Record], expectations: Expectations,
     assert isinstance(header, Header)  # the reader refuses anything else
     measured = _measured(records)
     _compare(path, header, measured, expectations, gated)
-    own = {one for one, (framework, _) in registered_implementations().items() if framework == header.framework}
+    own = {i: one for i, (framework, one) in registered_implementations().items() if framework == header.framework}
     for cell, one in expectations.about({*own, *header.implementations}):
+        made_for = own[cell.implementation].dtypes if cell.implementation in own else ()
+        if made_for and cell.dtype not in made_for:
+            continue
         if cell not in measured and (not header.versions or one.applies(header.versions)):
             gated.unchecked.setdefault(path, []).append(cell)
     for record in records:

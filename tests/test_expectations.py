@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -165,6 +166,14 @@ def test_what_did_not_run_is_told_and_is_no_failure(folder: Folder) -> None:
         "not checked: mlx.jsonl: mlx.nn.GroupNorm float64: GN-02",
         "1 expected met, 0 new, 0 gone, 0 changed, 1 not checked",
     ]
+
+
+def test_what_is_not_made_for_a_dtype_has_nothing_left_to_check_there(folder: Folder) -> None:
+    gpu = "lucid.nn.GroupNorm[gpu]"
+    known = INTERLEAVED.replace("mlx.nn.GroupNorm", gpu).replace("{ mlx =", "{ lucid-dl =")
+    start = msgspec.structs.replace(header("lucid", **{"lucid-dl": "0.32"}), implementations=[gpu])
+    folder.write(msgspec.structs.replace(judgement(implementation=gpu), framework="lucid"), name="lucid", start=start)
+    assert lines(folder.gate(known), 0) == ["1 expected met, 0 new, 0 gone, 0 changed, 0 not checked"]
 
 
 def test_what_could_not_be_run_is_a_deviation_of_its_own(folder: Folder) -> None:
