@@ -221,6 +221,10 @@ class Adapter(Acting, ABC):
         except importlib.metadata.PackageNotFoundError:  # a module that nobody installed has no version
             return {self.distribution: "unknown version"}
 
+    def missing(self, implementation: Implementation) -> str | None:
+        """What an implementation needs that is not here, such as a compiler, in one sentence."""
+        return None
+
     @abstractmethod
     def layer_class(self, implementation: Implementation) -> Any:
         """The class a user constructs."""
@@ -291,6 +295,7 @@ class Adapter(Acting, ABC):
             "slow": self.slow,
             "thorough": implementation.thorough,
             "dtypes": list(implementation.dtypes or self.dtypes()),
+            "missing": self.missing(implementation),
         }
 
     def documentation_texts(self, implementation: Implementation) -> dict[str, str]:

@@ -1,9 +1,4 @@
-"""torch.nn.GroupNorm and torch.nn.BatchNorm1d, BatchNorm2d, BatchNorm3d.
-
-Each also with inputs that lie otherwise in memory, as modes: in torch's ``channels_last`` format,
-``strided`` (a view of every second element of a buffer whose other elements are NaN) and ``expanded``
-(one sample in memory that is all samples of the batch).
-"""
+"""torch.nn.GroupNorm and torch.nn.BatchNorm1d, BatchNorm2d, BatchNorm3d, in the modes of ``torch_modes``."""
 
 from __future__ import annotations
 
@@ -12,11 +7,10 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Final
 
-import numpy as np
-
 from normgauge.adapters.base import Array, Case, Implementation, Recipe, Unsupported
 from normgauge.adapters.layout import CHANNELS_FIRST
 from normgauge.adapters.script import arguments, literal
+from normgauge.adapters.torch_modes import MODES, Mode
 from normgauge.adapters.torch_state import TorchState
 
 _DOCS = "https://docs.pytorch.org/docs/stable/generated"
@@ -29,26 +23,30 @@ _BATCH_NAMES = _NAMES | {
     "track": "track_running_stats",
     "num_channels": "num_features",
 }
-#: The memory formats that need inputs of one rank.
-_FORMATS: Final = {"channels_last": 4, "channels_last_3d": 5}
-_MODES: Final = ("eager", *_FORMATS, "strided", "expanded")
+_LAYOUTS: Final = ("channels_last", "channels_last_3d", "strided", "expanded")
+_CALLS: Final = ("mixed", "autocast", "compile", "mixed_compile")
 
 
-def _implementations(name: str, layer: str, names: Mapping[str, str], *ranks: int) -> tuple[Implementation, ...]:
-    """The layer in every mode that its ranks allow."""
+def _implementations(
+    name: str, layer: str, names: Mapping[str, str], ranks: tuple[int, ...], modes: tuple[str, ...]
+) -> tuple[Implementation, ...]:
+    """The layer in each of the modes that its ranks allow."""
     return tuple(
         Implementation(
-            f"torch.nn.{name}{'' if mode == 'eager' else f'[{mode}]'}",
+            f"torch.nn.{name}{'' if mode.name == 'eager' else f'[{mode.name}]'}",
             layer,
             CHANNELS_FIRST,
             names,
             f"{_DOCS}/torch.nn.{name}.html",
-            ranks=(_FORMATS[mode],) if mode in _FORMATS else ranks,
-            remedies={"accuracy=one_pass": "call x.contiguous() first"} if mode in _FORMATS else {},
-            mode=mode,
+            ranks=ranks if mode.rank is None else (mode.rank,),
+            remedies=mode.remedies,
+            mode=mode.name,
+            thorough=mode.thorough,
+            compiles=mode.thorough,
+            dtypes=mode.dtypes,
         )
-        for mode in _MODES
-        if _FORMATS.get(mode, ranks[0]) in ranks
+        for mode in map(MODES.__getitem__, ("eager", *modes))
+        if mode.rank is None or mode.rank in ranks
     )
 
 
@@ -56,10 +54,11 @@ class TorchAdapter(TorchState):
     framework = "torch"
     distribution = "torch"
     implementations = (
-        *_implementations("GroupNorm", "group_norm", _GROUP_NAMES, 2, 3, 4, 5),
-        *_implementations("BatchNorm1d", "batch_norm", _BATCH_NAMES, 2, 3),
-        *_implementations("BatchNorm2d", "batch_norm", _BATCH_NAMES, 4),
-        *_implementations("BatchNorm3d", "batch_norm", _BATCH_NAMES, 5),
+        *_implementations("GroupNorm", "group_norm", _GROUP_NAMES, (2, 3, 4, 5), (*_LAYOUTS, *_CALLS, "vmap")),
+        *_implementations("BatchNorm1d", "batch_norm", _BATCH_NAMES, (2, 3), _LAYOUTS),
+        # Who calls a layer does not depend on its rank: one of the three stands for all.
+        *_implementations("BatchNorm2d", "batch_norm", _BATCH_NAMES, (4,), (*_LAYOUTS, *_CALLS)),
+        *_implementations("BatchNorm3d", "batch_norm", _BATCH_NAMES, (5,), _LAYOUTS),
     )
     kin = (
         *(
@@ -85,6 +84,9 @@ class TorchAdapter(TorchState):
         import torch
 
         self.torch = torch
+        #: The mode of the layer constructed last, which is the one that is asked, and what is called in its place.
+        self._mode: Mode = MODES["eager"]
+        self._called: Any = None
 
     def layer_class(self, implementation: Implementation) -> Any:
         return getattr(self.torch.nn, _class_path(implementation).rpartition(".")[2])
@@ -113,12 +115,17 @@ class TorchAdapter(TorchState):
             settings["bias"] = False
         return settings
 
+    def missing(self, implementation: Implementation) -> str | None:
+        return MODES[implementation.mode].missing()
+
     def construct(self, implementation: Implementation, case: Case) -> Any:
-        settings = self._settings(implementation, case)
-        layer = self.layer_class(implementation)(**settings, dtype=getattr(self.torch, self.dtype))
+        settings, mode = self._settings(implementation, case), MODES[implementation.mode]
+        dtype = getattr(self.torch, mode.parameter_dtype(self.dtype))
+        layer = self.layer_class(implementation)(**settings, dtype=dtype)
         with self.torch.no_grad():
             for name, value in case.parameters.items():
                 getattr(layer, name).copy_(self._tensor(value.copy()))
+        self._mode, self._called = mode, mode.prepare(self.torch, layer)
         return layer
 
     def _tensor(self, value: Array) -> Any:
@@ -127,15 +134,11 @@ class TorchAdapter(TorchState):
     def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
         layer.train(training)
         with self.torch.no_grad():
-            return layer(x)
+            return self._mode.call(self.torch, self._called, x)
 
     def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
         layer.train(training)
-        wanted = {"dx": x.requires_grad_(), "dweight": layer.weight, "dbias": layer.bias}
-        wanted = {name: value for name, value in wanted.items() if value is not None}
-        y = layer(x)
-        found = self.torch.autograd.grad(y, list(wanted.values()), dy)
-        return y.detach(), dict(zip(wanted, found, strict=True))
+        return self._mode.gradients(self.torch, self._called, x, dy)
 
     def state(self, layer: Any) -> Mapping[str, Any]:
         names = ("weight", "bias", "running_mean", "running_var")
@@ -148,62 +151,48 @@ class TorchAdapter(TorchState):
     def memory(self, value: Any) -> Array | None:
         return storage_of(value)
 
-    def upstream_to_native(self, implementation: Implementation, dy: Array) -> Any:
-        # The samples of an expanded batch are one, their gradients need not be.
-        return self._tensor(dy) if implementation.mode == "expanded" else self.to_native(implementation, dy)
-
     def to_native(self, implementation: Implementation, x: Array) -> Any:
-        mode, plain = implementation.mode, self._tensor(x)
-        if mode in _FORMATS:
-            return self._in_format(plain, mode)
-        if mode == "strided":
-            buffer = self.torch.full([2 * n for n in x.shape], self.torch.nan, dtype=plain.dtype)
-            return buffer[(slice(1, None, 2),) * x.ndim].copy_(plain)
-        if mode == "expanded":
-            if any(not np.array_equal(x[0], other, equal_nan=True) for other in x[1:]):
-                raise Unsupported("an expanded batch holds one sample N times; the samples of this one differ")
-            return self._tensor(x[:1].copy()).expand(x.shape)  # no other sample lies behind it
-        return plain
+        return MODES[implementation.mode].native(self.torch, self._tensor(x))
 
-    def _in_format(self, plain: Any, mode: str) -> Any:
-        if plain.ndim != _FORMATS[mode]:
-            raise Unsupported(f"{mode} is a format of {_FORMATS[mode]} dimensions; x has {plain.ndim}")
-        return plain.to(memory_format=getattr(self.torch, mode))
+    def upstream_to_native(self, implementation: Implementation, dy: Array) -> Any:
+        return MODES[implementation.mode].upstream(self.torch, self._tensor(dy))
 
     def to_numpy(self, implementation: Implementation, value: Any) -> Array:
-        return self.vector(value)
+        return self.vector(MODES[implementation.mode].canonical(value))
 
     def recipe(self, implementation: Implementation, case: Case) -> Recipe:
-        settings = arguments(self._settings(implementation, case))
-        construct = [f"layer = {_class_path(implementation)}({settings}, dtype=torch.{case.dtype})"]
+        settings, mode = arguments(self._settings(implementation, case)), MODES[implementation.mode]
+        dtype = mode.parameter_dtype(case.dtype)
+        construct = [f"layer = {_class_path(implementation)}({settings}, dtype=torch.{dtype})"]
         for name, value in case.parameters.items():
             construct.append(f"layer.{name}.data.copy_(torch.from_numpy({literal(value, case.dtype)}))")
-        before, x = _native_text(implementation.mode, "x", case.dtype)
-        dy_mode = "eager" if implementation.mode == "expanded" else implementation.mode
-        before_dy, dy = _native_text(dy_mode, "dy", case.dtype)
+        cast = ".to(torch.bfloat16)" if case.dtype == "bfloat16" else ""
+        before, x = mode.native_text("x", f"torch.from_numpy(x){cast}")
+        before_dy, dy = mode.upstream_text("dy", f"torch.from_numpy(dy){cast}")
         plain = ".float().numpy()" if case.dtype == "bfloat16" else ".numpy()"
+        tracked = ("running_mean", "running_var")
         track = implementation.layer == "batch_norm" and case.settings.get("track", True)
         parameters = [name for name in ("weight", "bias") if case.settings.get(name, True)]
         return Recipe(
             ("import torch",),
-            tuple(construct),
-            {mode: (*before, f"y = layer.{mode}()({x}).detach(){plain}") for mode in ("train", "eval")},
-            {name: f"layer.{name}.float()" for name in ("running_mean", "running_var") if track}
-            if case.dtype == "bfloat16"
-            else {name: f"layer.{name}" for name in ("running_mean", "running_var") if track},
+            (*construct, *mode.prepare_text()),
             {
-                mode: (
-                    *before,
-                    f"given = ({x}).requires_grad_()",
-                    "layer.zero_grad()",
-                    f"output = layer.{mode}()(given)",
-                    *before_dy,
-                    f"output.backward({dy})",
-                    f"y, dx = output.detach(){plain}, given.grad{plain}",
-                )
-                for mode in ("train", "eval")
+                way: (f"layer.{way}()", *before, *mode.call_text(x, case.dtype), f"y = output.detach(){plain}")
+                for way in ("train", "eval")
             },
-            {f"d{name}": f"layer.{name}.grad{plain}" for name in parameters},
+            {name: f"layer.{name}{'.float()' if cast else ''}" for name in tracked if track},
+            {
+                way: (
+                    f"layer.{way}()",
+                    *before,
+                    *(() if not before else (f"given = {x}",)),
+                    *before_dy,
+                    *mode.gradients_text("given" if before else x, dy, case.dtype),
+                    f"y, dx = output.detach(){plain}, found['dx']{plain}",
+                )
+                for way in ("train", "eval")
+            },
+            {f"d{name}": f"found['d{name}']{plain}" for name in parameters},
         )
 
 
@@ -221,17 +210,3 @@ def _arguments(layer_class: type) -> frozenset[str]:
 
 def _class_path(implementation: Implementation) -> str:
     return implementation.id.partition("[")[0]
-
-
-def _native_text(mode: str, name: str, dtype: str) -> tuple[tuple[str, ...], str]:
-    """The same as :meth:`TorchAdapter.to_native`, as lines that prepare an expression and the expression."""
-    cast = ".to(torch.bfloat16)" if dtype == "bfloat16" else ""
-    plain = f"torch.from_numpy({name}){cast}"
-    if mode in _FORMATS:
-        return (), f"{plain}.to(memory_format=torch.{mode})"
-    if mode == "strided":
-        buffer = f"buffer = torch.full([2 * n for n in {name}.shape], torch.nan, dtype={plain}.dtype)"
-        return (buffer,), f"buffer[(slice(1, None, 2),) * {name}.ndim].copy_({plain})"
-    if mode == "expanded":
-        return (), f"torch.from_numpy({name}[:1].copy()){cast}.expand({name}.shape)"
-    return (), plain

@@ -44,7 +44,7 @@ Progress = Callable[[str, int, int], None]
 
 
 #: Modes in which parameters and inputs are of different types: then the output's type is the framework's choice.
-_PROMOTING: Final = frozenset({"mixed", "autocast"})
+_PROMOTING: Final = frozenset({"mixed", "autocast", "mixed_compile"})
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,9 @@ def _measure_all(
     for description in subject.greeting["implementations"]:
         if not wanted.selects(description) or dtype not in description.get("dtypes", [dtype]):
             continue
+        if missing := description.get("missing"):
+            yield NotRun(framework, missing, description["id"], dtype)
+            continue
         try:
             yield from measure(subject, description, framework, dtype, wanted, progress)
         except CannotRun as error:
@@ -133,11 +136,15 @@ def _measure_all(
 
 
 def _check_selection(subject: Subject, wanted: Wanted) -> None:
-    known = [description["id"] for description in subject.greeting["implementations"]]
+    known = {description["id"]: description for description in subject.greeting["implementations"]}
     for identifier in wanted.implementations:
         if identifier not in known:
             subject.close()
             raise CannotRun(f"there is no implementation {identifier!r} here; known are {', '.join(known)}")
+        if not {*wanted.dtypes} & {*known[identifier].get("dtypes", wanted.dtypes)}:
+            subject.close()
+            made_for, asked = " and ".join(known[identifier]["dtypes"]), " and ".join(wanted.dtypes)
+            raise CannotRun(f"{identifier} is made for {made_for}, not for {asked}")
 
 
 def _header(framework: str, wanted: Wanted, greeting: Mapping[str, Any]) -> Header:
@@ -213,7 +220,8 @@ def measure(
             if requirement.judged_by == "values" and smallest.ratio > 1:
                 judged = _told_of(smallest, judged, evidence)
         yield _judgement(requirement, judged, example, evidence, framework)
-    if BUDGETS[wanted.budget] and dtype in FULL and evidence.diagnosis.known and not wanted.diagnosis_only:
+    explores = BUDGETS[wanted.budget] and not description.get("thorough", False)  # that takes long a case
+    if explores and dtype in FULL and evidence.diagnosis.known and not wanted.diagnosis_only:
         asked_for = Exploration(BUDGETS[wanted.budget], wanted.seed, wanted.store, committed)
         yield from explored(
             subject, description, framework, evidence, profile.accuracy, diverging, kin, asked_for, progress

@@ -63,7 +63,7 @@ class Conformance:
             if one not in ids:
                 raise pytest.UsageError(not_known("implementation", one, ids))
         self.implementations = {
-            framework: [one for one in implementations if not chosen or one.id in chosen]
+            framework: [one for one in implementations if (one.id in chosen if chosen else not one.thorough)]
             for framework, implementations in known.items()
         }
         self.selected = self._take_own_arguments(config, ids)
@@ -204,6 +204,8 @@ class Layer(pytest.Collector):
         if dtype not in description.get("dtypes", [dtype]):
             self.absent[dtype] = f"it is made for {' and '.join(description['dtypes'])}"
             return
+        if missing := description.get("missing"):
+            raise CannotRun(missing)
         wanted = Wanted((dtype,), (self.name,))
         for record in measure(subject, description, greeting["framework"], dtype, wanted):
             if isinstance(record, Judgement):

@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+from faulty.adapter import FaultyAdapter
 
+from normgauge.adapters.base import Implementation
 from normgauge.conformance.engine import Wanted, run_framework
 from normgauge.conformance.subjects import CannotRun, Launch
-from normgauge.reports.records import Footer, Header, Judgement, Profile, Record, ResultsWriter, read_records
+from normgauge.reports.records import Footer, Header, Judgement, NotRun, Profile, Record, ResultsWriter, read_records
 
 FAULTY = "faulty.adapter:FaultyAdapter"
 
@@ -25,6 +27,21 @@ def run(*identifiers: str, time_limit: float = 60.0, in_process: bool = False, d
 
 def judged(records: list[Record], identifier: str) -> dict[str, Judgement]:
     return {r.requirement: r for r in records if isinstance(r, Judgement) and r.implementation == identifier}
+
+
+class WithoutCompiler(FaultyAdapter):
+    def missing(self, implementation: Implementation) -> str | None:
+        return "it needs a compiler; there is none here" if implementation.id.startswith("group_norm.") else None
+
+
+def test_what_an_implementation_lacks_here_is_told_and_the_rest_is_judged() -> None:
+    wanted = Wanted(("float32",), ("group_norm.GroupNorm", "batch_norm.BatchNorm"), in_process=True)
+    records = list(run_framework(Launch("test_engine:WithoutCompiler"), wanted))
+    (lacking,) = [r for r in records if isinstance(r, NotRun)]
+    assert (lacking.implementation, lacking.dtype, lacking.failed) == ("group_norm.GroupNorm", "float32", True)
+    assert lacking.reason == "it needs a compiler; there is none here"
+    assert not judged(records, "group_norm.GroupNorm")
+    assert judged(records, "batch_norm.BatchNorm")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from conftest import MODULES
 
 from normgauge.adapters.base import CARRIERS, Array, Case, Observation, Step
 from normgauge.adapters.script import numbers
+from normgauge.adapters.torch_modes import MODES
 from normgauge.conformance.diagnosis import compare
 from normgauge.conformance.references import predict
 from normgauge.conformance.subjects import ONE_THREAD, Launch, WorkerProcess
@@ -49,6 +51,13 @@ _HALF = ("float16", "bfloat16")
 ROWS = (
     Row("torch", "torch.nn.GroupNorm", "group_norm"),
     Row("torch", "torch.nn.BatchNorm2d", "batch_norm"),
+    *(
+        Row("torch", f"torch.nn.{name}[{mode}]", layer, dtypes=dtypes, wider=_PARAMETERS)
+        for name, layer in (("GroupNorm", "group_norm"), ("BatchNorm2d", "batch_norm"))
+        for mode, dtypes in (("autocast", ("bfloat16", "float32")), ("mixed", ("float16",)))
+    ),
+    Row("torch", "torch.nn.BatchNorm2d[channels_last]", "batch_norm", dtypes=("bfloat16", "float32")),
+    Row("torch", "torch.nn.GroupNorm[vmap]", "group_norm", dtypes=("float32",)),
     Row("mlx", "mlx.nn.GroupNorm", "group_norm", {"grouping": "interleaved"}),
     Row(  # mx.fast.layer_norm, through which this one goes, takes float64 and computes in float32
         "mlx", "mlx.nn.GroupNorm(pytorch_compatible=True)", "group_norm", computes_in={"float64": "float32"}
@@ -183,3 +192,27 @@ def test_a_script_in_the_bare_framework_prints_the_same_gradients(frameworks: Fr
         for name, values in step.quantities.items()
     }
     assert set(done.stdout.splitlines()) == expected
+
+
+def test_a_compiled_layer_gives_gradients_within_the_bounds(frameworks: Frameworks) -> None:
+    worker = frameworks("torch", "float32")
+    (described,) = [one for one in worker.greeting["implementations"] if one["id"] == "torch.nn.GroupNorm[compile]"]
+    assert described["thorough"]
+    if described["missing"]:
+        pytest.skip(described["missing"])
+    row = Row("torch", described["id"], "group_norm")
+    case = living_layer(row, "float32")
+    case = replace(case, steps=case.steps[:1])
+    seen = seen_by(frameworks, row, case)
+    assert compare(seen, predict(case, semantics("group_norm"), Arithmetic("float32", "welford"))).ratio <= 1
+    (plain,) = worker.run("torch.nn.GroupNorm", [case])
+    assert any(not np.array_equal(seen.steps[0].quantities[n], v) for n, v in plain.steps[0].quantities.items())
+
+
+def test_what_compiles_is_not_there_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "c++"))
+    assert MODES["compile"].missing() == (
+        f"torch.compile needs a C++ compiler; there is no {tmp_path / 'c++'} here (the variable CXX names another)"
+    )
+    monkeypatch.setenv("CXX", sys.executable)
+    assert MODES["compile"].missing() is None
