@@ -145,6 +145,8 @@ def _gate_one(path: Path, records: Sequence[Record], expectations: Expectations,
         made_for = own[cell.implementation].dtypes if cell.implementation in own else ()
         if made_for and cell.dtype not in made_for:
             continue
+        if cell.implementation not in header.implementations and own[cell.implementation].thorough:
+            continue  # not asked for at this budget
         if cell not in measured and (not header.versions or one.applies(header.versions)):
             gated.unchecked.setdefault(path, []).append(cell)
     for record in records:
