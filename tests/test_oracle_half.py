@@ -57,6 +57,9 @@ from normgauge.oracle import (
     rounded,
     semantics,
 )
+from normgauge.oracle.bounds import read_bound, statistics_bound
+from normgauge.oracle.group_norm import divided_by
+from normgauge.oracle.moments import moments
 
 DTYPES: Final = ("float16", "bfloat16")
 LEVELS: Final = ("float32", "stored", "half")
@@ -324,6 +327,40 @@ def test_rounding_to_bfloat16_is_to_the_nearest_of_its_numbers() -> None:
     np.testing.assert_array_equal(got, [largest, np.inf, -np.inf, np.inf, np.nan, 0.0])
     assert np.signbit(got[-1])
     assert rounded(1.0 + 2.0**-8 + 2.0**-40, "bfloat16") == 1.0 + 2.0**-7  # by way of float32 it would be 1
+
+
+# --- statistics ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_honest_mean_and_variance_lies_within_the_bound_of_its_precision(dtype: str, level: str) -> None:
+    """Where the output hides them: what it costs besides is more."""
+    rng = np.random.default_rng([9, DTYPES.index(dtype), LEVELS.index(level)])
+    for regime, draw_x in regimes(dtype).items():
+        for name in rng.choice(list(STATISTICS), 8, replace=False):
+            accuracy, measure = STATISTICS[str(name)]
+            arithmetic, n = arithmetic_of(dtype, level, accuracy), int(rng.choice([2, 2, 3, 8]))
+            f = Machine(arithmetic.held.name, flush=bool(rng.integers(2)), sums=arithmetic.dtype)
+            x = Machine(dtype)(draw_x(rng, (256, n)))
+            m, found = moments(np.float64(x), compensated=False), measure(f, f(x))
+            bound = statistics_bound(m, arithmetic)
+            wanted = Reference(m.mean + m.mean_tail, bound.mean), Reference(m.var, bound.var)
+            unbiased = Reference(*divided_by(m.var, bound.var, n, "unbiased", arithmetic))
+            way = str(rng.choice(list(UNBIASED)))
+            assert wanted[0].ratio(found.mean).max() <= 1, (regime, name)
+            assert wanted[1].ratio(found.var).max() <= 1, (regime, name)
+            assert unbiased.ratio(UNBIASED[way](f, found.var, n)).max() <= 1, (regime, name, way)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_given_statistic_may_be_rounded_before_use_unless_float32_computes(dtype: str) -> None:
+    values = np.random.default_rng(10).standard_normal(1000) * np.logspace(-6, 4, 1000)
+    single, *narrow = precisions(dtype)
+    off = np.abs(rounded(values, dtype) - values)
+    np.testing.assert_array_equal(read_bound(values, 0 * values, single), 0)
+    for arithmetic in narrow:
+        assert (off <= read_bound(values, 0 * values, arithmetic)).all()
 
 
 # --- running statistics and long sets ------------------------------------------------------------------
