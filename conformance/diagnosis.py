@@ -10,7 +10,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from normgauge.adapters.base import PARAMETERS, Case, Observation
 from normgauge.conformance.experiments import QUANTITIES, Probe
 from normgauge.conformance.references import Prediction, predict
-from normgauge.oracle import ACCURACY_CLASSES, AXES, Arithmetic, Reference, Semantics, precisions
+from normgauge.oracle import AXES, Arithmetic, Reference, Semantics, precisions
 
 Scores = NDArray[np.float64]
 
@@ -298,20 +298,3 @@ def allowed(arithmetic: Arithmetic, dtype: str) -> tuple[Arithmetic, ...]:
     """
     ladder = precisions(dtype)
     return ladder[ladder.index(arithmetic) :] if arithmetic.result.is_half else (arithmetic,)
-
-
-def accuracy_class(seen: Sequence[Seen], followed: Semantics, precision: Sequence[Arithmetic]) -> Arithmetic | None:
-    """The tightest arithmetic whose bounds hold on every probe: first the precision, then the accuracy class.
-
-    None when not even the widest does.
-    """
-    for widest in precision:
-        for accuracy in ACCURACY_CLASSES:
-            arithmetic = replace(widest, accuracy=accuracy)
-            if all(
-                compare(one.observation, predict(one.probe.case, followed, arithmetic)).ratio <= 1
-                for one in seen
-                if one.observation.raised is None
-            ):
-                return arithmetic
-    return None

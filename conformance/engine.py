@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from normgauge.conformance.accuracy import Accuracy, accuracy_of
 from normgauge.conformance.casefile import StoredCase, promoted_cases
 from normgauge.conformance.claims import claims
-from normgauge.conformance.diagnosis import Deviation, Seen, accuracy_class, diagnose, measured_setting
+from normgauge.conformance.diagnosis import Deviation, Seen, diagnose, measured_setting
 from normgauge.conformance.evidence import Evidence, Judged, instead, told
 from normgauge.conformance.examples import shrunk_example
 from normgauge.conformance.experiments import Probe, in_mode, probes
@@ -23,7 +24,7 @@ from normgauge.conformance.judging import judge
 from normgauge.conformance.kinship import REQUIRED, beside_kin, judge_kin, kin_of
 from normgauge.conformance.requirements import BY_ID, FULL, REQUIREMENTS, Requirement
 from normgauge.conformance.subjects import CannotRun, InProcess, Launch, Subject, WorkerProcess, with_right_shapes
-from normgauge.oracle import AXES, Arithmetic
+from normgauge.oracle import AXES
 from normgauge.reports.records import (
     DIVERGENT,
     FORMAT,
@@ -38,6 +39,7 @@ from normgauge.reports.records import (
     NotRun,
     Profile,
     Record,
+    Series,
 )
 
 Progress = Callable[[str, int, int], None]
@@ -122,7 +124,7 @@ def _counted_as(record: Record) -> str:
 
 def _measure_all(
     subject: Subject, framework: str, dtype: str, wanted: Wanted, progress: Progress
-) -> Iterator[Profile | Judgement | Explored | Counterexample | NotRun]:
+) -> Iterator[Profile | Series | Judgement | Explored | Counterexample | NotRun]:
     for description in subject.greeting["implementations"]:
         if not wanted.selects(description) or dtype not in description.get("dtypes", [dtype]):
             continue
@@ -176,8 +178,11 @@ def measure(
     dtype: str,
     wanted: Wanted,
     progress: Progress = lambda *_: None,
-) -> Iterator[Profile | Judgement | Explored | Counterexample]:
-    """The profile of one implementation at one dtype, a judgement for each requirement, what exploration found."""
+) -> Iterator[Profile | Series | Judgement | Explored | Counterexample]:
+    """What is known of one implementation at one dtype, in the order of the result file.
+
+    Its profile, its error curves, a judgement for each requirement, and what exploration found.
+    """
     identifier, layer = description["id"], description["layer"]
     mode = description.get("mode", "eager")
     asked = probes(layer, dtype, tuple(description["ranks"]), mode)
@@ -206,8 +211,10 @@ def measure(
         diagnosis,
         tuple(diagnosis.followed()),
     )
-    profile = _profile(description, framework, evidence, subject)
+    accuracy = accuracy_of(evidence, framework)
+    profile = _profile(description, framework, evidence, accuracy, subject)
     yield profile
+    yield from [] if wanted.diagnosis_only else accuracy.curves
     kinships = tuple(beside_kin(subject, identifier, dtype, tuple(description["ranks"]), kin))
     diverging = set()
     for requirement in requirements:
@@ -253,20 +260,11 @@ def _observe(subject: Subject, identifier: str, dtype: str, asked: Sequence[Prob
     return seen
 
 
-def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence, subject: Subject) -> Profile:
+def _profile(
+    description: Mapping[str, Any], framework: str, evidence: Evidence, accuracy: Accuracy, subject: Subject
+) -> Profile:
     layer = description["layer"]
     values = evidence.diagnosis.values
-    measured = _accuracy(evidence) if evidence.diagnosis.known else None
-    accuracy = measured.accuracy if measured else None
-    hazards = []
-    if measured is not None and measured.computing.is_half:
-        hazards.append(f"sums in {measured.dtype}: the error grows with the number of values")
-    if measured is not None and accuracy == "one_pass":
-        own = description["remedies"].get("accuracy=one_pass")
-        hazards.append(
-            "one-pass statistics: half of the digits are gone where |mean| exceeds "
-            f"{measured.one_pass_limit:,.0f} deviations{f' ({own})' if own else ''}"
-        )
     axes = [AxisMeasured(a.name, a.question, a.canonical, list(values[a.name])) for a in AXES[layer]]
     defaults = _defaults(description, evidence)
     return Profile(
@@ -278,9 +276,9 @@ def _profile(description: Mapping[str, Any], framework: str, evidence: Evidence,
         evidence.diagnosis.known,
         axes,
         defaults,
-        _computes_in(measured or evidence.arithmetic),
-        accuracy,
-        hazards,
+        accuracy.computes_in,
+        accuracy.name,
+        accuracy.hazards,
         description["layout"],
         description["names"],
         description["ranks"],
@@ -301,32 +299,6 @@ def _types(seen: Sequence[Seen]) -> dict[str, str]:
             for name, dtype in {"output": step.dtype, **step.dtypes}.items():
                 found.setdefault(name, set()).add(dtype)
     return {name: " or ".join(sorted(types)) for name, types in sorted(found.items())}
-
-
-def _computes_in(arithmetic: Arithmetic) -> str:
-    return f"{arithmetic.dtype}, held in {arithmetic.held.name}" if arithmetic.stored else arithmetic.dtype
-
-
-def _accuracy(evidence: Evidence) -> Arithmetic | None:
-    """The precision and the class, measured where the statistics are put to the test.
-
-    These are the diagnosing and the large-mean probes, and the committed cases that hold in some class: one that
-    holds in none is a divergence of its own, and the class of all the others is still worth knowing.
-    """
-    telling = [
-        one
-        for one in evidence.seen
-        if one.observation.steps
-        and (one.probe.diagnoses or one.probe.requirement in {"GN-12", "BN-17"} or _committed_and_held(one, evidence))
-    ]
-    if not telling:
-        return None
-    return accuracy_class(telling, evidence.followed[0], evidence.precisions)
-
-
-def _committed_and_held(one: Seen, evidence: Evidence) -> bool:
-    committed = one.probe.requirement in REQUIRED_BY.values()
-    return committed and evidence.best(one.probe.case, one.observation)[0].ratio <= 1
 
 
 def _defaults(description: Mapping[str, Any], evidence: Evidence) -> list[DefaultMeasured]:

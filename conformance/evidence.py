@@ -12,7 +12,7 @@ from normgauge.adapters.script import DIGITS
 from normgauge.adapters.wire import case_id
 from normgauge.conformance.diagnosis import Deviation, Diagnosis, Seen, allowed, compare
 from normgauge.conformance.experiments import GRADIENTS, QUANTITIES
-from normgauge.conformance.references import predict
+from normgauge.conformance.references import Prediction, predict
 from normgauge.conformance.requirements import GRADIENT_REQUIREMENTS, REMEDIES
 from normgauge.oracle import Arithmetic, Semantics
 from normgauge.reports.records import Verdict, Witness
@@ -29,6 +29,7 @@ class Evidence:
     seen: tuple[Seen, ...]
     diagnosis: Diagnosis
     followed: tuple[Semantics, ...]
+    _expected: dict[tuple[int, int, Arithmetic], Prediction] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -45,7 +46,7 @@ class Evidence:
         unexplained = {one.probe.requirement for one in self.diagnosis.misfits}
         own = [one for one in self.seen if one.probe.requirement == requirement and not one.probe.measures]
         if requirement not in GRADIENT_REQUIREMENTS:
-            own = [held for one in own if (held := self._without_known_departures(one)) is not None]
+            own = [held for one in own if (held := self.without_known_departures(one)) is not None]
         return [one for one in own if one.probe.needs not in unexplained]
 
     @functools.cached_property
@@ -59,7 +60,7 @@ class Evidence:
                         found.add((one.probe.case.steps[-1].mode, quantity))
         return frozenset(found)
 
-    def _without_known_departures(self, one: Seen) -> Seen | None:
+    def without_known_departures(self, one: Seen) -> Seen | None:
         """``one`` asked only for what does not depart everywhere; None where nothing is left of it."""
         mode = one.probe.case.steps[-1].mode if one.probe.case.steps else ""
         left = tuple(q for q in one.probe.quantities if (mode, q) not in self.wrong_gradients)
@@ -76,11 +77,26 @@ class Evidence:
         """
         nearest = (Deviation(math.inf), self.followed[0])
         for arithmetic in self.precisions:
-            found = [(compare(observation, predict(case, one, arithmetic), quantities), one) for one in self.followed]
+            found = [
+                (compare(observation, self.expected(case, one, arithmetic), quantities), one) for one in self.followed
+            ]
             nearest = min(found, key=lambda pair: pair[0].ratio)
             if nearest[0].ratio <= 1:
                 break
         return nearest
+
+    def expected(self, case: Case, semantics: Semantics, arithmetic: Arithmetic | None = None) -> Prediction:
+        """What a followed semantics predicts for a case, by default in the arithmetic of the diagnosis.
+
+        Predictions for the cases that were seen are made once.
+        """
+        arithmetic = arithmetic or self.arithmetic
+        if not any(case is one.probe.case for one in self.seen) or not any(semantics is one for one in self.followed):
+            return predict(case, semantics, arithmetic)
+        key = id(case), id(semantics), arithmetic
+        if key not in self._expected:
+            self._expected[key] = predict(case, semantics, arithmetic)
+        return self._expected[key]
 
 
 @dataclass(frozen=True)
@@ -143,7 +159,7 @@ def foreseen(one: Seen, evidence: Evidence) -> bool:
     """Whether an exception is the refusal that the followed semantics demand."""
     if one.observation.raised is None:
         return False
-    return any(predict(one.probe.case, s, evidence.arithmetic).refused is not None for s in evidence.followed)
+    return any(evidence.expected(one.probe.case, s).refused is not None for s in evidence.followed)
 
 
 def raised_notes(observation: Observation | None) -> tuple[str, ...]:

@@ -152,7 +152,7 @@ def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
         return ""
     case, step, followed = one.probe.case, deviation.step - 1, evidence.followed[0]
     seen = one.observation.steps[step].gradients[deviation.quantity]
-    right = predict(case, followed, evidence.arithmetic).steps[step][deviation.quantity]
+    right = evidence.expected(case, followed).steps[step][deviation.quantity]
     for name, wrong in known_gradient_errors(case, step, followed).items():
         value = wrong.get(deviation.quantity)
         if value is None:
@@ -166,7 +166,7 @@ def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
 
 def _hides_state(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
     """Whether a quantity that is asked for was not shown, as by a worker that reports no state."""
-    prediction = predict(one.probe.case, semantics, evidence.arithmetic)
+    prediction = evidence.expected(one.probe.case, semantics)
     return any(
         quantity in one.probe.quantities and quantity not in seen.quantities
         for seen, expected in zip(one.observation.steps, prediction.steps, strict=False)
@@ -175,7 +175,7 @@ def _hides_state(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
 
 
 def _says_nothing(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
-    prediction = predict(one.probe.case, semantics, evidence.arithmetic)
+    prediction = evidence.expected(one.probe.case, semantics)
     references = [reference for step in prediction.steps for reference in step.values()]
     sizes = [reference.value.size for reference in references]
     return sum(sizes) > 0 and not any(reference.says_something().any() for reference in references)

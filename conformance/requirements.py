@@ -161,6 +161,10 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         f"{GROUP_NORM_PAPER}, section 3.1", "kin", relation="groups = 1", dtypes=FULL,
     ),
     _group(
+        "GN-24", "long reductions", "The error stays within the bound of one-pass statistics, however many values "
+        "a group has.", "Higham (2002), Accuracy and Stability of Numerical Algorithms, section 4.2", "values",
+    ),
+    _group(
         "GN-25", "gradient of the input", "dx is the derivative through mean and variance.",
         f"{CHAIN_RULE}, of {GROUP_NORM_PAPER}, equations 1 and 2", "values",
     ),
@@ -314,6 +318,10 @@ REQUIREMENTS: Final[tuple[Requirement, ...]] = (
         "BN-26", "batch_norm", "float64 statistics",
         "A new layer made for float64 holds its running statistics in float64.",
         "data-apis array API standard 2024.12, type promotion rules", "values", dtypes=("float64",),
+    ),
+    _batch(
+        "BN-32", "long reductions", "The error stays within the bound of one-pass statistics, however many values "
+        "a channel has.", "Higham (2002), Accuracy and Stability of Numerical Algorithms, section 4.2", "values",
     ),
     _batch(
         "BN-33", "gradient of the input", "In training dx is the derivative through the batch's mean and variance.",

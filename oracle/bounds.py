@@ -86,12 +86,17 @@ class Arithmetic:
         return self.computing.u
 
     @property
+    def half_of_digits(self) -> float:
+        """The relative error at which half of a result's digits are gone: sqrt(u) of the storage type."""
+        return float(self.u_out**0.5)
+
+    @property
     def one_pass_limit(self) -> float:
         """|mean| / deviation from which one-pass statistics lose half of the digits.
 
-        Their error is u * mean^2 relative to the variance (docs/bounds.md); half of the digits is sqrt(u).
+        Their error is u * mean^2 relative to the variance (docs/bounds.md), u that of the type they are held in.
         """
-        return float(self.u**-0.25)
+        return float((self.half_of_digits / self.held.u) ** 0.5)
 
     @property
     def smallest_normal(self) -> float:

@@ -12,7 +12,7 @@ import msgspec
 from packaging.version import InvalidVersion, Version
 
 from normgauge.reports.grouping import grouped
-from normgauge.reports.records import Counterexample, Explored, Header, Judgement, NotRun, Profile, Record
+from normgauge.reports.records import Counterexample, Explored, Header, Judgement, NotRun, Profile, Record, Series
 
 EAGER: Final = "eager"
 #: A layer as it is written, and a note: its releases, modes and dtypes where they are not all.
@@ -170,7 +170,7 @@ def _labelled(record: Record, framework: str, release: str) -> Record:
     if isinstance(record, NotRun):
         name = record.implementation and f"{record.implementation} @{release}"
         return msgspec.structs.replace(record, framework=framework, implementation=name)
-    if isinstance(record, Profile | Explored | Judgement | Counterexample):
+    if isinstance(record, Profile | Series | Explored | Judgement | Counterexample):
         name = f"{record.implementation} @{release}"
         changes = {"framework": framework, "implementation": name}
         sentence = getattr(record, "sentence", "")

@@ -169,6 +169,41 @@ class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"
     example: Example | None = None
 
 
+class SeriesPoint(msgspec.Struct, frozen=True):
+    """One point of an error curve.
+
+    ``at`` is the place on the axis. ``error`` is the largest error of an element, relative to the largest exact
+    value; null where a result is no number. ``bounds`` has for each class of the series the largest bound in the
+    same unit, null where it is infinite; from 1 on nothing need be left of the value. ``holds`` is the tightest class
+    whose bound holds for every element, null where not even the widest does.
+    """
+
+    at: float
+    error: float | None
+    bounds: list[float | None]
+    holds: str | None
+
+
+class Series(msgspec.Struct, frozen=True, tag="series", tag_field="record"):
+    """The error of one quantity of one implementation along an axis.
+
+    ``axis`` is ``ratio``, |mean| / deviation of the values that are normalised together, or ``n``, how many they
+    are. ``classes`` are the accuracy classes, tightest first, in the type ``computes_in``. ``half`` is the error at
+    which half of the digits are gone, ``half_gone_at`` the first place with that error, null where there is none.
+    """
+
+    implementation: str
+    framework: str
+    dtype: str
+    computes_in: str
+    quantity: str
+    axis: Literal["ratio", "n"]
+    classes: list[str]
+    half: float
+    half_gone_at: float | None
+    points: list[SeriesPoint]
+
+
 class Explored(msgspec.Struct, frozen=True, tag="explored", tag_field="record"):
     """What exploration tried on one implementation at one dtype, under its semantics and accuracy class.
 
@@ -231,7 +266,7 @@ class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="record"):
     explored_seconds: float = 0.0
 
 
-Record = Header | Profile | Judgement | Explored | Counterexample | NotRun | Footer
+Record = Header | Profile | Series | Judgement | Explored | Counterexample | NotRun | Footer
 
 
 class BrokenResults(ValueError):

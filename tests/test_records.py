@@ -34,7 +34,7 @@ def test_every_line_of_a_real_result_file_satisfies_the_published_schema(tmp_pat
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     validator = jsonschema.Draft202012Validator(schema())
     assert [error.message for line in lines for error in validator.iter_errors(line)] == []
-    assert {line["record"] for line in lines} == {"header", "implementation", "judgement", "footer"}
+    assert {line["record"] for line in lines} == {"header", "implementation", "series", "judgement", "footer"}
     broken = lines[1] | {"known": "yes"}
     assert not validator.is_valid(broken)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from normgauge.adapters.base import Case
 from normgauge.conformance.experiments.batch_norm import batch_norm_probes
+from normgauge.conformance.experiments.curves import curve_probes
 from normgauge.conformance.experiments.group_norm import group_norm_probes
 from normgauge.conformance.experiments.probe import GRADIENTS, QUANTITIES, Probe
 
@@ -21,7 +22,7 @@ _ABOUT_OTHER_SAMPLES: Final = frozenset({"GN-10"})
 def probes(layer: str, dtype: str, ranks: tuple[int, ...], mode: str = "eager") -> list[Probe]:
     """Every probe for an implementation of ``layer`` made for inputs of these ranks and run in ``mode``."""
     build = group_norm_probes if layer == "group_norm" else batch_norm_probes
-    asked = build(dtype, ranks)
+    asked = [*build(dtype, ranks), *curve_probes(layer, dtype, ranks)]
     if mode == "expanded":
         asked = [probe for probe in asked if probe.requirement not in _ABOUT_OTHER_SAMPLES]
     return [replace(probe, case=in_mode(probe.case, mode)) for probe in asked]

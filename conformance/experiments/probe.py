@@ -23,7 +23,8 @@ class Probe:
     against it. ``special`` marks those of them that only one requirement is about. ``measures`` names a
     setting that the case leaves to the implementation's default. ``quantities`` is what is judged here;
     what else shows in the case is judged elsewhere, once. ``needs`` is a requirement without which the
-    case means nothing: where that follows no known alternative, there is nothing to hold the case to.
+    case means nothing: where that follows no known alternative, there is nothing to hold the case to. ``curve``
+    names the axis of the error curve of which each step is a point.
     """
 
     requirement: str
@@ -34,6 +35,7 @@ class Probe:
     measures: str | None = None
     quantities: tuple[str, ...] = QUANTITIES
     needs: str | None = None
+    curve: str | None = None
 
 
 def make_case(
