@@ -1,15 +1,17 @@
-"""flax.nnx and flax.linen GroupNorm and BatchNorm, JAX's layer library."""
+"""flax.nnx and flax.linen GroupNorm and BatchNorm, JAX's layer library, in the modes that users switch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import numpy as np
 
 from normgauge.adapters.base import Array, Case, Implementation, Recipe, Unsupported
+from normgauge.adapters.flax_scripts import AXIS_NAME, WAYS, LinenTexts, NnxTexts
 from normgauge.adapters.flax_state import FlaxState
-from normgauge.adapters.layout import CHANNELS_LAST, from_layout, from_layout_text, to_layout, to_layout_text
+from normgauge.adapters.layout import CHANNELS_LAST, from_layout, to_layout
 from normgauge.adapters.script import arguments, literal
 
 _DOCS = "https://flax.readthedocs.io/en/stable/api_reference"
@@ -23,30 +25,57 @@ _BATCH_NAMES = _NAMES | {
     "num_channels": "num_features",
 }
 _FLAGS = {"weight": "use_scale", "bias": "use_bias"}
+_PLAIN: Final[Mapping[str, Any]] = {}
 _REMEDIES = {"accuracy=one_pass": "pass use_fast_variance=False"}
+#: The ways in which users switch the layer: what follows its name, the mode, and what else it is constructed with.
+_VARIANTS: Final[tuple[tuple[str, str, Mapping[str, Any]], ...]] = (
+    ("", "eager", {}),
+    ("(use_fast_variance=False)", "eager", {"use_fast_variance": False}),
+    ("[jit]", "jit", {}),
+    ("[vmap]", "vmap", {}),
+    ("[mask]", "mask", {}),
+    ("[reduction_axes]", "reduction_axes", {}),
+    ("[mixed]", "mixed", {}),
+)
+_THOROUGH: Final = frozenset({"jit", "vmap"})
 
 
-def _implementation(api: str, name: str, layer: str, names: Mapping[str, str]) -> Implementation:
+def _implementations(api: str, name: str, layer: str, names: Mapping[str, str]) -> tuple[Implementation, ...]:
+    """The layer in every mode; with ``mixed`` it computes in half precision on parameters of float32."""
+    return tuple(
+        _implementation(api, name + suffix, layer, names, mode, options)
+        for suffix, mode, options in _VARIANTS
+        if mode != "reduction_axes" or layer == "group_norm"
+    )
+
+
+def _implementation(
+    api: str, name: str, layer: str, names: Mapping[str, str], mode: str = "eager", options: Mapping[str, Any] = _PLAIN
+) -> Implementation:
     page = f"{_DOCS}/{'flax.linen/layers' if api == 'linen' else 'flax.nnx/nn/normalization'}.html"
-    return Implementation(f"flax.{api}.{name}", layer, CHANNELS_LAST, names, page, remedies=_REMEDIES)
-
-
-class _LinenLayer:
-    """A linen module with its variables, so that it lives from call to call as other layers do."""
-
-    def __init__(self, module: Any, variables: dict[str, Any]) -> None:
-        self.module, self.variables = module, variables
+    return Implementation(
+        f"flax.{api}.{name}",
+        layer,
+        CHANNELS_LAST,
+        names,
+        page,
+        options=options,
+        remedies={} if "use_fast_variance" in options else _REMEDIES,
+        mode=mode,
+        thorough=mode in _THOROUGH,
+        dtypes=("float16", "bfloat16") if mode == "mixed" else (),
+    )
 
 
 class FlaxAdapter(FlaxState):
     framework = "flax"
     distribution = "flax"
     compiles = True
-    implementations = (
-        _implementation("nnx", "GroupNorm", "group_norm", _GROUP_NAMES),
-        _implementation("nnx", "BatchNorm", "batch_norm", _BATCH_NAMES),
-        _implementation("linen", "GroupNorm", "group_norm", _GROUP_NAMES),
-        _implementation("linen", "BatchNorm", "batch_norm", _BATCH_NAMES),
+    implementations = tuple(
+        implementation
+        for api in ("nnx", "linen")
+        for name, layer, names in (("GroupNorm", "group_norm", _GROUP_NAMES), ("BatchNorm", "batch_norm", _BATCH_NAMES))
+        for implementation in _implementations(api, name, layer, names)
     )
     kin = tuple(
         _implementation(api, name, layer, _KIN_NAMES)
@@ -60,7 +89,13 @@ class FlaxAdapter(FlaxState):
         import jax.numpy as jnp
         from flax import linen, nnx
 
-        self.jax, self.jnp, self.nnx, self.linen = jax, jnp, nnx, linen
+        from normgauge.adapters import flax_apis
+
+        self.jax, self.jnp, self.nnx, self.linen, self.apis = jax, jnp, nnx, linen, flax_apis
+
+    @classmethod
+    def dtypes(cls) -> tuple[str, ...]:
+        return ("float16", "bfloat16", "float32", "float64")
 
     @classmethod
     def environment(cls, dtype: str) -> Mapping[str, str]:
@@ -73,7 +108,7 @@ class FlaxAdapter(FlaxState):
         return super().versions() | {"jax": self.jax.__version__}
 
     def layer_class(self, implementation: Implementation) -> Any:
-        _, api, name = implementation.id.split(".")
+        _, api, name = _path(implementation).split(".")
         return getattr(getattr(self, api), name)
 
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
@@ -90,14 +125,34 @@ class FlaxAdapter(FlaxState):
         axes: dict[str, Any] = {}
         if implementation in self.kin:
             hyper.pop("num_groups")
-        if implementation.layer == "layer_norm":  # by itself it normalises over the channels alone
+        if implementation.layer == "layer_norm" or implementation.mode == "reduction_axes":
+            # LayerNorm by itself normalises over the channels alone.
             axes["reduction_axes"] = tuple(range(1, case.steps[0].x.ndim))
-        return {implementation.names[name]: value for name, value in hyper.items()} | axes | flags
+        if implementation.mode == "vmap" and implementation.layer == "batch_norm":
+            axes["axis_name"] = AXIS_NAME
+        named = {implementation.names[name]: value for name, value in hyper.items()}
+        return named | dict(implementation.options) | axes | flags
+
+    def _types(self, implementation: Implementation, case: Case) -> dict[str, str]:
+        """The layer's types: by themselves its parameters have that of the input, from which follows the output's."""
+        if implementation.mode == "mixed":
+            return {"dtype": case.dtype, "param_dtype": "float32"}
+        return {"param_dtype": case.dtype}
+
+    def _stored_as(self, parameter: str, implementation: Implementation, case: Case) -> str:
+        """The type of a parameter or running statistic. Running statistics are never of a half type."""
+        param_dtype = self._types(implementation, case)["param_dtype"]
+        half = param_dtype in {"float16", "bfloat16"}
+        return "float32" if half and parameter.startswith("running") else param_dtype
 
     def construct(self, implementation: Implementation, case: Case) -> Any:
-        settings = self._settings(implementation, case) | {"param_dtype": getattr(self.jnp, case.dtype)}
-        values = {name: self.jnp.asarray(value) for name, value in case.parameters.items()}
-        layer_class = self.layer_class(implementation)
+        types = {name: getattr(self.jnp, dtype) for name, dtype in self._types(implementation, case).items()}
+        settings = self._settings(implementation, case) | types
+        values = {
+            name: self.jnp.asarray(value, getattr(self.jnp, self._stored_as(name, implementation, case)))
+            for name, value in case.parameters.items()
+        }
+        layer_class, mode = self.layer_class(implementation), _way(implementation)
         if _is_linen(implementation):
             module = layer_class(**settings)
             flag = {"use_running_average": True} if implementation.layer == "batch_norm" else {}
@@ -107,90 +162,76 @@ class FlaxAdapter(FlaxState):
             for name, value in values.items():
                 collection = "batch_stats" if name.startswith("running") else "params"
                 variables[collection] = {**variables[collection], implementation.names[name]: value}
-            return _LinenLayer(module, variables)
-        layer = layer_class(**settings, rngs=self.nnx.Rngs(0))
+            return self.apis.LinenLayer(module, variables, mode)
+        module = layer_class(**settings, rngs=self.nnx.Rngs(0))
         for name, value in values.items():
-            getattr(layer, implementation.names[name]).set_value(value)
-        return layer
+            getattr(module, implementation.names[name]).set_value(value)
+        return self.apis.NnxLayer(module, mode)
 
     def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
-        if not isinstance(layer, _LinenLayer):
-            layer.train() if training else layer.eval()
-            return layer(x)
-        if "batch_stats" not in layer.variables:
-            return layer.module.apply(layer.variables, x)
-        y, changed = layer.module.apply(layer.variables, x, use_running_average=not training, mutable=["batch_stats"])
-        layer.variables.update(changed)
-        return y
+        return layer(x, training=training)
+
+    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+        return layer.gradients(x, dy, training=training)  # type: ignore[no-any-return]
 
     def state(self, layer: Any) -> Mapping[str, Any]:
-        names = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
-        if isinstance(layer, _LinenLayer):
-            flat = {**layer.variables.get("params", {}), **layer.variables.get("batch_stats", {})}
-            return {name: flat[native] for name, native in names.items() if native in flat}
-        found = {name: getattr(layer, native, None) for name, native in names.items()}
-        return {name: value[...] for name, value in found.items() if value is not None}
+        return layer.state()  # type: ignore[no-any-return]
 
     def to_native(self, implementation: Implementation, x: Array) -> Any:
-        return self.jnp.asarray(to_layout(x, implementation.layout))
+        return self.jnp.asarray(to_layout(x, implementation.layout), getattr(self.jnp, self.dtype))
 
     def to_numpy(self, implementation: Implementation, value: Any) -> Array:
-        return from_layout(np.asarray(value), implementation.layout)
+        return from_layout(self.vector(value), implementation.layout)
+
+    def vector(self, value: Any) -> Array:
+        plain = np.asarray(value)
+        return plain.astype(np.float32) if plain.dtype.name == "bfloat16" else plain
 
     def recipe(self, implementation: Implementation, case: Case) -> Recipe:
-        write = self._linen_recipe if _is_linen(implementation) else self._nnx_recipe
-        return write(implementation, case)
-
-    def _nnx_recipe(self, implementation: Implementation, case: Case) -> Recipe:
-        name = implementation.id.partition(".")[2]
-        settings = arguments(self._settings(implementation, case))
-        construct = [f"layer = {name}({settings}, param_dtype=jnp.{case.dtype}, rngs=nnx.Rngs(0))"]
-        for parameter, value in case.parameters.items():
-            native = implementation.names[parameter]
-            construct.append(f"layer.{native}.set_value(jnp.asarray({literal(value, case.dtype)}))")
-        is_batch = implementation.layer == "batch_norm"
-        y = from_layout_text(f"np.asarray(layer(jnp.asarray({to_layout_text('x', CHANNELS_LAST)})))", CHANNELS_LAST)
-        call = {mode: (*((f"layer.{mode}()",) if is_batch else ()), f"y = {y}") for mode in ("train", "eval")}
-        state = {"running_mean": "layer.mean[...]", "running_var": "layer.var[...]"}
+        is_linen = _is_linen(implementation)
+        construct = self._linen_construction if is_linen else self._nnx_construction
+        texts = LinenTexts if is_linen else NnxTexts
+        written = texts(_way(implementation), implementation.layer == "batch_norm", case.dtype)
         return Recipe(
-            ("import jax.numpy as jnp", "from flax import nnx"),
-            tuple(construct),
-            call,
-            state if is_batch else {},
+            ("import jax", "import jax.numpy as jnp", f"from flax import {'linen' if is_linen else 'nnx'}"),
+            construct(implementation, case),
+            {mode: written.call(mode) for mode in ("train", "eval")},
+            written.state(),
+            {mode: written.backward(mode) for mode in ("train", "eval")},
+            {f"d{name}": written.gradient(name) for name in ("weight", "bias") if case.settings.get(name, True)},
         )
 
-    def _linen_recipe(self, implementation: Implementation, case: Case) -> Recipe:
-        name = implementation.id.partition(".")[2]
-        is_batch = implementation.layer == "batch_norm"
-        settings = self._settings(implementation, case)
-        given = arguments(settings)
-        flag = ", use_running_average=True" if is_batch else ""
-        construct = [
-            f"layer = {name}({given}{', ' if given else ''}param_dtype=jnp.{case.dtype})",
+    def _construction(self, implementation: Implementation, case: Case) -> str:
+        types = {name: f"jnp.{dtype}" for name, dtype in self._types(implementation, case).items()}
+        settings = arguments(self._settings(implementation, case))
+        typed = ", ".join(f"{name}={dtype}" for name, dtype in types.items())
+        return f"{_path(implementation).partition('.')[2]}({settings}{', ' if settings else ''}{typed}"
+
+    def _values(self, implementation: Implementation, case: Case) -> Iterator[tuple[str, str, str]]:
+        """Every parameter of the case: its name, the native name, and its value as an expression."""
+        for name, value in case.parameters.items():
+            stored_as = self._stored_as(name, implementation, case)
+            given_type = "" if value.dtype == stored_as else f", jnp.{stored_as}"
+            yield name, implementation.names[name], f"jnp.asarray({literal(value, case.dtype)}{given_type})"
+
+    def _nnx_construction(self, implementation: Implementation, case: Case) -> tuple[str, ...]:
+        values = self._values(implementation, case)
+        return (
+            f"layer = {self._construction(implementation, case)}, rngs=nnx.Rngs(0))",
+            *(f"layer.{native}.set_value({value})" for _, native, value in values),
+        )
+
+    def _linen_construction(self, implementation: Implementation, case: Case) -> tuple[str, ...]:
+        flag = ", use_running_average=True" if implementation.layer == "batch_norm" else ""
+        lines = [
+            f"layer = {self._construction(implementation, case)})",
             f"x = jnp.zeros({_initial_shape(case)}, jnp.{case.dtype})",
             f"variables = layer.init(jax.random.key(0), x{flag})",
         ]
-        for parameter, value in case.parameters.items():
-            collection = "batch_stats" if parameter.startswith("running") else "params"
-            place = f"variables[{collection!r}][{implementation.names[parameter]!r}]"
-            construct.append(f"{place} = jnp.asarray({literal(value, case.dtype)})")
-        x = f"jnp.asarray({to_layout_text('x', CHANNELS_LAST)})"
-        call = {}
-        for mode in ("train", "eval"):
-            flags = f", use_running_average={mode == 'eval'}, mutable=['batch_stats']" if is_batch else ""
-            changed = ("y, changed = y", "variables.update(changed)") if is_batch else ()
-            y = from_layout_text("np.asarray(y)", CHANNELS_LAST)
-            call[mode] = (f"y = layer.apply(variables, {x}{flags})", *changed, f"y = {y}")
-        state = {
-            "running_mean": "variables['batch_stats']['mean']",
-            "running_var": "variables['batch_stats']['var']",
-        }
-        return Recipe(
-            ("import jax", "import jax.numpy as jnp", "from flax import linen"),
-            tuple(construct),
-            call,
-            state if is_batch else {},
-        )
+        for name, native, value in self._values(implementation, case):
+            collection = "batch_stats" if name.startswith("running") else "params"
+            lines.append(f"variables[{collection!r}][{native!r}] = {value}")
+        return tuple(lines)
 
 
 def _initial_shape(case: Case) -> tuple[int, ...]:
@@ -200,3 +241,13 @@ def _initial_shape(case: Case) -> tuple[int, ...]:
 
 def _is_linen(implementation: Implementation) -> bool:
     return implementation.id.startswith("flax.linen.")
+
+
+def _path(implementation: Implementation) -> str:
+    """The class as it is imported, without what is said of its options and mode."""
+    return re.split(r"[(\[]", implementation.id)[0]
+
+
+def _way(implementation: Implementation) -> str:
+    """How the layer is called; the other modes are about how it is constructed."""
+    return implementation.mode if implementation.mode in WAYS else "eager"

@@ -33,20 +33,21 @@ class FlaxState(Adapter):
 
         with tempfile.TemporaryDirectory() as folder, orbax.checkpoint.StandardCheckpointer() as checkpointer:
             place = Path(folder) / "layer"
-            checkpointer.save(place, self.nnx.state(layer))
+            checkpointer.save(place, self.nnx.state(layer.module))
             checkpointer.wait_until_finished()
-            graph, state = self.nnx.split(new)
-            return self.nnx.merge(graph, checkpointer.restore(place, state))
+            graph, state = self.nnx.split(new.module)
+            new.module = self.nnx.merge(graph, checkpointer.restore(place, state))
+            return new
 
     def set_momentum(self, layer: Any, momentum: float | None) -> Any:
         if _is_linen(layer):
             layer.module = layer.module.clone(momentum=momentum)
         else:
-            layer.momentum = momentum
+            layer.module.momentum = momentum
         return layer
 
     def trainable(self, layer: Any) -> Iterable[str]:
-        names = layer.variables.get("params", {}) if _is_linen(layer) else self.nnx.state(layer, self.nnx.Param)
+        names = layer.variables.get("params", {}) if _is_linen(layer) else self.nnx.state(layer.module, self.nnx.Param)
         return [_CANONICAL[name] for name in names]
 
     def state_recipe(self, implementation: Implementation, case: Case) -> StateRecipe:

@@ -44,10 +44,28 @@ class Row:
     dtypes: tuple[str, ...] = ("float16", "bfloat16", "float32", "float64")
     rank: int = 4
     wider: tuple[str, ...] = ()
+    accuracy: str = "welford"
 
 
 _PARAMETERS = ("running_mean", "running_var", "dweight", "dbias")
 _HALF = ("float16", "bfloat16")
+_OLD_BIASED = {"running_var": "biased", "momentum_weighs": "old"}
+
+
+def _flax(api: str, *modes: str) -> Iterator[Row]:
+    """The layers of one of flax's two interfaces, in the modes that users switch."""
+    for mode in ("", "[mixed]", *modes):
+        dtypes = {"": Row.dtypes, "[mixed]": _HALF}.get(mode, ("float32",))
+        accuracy = "two_pass" if "use_fast_variance" in mode else "one_pass"
+        group = {"dtypes": dtypes, "accuracy": accuracy, "wider": _PARAMETERS if mode == "[mixed]" else ()}
+        yield Row("flax", f"flax.{api}.GroupNorm{mode}", "group_norm", **group)
+        if mode != "[reduction_axes]":
+            # The result's type is inferred; nnx infers it from the running statistics, too, which are of float32.
+            inferred = ("running_mean", "running_var", *(["output"] if api == "nnx" else []))
+            batch = group | {"wider": _PARAMETERS if mode == "[mixed]" else inferred}
+            yield Row("flax", f"flax.{api}.BatchNorm{mode}", "batch_norm", _OLD_BIASED, **batch)
+
+
 ROWS = (
     Row("torch", "torch.nn.GroupNorm", "group_norm"),
     Row("torch", "torch.nn.BatchNorm2d", "batch_norm"),
@@ -81,6 +99,8 @@ ROWS = (
         )
         for mode, dtypes in (("", ("float16", "float32", "float64")), ("[gpu]", ("float16", "float32")))
     ),
+    *_flax("nnx", "(use_fast_variance=False)", "[mask]", "[reduction_axes]", "[vmap]", "[jit]"),
+    *_flax("linen", "[vmap]", "[jit]"),
 )
 ASKED = [pytest.param(row, dtype, id=f"{row.identifier}-{dtype}") for row in ROWS for dtype in row.dtypes]
 
@@ -158,9 +178,9 @@ def test_gradients_lie_within_the_oracle_s_bounds(frameworks: Frameworks, row: R
         shown if step.dy is not None else set() for step in case.steps
     ]
     if dtype in _HALF:
-        arithmetic = Arithmetic("float32", "welford", storage=dtype, stored=True)
+        arithmetic = Arithmetic("float32", row.accuracy, storage=dtype, stored=True)
     else:
-        arithmetic = Arithmetic(row.computes_in.get(dtype, dtype), "welford")
+        arithmetic = Arithmetic(row.computes_in.get(dtype, dtype), row.accuracy)
     deviation = compare(seen, predict(case, semantics(row.layer, **row.departures), arithmetic))
     assert deviation.ratio <= 1, deviation
     wrong = {"variance": "unbiased"}
@@ -174,7 +194,9 @@ def test_everything_comes_out_in_its_dtype_and_nothing_else_is_changed(
     for step in seen_by(frameworks, row, living_layer(row, dtype)).steps:
         assert (step.modified, step.shares) == ((), ())
         native = {"output": step.dtype, **step.dtypes}
-        assert native == {name: "float32" if name in row.wider else dtype for name in step.quantities}
+        assert native == {
+            name: "float32" if name in row.wider and dtype in _HALF else dtype for name in step.quantities
+        }
         for name, values in step.quantities.items():
             assert np.array_equal(values, representable(values, native[name])), name
 
