@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import weakref
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from normgauge.adapters.base import Array, Case, Implementation, Recipe, Unsupported, buffer_of
+from normgauge.adapters.keras_backends import Backend, Jax, Tensorflow, Torch
 from normgauge.adapters.keras_state import KerasState
 from normgauge.adapters.layout import (
     CHANNELS_FIRST,
@@ -31,25 +33,39 @@ _BATCH_NAMES = _NAMES | {
 }
 
 
-def _implementations(backend: str) -> tuple[Implementation, ...]:
+_LAYERS = (
+    ("GroupNormalization", "group_norm", _GROUP_NAMES, "group_normalization"),
+    ("BatchNormalization", "batch_norm", _BATCH_NAMES, "batch_normalization"),
+)
+
+
+def _implementations(backend: str, calls: Backend) -> tuple[Implementation, ...]:
+    """Both layers with either channel axis; with the last one, which is the default, in every mode, too.
+
+    ``mixed`` is Keras' mixed precision: variables of float32, inputs and outputs of half precision. ``mask`` tells
+    that every position counts. The others compile.
+    """
+    variants: list[tuple[str, str, Mapping[str, Any], str]] = [
+        ("", CHANNELS_LAST, {}, "eager"),
+        ("(axis=1)", CHANNELS_FIRST, {"axis": 1}, "eager"),
+        *(("", CHANNELS_LAST, {}, mode) for mode in ("mixed", "mask", *calls.compilers)),
+    ]
     return tuple(
         Implementation(
-            f"keras.layers.{name}{suffix}[{backend}]",
+            f"keras.layers.{name}{suffix}[{backend}]{'' if mode == 'eager' else f'[{mode}]'}",
             layer,
             layout,
             names,
             f"{_DOCS}/{page}/",
             options=options,
             remedies={"accuracy=one_pass": "use the jax or tensorflow backend"},
+            mode=mode,
+            thorough=mode in calls.compilers,
+            dtypes=("float16", "bfloat16") if mode == "mixed" else (),
         )
-        for name, layer, names, page in (
-            ("GroupNormalization", "group_norm", _GROUP_NAMES, "group_normalization"),
-            ("BatchNormalization", "batch_norm", _BATCH_NAMES, "batch_normalization"),
-        )
-        for suffix, layout, options in (
-            ("", CHANNELS_LAST, {}),
-            ("(axis=1)", CHANNELS_FIRST, {"axis": 1}),
-        )
+        for name, layer, names, page in _LAYERS
+        for suffix, layout, options, mode in variants
+        if mode != "mask" or layer == "batch_norm"
     )
 
 
@@ -72,12 +88,18 @@ class KerasAdapter(KerasState):
     distribution = "keras"
     slow = True
     backend: ClassVar[str]
+    calls: ClassVar[Backend]
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
         import keras
 
         self.keras = keras
+        self._modes: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+    @classmethod
+    def dtypes(cls) -> tuple[str, ...]:
+        return ("float16", "bfloat16", "float32", "float64")
 
     @classmethod
     def environment(cls, dtype: str) -> Mapping[str, str]:
@@ -106,19 +128,30 @@ class KerasAdapter(KerasState):
         if implementation in self.kin:
             settings["axis"] = list(range(1, case.steps[0].x.ndim))
         settings |= {names[name]: value for name, value in given.items()}
-        return settings | dict(implementation.options) | {"dtype": case.dtype}
+        policy = f"mixed_{case.dtype}" if implementation.mode == "mixed" else case.dtype
+        return settings | dict(implementation.options) | {"dtype": policy}
 
     def construct(self, implementation: Implementation, case: Case) -> Any:
         layer = self.layer_class(implementation)(**self._settings(implementation, case))
         layer.build(_built_shape(implementation, case))
         for name, value in case.parameters.items():
             getattr(layer, implementation.names[name]).assign(value)
+        self._modes[layer] = implementation.mode
         return layer
 
+    def _arguments(self, layer: Any, x: Any, training: bool) -> dict[str, Any]:
+        """What a call is given beside its input; only BatchNormalization tells training from inference."""
+        if not isinstance(layer, self.keras.layers.BatchNormalization):
+            return {}
+        masked = self._modes[layer] == "mask"
+        mask = {"mask": self.keras.ops.ones(x.shape[:-1], dtype="bool")} if masked else {}
+        return {"training": training, **mask}
+
     def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
-        if isinstance(layer, self.keras.layers.BatchNormalization):
-            return layer(x, training=training)
-        return layer(x)  # the others have no training argument
+        return self.calls.call(layer, x, self._modes[layer], self._arguments(layer, x, training))
+
+    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+        return self.calls.gradients(layer, x, dy, self._modes[layer], self._arguments(layer, x, training))
 
     def state(self, layer: Any) -> Mapping[str, Any]:
         found = {name: getattr(layer, native, None) for name, native in _BATCH_NAMES.items()}
@@ -127,7 +160,8 @@ class KerasAdapter(KerasState):
         }
 
     def vector(self, value: Any) -> Array:
-        return np.asarray(self.keras.ops.convert_to_numpy(value))
+        plain = np.asarray(self.keras.ops.convert_to_numpy(value))
+        return plain.astype(np.float32) if plain.dtype.name == "bfloat16" else plain
 
     def native_dtype(self, value: Any) -> str:
         return str(self.keras.backend.standardize_dtype(value.dtype))
@@ -136,7 +170,7 @@ class KerasAdapter(KerasState):
         return self.keras.ops.convert_to_tensor(to_layout(x, implementation.layout), dtype=self.dtype)
 
     def to_numpy(self, implementation: Implementation, value: Any) -> Array:
-        return from_layout(np.asarray(self.keras.ops.convert_to_numpy(value)), implementation.layout)
+        return from_layout(self.vector(value), implementation.layout)
 
     def recipe(self, implementation: Implementation, case: Case) -> Recipe:
         layout = implementation.layout
@@ -146,26 +180,43 @@ class KerasAdapter(KerasState):
         ]
         for name, value in case.parameters.items():
             construct.append(f"layer.{implementation.names[name]}.assign({literal(value, case.dtype)})")
-        x = to_layout_text("x", layout)
-        is_batch = implementation.layer == "batch_norm"
-        extra = {mode: f", training={mode == 'train'}" if is_batch else "" for mode in ("train", "eval")}
-        call = {
-            mode: ("y = " + from_layout_text(f"keras.ops.convert_to_numpy(layer({x}{extra[mode]}))", layout),)
-            for mode in ("train", "eval")
-        }
+        is_batch, written = implementation.layer == "batch_norm", type(self).calls
+        call, backward = {}, {}
+        for mode in ("train", "eval"):
+            layer_call = _call_text(implementation, training=mode == "train")
+            call[mode] = (
+                _given_text("given", "x", layout, case.dtype),
+                *written.call_text(implementation.mode, layer_call),
+                _shown_text("y", layout),
+            )
+            backward[mode] = (
+                _given_text("given", "x", layout, case.dtype),
+                _given_text("dy", "dy", layout, case.dtype),
+                *written.gradients_text(implementation.mode, layer_call),
+                _shown_text("y", layout),
+                _shown_text("dx", layout),
+            )
         state = {
             name: f"keras.ops.convert_to_numpy(layer.{implementation.names[name]})"
             for name in ("running_mean", "running_var")
             if is_batch
         }
-        return Recipe(("import keras",), tuple(construct), call, state)
+        gradients = {
+            f"d{name}": f"keras.ops.convert_to_numpy({written.gradient_text(implementation.names[name])})"
+            for name in ("weight", "bias")
+            if case.settings.get(name, True)
+        }
+        needed = any(step.dy is not None for step in case.steps) or implementation.mode in written.compilers
+        imports = ("import keras", *(written.imports if needed else ()))
+        return Recipe(imports, tuple(construct), call, state, backward, gradients)
 
 
 class KerasOnJaxAdapter(KerasAdapter):
     framework = "keras-jax"
     backend = "jax"
+    calls = Jax()
     compiles = True
-    implementations = _implementations("jax")
+    implementations = _implementations("jax", calls)
     kin = _kin("jax")
 
     @classmethod
@@ -179,7 +230,8 @@ class KerasOnJaxAdapter(KerasAdapter):
 class KerasOnTorchAdapter(KerasAdapter):
     framework = "keras-torch"
     backend = "torch"
-    implementations = _implementations("torch")
+    calls = Torch()
+    implementations = _implementations("torch", calls)
     kin = _kin("torch")
 
     def device(self) -> str:
@@ -193,7 +245,8 @@ class KerasOnTorchAdapter(KerasAdapter):
 class KerasOnTensorflowAdapter(KerasAdapter):
     framework = "keras-tensorflow"
     backend = "tensorflow"
-    implementations = _implementations("tensorflow")
+    calls = Tensorflow()
+    implementations = _implementations("tensorflow", calls)
     kin = _kin("tensorflow")
 
     def device(self) -> str:
@@ -203,7 +256,8 @@ class KerasOnTensorflowAdapter(KerasAdapter):
 class KerasOnNumpyAdapter(KerasAdapter):
     framework = "keras-numpy"
     backend = "numpy"
-    implementations = _implementations("numpy")
+    calls = Backend()
+    implementations = _implementations("numpy", calls)
     kin = _kin("numpy")
 
     def memory(self, value: Any) -> Array | None:
@@ -212,6 +266,23 @@ class KerasOnNumpyAdapter(KerasAdapter):
 
 def _class_name(implementation: Implementation) -> str:
     return implementation.id.partition("[")[0].partition("(")[0].rpartition(".")[2]
+
+
+def _call_text(implementation: Implementation, *, training: bool) -> str:
+    arguments = ["given"]
+    if implementation.layer == "batch_norm":
+        arguments.append(f"training={training}")
+    if implementation.mode == "mask":
+        arguments.append("mask=keras.ops.ones(given.shape[:-1], dtype='bool')")
+    return f"layer({', '.join(arguments)})"
+
+
+def _given_text(name: str, value: str, layout: str, dtype: str) -> str:
+    return f"{name} = keras.ops.convert_to_tensor({to_layout_text(value, layout)}, dtype={dtype!r})"
+
+
+def _shown_text(name: str, layout: str) -> str:
+    return f"{name} = {from_layout_text(f'keras.ops.convert_to_numpy({name})', layout)}"
 
 
 def _built_shape(implementation: Implementation, case: Case) -> tuple[int | None, ...]:

@@ -22,9 +22,11 @@ from normgauge.adapters.base import CARRIERS, Array, Case, Observation, Step
 from normgauge.adapters.script import numbers
 from normgauge.adapters.torch_modes import MODES
 from normgauge.conformance.diagnosis import compare
+from normgauge.conformance.engine import Wanted, run_framework
 from normgauge.conformance.references import predict
 from normgauge.conformance.subjects import ONE_THREAD, Launch, WorkerProcess
 from normgauge.oracle import Arithmetic, semantics
+from normgauge.reports.records import Footer, Header
 
 pytestmark = pytest.mark.frameworks
 
@@ -66,6 +68,19 @@ def _flax(api: str, *modes: str) -> Iterator[Row]:
             yield Row("flax", f"flax.{api}.BatchNorm{mode}", "batch_norm", _OLD_BIASED, **batch)
 
 
+def _keras(backend: str, accuracy: str, float64: str, *compilers: str) -> Iterator[Row]:
+    """Keras' layers on a backend that differentiates; ``float64`` is the type in which it computes that."""
+    for mode in ("", "[mixed]", *compilers):
+        dtypes = {"": Row.dtypes, "[mixed]": _HALF}.get(mode, ("float32",))
+        wider = _PARAMETERS if mode == "[mixed]" else ()
+        common = {"computes_in": {"float64": float64}, "dtypes": dtypes, "wider": wider, "accuracy": accuracy}
+        name = f"Normalization[{backend}]{mode}"
+        yield Row(f"keras-{backend}", f"keras.layers.Group{name}", "group_norm", **common)
+        yield Row(f"keras-{backend}", f"keras.layers.Batch{name}", "batch_norm", _OLD_BIASED, **common)
+    masked = f"keras.layers.BatchNormalization[{backend}][mask]"
+    yield Row(f"keras-{backend}", masked, "batch_norm", _OLD_BIASED, dtypes=("float32",), accuracy=accuracy)
+
+
 ROWS = (
     Row("torch", "torch.nn.GroupNorm", "group_norm"),
     Row("torch", "torch.nn.BatchNorm2d", "batch_norm"),
@@ -101,6 +116,9 @@ ROWS = (
     ),
     *_flax("nnx", "(use_fast_variance=False)", "[mask]", "[reduction_axes]", "[vmap]", "[jit]"),
     *_flax("linen", "[vmap]", "[jit]"),
+    *_keras("jax", "two_pass", "float32", "[jit]"),
+    *_keras("torch", "one_pass", "float32"),
+    *_keras("tensorflow", "two_pass", "float64", "[function]", "[jit_compile]"),
 )
 ASKED = [pytest.param(row, dtype, id=f"{row.identifier}-{dtype}") for row in ROWS for dtype in row.dtypes]
 
@@ -238,3 +256,20 @@ def test_what_compiles_is_not_there_without_a_compiler(monkeypatch: pytest.Monke
     )
     monkeypatch.setenv("CXX", sys.executable)
     assert MODES["compile"].missing() is None
+
+
+def test_a_backend_without_automatic_differentiation_says_so(frameworks: Frameworks) -> None:
+    row = Row("keras-numpy", "keras.layers.BatchNormalization[numpy]", "batch_norm")
+    (seen,) = frameworks(row.framework, "float32").run(row.identifier, [living_layer(row, "float32")])
+    assert seen.unsupported == "this backend has no automatic differentiation"
+
+
+@pytest.mark.parametrize("identifier", ["flax.nnx.GroupNorm[mixed]", "flax.linen.BatchNorm[mixed]"])
+def test_what_is_made_for_half_types_is_not_run_in_others(frameworks: Frameworks, identifier: str) -> None:
+    greeting = frameworks("flax", "float32").greeting
+    (described,) = [one for one in greeting["implementations"] if one["id"] == identifier]
+    assert described["dtypes"] == ["float16", "bfloat16"]
+    launch = Launch("flax", frameworks.python("flax"))
+    records = list(run_framework(launch, Wanted(("float32",), (identifier,))))
+    assert [type(record) for record in records] == [Header, Footer]
+    assert records[0].implementations == []

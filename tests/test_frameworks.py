@@ -62,10 +62,13 @@ EXPECTED: Mapping[str, tuple[Mapping[str, list[str]], float]] = {
         for axis in ("", "(axis=1)")
         for backend in BACKENDS
     },
-    "flax.nnx.GroupNorm": ({}, 1e-6),
-    "flax.nnx.BatchNorm": (OLD_BIASED, 1e-5),
-    "flax.linen.GroupNorm": ({}, 1e-6),
-    "flax.linen.BatchNorm": (OLD_BIASED, 1e-5),
+    **{f"keras.layers.BatchNormalization[{backend}][mask]": (OLD_BIASED, 1e-3) for backend in BACKENDS},
+    **{
+        f"flax.{api}.{name}{mode}": (departures, eps)
+        for name, departures, eps in (("GroupNorm", {}, 1e-6), ("BatchNorm", OLD_BIASED, 1e-5))
+        for mode in ("", "(use_fast_variance=False)", "[mask]", *(["[reduction_axes]"] if name == "GroupNorm" else []))
+        for api in ("nnx", "linen")
+    },
 }
 #: What is not made for float64.
 NO_FLOAT64 = {identifier for identifier in EXPECTED if identifier.endswith(("[autocast]", "[vmap]"))}
@@ -73,7 +76,7 @@ NO_FLOAT64 = {identifier for identifier in EXPECTED if identifier.endswith(("[au
 ONE_PASS = {
     "torch.nn.GroupNorm[channels_last]",
     "torch.nn.GroupNorm[channels_last_3d]",
-    *(identifier for identifier in EXPECTED if identifier.startswith("flax.")),
+    *(one for one in EXPECTED if one.startswith("flax.") and "use_fast_variance" not in one),
     *(identifier for identifier in EXPECTED if identifier.endswith(("[torch]", "[numpy]"))),
 }
 
