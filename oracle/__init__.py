@@ -7,18 +7,13 @@ NumPy only; nothing here knows a framework. A framework author's unit test needs
 """
 
 from normgauge.oracle.backward import Gradients
-from normgauge.oracle.batch_norm import (
-    BatchNormReference,
-    RunningStatistics,
-    batch_norm,
-    batch_norm_backward,
-    initial_statistics,
-)
+from normgauge.oracle.batch_norm import BatchNormReference, batch_norm, batch_norm_backward
 from normgauge.oracle.bounds import ACCURACY_CLASSES, Arithmetic, precisions
 from normgauge.oracle.formats import rounded
 from normgauge.oracle.gradient_errors import batch_norm_gradient_errors, group_norm_gradient_errors
 from normgauge.oracle.group_norm import group_norm, group_norm_backward
 from normgauge.oracle.reference import Reference, Refusal, distance, exactly
+from normgauge.oracle.running import RunningStatistics, initial_statistics
 from normgauge.oracle.semantics import AXES, CANONICAL, Axis, Semantics, candidates, semantics
 from normgauge.oracle.state import LayerState
 

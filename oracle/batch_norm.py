@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,32 +19,28 @@ from normgauge.oracle.backward import (
     parameter_gradients,
     reciprocal_and_slope,
 )
+from normgauge.oracle.blocks import BLOCK, blocks
 from normgauge.oracle.bounds import Arithmetic, StatisticsBound, blend_bound, read_bound, result_bound, statistics_bound
 from normgauge.oracle.formats import format_of
 from normgauge.oracle.group_norm import divided_by
 from normgauge.oracle.moments import Float, Moments, moments
 from normgauge.oracle.normalize import (
-    channels_first,
     checked_number,
     default_arithmetic,
+    given_array,
+    given_channels_first,
     normalized,
     real_array,
 )
 from normgauge.oracle.reference import Reference, Refusal, exactly
+from normgauge.oracle.running import (
+    RunningStatistics,
+    initial_statistics,
+    joined,
+    of_channels,
+    weight_of_new,
+)
 from normgauge.oracle.semantics import CANONICAL, Semantics
-
-
-@dataclass(frozen=True)
-class RunningStatistics:
-    """Running mean and variance, each a reference of shape (C,), after ``steps`` training steps.
-
-    ``dtype`` is the type that holds them; None for the storage type of the arithmetic.
-    """
-
-    mean: Reference
-    var: Reference
-    steps: int = 0
-    dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,24 +49,6 @@ class BatchNormReference:
 
     output: Reference
     running: RunningStatistics | None
-
-
-def initial_statistics(mean: ArrayLike, var: ArrayLike, *, dtype: str | None = None) -> RunningStatistics:
-    """Running statistics known exactly.
-
-    Args:
-        mean: shape (C,).
-        var: shape (C,).
-        dtype: the type of the buffers that hold them, such as float32 beside half-precision inputs; None
-            for the storage type of the arithmetic, in which each update is then rounded.
-
-    Raises:
-        ValueError: a dtype that is not known, or values that are no real numbers.
-    """
-    if dtype is not None:
-        format_of(dtype)
-    exact_mean, exact_var = exactly(real_array("running mean", mean)), exactly(real_array("running var", var))
-    return RunningStatistics(exact_mean, exact_var, dtype=dtype)
 
 
 def batch_norm(
@@ -118,12 +95,23 @@ def batch_norm(
     (array([-1.,  1.]), array([1.]), array([1.5]))
     """
     arithmetic = arithmetic or default_arithmetic(x)
-    array = channels_first(x)
+    given = given_channels_first(x)
     eps = checked_number("eps", eps)
-    samples, channels, *spatial = array.shape
+    samples, channels, *spatial = given.shape
     scale = None if weight is None else real_array("weight", weight, shape=(channels,))
     shift = None if bias is None else real_array("bias", bias, shape=(channels,))
     momentum = _checked(channels, running, training, momentum, semantics)
+    common: dict[str, Any] = {"eps": eps, "semantics": semantics, "arithmetic": arithmetic}
+    if given.size > max(BLOCK, channels):
+        value, bound = np.empty(given.shape), np.empty(given.shape)
+        updated = []
+        for _, part in blocks(1, channels, given.size // channels):
+            own, affine = of_channels(running, part), (None if one is None else one[part] for one in (scale, shift))
+            result = batch_norm(given[:, part], own, *affine, training=training, momentum=momentum, **common)
+            value[:, part], bound[:, part] = result.output.value, result.output.bound
+            updated.append(result.running)
+        return BatchNormReference(Reference(value, bound), joined(updated))
+    array = given.astype(np.float64)
     if array.size == 0:
         return BatchNormReference(Reference(array, np.zeros_like(array)), running)
 
@@ -204,12 +192,25 @@ def batch_norm_backward(
     (array([0.5, 0. ]), array([0.5]), array([1.]))
     """
     arithmetic = arithmetic or default_arithmetic(x)
-    array = channels_first(x)
-    upstream = real_array("dy", dy, shape=array.shape)
+    given = given_channels_first(x)
+    upstream = given_array("dy", dy, shape=given.shape)
     eps = checked_number("eps", eps)
-    samples, channels, *spatial = array.shape
+    samples, channels, *spatial = given.shape
     scale = None if weight is None else real_array("weight", weight, shape=(channels,))
     momentum = _checked(channels, running, training, momentum, semantics)
+    common: dict[str, Any] = {"eps": eps, "semantics": semantics, "arithmetic": arithmetic}
+    if given.size > max(BLOCK, channels):
+        whole = Gradients(*(Reference(np.empty(s), np.empty(s)) for s in (given.shape, (channels,), (channels,))))
+        for _, part in blocks(1, channels, given.size // channels):
+            own, own_scale = of_channels(running, part), None if scale is None else scale[part]
+            found = batch_norm_backward(
+                given[:, part], upstream[:, part], own, own_scale, training=training, momentum=momentum, **common
+            )
+            whole.dx.value[:, part], whole.dx.bound[:, part] = found.dx.value, found.dx.bound
+            whole.dweight.value[part], whole.dweight.bound[part] = found.dweight.value, found.dweight.bound
+            whole.dbias.value[part], whole.dbias.bound[part] = found.dbias.value, found.dbias.bound
+        return whole
+    array, upstream = given.astype(np.float64), upstream.astype(np.float64)
     if array.size == 0:
         return no_gradients(array, channels)
 
@@ -331,7 +332,7 @@ def _dependence(
         return None
     elif semantics.choice("training_normalizes_with") == "blended":
         step = running.steps + 1
-        weight, divisor = _weight_of_new(momentum, step, semantics)
+        weight, divisor = weight_of_new(momentum, step, semantics)
         zero, one = np.zeros(1), np.ones(1)
         # The rounded weight is the blend of an old 0 and a new 1.
         weight_bound = blend_bound(
@@ -365,7 +366,7 @@ def _updated(
 ) -> RunningStatistics:
     """The running statistics after ``batch``."""
     step = running.steps + 1
-    weight, divisor = _weight_of_new(momentum, step, semantics)
+    weight, divisor = weight_of_new(momentum, step, semantics)
     buffer = arithmetic.result if running.dtype is None else format_of(running.dtype)
     var, var_bound = divided_by(batch.m.var, batch.bound.var, batch.m.n, semantics.choice("running_var"), arithmetic)
 
@@ -390,24 +391,3 @@ def _updated(
 
     mean = blend(running.mean, batch.m.mean[:, 0] + batch.m.mean_tail[:, 0], batch.bound.mean[:, 0])
     return RunningStatistics(mean, blend(running.var, var[:, 0], var_bound[:, 0]), step, running.dtype)
-
-
-def _weight_of_new(momentum: float | None, step: int, semantics: Semantics) -> tuple[float, float]:
-    """The weight with which the batch of training step ``step`` (from 1) enters the running statistics.
-
-    And what an average that starts from zero is divided by, 1 where nothing is.
-    """
-    if momentum is None:
-        return (1 / step if semantics.choice("momentum_none") == "cumulative" else 0.1), 1.0
-    weight = momentum if semantics.choice("momentum_weighs") == "new" else 1 - momentum
-    bootstrap = semantics.choice("bootstrap")
-    if bootstrap == "plain":
-        return weight, 1.0
-    if bootstrap == "first_batch":
-        return (1.0 if step == 1 else weight), 1.0
-    if weight == 0:
-        return 0.0, 1.0
-    # zero_debiased: (1 - w) * hidden + w * batch from 0, divided by 1 - (1 - w)^t, is itself a
-    # weighted mean of the last average and the batch, the batch alone at first.
-    divisor = -math.expm1(step * math.log1p(-weight)) if weight < 0.5 else 1 - (1 - weight) ** step
-    return (1.0 if step == 1 else weight / divisor), divisor

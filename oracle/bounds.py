@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from normgauge.oracle.formats import Format, format_of
 from normgauge.oracle.moments import U64, Float, Moments, gamma
@@ -251,20 +252,35 @@ def forward_bound(
     intermediate result of either may leave the range of the type.
     """
     u, eta = arithmetic.held.u, arithmetic.held.smallest_normal
-    size, factor = np.abs(x) + 2 * np.abs(mean), np.abs(weight)
-    local = u * (3 * np.abs(x_hat) + reciprocal * size)
-    d_x_hat = (1 + relative) * (reciprocal * mean_bound + local + 4 * eta * reciprocal) + 2 * eta
-    d_x_hat = d_x_hat + np.abs(x_hat) * relative
+    factor, about, grown = np.abs(weight), 2 * np.abs(mean), 1 + relative
     # A weight below the normal numbers loses up to eta; so does a scale = weight * reciprocal, and a
     # weight * (x - mean) formed before the reciprocal multiplies it.
-    scale_flushed = np.where(factor * reciprocal * (1 - relative) < eta, eta * (size + mean_bound), 0.0)
-    flushed = eta * np.abs(x_hat) + np.where(factor > 0, scale_flushed, 0.0) + eta * reciprocal * (1 + relative)
-    # At most five of these factors (1 + u) meet in one term; the rest is for the evaluation in float64.
-    honest = (1 + 16 * u) * (factor * d_x_hat + flushed + u * (np.abs(bias) + np.abs(y))) + 4 * eta
-    own = U64 * (5 * np.abs(weight * x_hat) + 2 * np.abs(y))  # the oracle's own roundings
-    reach = np.maximum(size + mean_bound, 1) * np.maximum(reciprocal * (1 + relative), 1) * np.maximum(factor, 1)
-    out_of_range = reach + np.abs(bias) > arithmetic.held.largest * (1 - 16 * u)
-    return result_bound(y, np.where(out_of_range, np.inf, honest + own), arithmetic)
+    flushes = eta * ((factor > 0) & (factor * reciprocal * (1 - relative) < eta))
+    # What multiplies |x|, |x_hat| and |y|, and what is added: of a whole set, or of a channel of it.
+    of_x = factor * (grown * (u * reciprocal)) + flushes
+    of_x_hat = factor * (relative + grown * (3 * u)) + eta
+    rest = u * np.abs(bias) + eta * reciprocal * grown + flushes * (about + mean_bound)
+    rest = rest + factor * (2 * eta + grown * (reciprocal * (mean_bound + (4 * eta + u * about))))
+    # At most five of these factors (1 + u) meet in one term; the rest is for the evaluation in float64, of which
+    # a term meets no more than eleven roundings.
+    slack = 1 + 16 * u
+    bound, part = np.abs(x), np.abs(x_hat)
+    longest = np.max(bound, axis=-1, keepdims=True)
+    bound *= slack * of_x
+    part *= slack * of_x_hat + 5 * U64 * factor  # U64: the oracle's own roundings
+    bound += part
+    np.abs(y, out=part)
+    part *= slack * u + 2 * U64
+    part += slack * rest + 4 * eta
+    bound += part
+
+    def in_range(size: Float) -> NDArray[np.bool_]:
+        reach = np.maximum(size + about + mean_bound, 1) * np.maximum(reciprocal * grown, 1) * np.maximum(factor, 1)
+        return np.asarray(reach + np.abs(bias) <= arithmetic.held.largest * (1 - 16 * u))
+
+    if not np.all(in_range(longest)):
+        bound = np.where(in_range(np.abs(x)), bound, np.inf)
+    return result_bound(y, bound, arithmetic)
 
 
 def blend_bound(

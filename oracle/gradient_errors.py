@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from normgauge.oracle.batch_norm import RunningStatistics
 from normgauge.oracle.bounds import Arithmetic
 from normgauge.oracle.moments import Float
 from normgauge.oracle.normalize import channels_first, real_array, reciprocal_deviation
+from normgauge.oracle.running import RunningStatistics
 from normgauge.oracle.semantics import CANONICAL, Semantics
 
 

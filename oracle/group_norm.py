@@ -15,6 +15,7 @@ from normgauge.oracle.backward import (
     parameter_gradients,
     reciprocal_and_slope,
 )
+from normgauge.oracle.blocks import blocks
 from normgauge.oracle.bounds import Arithmetic, statistics_bound
 from normgauge.oracle.moments import U64, Float, moments
 from normgauge.oracle.normalize import (
@@ -22,6 +23,7 @@ from normgauge.oracle.normalize import (
     checked_count,
     checked_number,
     default_arithmetic,
+    given_channels_first,
     normalized,
     real_array,
 )
@@ -67,45 +69,76 @@ def group_norm(
     array([[-1.,  1., -1.,  1.]])
     """
     arithmetic = arithmetic or default_arithmetic(x)
-    array = channels_first(x)
+    array = given_channels_first(x)
     groups = checked_count("num_groups", num_groups)
     eps = checked_number("eps", eps)
-    samples, channels, *spatial = array.shape
+    samples, channels = array.shape[:2]
     if num_channels is not None and channels != num_channels:
         raise Refusal(f"the layer has num_channels={num_channels}, the input has {channels} channels")
     if channels % groups:
         raise Refusal(f"num_channels must be divisible by num_groups: got num_channels={channels}, num_groups={groups}")
     scale = None if weight is None else real_array("weight", weight, shape=(channels,))
     shift = None if bias is None else real_array("bias", bias, shape=(channels,))
+    value, bound = np.empty(array.shape), np.empty(array.shape)
     if array.size == 0:
-        return Reference(array, np.zeros_like(array))
+        return Reference(value, bound)
 
     order = _channel_order(channels, groups, semantics.choice("grouping"))
-    size = channels // groups
-    grouped = array[:, order].reshape(samples, groups, -1)
+    size, n = channels // groups, array.size // (samples * groups)
+    parameters = [None if one is None else _of_channels(one, order, groups, semantics) for one in (scale, shift)]
     with np.errstate(all="ignore"):
-        m = moments(grouped, compensated=arithmetic.dtype == "float64")
-        bound = statistics_bound(m, arithmetic)
-        var, var_bound = divided_by(m.var, bound.var, m.n, semantics.choice("variance"), arithmetic)
-        result = normalized(
-            grouped,
-            deviation=m.deviation,
-            mean=m.mean,
-            mean_bound=bound.mean,
-            var=var,
-            var_bound=var_bound,
-            eps=eps,
-            placement=semantics.choice("eps_placement"),
-            weight=_spread(scale, 1.0, order, groups, size, grouped, semantics),
-            bias=_spread(shift, 0.0, order, groups, size, grouped, semantics),
-            arithmetic=arithmetic,
-        )
-    back = np.argsort(order)
+        for some, sets in blocks(samples, groups, n):
+            places = slice(sets.start * size, sets.stop * size)
+            members = places if semantics.choice("grouping") == "contiguous" else order[places]
+            part = array[some, members]
+            result = _forward(
+                part.astype(np.float64).reshape(len(part), -1, n),
+                *(None if one is None else one[places, None] for one in parameters),
+                eps=eps,
+                semantics=semantics,
+                arithmetic=arithmetic,
+            )
+            value[some, members] = result.value.reshape(part.shape)
+            bound[some, members] = result.bound.reshape(part.shape)
+    return Reference(value, bound)
 
-    def restored(values: Float) -> Float:
-        return values.reshape(samples, channels, *spatial)[:, back]
 
-    return Reference(restored(result.value), restored(result.bound))
+def _forward(
+    grouped: Float,
+    weight: Float | None,
+    bias: Float | None,
+    *,
+    eps: float,
+    semantics: Semantics,
+    arithmetic: Arithmetic,
+) -> Reference:
+    """The output for sets of shape (N, G, n); weight and bias of shape (C, 1), in the order of the sets."""
+    m = moments(grouped, compensated=arithmetic.dtype == "float64")
+    bound = statistics_bound(m, arithmetic)
+    var, var_bound = divided_by(m.var, bound.var, m.n, semantics.choice("variance"), arithmetic)
+    samples, groups, _ = grouped.shape
+    parameters = [one for one in (weight, bias) if one is not None]
+    channels = len(parameters[0]) if parameters else groups
+
+    def rows(values: Float) -> Float:
+        """A row for each channel, where these have parameters."""
+        if values.shape == grouped.shape:
+            return values.reshape(samples, channels, -1)
+        return np.repeat(values, channels // groups, axis=1)
+
+    return normalized(
+        rows(grouped),
+        deviation=rows(m.deviation),
+        mean=rows(m.mean),
+        mean_bound=rows(bound.mean),
+        var=rows(var),
+        var_bound=rows(var_bound),
+        eps=eps,
+        placement=semantics.choice("eps_placement"),
+        weight=1.0 if weight is None else weight,
+        bias=0.0 if bias is None else bias,
+        arithmetic=arithmetic,
+    )
 
 
 def group_norm_backward(
@@ -220,6 +253,15 @@ def _channel_order(channels: int, groups: int, grouping: str) -> np.ndarray[tupl
     if grouping == "interleaved":
         order = order.reshape(channels // groups, groups).T.ravel()
     return order
+
+
+def _of_channels(
+    parameter: Float, order: np.ndarray[tuple[int], np.dtype[np.intp]], groups: int, semantics: Semantics
+) -> Float:
+    """A parameter of shape (C,) for each channel, in the order of the sets."""
+    if semantics.choice("affine_shape") == "per_group":
+        return np.repeat(parameter[:groups], len(parameter) // groups)
+    return parameter[order]
 
 
 def _spread(

@@ -73,8 +73,10 @@ def _two_product_by_integer(a: Float, n: int) -> tuple[Float, Float]:
 def moments(x: Float, *, compensated: bool) -> Moments:
     """Mean and variance (divisor n) over the last axis of ``x``, shape (..., n) with n >= 1."""
     n, tiny = x.shape[-1], float(np.finfo(np.float64).tiny)
-    mean_abs = np.mean(np.abs(x), axis=-1, keepdims=True)
-    max_abs = np.max(np.abs(x), axis=-1, keepdims=True)
+    scratch = np.abs(x)
+    mean_abs = np.mean(scratch, axis=-1, keepdims=True)
+    most, least = np.max(x, axis=-1, keepdims=True), np.min(x, axis=-1, keepdims=True)
+    max_abs = np.maximum(most, -least)
     if compensated:
         high, low = pair_sum(x)
         mean = high / n
@@ -89,12 +91,14 @@ def moments(x: Float, *, compensated: bool) -> Moments:
         var_error = 7.5 * U64 * var + 2 * mean_error * np.sqrt(var) + mean_error**2
     else:
         mean = np.mean(x, axis=-1, keepdims=True)
-        difference = x - mean
-        mean_tail = np.mean(difference, axis=-1, keepdims=True)
-        deviation = difference - mean_tail
-        var = np.mean(deviation * deviation, axis=-1, keepdims=True)
-        mean_error = gamma(n + 3, U64) * np.mean(np.abs(difference), axis=-1, keepdims=True)
-        element_error = mean_error + U64 * np.max(np.abs(difference), axis=-1, keepdims=True)
+        deviation = x - mean
+        mean_difference = np.mean(np.abs(deviation, out=scratch), axis=-1, keepdims=True)
+        max_difference = np.maximum(most - mean, mean - least)  # of the largest and the smallest: rounding keeps order
+        mean_tail = np.mean(deviation, axis=-1, keepdims=True)
+        deviation -= mean_tail
+        var = np.mean(np.multiply(deviation, deviation, out=scratch), axis=-1, keepdims=True)
+        mean_error = gamma(n + 3, U64) * mean_difference
+        element_error = mean_error + U64 * max_difference
         var_error = gamma(n + 6, U64) * var + 2 * element_error * np.sqrt(var) + element_error**2
     # An infinite mean stays what it is; x - mean and the variance are NaN then.
     mean_tail = np.where(np.isinf(mean), 0.0, mean_tail)

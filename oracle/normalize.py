@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from normgauge.oracle.bounds import Arithmetic, forward_bound
 from normgauge.oracle.moments import U64, Float
@@ -57,7 +57,8 @@ def normalized(
     """weight * deviation / sqrt(var + eps) + bias and its bound; all arguments broadcast with ``x``."""
     reciprocal, relative = reciprocal_deviation(var, var_bound, eps, placement, arithmetic)
     x_hat = deviation * reciprocal
-    y = weight * x_hat + bias
+    y = x_hat if np.isscalar(weight) and weight == 1 else weight * x_hat
+    y = y if np.isscalar(bias) and bias == 0 else y + bias
     bound = forward_bound(
         x=x,
         x_hat=x_hat,
@@ -70,6 +71,8 @@ def normalized(
         bias=bias,
         arithmetic=arithmetic,
     )
+    if np.isfinite(np.max(bound)) and np.isfinite(np.max(y)) and np.isfinite(np.min(y)):
+        return Reference(y, bound)
     # A NaN is demanded where an input or a statistic is one for certain. Any other result or bound
     # that is not a number is out of range: nothing can be said.
     certain = np.isnan(x) | np.isnan(weight) | np.isnan(bias)
@@ -87,12 +90,21 @@ def real_array(name: str, value: ArrayLike, *, shape: tuple[int, ...] | None = N
     Raises:
         ValueError: not an array of real numbers, or another shape than ``shape``.
     """
+    return given_array(name, value, shape=shape).astype(np.float64)
+
+
+def given_array(name: str, value: ArrayLike, *, shape: tuple[int, ...] | None = None) -> NDArray[Any]:
+    """``value`` in its own type.
+
+    Raises:
+        ValueError: not an array of real numbers, or another shape than ``shape``.
+    """
     raw = np.asarray(value)
     if raw.dtype.kind not in "fiub":
         raise ValueError(f"{name} must be an array of real numbers, got dtype {raw.dtype}")
     if shape is not None and raw.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {raw.shape}")
-    return raw.astype(np.float64)
+    return raw
 
 
 def channels_first(x: ArrayLike) -> Float:
@@ -101,7 +113,16 @@ def channels_first(x: ArrayLike) -> Float:
     Raises:
         ValueError: fewer than two dimensions.
     """
-    array = real_array("x", x)
+    return given_channels_first(x).astype(np.float64)
+
+
+def given_channels_first(x: ArrayLike) -> NDArray[Any]:
+    """``x`` of shape (N, C, *spatial) in its own type.
+
+    Raises:
+        ValueError: fewer than two dimensions.
+    """
+    array = given_array("x", x)
     if array.ndim < 2:
         raise ValueError(f"x must have shape (N, C, *spatial): got {array.ndim} dimension(s), {array.shape}")
     return array

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from normgauge.oracle.batch_norm import RunningStatistics, initial_statistics
 from normgauge.oracle.reference import Reference, exactly
+from normgauge.oracle.running import RunningStatistics, initial_statistics
 
 #: The order in which :meth:`LayerState.trainable` speaks of them.
 _PARAMETERS: Final = ("weight", "bias", "running_mean", "running_var")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Final
 
@@ -35,8 +36,8 @@ from normgauge.oracle import (
     initial_statistics,
     semantics,
 )
-from normgauge.oracle.bounds import blend_bound, statistics_bound
-from normgauge.oracle.moments import moments
+from normgauge.oracle.bounds import blend_bound, forward_bound, statistics_bound
+from normgauge.oracle.moments import U64, moments
 
 PLACEMENTS: Final = AXES["group_norm"][0].names
 DTYPES: Final = ("float32", "float64")
@@ -251,6 +252,32 @@ def test_the_classes_are_nested(dtype: str, regime: str) -> None:
             assert (tight.var <= wide.var).all()
         for tight, wide in pairwise(outputs):
             assert (tight <= wide).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_slack_of_a_forward_bound_covers_its_evaluation(dtype: str) -> None:
+    """The formula in rational numbers, with the five factors (1 + u) that a term needs, is never above the bound."""
+    rng = np.random.default_rng([7, DTYPES.index(dtype)])
+    arithmetic = Arithmetic(dtype)
+    u, eta = Fraction(arithmetic.u), Fraction(arithmetic.smallest_normal)
+    for _ in range(200):
+        x, x_hat, mean, weight, bias = (rng.standard_normal((1, 4)) * 10.0 ** rng.uniform(-3, 3) for _ in range(5))
+        r, relative, mean_bound = (10.0 ** rng.uniform(low, high, (1, 1)) for low, high in ((-3, 3), (-15, 1), (-15, 1)))
+        y = weight * x_hat + bias
+        given = {"x": x, "x_hat": x_hat, "y": y, "mean": mean[:, :1], "reciprocal": r, "relative": relative}
+        given |= {"mean_bound": mean_bound, "weight": weight, "bias": bias}
+        bound = forward_bound(**given, arithmetic=arithmetic)  # type: ignore[arg-type]
+        for i in range(4):
+            own = {name: Fraction(float(np.broadcast_to(value, (1, 4))[0, i])) for name, value in given.items()}
+            size = abs(own["x"]) + 2 * abs(own["mean"])
+            local = u * (3 * abs(own["x_hat"]) + own["reciprocal"] * size)
+            moved = own["reciprocal"] * own["mean_bound"] + local + 4 * eta * own["reciprocal"]
+            d_x_hat = (1 + own["relative"]) * moved + 2 * eta + abs(own["x_hat"]) * own["relative"]
+            flushed = eta * abs(own["x_hat"]) + eta * own["reciprocal"] * (1 + own["relative"])
+            honest = abs(own["weight"]) * d_x_hat + flushed + u * (abs(own["bias"]) + abs(own["y"]))
+            roundings = Fraction(U64) * (5 * abs(own["weight"] * own["x_hat"]) + 2 * abs(own["y"]))
+            least = (1 + 5 * u) * honest + 4 * eta + roundings
+            assert least <= Fraction(float(bound[0, i])) <= least * (1 + 32 * u)
 
 
 def test_a_bound_is_never_below_the_rounding_of_the_exact_result() -> None:
