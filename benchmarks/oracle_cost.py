@@ -1,7 +1,7 @@
 """What the oracle costs, as ratios measured side by side in one run, one thread.
 
-Value and bounds of GroupNorm on (32, 64, 32, 32), against NumPy's plain two-pass formula in float64 and against
-torch in float64. Run with ``nox -s benchmarks``, which keeps NumPy to one thread too.
+Value and bounds of GroupNorm on (32, 64, 32, 32), forward and with backward, against NumPy's plain two-pass
+formula in float64 and against torch in float64. Run with ``nox -s benchmarks``, which keeps NumPy to one thread too.
 """
 
 from __future__ import annotations
@@ -14,25 +14,46 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from normgauge.oracle import Arithmetic, group_norm
+from normgauge.oracle import Arithmetic, group_norm, group_norm_backward
 
 SHAPE, GROUPS, EPS, ROUNDS = (32, 64, 32, 32), 8, 1e-5, 7
+BASE = "NumPy, plain two-pass, float64"
 
 
-def plain(x: np.ndarray) -> np.ndarray:
+def plain(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The normalised sets and the reciprocal deviations."""
     sets = x.astype(np.float64).reshape(SHAPE[0], GROUPS, -1)
     deviation = sets - sets.mean(axis=-1, keepdims=True)
     variance = np.square(deviation).mean(axis=-1, keepdims=True)
-    return (deviation / np.sqrt(variance + EPS)).reshape(SHAPE)
+    reciprocal = 1 / np.sqrt(variance + EPS)
+    return deviation * reciprocal, reciprocal
+
+
+def plain_with_backward(x: np.ndarray, dy: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The output, and the gradients of x, weight and bias."""
+    x_hat, reciprocal = plain(x)
+    y = x_hat.reshape(SHAPE) * weight[:, None, None]
+    upstream = dy.astype(np.float64)
+    g = (upstream * weight[:, None, None]).reshape(x_hat.shape)
+    inner = g - g.mean(axis=-1, keepdims=True) - x_hat * (g * x_hat).mean(axis=-1, keepdims=True)
+    dweight = (upstream * x_hat.reshape(SHAPE)).sum(axis=(0, 2, 3))
+    return y, (reciprocal * inner).reshape(SHAPE), dweight, upstream.sum(axis=(0, 2, 3))
+
+
+def torch_with_backward(x: torch.Tensor, dy: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> object:
+    y = torch.nn.functional.group_norm(x, GROUPS, weight, bias, EPS)
+    return torch.autograd.grad(y, (x, weight, bias), dy)
 
 
 def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    """Of this process's own time: other load on the machine changes it little."""
+    start = time.process_time()
     call()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def peak(call: Callable[[], object]) -> int:
+    """Bytes that NumPy and Python had at most; torch's own memory is not seen."""
     tracemalloc.start()
     call()
     size = tracemalloc.get_traced_memory()[1]
@@ -40,25 +61,50 @@ def peak(call: Callable[[], object]) -> int:
     return size
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
-    tensor = torch.from_numpy(x.astype(np.float64))
-    calls: dict[str, Callable[[], object]] = {
-        "NumPy, plain two-pass, float64": lambda: plain(x),
-        "torch, float64": lambda: torch.nn.functional.group_norm(tensor, GROUPS, eps=EPS),
-        "oracle, float32 subject": lambda: group_norm(x, GROUPS, eps=EPS, arithmetic=Arithmetic("float32")),
-        "oracle, float64 subject": lambda: group_norm(x, GROUPS, eps=EPS, arithmetic=Arithmetic("float64")),
-    }
+def show(title: str, calls: dict[str, Callable[[], object]], size: int) -> None:
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
         for name, call in calls.items():  # in turn, so that a drift of the machine meets all alike
             times[name].append(seconds(call))
-    base = times["NumPy, plain two-pass, float64"]
-    print(f"{'group_norm on ' + str(SHAPE):34} {'median ms':>10} {'x plain':>8} {'peak / input':>13}")
+    print(f"{title + ' on ' + str(SHAPE):48} {'median ms':>10} {'x plain':>8} {'peak / input':>13}")
     for name, call in calls.items():
-        ratio = statistics.median(own / first for own, first in zip(times[name], base, strict=True))
-        print(f"{name:34} {1e3 * statistics.median(times[name]):10.1f} {ratio:8.2f} {peak(call) / x.nbytes:13.1f}")
+        ratio = statistics.median(own / first for own, first in zip(times[name], times[BASE], strict=True))
+        memory = f"{peak(call) / size:13.1f}" if "torch" not in name else f"{'-':>13}"
+        print(f"{name:48} {1e3 * statistics.median(times[name]):10.1f} {ratio:8.2f} {memory}")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    random = np.random.default_rng(0)
+    x, dy = (random.standard_normal(SHAPE).astype(np.float32) for _ in range(2))
+    weight, bias = (random.standard_normal(SHAPE[1]).astype(np.float32) for _ in range(2))
+    tensor, upstream, scale, shift = (torch.from_numpy(v.astype(np.float64)) for v in (x, dy, weight, bias))
+
+    def forward(dtype: str) -> object:
+        return group_norm(x, GROUPS, eps=EPS, arithmetic=Arithmetic(dtype))
+
+    def both(dtype: str) -> object:
+        arithmetic = Arithmetic(dtype)
+        return (
+            group_norm(x, GROUPS, weight, bias, eps=EPS, arithmetic=arithmetic),
+            group_norm_backward(x, dy, GROUPS, weight, eps=EPS, arithmetic=arithmetic),
+        )
+
+    oracle = {f"oracle, {dtype} subject": dtype for dtype in ("float32", "float64")}
+    calls: dict[str, Callable[[], object]] = {
+        BASE: lambda: plain(x)[0].reshape(SHAPE),
+        "torch, float64": lambda: torch.nn.functional.group_norm(tensor, GROUPS, eps=EPS),
+        **{name: lambda dtype=dtype: forward(dtype) for name, dtype in oracle.items()},
+    }
+    show("group_norm", calls, x.nbytes)
+    for leaf in (tensor, scale, shift):
+        leaf.requires_grad_()
+    calls = {
+        BASE: lambda: plain_with_backward(x, dy, weight.astype(np.float64)),
+        "torch, float64": lambda: torch_with_backward(tensor, upstream, scale, shift),
+        **{name: lambda dtype=dtype: both(dtype) for name, dtype in oracle.items()},
+    }
+    show("group_norm and its gradients", calls, x.nbytes + dy.nbytes)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,7 +161,7 @@ def input_gradient(
     if dependence is not None and dependence.mean_share != 0:
         certain |= np.any(certain, axis=-1, keepdims=True) | (np.isnan(used.mean) & ~np.isposinf(used.mean_bound))
     # A NaN is demanded where an input makes it for certain; anything else that is not a number says nothing.
-    return _held(value, bound, certain, arithmetic)
+    return judged(value, bound, certain, arithmetic)
 
 
 def _constant_statistics_bound(
@@ -204,7 +204,7 @@ def _through_statistics(
     value = r * (direct - slope * through_var)
 
     size_g, size_1, size_2, a = np.abs(g), np.abs(m1), np.abs(m2), abs(share)
-    mean_g, larger = _mean_of_sizes(size_g), np.maximum(size_g, np.abs(dy))
+    mean_g = _mean_of_sizes(size_g)
     most_factor = np.maximum(np.max(factor, axis=-1, keepdims=True), 1)  # a weight that multiplies last
     about = np.abs(x) + np.abs(used.mean) + used.mean_bound
     about_batch = np.abs(x) + np.abs(m.mean) + dependence.bound.mean
@@ -239,10 +239,13 @@ def _through_statistics(
     # The coefficient r^3 sum / n of x, in any order: what underflows is lost, or rounded to the subnormal
     # numbers, at up to eight products, and multiplied by the factors that are left.
     sum_2 = n * most_2 / r
-    term = steep * shares * (r * most_2) * (r * about_batch)
+    of_x = steep * shares * (r * most_2) * r
     left = max(shares, 1.0) * np.maximum(sum_2, 1) * reciprocal.tall**2 * most_factor
-    rounded = term + np.maximum(about_batch, 1) * (8 * arithmetic.held.smallest_subnormal / 2) * left
-    flushed = flushed + np.fmin(rounded, about_batch * left * (8 * eta)) + eta * (6 + 2 * most_r) * most_factor
+    lost = about_batch * (left * (8 * eta))
+    if not np.all(left * (16 * eta) <= of_x):  # elsewhere what is rounded is more than all there is to lose
+        rounded = of_x * about_batch + at_least_one(about_batch) * (8 * arithmetic.held.smallest_subnormal / 2) * left
+        lost = np.fmin(rounded, lost)
+    flushed = flushed + lost + eta * (6 + 2 * most_r) * most_factor
     honest = r * (relative * np.abs(direct) + (1 + relative) * d_direct + d_var) + flushed
 
     own = (
@@ -252,73 +255,42 @@ def _through_statistics(
     )
     bound = (1 + 16 * u) * honest + U64 * own
 
-    # What may be formed on the way, with the weight in it or without.
+    larger = np.maximum(size_g, np.abs(dy))  # with the weight in it or without
     most_2 = _mean_of_sizes(larger * (np.abs(x_hat) + r * used.mean_bound))
     most_2 = most_2 + arithmetic.gamma(additions, 7 + again) * _mean_of_sizes(larger * (r * about))
-    term = steep * shares * (r * most_2) * (r * about_batch)
-    reach = np.maximum(n * _mean_of_sizes(larger * np.maximum(about, 1)), 1) * np.maximum(most_r, 1)
+    return value, _where_in_range(bound, about, about_batch, larger, factor, n, shares, most_2, reciprocal, arithmetic)
+
+
+def _where_in_range(
+    bound: Float,
+    about: Float,
+    about_batch: Float,
+    larger: Float,
+    factor: Float,
+    n: int,
+    shares: float,
+    most_2: Float,
+    reciprocal: Reciprocal,
+    arithmetic: Arithmetic,
+) -> Float:
+    """``bound``, infinite where something that may be formed on the way to dx may leave the range."""
+    held, r, tall = arithmetic.held, reciprocal.value, reciprocal.tall
+    reach = np.maximum(n * _mean_of_sizes(larger * at_least_one(about)), 1)
+    reach = reach * np.maximum(r * (1 + reciprocal.relative), 1)
     summed = np.maximum(n * most_2 / r, 1) * max(shares, 1.0)
     # Of s sqrt(s) below the normal numbers, 1 / 0 may be made.
-    reach = np.maximum(reach, np.maximum(summed, arithmetic.held.largest * eta) * reciprocal.tall**3)
-    reach = np.maximum(np.maximum(reach, n * term), n * larger * reciprocal.tall)
-    reach = np.maximum(reach, np.max(factor * np.maximum(about, reciprocal.tall), axis=-1, keepdims=True))
-    return value, np.where(reach <= arithmetic.held.largest * (1 - 16 * u), bound, np.inf)
+    reach = np.maximum(reach, np.maximum(summed, held.largest * held.smallest_normal) * tall**3)
+    reach = np.maximum(reach, np.max(factor * about, axis=-1, keepdims=True))
+    reach = np.maximum(reach, np.max(factor, axis=-1, keepdims=True) * tall)
 
+    def in_range(about_batch: Float, larger: Float) -> NDArray[np.bool_]:
+        term = reciprocal.steepest * shares * (r * most_2) * (r * about_batch)
+        most = np.maximum(np.maximum(reach, n * term), n * larger * tall)
+        return np.asarray(most <= held.largest * (1 - 16 * held.u))
 
-def parameter_gradients(
-    x: Float, dy: Float, *, parts: int, used: Used, reciprocal: Reciprocal, arithmetic: Arithmetic
-) -> tuple[Reference, Reference]:
-    """dweight and dbias, flat, for sets of shape (N, S, n).
-
-    Each set is cut into ``parts`` adjacent stretches of equal length; a parameter belongs to the same
-    stretch of all N sets.
-    """
-    samples, sets, n = x.shape
-    u, eta = arithmetic.held.u, arithmetic.held.smallest_normal
-    count = float(samples * (n // parts))
-    r, relative, again = reciprocal.value, reciprocal.relative, arithmetic.rounds_sums
-    # A sum of each sample's places, then of the samples: either may be rounded once more.
-    most, most_bias = (arithmetic.gamma(count - 1, others + 2 * again) for others in (6, 2))
-
-    def stretched(values: NDArray[Any]) -> NDArray[Any]:
-        """(N, S, n) as (S * parts, N, n / parts)."""
-        cut = np.broadcast_to(values, x.shape).reshape(samples, sets * parts, n // parts)
-        return np.moveaxis(cut, 0, 1)
-
-    def summed(values: Float) -> Float:
-        return np.asarray(np.sum(values, axis=(1, 2)), dtype=np.float64)
-
-    def per_set(values: Float) -> Float:
-        """A value of each set, of shape (S * parts, N)."""
-        return stretched(values)[:, :, 0]
-
-    products, upstream = stretched(dy * (used.deviation * r)), stretched(dy)
-    dweight, dbias = (_sum(v.reshape(sets * parts, -1), arithmetic) for v in (products, upstream))
-    most_r = r * (1 + relative)
-    size, about = np.abs(dy), np.abs(x) + np.abs(used.mean) + used.mean_bound
-
-    inherited = per_set(relative) * np.abs(np.sum(products, axis=2))
-    inherited = inherited + per_set(most_r * used.mean_bound) * np.abs(np.sum(upstream, axis=2))
-    rounding = most * summed(stretched(most_r * about * size))
-    x_hat = (np.abs(used.deviation) + used.mean_bound) * most_r
-    flushed = eta * (2 * x_hat + most_r * (2 * size + 2 + np.abs(used.mean) + used.mean_bound) + size + 4)
-    flushed = flushed + np.fmin(size * x_hat, eta * about)  # dy * r, which then multiplies x - mean
-    own = 5 * U64 * summed(np.abs(products)) + U64 * np.abs(dweight)
-    bound = (1 + 16 * u) * (np.sum(inherited, axis=1) + rounding + summed(stretched(flushed))) + own
-    reach = summed(stretched(size * np.maximum(about, 1) * np.maximum(most_r, 1)))
-    reach = np.maximum(reach, np.max(stretched(about * most_r), axis=(1, 2)))  # x_hat, also where dy is 0
-    bound = np.where(reach <= arithmetic.held.largest * (1 - most), bound, np.inf)
-
-    total = summed(stretched(size))
-    bias_bound = (1 + 16 * u) * (most_bias * total + 3 * eta * count) + U64 * (total + np.abs(dbias))
-    bias_bound = np.where(total <= arithmetic.held.largest * (1 - most_bias), bias_bound, np.inf)
-
-    unknown = np.isposinf(used.mean_bound), np.isposinf(used.var_bound)
-    certain = np.isnan(used.mean) & ~unknown[0] | np.isnan(used.var) & ~unknown[1] | np.isnan(x) | np.isnan(dy)
-    return (
-        _held(dweight, bound, np.any(stretched(certain), axis=(1, 2)), arithmetic),
-        _held(dbias, bias_bound, np.any(stretched(np.isnan(dy)), axis=(1, 2)), arithmetic),
-    )
+    if np.all(in_range(*(np.max(sizes, axis=-1, keepdims=True) for sizes in (about_batch, larger)))):
+        return bound
+    return np.where(in_range(about_batch, larger), bound, np.inf)
 
 
 def no_gradients(x: Float, channels: int) -> Gradients:
@@ -326,18 +298,32 @@ def no_gradients(x: Float, channels: int) -> Gradients:
     return Gradients(exactly(x), exactly(np.zeros(channels)), exactly(np.zeros(channels)))
 
 
-def _held(value: Float, bound: Float, certain: NDArray[np.bool_], arithmetic: Arithmetic) -> Reference:
+def judged(value: Float, bound: Float, certain: NDArray[np.bool_], arithmetic: Arithmetic) -> Reference:
+    """A gradient as it is held against others: a NaN where it is ``certain``, nothing said where it is out of range."""
     bound = result_bound(value, bound, arithmetic)
+    if not np.any(certain) and all(np.isfinite(np.max(one)) for one in (value, -value, bound)):
+        return Reference(value, bound)
     silent = np.isnan(bound) | ~np.isfinite(value)
     return Reference(np.where(certain, np.nan, value), np.where(certain, 0.0, np.where(silent, np.inf, bound)))
 
 
+def pair(values: Float, arithmetic: Arithmetic) -> Float:
+    """The sum over the last axis as high and low part, stacked; low is 0 but where float64 is held to it."""
+    if arithmetic.dtype != "float64":
+        total = np.sum(values, axis=-1)
+        return np.stack([total, np.zeros_like(total)])
+    return np.stack([part[..., 0] for part in pair_sum(values)])
+
+
+def at_least_one(sizes: Float) -> Float:
+    """The larger of each and 1; NumPy takes two arrays ten times as fast as an array and a number."""
+    return np.maximum(sizes, np.ones_like(sizes))
+
+
 def _sum(values: Float, arithmetic: Arithmetic) -> Float:
     """The sum over the last axis, as a sum of pairs where float64 is held to it."""
-    if arithmetic.dtype != "float64":
-        return np.asarray(np.sum(values, axis=-1), dtype=np.float64)
-    high, low = pair_sum(values)
-    return np.asarray((high + low)[..., 0], dtype=np.float64)
+    high, low = pair(values, arithmetic)
+    return np.asarray(high + low, dtype=np.float64)
 
 
 def _mean(values: Float, arithmetic: Arithmetic) -> Float:

@@ -16,7 +16,6 @@ from normgauge.oracle.backward import (
     input_gradient,
     may_be_cut,
     no_gradients,
-    parameter_gradients,
     reciprocal_and_slope,
 )
 from normgauge.oracle.blocks import BLOCK, blocks
@@ -32,6 +31,7 @@ from normgauge.oracle.normalize import (
     normalized,
     real_array,
 )
+from normgauge.oracle.parameters import parameter_gradients, parameter_sums
 from normgauge.oracle.reference import Reference, Refusal, exactly
 from normgauge.oracle.running import (
     RunningStatistics,
@@ -237,9 +237,10 @@ def batch_norm_backward(
             dependence=dependence,
             arithmetic=arithmetic,
         )
-        dweight, dbias = parameter_gradients(
+        sums = parameter_sums(
             sets[None], dy_sets[None], parts=1, used=used, reciprocal=reciprocal, arithmetic=arithmetic
         )
+        dweight, dbias = parameter_gradients(sums, batch.m.n, arithmetic)
     if single == "nan":
         nothing = exactly(np.full_like(array, np.nan))
         return Gradients(nothing, exactly(np.full(channels, np.nan)), dbias)

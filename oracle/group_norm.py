@@ -12,21 +12,21 @@ from normgauge.oracle.backward import (
     input_gradient,
     may_be_cut,
     no_gradients,
-    parameter_gradients,
     reciprocal_and_slope,
 )
 from normgauge.oracle.blocks import blocks
 from normgauge.oracle.bounds import Arithmetic, statistics_bound
 from normgauge.oracle.moments import U64, Float, moments
 from normgauge.oracle.normalize import (
-    channels_first,
     checked_count,
     checked_number,
     default_arithmetic,
+    given_array,
     given_channels_first,
     normalized,
     real_array,
 )
+from normgauge.oracle.parameters import ParameterSums, parameter_gradients, parameter_sums
 from normgauge.oracle.reference import Reference, Refusal
 from normgauge.oracle.semantics import CANONICAL, Semantics
 
@@ -89,11 +89,13 @@ def group_norm(
     with np.errstate(all="ignore"):
         for some, sets in blocks(samples, groups, n):
             places = slice(sets.start * size, sets.stop * size)
-            members = places if semantics.choice("grouping") == "contiguous" else order[places]
+            members = _members(order, sets, size, semantics)
             part = array[some, members]
+            own_scale, own_shift = (None if one is None else one[places, None] for one in parameters)
             result = _forward(
                 part.astype(np.float64).reshape(len(part), -1, n),
-                *(None if one is None else one[places, None] for one in parameters),
+                own_scale,
+                own_shift,
                 eps=eps,
                 semantics=semantics,
                 arithmetic=arithmetic,
@@ -178,58 +180,83 @@ def group_norm_backward(
     (array([[0., 0., 0., 0.]]), array([-1.,  0.,  0.,  0.]), array([1., 0., 0., 0.]))
     """
     arithmetic = arithmetic or default_arithmetic(x)
-    array = channels_first(x)
-    upstream = real_array("dy", dy, shape=array.shape)
+    array = given_channels_first(x)
+    upstream = given_array("dy", dy, shape=array.shape)
     groups = checked_count("num_groups", num_groups)
     eps = checked_number("eps", eps)
-    samples, channels, *spatial = array.shape
+    samples, channels = array.shape[:2]
     if channels % groups:
         raise Refusal(f"num_channels must be divisible by num_groups: got num_channels={channels}, num_groups={groups}")
     scale = None if weight is None else real_array("weight", weight, shape=(channels,))
     if array.size == 0:
-        return no_gradients(array, channels)
+        return no_gradients(array.astype(np.float64), channels)
 
     order = _channel_order(channels, groups, semantics.choice("grouping"))
-    back = np.argsort(order)
-    size = channels // groups
+    size, n = channels // groups, array.size // (samples * groups)
     per_group = semantics.choice("affine_shape") == "per_group"
-    grouped, dy_grouped = (v[:, order].reshape(samples, groups, -1) for v in (array, upstream))
+    own_scale = None if scale is None else np.repeat(_of_channels(scale, order, groups, semantics), n // size)
+    value, bound = np.empty(array.shape), np.empty(array.shape)
+    sums: dict[int, ParameterSums] = {}
     with np.errstate(all="ignore"):
-        m = moments(grouped, compensated=arithmetic.dtype == "float64")
-        bound = statistics_bound(m, arithmetic)
-        divisor = semantics.choice("variance")
-        used = Used(m.deviation, m.mean, bound.mean, *divided_by(m.var, bound.var, m.n, divisor, arithmetic))
-        cut = may_be_cut(m, bound)
-        reciprocal = reciprocal_and_slope(used, eps, semantics.choice("eps_placement"), cut, arithmetic)
-        dx = input_gradient(
-            grouped,
-            dy_grouped,
-            weight=_spread(scale, 1.0, order, groups, size, grouped, semantics),
-            used=used,
-            reciprocal=reciprocal,
-            dependence=Dependence.on_batch(m, bound, divisor),
-            arithmetic=arithmetic,
-        )
-        dweight, dbias = parameter_gradients(
-            grouped,
-            dy_grouped,
-            parts=1 if per_group else size,
-            used=used,
-            reciprocal=reciprocal,
-            arithmetic=arithmetic,
-        )
-
-    def of_input(values: Float) -> Float:
-        return values.reshape(samples, channels, *spatial)[:, back]
+        for some, sets in blocks(samples, groups, n):
+            members = _members(order, sets, size, semantics)
+            part = array[some, members]
+            dx, own_sums = _backward(
+                part.astype(np.float64).reshape(len(part), -1, n),
+                upstream[some, members].astype(np.float64).reshape(len(part), -1, n),
+                1.0 if own_scale is None else own_scale.reshape(1, groups, n)[:, sets],
+                1 if per_group else size,
+                eps=eps,
+                semantics=semantics,
+                arithmetic=arithmetic,
+            )
+            value[some, members] = dx.value.reshape(part.shape)
+            bound[some, members] = dx.bound.reshape(part.shape)
+            sums[sets.start] = sums[sets.start] + own_sums if sets.start in sums else own_sums
+        count = samples * n // (1 if per_group else size)
+        found = [parameter_gradients(one, count, arithmetic) for one in sums.values()]
+    back = np.argsort(order)
 
     def of_parameter(values: Float) -> Float:
         return np.pad(values, (0, channels - groups)) if per_group else values[back]
 
-    return Gradients(
-        Reference(of_input(dx.value), of_input(dx.bound)),
-        Reference(of_parameter(dweight.value), of_parameter(dweight.bound)),
-        Reference(of_parameter(dbias.value), of_parameter(dbias.bound)),
+    dweight, dbias = (
+        Reference(
+            of_parameter(np.concatenate([one.value for one in parts])),
+            of_parameter(np.concatenate([one.bound for one in parts])),
+        )
+        for parts in zip(*found, strict=True)
     )
+    return Gradients(Reference(value, bound), dweight, dbias)
+
+
+def _backward(
+    grouped: Float,
+    dy: Float,
+    weight: Float | float,
+    parts: int,
+    *,
+    eps: float,
+    semantics: Semantics,
+    arithmetic: Arithmetic,
+) -> tuple[Reference, ParameterSums]:
+    """dx for sets of shape (N, G, n), and what the parameters' gradients are made of."""
+    m = moments(grouped, compensated=arithmetic.dtype == "float64")
+    bound = statistics_bound(m, arithmetic)
+    divisor = semantics.choice("variance")
+    used = Used(m.deviation, m.mean, bound.mean, *divided_by(m.var, bound.var, m.n, divisor, arithmetic))
+    cut = may_be_cut(m, bound)
+    reciprocal = reciprocal_and_slope(used, eps, semantics.choice("eps_placement"), cut, arithmetic)
+    dx = input_gradient(
+        grouped,
+        dy,
+        weight=weight,
+        used=used,
+        reciprocal=reciprocal,
+        dependence=Dependence.on_batch(m, bound, divisor),
+        arithmetic=arithmetic,
+    )
+    return dx, parameter_sums(grouped, dy, parts=parts, used=used, reciprocal=reciprocal, arithmetic=arithmetic)
 
 
 def divided_by(var: Float, var_bound: Float, n: int, divisor: str, arithmetic: Arithmetic) -> tuple[Float, Float]:
@@ -255,6 +282,14 @@ def _channel_order(channels: int, groups: int, grouping: str) -> np.ndarray[tupl
     return order
 
 
+def _members(
+    order: np.ndarray[tuple[int], np.dtype[np.intp]], sets: slice, size: int, semantics: Semantics
+) -> slice | np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """The channels of some groups: a slice, which copies nothing, where they lie together."""
+    places = slice(sets.start * size, sets.stop * size)
+    return places if semantics.choice("grouping") == "contiguous" else order[places]
+
+
 def _of_channels(
     parameter: Float, order: np.ndarray[tuple[int], np.dtype[np.intp]], groups: int, semantics: Semantics
 ) -> Float:
@@ -262,23 +297,3 @@ def _of_channels(
     if semantics.choice("affine_shape") == "per_group":
         return np.repeat(parameter[:groups], len(parameter) // groups)
     return parameter[order]
-
-
-def _spread(
-    parameter: Float | None,
-    absent: float,
-    order: np.ndarray[tuple[int], np.dtype[np.intp]],
-    groups: int,
-    size: int,
-    grouped: Float,
-    semantics: Semantics,
-) -> Float | float:
-    """A parameter of shape (C,) spread over the grouped layout (1, G, n)."""
-    if parameter is None:
-        return absent
-    if semantics.choice("affine_shape") == "per_group":
-        per_channel = np.repeat(parameter[:groups], size)
-    else:
-        per_channel = parameter[order]
-    repeats = grouped.shape[-1] // size
-    return np.repeat(per_channel.reshape(1, groups, size), repeats, axis=-1)
