@@ -239,11 +239,11 @@ def _through_statistics(
     # The coefficient r^3 sum / n of x, in any order: what underflows is lost, or rounded to the subnormal
     # numbers, at up to eight products, and multiplied by the factors that are left.
     sum_2 = n * most_2 / r
-    of_x = steep * shares * (r * most_2) * r
     left = max(shares, 1.0) * np.maximum(sum_2, 1) * reciprocal.tall**2 * most_factor
-    lost = about_batch * (left * (8 * eta))
-    if not np.all(left * (16 * eta) <= of_x):  # elsewhere what is rounded is more than all there is to lose
-        rounded = of_x * about_batch + at_least_one(about_batch) * (8 * arithmetic.held.smallest_subnormal / 2) * left
+    lost = about_batch * left * (8 * eta)
+    if not np.all(left * (16 * eta) <= steep * shares * (r * most_2) * r):  # else the roundings are the larger
+        term = steep * shares * (r * most_2) * (r * about_batch)
+        rounded = term + at_least_one(about_batch) * (8 * arithmetic.held.smallest_subnormal / 2) * left
         lost = np.fmin(rounded, lost)
     flushed = flushed + lost + eta * (6 + 2 * most_r) * most_factor
     honest = r * (relative * np.abs(direct) + (1 + relative) * d_direct + d_var) + flushed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from normgauge.oracle import (
     batch_norm,
     batch_norm_backward,
     group_norm,
+    group_norm_backward,
     initial_statistics,
     semantics,
 )
@@ -48,6 +50,32 @@ def test_group_norm_of_many_samples_is_that_of_each(dtype: str, grouping: str, a
             own = [None if one is None else one[members] for one in parameters]
             part = group_norm(x[sample : sample + 1, members], 1, *own, arithmetic=Arithmetic(dtype))
             assert same(part, whole.value[sample : sample + 1, members], whole.bound[sample : sample + 1, members])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("grouping", ["contiguous", "interleaved"])
+@pytest.mark.parametrize("affine_shape", ["per_channel", "per_group"])
+def test_the_gradients_of_many_samples_are_those_of_each_and_their_sums(
+    dtype: str, grouping: str, affine_shape: str
+) -> None:
+    rng = np.random.default_rng(2)
+    x, dy = ((1 + rng.standard_normal((3, 6, 2**14))).astype(dtype) for _ in range(2))
+    weight = rng.standard_normal(6)
+    chosen, arithmetic = semantics("group_norm", grouping=grouping, affine_shape=affine_shape), Arithmetic(dtype)
+    whole = group_norm_backward(x, dy, 3, weight, semantics=chosen, arithmetic=arithmetic)
+    each = [
+        group_norm_backward(x[i : i + 1], dy[i : i + 1], 3, weight, semantics=chosen, arithmetic=arithmetic)
+        for i in range(3)
+    ]
+    for i, one in enumerate(each):
+        assert same(one.dx, whole.dx.value[i : i + 1], whole.dx.bound[i : i + 1])
+    for name in ("dweight", "dbias"):
+        total, parts = getattr(whole, name), [getattr(one, name) for one in each]
+        summed = [math.fsum(values) for values in zip(*(one.value for one in parts), strict=True)]
+        # The parts are rounded to float64 before they are added here; inside float32's bound by far.
+        lost = 2.0**-53 * (sum(np.abs(one.value) for one in parts) + np.abs(total.value))
+        assert (np.abs(total.value - summed) <= lost + (0 if dtype == "float64" else 1e-6 * total.bound)).all()
+        assert (total.bound >= sum(one.bound for one in parts)).all()  # a longer sum may lose more
 
 
 @pytest.mark.parametrize("training", [True, False])

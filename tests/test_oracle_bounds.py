@@ -262,7 +262,9 @@ def test_the_slack_of_a_forward_bound_covers_its_evaluation(dtype: str) -> None:
     u, eta = Fraction(arithmetic.u), Fraction(arithmetic.smallest_normal)
     for _ in range(200):
         x, x_hat, mean, weight, bias = (rng.standard_normal((1, 4)) * 10.0 ** rng.uniform(-3, 3) for _ in range(5))
-        r, relative, mean_bound = (10.0 ** rng.uniform(low, high, (1, 1)) for low, high in ((-3, 3), (-15, 1), (-15, 1)))
+        r, relative, mean_bound = (
+            10.0 ** rng.uniform(low, high, (1, 1)) for low, high in ((-3, 3), (-15, 1), (-15, 1))
+        )
         y = weight * x_hat + bias
         given = {"x": x, "x_hat": x_hat, "y": y, "mean": mean[:, :1], "reciprocal": r, "relative": relative}
         given |= {"mean_bound": mean_bound, "weight": weight, "bias": bias}
