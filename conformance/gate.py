@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -140,15 +140,8 @@ def _gate_one(path: Path, records: Sequence[Record], expectations: Expectations,
     assert isinstance(header, Header)  # the reader refuses anything else
     measured = _measured(records)
     _compare(path, header, measured, expectations, gated)
-    own = {i: one for i, (framework, one) in registered_implementations().items() if framework == header.framework}
-    for cell, one in expectations.about({*own, *header.implementations}):
-        made_for = own[cell.implementation].dtypes if cell.implementation in own else ()
-        if made_for and cell.dtype not in made_for:
-            continue
-        if cell.implementation not in header.implementations and own[cell.implementation].thorough:
-            continue  # not asked for at this budget
-        if cell not in measured and (not header.versions or one.applies(header.versions)):
-            gated.unchecked.setdefault(path, []).append(cell)
+    if unchecked := [cell for cell in _expected(records, header, expectations) if cell not in measured]:
+        gated.unchecked[path] = unchecked
     for record in records:
         if isinstance(record, NotRun) and record.failed:
             gated.surprises.append(_not_run(record, f"{path.name}: "))
@@ -156,6 +149,21 @@ def _gate_one(path: Path, records: Sequence[Record], expectations: Expectations,
             gated.surprises.append(_unknown_counterexample(record, path))
     if not any(isinstance(record, Footer) for record in records):
         gated.surprises.append(Surprise("interrupted", str(path), "it has no footer: the run was cut short; run again"))
+
+
+def _expected(records: Sequence[Record], header: Header, expectations: Expectations) -> Iterator[Cell]:
+    """The cells of a run that something is expected of: not those of a dtype that the framework does not have."""
+    own = {i: one for i, (framework, one) in registered_implementations().items() if framework == header.framework}
+    has = load_adapter(header.framework).dtypes() if own else DTYPES
+    absent = {one.dtype for one in records if isinstance(one, NotRun) and not one.failed and not one.implementation}
+    for cell, one in expectations.about({*own, *header.implementations}):
+        known = own.get(cell.implementation)
+        if cell.dtype in absent or cell.dtype not in (known.dtypes if known and known.dtypes else has):
+            continue
+        if known and known.thorough and cell.implementation not in header.implementations:
+            continue  # not asked for at this budget
+        if not header.versions or one.applies(header.versions):
+            yield cell
 
 
 def _measured(records: Iterable[Record]) -> dict[Cell, Measured]:

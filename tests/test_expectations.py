@@ -23,6 +23,7 @@ from normgauge.conformance.expectations import (
 )
 from normgauge.conformance.frameworks import registered_implementations
 from normgauge.conformance.gate import suggestions
+from normgauge.conformance.requirements import DTYPES
 from normgauge.conformance.subjects import Launch
 from normgauge.reports.records import (
     Claim,
@@ -43,12 +44,17 @@ DOCS = Path(__file__).parents[1] / "docs"
 INTERLEAVED = """
 [[expected]]
 implementations = ["mlx.nn.GroupNorm"]
+dtypes = ["float32", "float64"]
 versions = { mlx = ">=0.30,<1" }
 requirement = "GN-02"
 measured = "interleaved"
 reason = "it is the default"
 url = "https://example.org/thread"
 """
+
+
+BOTH = 'dtypes = ["float32", "float64"]'
+SINGLE = 'dtypes = ["float32"]'
 
 
 def gated(*words: str) -> Result:
@@ -161,11 +167,40 @@ def test_another_measured_value_is_one_deviation_that_says_both(folder: Folder) 
 
 
 def test_what_did_not_run_is_told_and_is_no_failure(folder: Folder) -> None:
-    folder.write(judgement(), NotRun("mlx", "the framework has no float64 here", dtype="float64", failed=False))
+    folder.write(judgement())
     assert lines(folder.gate(), 0) == [
         "not checked: mlx.jsonl: mlx.nn.GroupNorm float64: GN-02",
         "1 expected met, 0 new, 0 gone, 0 changed, 1 not checked",
     ]
+
+
+def test_an_entry_without_dtypes_is_about_all_that_its_requirement_has(folder: Folder) -> None:
+    everywhere = INTERLEAVED.replace(BOTH, "")
+    folder.write(*(judgement(dtype=dtype) for dtype in DTYPES))
+    assert lines(folder.gate(everywhere), 0) == ["4 expected met, 0 new, 0 gone, 0 changed, 0 not checked"]
+    folder.write(judgement(), judgement(dtype="bfloat16"))  # as with --dtype
+    assert lines(folder.gate(everywhere), 0) == [
+        "not checked: mlx.jsonl: mlx.nn.GroupNorm float64: GN-02",
+        "not checked: mlx.jsonl: mlx.nn.GroupNorm float16: GN-02",
+        "2 expected met, 0 new, 0 gone, 0 changed, 2 not checked",
+    ]
+    folder.write(judgement("GN-05"), judgement("GN-05", dtype="float64"))
+    assert lines(folder.gate(everywhere.replace("GN-02", "GN-05")), 0)[-1].startswith("2 expected met, ")
+    assert lines(folder.gate(everywhere.replace("GN-02", "GN-05")), 0)[-1].endswith(", 0 not checked")
+
+
+def test_a_dtype_that_the_framework_does_not_have_leaves_nothing_to_check(folder: Folder) -> None:
+    """Neither that of a release, which its run tells, nor that of the framework, whatever the run was asked for."""
+    everywhere = INTERLEAVED.replace(BOTH, "")
+    without = [NotRun("mlx", f"the framework has no {dtype} here", dtype=dtype, failed=False) for dtype in DTYPES[1:]]
+    folder.write(judgement(), *without)
+    assert lines(folder.gate(everywhere), 0) == ["1 expected met, 0 new, 0 gone, 0 changed, 0 not checked"]
+    lucid = everywhere.replace("mlx.nn.GroupNorm", "lucid.nn.GroupNorm").replace("{ mlx =", "{ lucid-dl =")
+    start = msgspec.structs.replace(header("lucid", **{"lucid-dl": "0.32"}), implementations=["lucid.nn.GroupNorm"])
+    met = (judgement(implementation="lucid.nn.GroupNorm", dtype=dtype) for dtype in DTYPES[:3])
+    (folder.results / "mlx.jsonl").unlink()
+    folder.write(*(msgspec.structs.replace(one, framework="lucid") for one in met), name="lucid", start=start)
+    assert lines(folder.gate(lucid), 0) == ["3 expected met, 0 new, 0 gone, 0 changed, 0 not checked"]
 
 
 def test_what_is_not_made_for_a_dtype_has_nothing_left_to_check_there(folder: Folder) -> None:
@@ -173,7 +208,9 @@ def test_what_is_not_made_for_a_dtype_has_nothing_left_to_check_there(folder: Fo
     known = INTERLEAVED.replace("mlx.nn.GroupNorm", gpu).replace("{ mlx =", "{ lucid-dl =")
     start = msgspec.structs.replace(header("lucid", **{"lucid-dl": "0.32"}), implementations=[gpu])
     folder.write(msgspec.structs.replace(judgement(implementation=gpu), framework="lucid"), name="lucid", start=start)
-    assert lines(folder.gate(known), 0) == ["1 expected met, 0 new, 0 gone, 0 changed, 0 not checked"]
+    told, summary = lines(folder.gate(known.replace(BOTH, "")), 0)
+    assert told == "not checked: lucid.jsonl: lucid.nn.GroupNorm[gpu] float16: GN-02"
+    assert summary == "1 expected met, 0 new, 0 gone, 0 changed, 1 not checked"
 
 
 def test_what_could_not_be_run_is_a_deviation_of_its_own(folder: Folder) -> None:
@@ -248,7 +285,7 @@ AGREES = Claim("eps_placement", "inside_sqrt", "sqrt(var + eps)", "docstring", "
 DOCUMENTED = (
     INTERLEAVED.replace("GN-02", "documentation eps_placement")
     .replace('"interleaved"', '"inside_sqrt"')
-    .replace("[[expected]]", '[[expected]]\ndtypes = ["float32"]')
+    .replace(BOTH, SINGLE)
 )
 
 
@@ -283,8 +320,9 @@ def test_a_documentation_that_contradicts_is_a_divergence_that_can_be_expected(f
         ({'"interleaved"': "3"}, "entry 1: Expected `str`, got `int` - at `$.measured`"),
         ({'["mlx.nn.GroupNorm"]': "[]"}, "implementations is empty; name at least one"),
         ({'["mlx.nn.GroupNorm"]': '["mlx.nn.GroupNorm", "mlx.nn.GroupNorm"]'}, "implementations names 'mlx.nn.GroupN"),
-        ({"[[expected]]": '[[expected]]\ndtypes = ["float16"]'}, "dtype 'float16' is not asked there; allowed: float3"),
-        ({"[[expected]]": '[[expected]]\ndtypes = ["float32"]', "GN-02": "GN-18"}, "allowed: float64"),
+        ({"float64": "int8"}, "dtype 'int8' is not asked there; allowed: float32, float64, float16, bfloat16"),
+        ({"GN-02": "GN-18"}, "dtype 'float32' is not asked there; allowed: float64"),
+        ({"float64": "bfloat16", "GN-02": "GN-05"}, "dtype 'bfloat16' is not asked there; allowed: float32, float64"),
         ({"https://example.org/thread": "see there"}, "url 'see there' is none; allowed: https://..., or no url"),
         ({"[[expected]]": "[[expectations]]"}, "has expectations; allowed: entries that begin with [[expected]]"),
         ({"[[expected]]": "[expected"}, "is no TOML: "),
@@ -328,12 +366,12 @@ def test_expectations_and_results_that_are_not_there_are_one_line(folder: Folder
 def test_what_is_suggested_is_ready_but_for_its_reasons(folder: Folder) -> None:
     odd = 'a "quoted" \\ value\nof two lines'
     folder.write(
-        judgement(), judgement(dtype="float64"), judgement("GN-16", "diverges", odd),
+        *(judgement(dtype=dtype) for dtype in DTYPES), judgement("GN-16", "diverges", odd),
         judgement("GN-18", dtype="float64"), profile(CONTRADICTS), start=header(mlx="0.32.4+cpu", **{"odd.name": "1"}),
     )  # fmt: skip
     result = folder.gate("", "--suggest")
     assert result.exit_code == 1
-    assert "5 new" in result.stderr.splitlines()[-1]
+    assert "7 new" in result.stderr.splitlines()[-1]
     entries = tomllib.loads(result.stdout)["expected"]
     assert [one["requirement"] for one in entries] == ["GN-02", "GN-16", "GN-18", "documentation eps_placement"]
     assert [one.get("dtypes") for one in entries] == [None, ["float32"], None, ["float32"]]
@@ -348,7 +386,7 @@ def test_implementations_that_diverge_alike_share_a_suggested_entry() -> None:
     from normgauge.conformance.expectations import of_judgement
 
     names = ("torch.nn.BatchNorm1d", "torch.nn.BatchNorm2d")
-    alike = [judgement("BN-18", implementation=name, dtype=d) for name in names for d in ("float32", "float64")]
+    alike = [judgement("BN-18", implementation=name, dtype=d) for name in names for d in DTYPES]
     other = judgement("BN-18", implementation="torch.nn.BatchNorm3d")
     text = suggestions((of_judgement(one), header("torch", torch="2.13.0")) for one in (*alike, other))
     first, second = tomllib.loads(text)["expected"]
@@ -365,7 +403,7 @@ def test_a_framework_that_is_not_registered_is_gated_with_a_file_of_its_own(tmp_
             writer.write(record)
     own = tmp_path / "faulty.toml"
     entry = INTERLEAVED.replace("mlx.nn.GroupNorm", "group_norm.Interleaved").replace("mlx = ", "numpy = ")
-    own.write_text(entry.replace(">=0.30,<1", ">=1").replace("[[expected]]", '[[expected]]\ndtypes = ["float32"]'))
+    own.write_text(entry.replace(">=0.30,<1", ">=1").replace(BOTH, SINGLE))
     result = gated(str(tmp_path / "faulty.jsonl"), "--expectations", str(tmp_path))
     assert lines(result, 0) == ["1 expected met, 0 new, 0 gone, 0 changed, 0 not checked"]
     own.write_text(own.read_text() + INTERLEAVED.replace("mlx.nn.GroupNorm", "group_norm.OnePass"))
