@@ -137,6 +137,13 @@ def benchmarks(session: nox.Session) -> None:
     session.run("python", "benchmarks/exploration_speed.py", env=one_thread)
 
 
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Hold honest implementations against the bounds of their class, millions of elements each."""
+    session.install(".")
+    session.run("python", "tests/soak.py", *session.posargs)
+
+
 # --- what is asked for --------------------------------------------------------------------------
 
 MANIFEST = "manifest.json"
