@@ -102,7 +102,7 @@ def batch_norm(
     shift = None if bias is None else real_array("bias", bias, shape=(channels,))
     momentum = _checked(channels, running, training, momentum, semantics)
     common: dict[str, Any] = {"eps": eps, "semantics": semantics, "arithmetic": arithmetic}
-    if given.size > max(BLOCK, channels):
+    if channels > 1 and given.size > max(BLOCK, channels):  # a channel is never divided
         value, bound = np.empty(given.shape), np.empty(given.shape)
         updated = []
         for _, part in blocks(1, channels, given.size // channels):
@@ -199,7 +199,7 @@ def batch_norm_backward(
     scale = None if weight is None else real_array("weight", weight, shape=(channels,))
     momentum = _checked(channels, running, training, momentum, semantics)
     common: dict[str, Any] = {"eps": eps, "semantics": semantics, "arithmetic": arithmetic}
-    if given.size > max(BLOCK, channels):
+    if channels > 1 and given.size > max(BLOCK, channels):  # a channel is never divided
         whole = Gradients(*(Reference(np.empty(s), np.empty(s)) for s in (given.shape, (channels,), (channels,))))
         for _, part in blocks(1, channels, given.size // channels):
             own, own_scale = of_channels(running, part), None if scale is None else scale[part]

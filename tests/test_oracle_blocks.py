@@ -79,9 +79,10 @@ def test_the_gradients_of_many_samples_are_those_of_each_and_their_sums(
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_batch_norm_of_many_channels_is_that_of_each(training: bool) -> None:
+@pytest.mark.parametrize("positions", [2**13, 2**15])  # of which a channel is below a part, and above
+def test_batch_norm_of_many_channels_is_that_of_each(training: bool, positions: int) -> None:
     rng = np.random.default_rng(1)
-    x, dy = (rng.standard_normal((4, 5, 2**13)).astype(np.float32) for _ in range(2))
+    x, dy = (rng.standard_normal((4, 5, positions)).astype(np.float32) for _ in range(2))
     assert x.size > BLOCK
     mean, var, weight, bias = rng.standard_normal(5), 1 + rng.random(5), rng.standard_normal(5), rng.standard_normal(5)
     whole = batch_norm(x, initial_statistics(mean, var), weight, bias, training=training)
