@@ -1,4 +1,4 @@
-"""The command line: normgauge run, diagnose, promote, list, gate, report, timeline.
+"""The command line: normgauge run, diagnose, promote, list, gate, report, accuracy, timeline.
 
 Exit codes: 0 done, 1 something deviates from the expectations, 2 the user's mistake, 3 something that was asked
 for could not be run, 130 interrupted.
@@ -33,7 +33,7 @@ from normgauge.conformance.frameworks import NoAdapter, load_adapter, not_known
 from normgauge.conformance.gate import hold, suggestions
 from normgauge.conformance.mistakes import Mistake, NotRunnable, make_folder
 from normgauge.conformance.requirements import DTYPES
-from normgauge.conformance.showing import report, timeline
+from normgauge.conformance.showing import accuracy, report, timeline
 from normgauge.conformance.subjects import CannotRun, Launch
 from normgauge.conformance.terminal import console_for, line_of, print_diagnosis, progress_on
 from normgauge.reports.records import (
@@ -388,6 +388,7 @@ def _unknown(what: str, given: str, known: Sequence[str]) -> NoReturn:
     raise Mistake(not_known(what, given, known))
 
 
+main.add_command(accuracy)
 main.add_command(report)
 main.add_command(timeline)
 

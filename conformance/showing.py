@@ -1,4 +1,4 @@
-"""The commands that show results: normgauge report, normgauge timeline."""
+"""The commands that show results: normgauge report, normgauge accuracy, normgauge timeline."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from normgauge.conformance.mistakes import Mistake, make_folder
 from normgauge.conformance.terminal import console_for, table_of_changes
+from normgauge.reports.accuracy_page import write_accuracy
 from normgauge.reports.html import write_report
 from normgauge.reports.records import BrokenResults
 from normgauge.reports.timeline import write_timeline
@@ -29,6 +30,21 @@ def report(results: Path, out: Path) -> None:
     make_folder(out)
     with _told_in_one_line(out):
         click.echo(f"report: {write_report(results, out / 'index.html')}")
+
+
+@click.command()
+@click.argument("results", default=Path("build/results"), type=RESULTS)
+@click.option("--out", default=Path("build/accuracy"), show_default=True, type=RESULTS)
+def accuracy(results: Path, out: Path) -> None:
+    """Write the accuracy classes and error curves of the result files in the folder RESULTS, as Markdown and SVG.
+
+    Example: normgauge accuracy build/results --out docs
+    """
+    _check_folder(results, "accuracy")
+    make_folder(out)
+    with _told_in_one_line(out):
+        for path in write_accuracy(results, out):
+            click.echo(f"written: {path}")
 
 
 @click.command()

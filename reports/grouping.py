@@ -9,7 +9,17 @@ from typing import Final, TypeVar
 LAYERS: Final = {"group_norm": "GroupNorm", "batch_norm": "BatchNorm"}
 #: The ids that the template itself gives.
 FIXED_ANCHORS: Final = (
-    *("in-short", "divergences", "documentation", "counterexamples", "hazards", "remarks", "runs", "not-run"),
+    *(
+        "in-short",
+        "accuracy",
+        "divergences",
+        "documentation",
+        "counterexamples",
+        "hazards",
+        "remarks",
+        "runs",
+        "not-run",
+    ),
     *LAYERS.values(),
 )
 

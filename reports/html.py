@@ -13,7 +13,8 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from normgauge.reports import documentation, explored
+from normgauge.reports import accuracy, documentation, explored
+from normgauge.reports.curves import PANEL
 from normgauge.reports.divergences import findings_of
 from normgauge.reports.grouping import FIXED_ANCHORS, LAYERS, Anchors, grouped
 from normgauge.reports.matrices import RunShown, layers_of
@@ -29,6 +30,7 @@ from normgauge.reports.records import (
     NotRun,
     Profile,
     Record,
+    Series,
     read_records,
 )
 
@@ -153,6 +155,8 @@ def render(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ()) -> s
         found=explored.found_of([r for r in everything if isinstance(r, Counterexample)], names, anchors),
         tried=explored.tried_of([r for r in everything if isinstance(r, Explored)], names),
         kinds=explored.KINDS,
+        accuracy=accuracy.accuracy_of(profiles, [r for r in everything if isinstance(r, Series)], names),
+        size=PANEL,
         hazards=_hazards(profiles, names),
         defaults=_different_defaults(profiles, names),
         remarks=_remarks(judgements, names),

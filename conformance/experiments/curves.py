@@ -25,7 +25,7 @@ EPS: Final = 2.0**-16
 #: Binary digits of each type: the largest |mean| / deviation that it holds is about 2 to the power of them.
 DIGITS: Final = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 #: The curves over |mean| / deviation span at least this many powers of two, 12 decades.
-SPAN: Final = 41
+SPAN: Final = 40
 #: Values in a reduction: five decades.
 LENGTHS: Final = (2, 16, 256, 4096, 32768, 262144)
 #: What each layer kind's curves are judged by: large means, long reductions.
@@ -68,7 +68,7 @@ def inputs_by_ratio(dtype: str, shape: tuple[int, ...]) -> Iterator[Array]:
     largest = DIGITS[dtype]
     for power in [*range(min(-16, largest - SPAN), 0, 4), *range(0, largest + 1, 2 if largest > SPAN else 1)]:
         mean = 4 / 3 * 2.0**power
-        values = [1.3, -1.3, 0.55, -0.55] if power >= 0 else [6.0, -6.0, 16 * mean, 0.0]
+        values = [1.3, -1.3, 0.55, -0.55] if power >= 0 else [12.0, -12.0, 32 * mean, 0.0]
         place = np.indices(shape)
         order = (np.sum(place[:2], axis=0) + np.arange(math.prod(shape[2:])).reshape(shape[2:])) % 4
         x = np.asarray(values)[order] + (mean if power >= 0 else 0.0)

@@ -1,0 +1,184 @@
+"""Accuracy: the class over all cases, the error curves, and how they are shown."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from pages import header, profile, section, shown
+
+from normgauge.conformance.cli import main
+from normgauge.conformance.engine import Wanted, run_framework
+from normgauge.conformance.experiments.curves import LENGTHS, inputs_by_ratio
+from normgauge.conformance.experiments.patterns import cast
+from normgauge.conformance.subjects import Launch
+from normgauge.oracle import ACCURACY_CLASSES, Arithmetic
+from normgauge.reports.accuracy_page import write_accuracy
+from normgauge.reports.records import Judgement, Profile, Record, ResultsWriter, Series, SeriesPoint
+
+CLASSES = list(ACCURACY_CLASSES)
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, list[Record]]:
+    names = ("group_norm.GroupNorm", "group_norm.OnePass", "group_norm.MeanInTwelveBits")
+    launch = Launch("faulty.adapter:FaultyAdapter")
+    return {name: list(run_framework(launch, Wanted(("float32",), (name,), in_process=True))) for name in names}
+
+
+def curve(records: list[Record], axis: str, quantity: str = "output") -> Series:
+    (found,) = [r for r in records if isinstance(r, Series) and (r.axis, r.quantity) == (axis, quantity)]
+    return found
+
+
+def class_of(records: list[Record]) -> str | None:
+    (found,) = [r for r in records if isinstance(r, Profile)]
+    return found.accuracy
+
+
+# --- what is measured ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_the_inputs_span_twelve_decades_of_mean_beside_deviation(dtype: str) -> None:
+    inputs = [cast(x, dtype).astype(np.float64) for x in inputs_by_ratio(dtype, (2, 8, 2, 2))]
+    ratios = [abs(math.fsum(x.ravel()) / x.size) / float(np.std(x)) for x in inputs]
+    assert max(ratios) >= 1e12 * min(ratios) > 0
+    assert sorted(ratios) == ratios
+
+
+def test_the_channels_of_an_input_are_alike_however_they_are_grouped() -> None:
+    for x in inputs_by_ratio("float32", (2, 8, 2, 2)):
+        own = {tuple(np.sort(cast(x, "float32")[sample, channel].ravel())) for sample in (0, 1) for channel in range(8)}
+        assert len(own) == 1
+
+
+def test_a_curve_has_a_point_for_each_input(measured: dict[str, list[Record]]) -> None:
+    honest = measured["group_norm.GroupNorm"]
+    assert [point.at for point in curve(honest, "n").points] == list(LENGTHS)
+    ratios = [point.at for point in curve(honest, "ratio").points]
+    assert ratios == sorted(ratios)
+    assert ratios[0] < 1e-4
+    assert ratios[-1] > 2**23
+
+
+def test_no_bound_of_a_tighter_class_is_above_that_of_a_wider_one(measured: dict[str, list[Record]]) -> None:
+    for records in measured.values():
+        for own in (r for r in records if isinstance(r, Series)):
+            for point in own.points:
+                bounds = [math.inf if bound is None else bound for bound in point.bounds]
+                assert bounds == sorted(bounds)
+
+
+def test_one_pass_statistics_lose_half_of_the_digits_where_they_are_predicted_to(
+    measured: dict[str, list[Record]],
+) -> None:
+    lossy, honest = (curve(measured[f"group_norm.{name}"], "ratio") for name in ("OnePass", "GroupNorm"))
+    predicted = Arithmetic("float32").one_pass_limit
+    assert lossy.half_gone_at is not None
+    assert predicted <= lossy.half_gone_at <= 8 * predicted  # the bound is met from below
+    assert honest.half_gone_at is not None
+    assert honest.half_gone_at > 32 * predicted  # two passes lose them at about 1 / sqrt(u)
+    assert {point.holds for point in honest.points} == {"two_pass"}
+    assert "one_pass" in {point.holds for point in lossy.points}
+
+
+def test_the_class_is_the_tightest_that_holds_on_every_case(measured: dict[str, list[Record]]) -> None:
+    assert class_of(measured["group_norm.GroupNorm"]) == "two_pass"
+    assert class_of(measured["group_norm.OnePass"]) == "one_pass"
+
+
+def test_an_error_outside_the_widest_class_diverges_and_has_no_class(measured: dict[str, list[Record]]) -> None:
+    records = measured["group_norm.MeanInTwelveBits"]
+    assert class_of(records) is None
+    assert None in {point.holds for point in curve(records, "ratio").points}
+    verdicts = {r.requirement: r.verdict for r in records if isinstance(r, Judgement)}
+    assert verdicts["GN-12"] == "diverges"
+
+
+def test_the_hazard_names_the_ratio_of_the_bound_and_the_measured_one(measured: dict[str, list[Record]]) -> None:
+    (found,) = [r for r in measured["group_norm.OnePass"] if isinstance(r, Profile)]
+    at = curve(measured["group_norm.OnePass"], "ratio").half_gone_at
+    assert at is not None
+    assert re.search(r"exceeds 64 deviations, as measured from (\d+) on", found.hazards[0])
+    assert f"from {float(f'{at:.2g}'):,g} on" in found.hazards[0]
+
+
+# --- how it is shown ----------------------------------------------------------------------------
+
+
+def series(implementation: str = "torch.nn.GroupNorm", **changed: Any) -> Series:
+    points = [SeriesPoint(10.0**power, 10.0 ** (power - 8), [1e-6, 1e-5, None], "two_pass") for power in range(5)]
+    framework = implementation.partition(".")[0]
+    base = Series(implementation, framework, "float32", "float32", "output", "ratio", CLASSES, 1e-4, 1e4, points)
+    return msgspec.structs.replace(base, **changed)
+
+
+ONE_PASS = "flax.nnx.GroupNorm"
+
+
+def two_frameworks() -> list[list[Record]]:
+    return [
+        [header("torch", "torch.nn.GroupNorm"), profile(), series(), series(axis="n", half_gone_at=None)],
+        [header("flax", ONE_PASS), profile(ONE_PASS, accuracy="one_pass"), series(ONE_PASS, half_gone_at=85.49)],
+    ]
+
+
+def test_the_report_has_the_class_of_each_implementation_and_dtype() -> None:
+    told = section(shown(*two_frameworks()), "accuracy").text
+    assert "torch.nn.GroupNorm two-passhalf gone: 10,000" in told.replace("two-pass half", "two-passhalf")
+    assert "half gone: 85" in told
+
+
+def test_a_picture_has_a_line_for_each_implementation_in_the_colour_of_its_class() -> None:
+    page = section(shown(*two_frameworks()), "accuracy")
+    picture = page.one("svg")
+    lines = [
+        (line.attributes["class"], line.text) for line in picture.all("polyline") if "c-line" in str(line.attributes)
+    ]
+    assert ("c-line c-two_pass", "torch.nn.GroupNorm: two-pass") in lines
+    assert ("c-line c-one_pass", f"{ONE_PASS}: one-pass") in lines
+    assert picture.one("desc").text == ("Implementations by accuracy class. torch: 1 two-pass; flax: 1 one-pass.")
+
+
+def test_what_gave_the_same_numbers_is_one_line_with_all_names() -> None:
+    strided = "torch.nn.GroupNorm[strided]"
+    run = [
+        header("torch", "torch.nn.GroupNorm", strided, "torch.nn.Other"),
+        *(profile(), profile(strided, mode="strided"), profile("torch.nn.Other")),
+        *(series(), series(strided), series("torch.nn.Other", points=series().points[:3])),
+    ]
+    lines = [line.text for line in section(shown(run), "accuracy").all("polyline") if "c-line" in str(line.attributes)]
+    assert lines == ["torch.nn.GroupNorm: two-pass", "torch.nn.Other: two-pass"]
+
+
+def test_what_is_no_number_is_drawn_at_the_top_and_a_report_without_curves_has_no_section() -> None:
+    lost = series(points=[*series().points[:2], SeriesPoint(100.0, None, [None, None, None], None)])
+    page = section(shown([header(), profile(), lost]), "accuracy")
+    assert "nan" not in page.raw
+    without = shown([header(), profile()])
+    assert not [one for one in without.all("section") if one.attributes.get("aria-labelledby") == "accuracy"]
+
+
+def test_the_page_for_the_documentation_is_made_by_one_command(tmp_path: Path) -> None:
+    results, docs = tmp_path / "results", tmp_path / "docs"
+    results.mkdir()
+    for run in two_frameworks():
+        with ResultsWriter(results / f"{run[0].framework}.jsonl") as writer:  # type: ignore[union-attr]
+            for record in run:
+                writer.write(record)
+    ended = CliRunner().invoke(main, ["accuracy", str(results), "--out", str(docs)])
+    assert ended.exit_code == 0, ended.output
+    page = (docs / "accuracy.md").read_text(encoding="utf-8")
+    assert "| flax | `flax.nnx.GroupNorm` | one-pass; 85 |" in page
+    assert "| torch | `torch.nn.GroupNorm` | two-pass; 10,000 |" in page
+    pictures = re.findall(r"\((accuracy-[^)]*\.svg)\)", page)
+    assert pictures == ["accuracy-group_norm-float32.svg"]
+    assert (docs / pictures[0]).read_text(encoding="utf-8").startswith("<svg ")
+    assert write_accuracy(results, docs) == [docs / pictures[0], docs / "accuracy.md"]
