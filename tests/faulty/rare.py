@@ -27,9 +27,11 @@ class ThreeChannelsAGroupAtOddSizes(GroupNorm):
 
 
 class ConstantSamplesLoseTheirBias(GroupNorm):
+    """Where there are other than two samples."""
+
     def __call__(self, x: Array) -> Array:
         y = super().__call__(x)
-        constant = x.size > 8 and all(sample.max() == sample.min() for sample in x)
+        constant = len(x) != 2 and all(sample.max() == sample.min() for sample in x)
         return y * 0 if constant else y
 
 
@@ -43,8 +45,10 @@ class OnePassFromTwentyValuesOn(GroupNorm):
 
 
 class InfinityEndsTheProcess(GroupNorm):
+    """Where there is one sample."""
+
     def __call__(self, x: Array) -> Array:
-        if np.isinf(x).any():
+        if len(x) == 1 and np.isinf(x).any():
             os._exit(9)
         return super().__call__(x)
 
@@ -75,8 +79,10 @@ class SquaresOverflow(GroupNorm):
 
 
 class WrongAndDiesOnInfinity(ThreeChannelsAGroupAtOddSizes):
+    """Where there is one sample."""
+
     def __call__(self, x: Array) -> Array:
-        if np.isinf(x).any():
+        if len(x) == 1 and np.isinf(x).any():
             os._exit(9)
         return super().__call__(x)
 
