@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import numpy as np
 
@@ -11,16 +14,26 @@ from normgauge.adapters.base import CARRIERS, PARAMETERS, Adapter, Array, Case, 
 
 DIGITS = {"float16": ".5g", "bfloat16": ".4g", "float32": ".9g", "float64": ".17g"}
 
+#: More values than this nobody reads: of such an array the first few are shown.
+LARGE: Final = 4096
+FIRST: Final = 64
+#: After how many values a large array may repeat, for which its literal is short.
+PERIODS: Final = (1, 8)
+
 
 def numbers(values: Array, dtype: str) -> str:
-    """Every element with as many digits as ``dtype`` needs; what a script prints and a report shows."""
-    return " ".join(format(float(v), DIGITS[dtype]) for v in np.asarray(values).ravel()) or "(empty)"
+    """The elements with as many digits as ``dtype`` needs; what a script prints and a report shows."""
+    flat = np.asarray(values).ravel()
+    more = f" ... ({flat.size} values)" if flat.size > LARGE else ""
+    return " ".join(format(float(v), DIGITS[dtype]) for v in flat[: FIRST if more else None]) + more or "(empty)"
 
 
 def literal(values: Array, dtype: str) -> str:
     """``values`` as a NumPy expression that gives the same bits; bfloat16 as float32, which holds it exactly."""
     if values.size == 0:
         return f"np.zeros({values.shape}, dtype=np.{CARRIERS[dtype]})"
+    if values.size > LARGE:
+        return _large_literal(values, dtype)
     digits = DIGITS[dtype]
 
     def nested(part: Array) -> str:
@@ -30,6 +43,17 @@ def literal(values: Array, dtype: str) -> str:
         return "[" + ", ".join(nested(row) for row in part) + "]"
 
     return f"np.array({nested(values)}, dtype=np.{CARRIERS[dtype]})"
+
+
+def _large_literal(values: Array, dtype: str) -> str:
+    for period in PERIODS:
+        start = values.ravel()[:period]
+        if np.array_equal(np.resize(start, values.shape), values, equal_nan=True):
+            return f"np.resize({literal(start, dtype)}, {values.shape})"
+    little = np.dtype(CARRIERS[dtype]).newbyteorder("<")
+    packed = base64.b64encode(zlib.compress(values.astype(little).tobytes(), 9)).decode()
+    source = f'zlib.decompress(base64.b64decode("{packed}"))'
+    return f'np.frombuffer({source}, dtype="{little.str}").astype(np.{CARRIERS[dtype]}).reshape({values.shape})'
 
 
 def arguments(values: Mapping[str, object]) -> str:
@@ -48,12 +72,10 @@ def script(adapter: Adapter, identifier: str, case: Case, about: str) -> str:
         "x and y have the canonical layout (N, C, *spatial).",
         '"""',
         "",
-        *_imports((*recipe.imports, *_needed(about_state, case)), adapter.environment(case.dtype)),
+        *_imports((*recipe.imports, *_needed(about_state, case), *_unpacking(case)), adapter.environment(case.dtype)),
         "",
         "",
-        "def show(name, values):",
-        f'    print(name, " ".join(format(float(v), "{DIGITS[case.dtype]}")',
-        '                         for v in np.asarray(values).ravel()) or "(empty)")',
+        *_show(case),
         "",
         "",
         "try:",
@@ -62,6 +84,31 @@ def script(adapter: Adapter, identifier: str, case: Case, about: str) -> str:
         '    print("raised", f"{type(error).__name__}: {error}")',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _is_large(case: Case) -> bool:
+    return any(step.x.size > LARGE for step in case.steps)
+
+
+def _unpacking(case: Case) -> tuple[str, ...]:
+    return ("import base64", "import zlib") if _is_large(case) else ()
+
+
+def _show(case: Case) -> tuple[str, ...]:
+    """The function that prints a result as :func:`numbers` tells it."""
+    if not _is_large(case):
+        return (
+            "def show(name, values):",
+            f'    print(name, " ".join(format(float(v), "{DIGITS[case.dtype]}")',
+            '                         for v in np.asarray(values).ravel()) or "(empty)")',
+        )
+    return (
+        "def show(name, values):",
+        "    flat = np.asarray(values).ravel()",
+        f'    more = f" ... ({{flat.size}} values)" if flat.size > {LARGE} else ""',
+        f'    print(name, " ".join(format(float(v), "{DIGITS[case.dtype]}")',
+        f'                         for v in flat[:{FIRST} if more else None]) + more or "(empty)")',
+    )
 
 
 def _needed(about_state: StateRecipe, case: Case) -> tuple[str, ...]:

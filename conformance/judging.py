@@ -185,11 +185,17 @@ def _follows_there(one: Seen, evidence: Evidence) -> str:
     """Which semantics the departing case alone would follow, where that differs."""
     alone = Seen(type(one.probe)(one.probe.requirement, one.probe.label, one.probe.case, True), one.observation)
     local = diagnose(one.probe.case.layer, [alone], evidence.dtype)
-    if not local.known:
+    if not local.known or _out_of_range(one, local.followed()[0], local.arithmetic):
         return ""
     usual = evidence.followed[0].choices
     differing = {axis: values for axis, values in local.values.items() if usual[axis] not in values}
     return ", ".join(f"there {axis}={'/'.join(values)}" for axis, values in differing.items())
+
+
+def _out_of_range(one: Seen, semantics: Semantics, arithmetic: Arithmetic) -> bool:
+    """Whether a bound is infinite somewhere, so that what was observed there speaks for nothing."""
+    prediction = predict(one.probe.case, semantics, arithmetic)
+    return any(not own.says_something().all() for step in prediction.steps for own in step.values())
 
 
 # --- setting ------------------------------------------------------------------------------------

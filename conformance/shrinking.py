@@ -5,6 +5,7 @@ Greedy and deterministic: a step is taken when the simpler case, really run, sti
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from normgauge.adapters.base import Array, Case, Observation, Step
+from normgauge.adapters.script import LARGE, PERIODS
 from normgauge.conformance.subjects import Subject
 
 #: Runs that one divergence may cost; frameworks that compile pay for each new shape.
@@ -57,10 +59,15 @@ def _size(case: Case) -> tuple[float, ...]:
     """What makes a case hard to check by hand, the gravest first."""
     arrays = [step.x for step in case.steps] + list(case.parameters.values())
     arrays += [step.dy for step in case.steps if step.dy is not None]
-    digits = sum(len(format(float(v), "g")) for array in arrays for v in array.ravel())
+    digits = sum(len(format(float(v), "g")) for array in arrays for v in _told(array))
     elements = sum(array.size for array in arrays)
     actions = sum(len(step.before) for step in case.steps)
     return (len(case.steps) + actions, elements, max(step.x.ndim for step in case.steps), digits)
+
+
+def _told(array: Array) -> Array:
+    """The numbers that a person reads of an array: of a large one each once."""
+    return np.unique(array) if array.size > LARGE else array.ravel()
 
 
 def _simplifications(case: Case, ranks: Sequence[int], *, keep_form: bool) -> Iterator[Case]:
@@ -77,9 +84,25 @@ def _simplifications(case: Case, ranks: Sequence[int], *, keep_form: bool) -> It
             for place in range(len(step.before)):
                 fewer = replace(step, before=(*step.before[:place], *step.before[place + 1 :]))
                 yield replace(case, steps=(*case.steps[:number], fewer, *case.steps[number + 1 :]))
+    if max(step.x.size for step in case.steps) > LARGE:
+        yield from _less_of_much(case)
     yield from _smaller_shapes(case, ranks)
     yield from _without_parameters(case)
     yield from _plainer_numbers(case)
+
+
+def _less_of_much(case: Case) -> Iterator[Case]:
+    """Half of the positions along one axis; a few values over and over again."""
+    shape = max((step.x.shape for step in case.steps), key=math.prod)
+    for axis in range(2, len(shape)):
+        if shape[axis] > 1:
+            yield _cut(case, (*shape[:axis], shape[axis] // 2, *shape[axis + 1 :]))
+    for period in PERIODS[::-1]:
+        yield replace(case, steps=tuple(_mapped(step, functools.partial(_repeated, period)) for step in case.steps))
+
+
+def _repeated(period: int, values: Array) -> Array:
+    return np.resize(values.ravel()[:period], values.shape)
 
 
 def _smaller_shapes(case: Case, ranks: Sequence[int]) -> Iterator[Case]:
@@ -137,7 +160,8 @@ def _without_parameters(case: Case) -> Iterator[Case]:
 
 
 def _plainer_numbers(case: Case) -> Iterator[Case]:
-    for plain in (_counted, _counted_apart, _rounded):
+    large = max(step.x.size for step in case.steps) > LARGE
+    for plain in (_rounded,) if large else (_counted, _counted_apart, _rounded):
         yield replace(case, steps=tuple(replace(step, x=plain(step.x)) for step in case.steps))
     if any(step.dy is not None for step in case.steps):
         for plain in (_one_hot, _counted, _rounded):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from pages import header, profile, section, shown
 
+from normgauge.adapters.script import literal
 from normgauge.conformance.cli import main
 from normgauge.conformance.engine import Wanted, run_framework
 from normgauge.conformance.experiments.curves import LENGTHS, inputs_by_ratio
@@ -108,6 +111,29 @@ def test_the_hazard_names_the_ratio_of_the_bound_and_the_measured_one(measured: 
     assert at is not None
     assert re.search(r"exceeds 64 deviations, as measured from (\d+) on", found.hazards[0])
     assert f"from {float(f'{at:.2g}'):,g} on" in found.hazards[0]
+
+
+def test_a_divergence_of_many_values_is_told_in_few_lines() -> None:
+    wanted = Wanted(("float32",), ("group_norm.LongTailUncounted",), in_process=True)
+    records = list(run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted))
+    (judged,) = [r for r in records if isinstance(r, Judgement) and r.verdict == "diverges"]
+    assert judged.requirement == "GN-24"
+    assert judged.example is not None
+    assert max(map(len, (*judged.example.inputs, *judged.example.observed))) < 2000
+    assert "values)" in judged.example.observed[0]
+    assert len(judged.example.script) < 100_000
+    assert 4096 < math.prod(judged.example.shapes[0]) // 2 < max(LENGTHS)  # made smaller, still more than a tile
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("period", [1, 8, 5000])
+def test_a_large_array_has_a_literal_with_the_same_bits(dtype: str, period: int) -> None:
+    values = cast(np.resize(np.sin(np.arange(period)), (2, 5, 1000)), dtype)
+    written = literal(values, dtype)
+    read = eval(written, {"np": np, "zlib": zlib, "base64": base64})
+    assert read.dtype == values.dtype
+    assert np.array_equal(cast(read, dtype), values)  # a framework rounds what float32 carries to its bfloat16
+    assert len(written) < (400 if period < 10 else 8 * values.nbytes)
 
 
 # --- how it is shown ----------------------------------------------------------------------------
