@@ -216,11 +216,10 @@ def measure(
     yield profile
     yield from [] if wanted.diagnosis_only else accuracy.curves
     kinships = tuple(beside_kin(subject, identifier, dtype, tuple(description["ranks"]), kin))
-    diverging = set()
+    verdicts: dict[str, str] = {}
     for requirement in requirements:
         judged = judge_kin(requirement, evidence, kinships) if requirement.relation else judge(requirement, evidence)
-        if judged.verdict in DIVERGENT:
-            diverging.add(requirement.id)
+        verdicts[requirement.id] = judged.verdict
         example = None
         if judged.verdict in DIVERGENT and judged.shows is not None and not wanted.diagnosis_only:
             example, smallest = shrunk_example(judged, evidence, subject, description["ranks"])
@@ -231,7 +230,7 @@ def measure(
     if explores and dtype in FULL and evidence.diagnosis.known and not wanted.diagnosis_only:
         asked_for = Exploration(BUDGETS[wanted.budget], wanted.seed, wanted.store, committed)
         yield from explored(
-            subject, description, framework, evidence, profile.accuracy, diverging, kin, asked_for, progress
+            subject, description, framework, evidence, profile.accuracy, verdicts, kin, asked_for, progress
         )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,16 +15,19 @@ from normgauge.conformance.examples import example_of
 from normgauge.conformance.experiments import Probe
 from normgauge.conformance.explorer import Departure, Explorer
 from normgauge.conformance.references import predict
+from normgauge.conformance.sequences import Calls, SequenceSearch
 from normgauge.conformance.strategies import Space, settled_by
 from normgauge.conformance.subjects import Subject
 from normgauge.oracle import CANONICAL, Arithmetic
-from normgauge.reports.records import Counterexample, Explored
+from normgauge.reports.records import DIVERGENT, Counterexample, Explored
 
 #: Cases for one implementation at one dtype.
 BUDGETS: Final[Mapping[str, int]] = {"none": 0, "quick": 256, "default": 2048, "thorough": 65536}
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 #: One of so many cases is left to what is slow to ask, and to a mode of a layer that is explored without it.
 _SMALL_SHARE: Final = 4
+#: A step of a sequence of calls for so many cases: it costs more than a case, which is one of eight in a request.
+_STEPS_SHARE: Final = 4
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,15 @@ def explored(
     framework: str,
     evidence: Evidence,
     accuracy: str | None,
-    diverging: Collection[str],
+    verdicts: Mapping[str, str],
     kin: Mapping[str, Mapping[int, str]],
     asked: Exploration,
     progress: Any,
 ) -> Iterator[Counterexample | Explored]:
     """The counterexamples replayed and found, each as it comes, then what was tried.
 
-    ``accuracy`` is the class measured by the experiments; what these requirements ``diverging`` are about
-    is not asked again. ``kin`` names the framework's own layers for the relations with them, by rank.
+    ``accuracy`` is the class measured by the experiments; what the requirements are about that diverge by their
+    ``verdicts`` is not asked again. ``kin`` names the framework's own layers for the relations with them, by rank.
     """
     widest = evidence.arithmetic
     arithmetic = Arithmetic(widest.dtype, accuracy) if accuracy else widest
@@ -80,12 +84,19 @@ def explored(
     small = compiles or description.get("slow", False) or description.get("mode", "eager") != "eager"
     budget = asked.budget // (_SMALL_SHARE if small else 1)
     pool = _pool(evidence) if compiles else ()
+    diverging = [requirement for requirement, verdict in verdicts.items() if verdict in DIVERGENT]
     space = Space(description["layer"], evidence.dtype, ranks, pool, settled_by(diverging))
+    shapes = [shape for shape, _ in pool]
+    conforming = {requirement for requirement, verdict in verdicts.items() if verdict == "conforms"}
+    calls = Calls.of(description["layer"], evidence.dtype, ranks, shapes, conforming)
+    sequences = SequenceSearch(explorer, calls)
 
     def show(done: int) -> None:
         progress(f"{evidence.implementation} {evidence.dtype}, exploring", min(done, budget), budget)
 
-    for departure in explorer.search(space, budget, asked.seed, show):
+    for departure in itertools.chain(
+        explorer.search(space, budget, asked.seed, show), sequences.search(budget // _STEPS_SHARE, asked.seed)
+    ):
         own = None if folder is None else folder / _folder_name(evidence.implementation)
         kept = None if own is None else _store(own, departure, evidence)
         yield _record(departure, "explored", kept, explorer, framework, evidence)
@@ -97,8 +108,10 @@ def explored(
         arithmetic.accuracy,
         tally.plans,
         tally.cases,
-        tally.refused,
-        tally.known,
+        tally.refused + sequences.tally.refused,
+        tally.known + sequences.tally.known,
+        sequences.tally.plans,
+        sequences.steps,
     )
 
 

@@ -38,6 +38,8 @@ _KIND_OF_DATA: Final[Mapping[str, str]] = {
     "with_nan": "NaN or infinity",
     "with_infinity": "NaN or infinity",
 }
+#: How the signature of a sequence of calls names it; what is done between them follows.
+CALLS: Final = "calls"
 _DATA: Final = frozenset({_ORDINARY, *_KIND_OF_DATA.values()})
 
 
@@ -125,7 +127,7 @@ class Explorer:
                 self.subject.begin()
             if not self.is_known(departure.signature):
                 self.known.add(departure.signature)
-                yield self._made_small(departure)
+                yield self.made_small(departure)
 
     def _first(self, space: Space, most: int, seed: int, progress: Callable[[int], None]) -> Departure | None:
         """The first departure that is news, its plan shrunk by Hypothesis; None when there is none."""
@@ -172,7 +174,17 @@ class Explorer:
         quantity, _, data = signature.partition(" of ")
         if signature.startswith("accuracy"):
             quantity, data = "output", _ORDINARY
+        if data.startswith(CALLS):  # known where part of what is done between the calls suffices
+            done = _actions(signature)
+            if any(CALLS in one and _actions(one) <= done for one in self.known):
+                return True
+            data = _ORDINARY
         return signature in self.known or (data in _DATA and f"{quantity} of {_ORDINARY}" in self.known)
+
+    def departure(self, case: Case, plan: str, data: str, tally: Tally) -> Departure | None:
+        """The departure that one case shows, if any; ``plan`` and ``data`` say what it is and of what kind."""
+        (looked,) = self._look([case], self.implementation, tally)
+        return self._departed(looked, plan, data)
 
     def departures(self, plan: Plan, tally: Tally) -> list[Departure]:
         """Every case of the plan that departs."""
@@ -308,7 +320,7 @@ class Explorer:
             self.known.add(found.signature)
         return found
 
-    def _made_small(self, departure: Departure) -> Departure:
+    def made_small(self, departure: Departure) -> Departure:
         """The departure on simpler numbers, where they show it too."""
         if departure.kind in {"crash", "relation"}:  # no numbers of one case show these
             return departure
@@ -326,6 +338,11 @@ class Explorer:
         small = deviation_of(case, seen)
         measured = departure.measured if departure.kind == "accuracy" else instead(small)
         return replace(departure, case=case, observation=seen, deviation=small, measured=measured)
+
+
+def _actions(signature: str) -> frozenset[str]:
+    """What a signature says is done between the calls; by the layer itself or by its model is one cause."""
+    return frozenset(name.removesuffix("_model") for name in signature.partition(" with ")[2].split(", ") if name)
 
 
 def _breaks(relation: Relation, shown: _Looked, deviation: Deviation, plan: str, target: str) -> Departure:

@@ -6,6 +6,7 @@ Greedy and deterministic: a step is taken when the simpler case, really run, sti
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -77,8 +78,9 @@ def _simplifications(case: Case, ranks: Sequence[int], *, keep_form: bool) -> It
             yield replace(case, steps=(step,))
         yield replace(case, steps=case.steps[1:])
         yield replace(case, steps=case.steps[:-1])
-        for number in range(1, len(case.steps) - 1):
-            yield replace(case, steps=(*case.steps[:number], *case.steps[number + 1 :]))
+        for number, (step, after) in enumerate(itertools.pairwise(case.steps)):
+            kept = replace(after, before=(*step.before, *after.before))  # a call less, with what is done before it
+            yield replace(case, steps=(*case.steps[:number], kept, *case.steps[number + 2 :]))
     if not keep_form:
         for number, step in enumerate(case.steps):
             for place in range(len(step.before)):

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from normgauge.reports.divergences import Numbers, numbers_of
 from normgauge.reports.grouping import Anchors, grouped
 from normgauge.reports.naming import Names, Told
@@ -54,5 +56,5 @@ def found_of(counterexamples: Sequence[Counterexample], names: Names, anchors: A
 
 
 def tried_of(explored: Sequence[Explored], names: Names) -> list[Tried]:
-    alike = grouped(explored, lambda one: (one.dtype, one.accuracy, one.plans, one.cases, one.refused, one.known))
+    alike = grouped(explored, lambda one: msgspec.structs.replace(one, implementation="", framework=""))
     return [Tried(names.told((one.implementation, "") for one in own), own[0]) for own in alike.values()]

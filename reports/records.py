@@ -208,7 +208,8 @@ class Explored(msgspec.Struct, frozen=True, tag="explored", tag_field="record"):
     """What exploration tried on one implementation at one dtype, under its semantics and accuracy class.
 
     ``known`` counts the cases that departed in the way of a counterexample told already; ``refused``
-    those that the implementation refused or has no way to be asked.
+    those that the implementation refused or has no way to be asked. ``sequences`` counts the sequences of calls
+    with what is done between them, such as a reset, and ``steps`` the calls and what is between them in all of these.
     """
 
     implementation: str
@@ -219,6 +220,8 @@ class Explored(msgspec.Struct, frozen=True, tag="explored", tag_field="record"):
     cases: int
     refused: int
     known: int
+    sequences: int = 0
+    steps: int = 0
 
 
 class Counterexample(msgspec.Struct, frozen=True, tag="counterexample", tag_field="record"):

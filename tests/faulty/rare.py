@@ -99,3 +99,31 @@ class InterleavedAndWrongAtThree(Interleaved):
         mean = super().mean(sets)
         rare = self.channels == 3 * self.groups > 3 and sets.shape[-1] % 2
         return mean * mean.dtype.type(1.01) if rare else mean
+
+
+class SavedFrozenLosesItsVariance(BatchNorm):
+    def saved(self) -> dict[str, Any]:
+        return {name: value for name, value in super().saved().items() if name != "running_var" or not self.frozen}
+
+
+class ResetBringsTheFirstMomentumBack(BatchNorm):
+    def __init__(self, num_channels: int, eps: float, momentum: float | None, track: bool, dtype: str) -> None:
+        super().__init__(num_channels, eps, momentum, track, dtype)
+        self.first = momentum
+
+    def reset(self) -> None:
+        super().reset()
+        self.momentum = self.first
+
+
+class OneSampleEndsTheProcessAfterLoading(BatchNorm):
+    loaded = False
+
+    def load(self, saved: dict[str, Any]) -> None:
+        super().load(saved)
+        self.loaded = True
+
+    def __call__(self, x: Array) -> Array:
+        if self.loaded and len(x) == 1:
+            os._exit(9)
+        return super().__call__(x)

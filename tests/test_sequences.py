@@ -1,0 +1,247 @@
+"""What BatchNorm keeps between calls: the actions, what the oracle says of them, and the sequences explored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faulty.adapter import FaultyAdapter
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import seed as seeded
+from hypothesis.stateful import run_state_machine_as_test
+
+from normgauge.adapters.actions import ACTIONS, Action
+from normgauge.adapters.base import Case, Step
+from normgauge.adapters.script import script
+from normgauge.conformance.casefile import read_case
+from normgauge.conformance.diagnosis import compare
+from normgauge.conformance.engine import Wanted, run_framework
+from normgauge.conformance.references import predict
+from normgauge.conformance.requirements import REQUIREMENTS
+from normgauge.conformance.sequences import LONGEST, Calls, machine
+from normgauge.conformance.subjects import Launch, actions_of
+from normgauge.oracle import CANONICAL, Arithmetic
+from normgauge.reports.records import Counterexample, Explored, Judgement, Record
+
+FAULTY = "faulty.adapter:FaultyAdapter"
+X = np.array([[0, 1], [4, 2], [2, 6]], np.float32)
+#: Every requirement, as the verdicts of a layer that conforms.
+ALL = {one.id for one in REQUIREMENTS}
+
+
+def sequence(*before: tuple[Action, ...], momentum: float | None = 0.25, mode: str = "train") -> Case:
+    """A call after each group of actions."""
+    given = {"weight": np.array([2, -1], np.float32), "bias": np.array([0.5, 1], np.float32)}
+    steps = tuple(Step(mode, X * (1 + number), before=own, inspect=True) for number, own in enumerate(before))
+    return Case("batch_norm", "float32", {"num_channels": 2, "eps": 0.5, "momentum": momentum}, given, steps)
+
+
+def expected(case: Case, quantity: str) -> list[list[float]]:
+    prediction = predict(case, CANONICAL["batch_norm"], Arithmetic("float32"))
+    return [step[quantity].value.tolist() for step in prediction.steps]
+
+
+# --- the oracle's account -----------------------------------------------------------------------
+
+
+def test_a_reset_starts_the_statistics_and_the_count_of_batches_again() -> None:
+    means = expected(sequence((), (), (Action("reset"),), momentum=None), "running_mean")
+    assert means == [[2, 3], [3, 4.5], [6, 9]]  # of batches with the means (2, 3), (4, 6), (6, 9)
+
+
+def test_what_is_saved_keeps_the_statistics_and_the_count_of_batches() -> None:
+    saved = sequence((), (), (Action("save_load"),), momentum=None)
+    assert expected(saved, "running_mean") == [[2, 3], [3, 4.5], [4, 6]]
+
+
+def test_a_layer_that_has_read_a_state_has_its_own_momentum_and_is_not_frozen() -> None:
+    case = sequence((Action("momentum", 1.0), Action("freeze")), (Action("save_load"),))
+    assert expected(case, "running_mean") == [[2, 3], [0.75 * 2 + 0.25 * 4, 0.75 * 3 + 0.25 * 6]]
+    assert expected(case, "trainable") == [[0, 0, 0, 0], [1, 1, 0, 0]]
+
+
+def test_freezing_changes_nothing_but_what_is_trainable() -> None:
+    frozen, free = sequence((Action("freeze"),), (Action("unfreeze_model"),)), sequence((), ())
+    for quantity in ("output", "running_mean", "running_var", "weight", "bias"):
+        assert expected(frozen, quantity) == expected(free, quantity)
+    assert expected(frozen, "trainable") == [[0, 0, 0, 0], [1, 1, 0, 0]]
+
+
+def test_a_layer_without_a_weight_has_none_to_train() -> None:
+    case = sequence(())
+    without = replace(case, settings={**case.settings, "weight": False})
+    assert expected(without, "trainable") == [[0, 1, 0, 0]]
+    assert "weight" not in predict(without, CANONICAL["batch_norm"], Arithmetic("float32")).steps[0]
+
+
+# --- the actions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_an_honest_layer_does_what_the_oracle_says_of_every_action(action: str) -> None:
+    case = sequence((), (Action(action, 0.75 if action == "momentum" else None),), ())
+    seen = FaultyAdapter("float32").run("batch_norm.BatchNorm", case)
+    assert seen.raised is None
+    assert compare(seen, predict(case, CANONICAL["batch_norm"], Arithmetic("float32"))).ratio <= 1
+    assert [set(step.quantities) for step in seen.steps] == [
+        {"output", "weight", "bias", "running_mean", "running_var", "trainable"}
+    ] * 3
+
+
+def test_an_action_that_nobody_knows_is_unsupported() -> None:
+    seen = FaultyAdapter("float32").run("batch_norm.BatchNorm", sequence((), (Action("melt"),)))
+    assert len(seen.steps) == 1
+    assert seen.unsupported is not None
+    assert seen.unsupported.startswith("no action 'melt' is known; allowed: reset, ")
+
+
+def test_what_a_step_is_not_asked_it_does_not_tell() -> None:
+    case = sequence(())
+    plain = replace(case, steps=(replace(case.steps[0], inspect=False),))
+    (step,) = FaultyAdapter("float32").run("batch_norm.BatchNorm", plain).steps
+    assert set(step.quantities) == {"output", "running_mean", "running_var"}
+
+
+def test_a_script_says_what_its_adapter_has_no_lines_for() -> None:
+    text = script(FaultyAdapter("float32"), "batch_norm.BatchNorm", sequence((Action("momentum", 0.5),)), "about")
+    assert "# step 1: momentum=0.5, train" in text
+    assert "raise NotImplementedError('momentum=0.5')" in text
+
+
+# --- the sequences that are drawn ---------------------------------------------------------------
+
+
+def drawn(calls: Calls, seed: int = 0) -> list[Case]:
+    found: list[Case] = []
+    asked = settings(
+        max_examples=100,
+        stateful_step_count=LONGEST,
+        database=None,
+        phases=(Phase.generate,),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(seeded(seed)(machine(calls, found.append)), settings=asked)
+    return found
+
+
+def calls_of(*without: str, shapes: tuple[tuple[int, ...], ...] = ()) -> Calls:
+    calls = Calls.of("batch_norm", "float32", (2, 4), shapes, ALL - set(without))
+    assert calls is not None
+    return calls
+
+
+def test_sequences_have_every_action_both_modes_and_several_batch_sizes() -> None:
+    found = drawn(calls_of())
+    assert set().union(*map(actions_of, found)) == {*ACTIONS, "inspect"}
+    steps = [step for case in found for step in case.steps]
+    assert {step.mode for step in steps} == {"train", "eval"}
+    assert {step.x.ndim for step in steps} == {2, 4}
+    assert any(len({len(step.x) for step in case.steps}) > 1 for case in found)
+    assert all(step.x.size > step.x.shape[1] for step in steps)
+    assert max(len(case.steps) for case in found) > LONGEST // 2
+    assert {case.settings["momentum"] is None for case in found} == {True, False}
+
+
+def test_the_same_seed_draws_the_same_sequences() -> None:
+    def as_text(cases: list[Case]) -> str:
+        return str([(case.settings, [(s.mode, s.before, s.x.tolist()) for s in case.steps]) for case in cases])
+
+    assert as_text(drawn(calls_of(), 3)) == as_text(drawn(calls_of(), 3))
+    assert as_text(drawn(calls_of(), 3)) != as_text(drawn(calls_of(), 4))
+
+
+@pytest.mark.parametrize(
+    ("diverging", "left_out"),
+    [
+        ("BN-27", {"reset"}),
+        ("BN-28", {"save_load"}),
+        ("BN-29", {"freeze", "unfreeze", "freeze_model", "unfreeze_model"}),
+        ("BN-30", {"momentum"}),
+        ("BN-31", {"freeze", "unfreeze", "freeze_model", "unfreeze_model", "inspect"}),
+    ],
+)
+def test_what_a_requirement_has_settled_is_not_drawn(diverging: str, left_out: set[str]) -> None:
+    found = drawn(calls_of(diverging))
+    assert set().union(*map(actions_of, found)) == {*ACTIONS, "inspect"} - left_out
+
+
+def test_without_averages_no_momentum_is_none_and_without_eval_there_is_none() -> None:
+    found = drawn(calls_of("BN-05", "BN-15"))
+    steps = [step for case in found for step in case.steps]
+    assert {step.mode for step in steps} == {"train"}
+    momenta = {action.value for step in steps for action in step.before if action.name == "momentum"}
+    assert None not in momenta | {case.settings["momentum"] for case in found}
+
+
+def test_a_framework_that_compiles_is_asked_on_the_shapes_that_it_knows() -> None:
+    shapes = ((2, 8, 2, 2), (3, 8, 3, 5), (1, 8, 1, 1), (2, 8), (2, 4, 2, 2))
+    found = drawn(calls_of(shapes=shapes))
+    assert {step.x.shape for case in found for step in case.steps} == {(2, 8, 2, 2), (3, 8, 3, 5)}
+
+
+def test_group_norm_and_a_layer_that_does_not_accumulate_have_no_sequences() -> None:
+    assert Calls.of("group_norm", "float32", (4,), (), ALL) is None
+    assert Calls.of("batch_norm", "float32", (4,), (), ALL - {"BN-14"}) is None
+
+
+# --- what is found ------------------------------------------------------------------------------
+
+
+def explore(identifier: str, seed: int = 0, store: Path | None = None) -> list[Record]:
+    wanted = Wanted(("float32",), (identifier,), budget="default", seed=seed, store=store)
+    return list(run_framework(Launch(FAULTY), wanted))
+
+
+def counterexamples(records: list[Record]) -> list[Counterexample]:
+    return [one for one in records if isinstance(one, Counterexample)]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_defect_that_a_sequence_alone_shows_is_found_and_made_small(seed: int) -> None:
+    records = explore("rare.ResetBringsTheFirstMomentumBack", seed)
+    assert {r.verdict for r in records if isinstance(r, Judgement)} == {"conforms"}
+    (found,) = counterexamples(records)
+    assert found.signature == "running_mean of calls with momentum, reset"
+    assert found.example.shapes == [[2, 1]]
+    assert "reset, train (2, 1)" in found.plan
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_state_that_is_lost_in_one_condition_is_found_once(seed: int) -> None:
+    records = explore("rare.SavedFrozenLosesItsVariance", seed)
+    assert {r.verdict for r in records if isinstance(r, Judgement)} == {"conforms"}
+    (found,) = counterexamples(records)
+    assert found.signature.startswith("running_var of calls with freeze")
+    assert found.signature.endswith(", save_load")
+    assert sum(len(shape) for shape in found.example.shapes) <= 4
+
+
+def test_a_death_in_a_sequence_is_told_once() -> None:
+    (found,) = counterexamples(explore("rare.OneSampleEndsTheProcessAfterLoading"))
+    assert (found.kind, found.signature) == ("crash", "death")
+    assert "save load" in found.plan
+
+
+def test_an_honest_layer_gives_no_counterexample_and_the_sequences_are_counted() -> None:
+    records = explore("batch_norm.BatchNorm")
+    assert counterexamples(records) == []
+    (told,) = [one for one in records if isinstance(one, Explored)]
+    assert 500 <= told.steps < 540
+    assert told.sequences > 40
+
+
+def test_a_sequence_is_kept_replayed_and_judged_once_it_is_committed(tmp_path: Path) -> None:
+    identifier = "rare.SavedFrozenLosesItsVariance"
+    (found,) = counterexamples(explore(identifier, store=tmp_path))
+    (again,) = counterexamples(explore(identifier, seed=5, store=tmp_path))
+    assert (again.found, again.example.case) == ("replayed", found.example.case)
+    wanted = Wanted(("float32",), (identifier, "batch_norm.BatchNorm"), cases=(read_case(Path(str(found.stored))),))
+    judged = {
+        r.implementation: r.verdict
+        for r in run_framework(Launch(FAULTY), wanted)
+        if isinstance(r, Judgement) and r.requirement == "BN-25"
+    }
+    assert judged == {identifier: "diverges", "batch_norm.BatchNorm": "conforms"}
