@@ -24,8 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from normgauge.adapters.actions import ACTIONS, Action
 from normgauge.adapters.base import Array, Case, Step
 from normgauge.conformance.experiments import in_mode
-from normgauge.conformance.experiments.group_norm import EPS
-from normgauge.conformance.experiments.patterns import SPATIAL
+from normgauge.conformance.experiments.patterns import SPATIAL, cast, usual_eps
 from normgauge.conformance.explorer import CALLS, Departure, Explorer, Tally
 
 #: Calls that one sequence may have.
@@ -218,7 +217,7 @@ def machine(calls: Calls, run: Callable[[Case], None]) -> type[RuleBasedStateMac
             self.channels = calls.shapes[0][1] if calls.shapes else data.draw(st.integers(1, 4))
             self.settings = {
                 "num_channels": self.channels,
-                "eps": EPS,
+                "eps": usual_eps(calls.dtype),
                 "momentum": data.draw(st.sampled_from([_MOMENTUM, *momenta[2:]])),
             }
             self.parameters: dict[str, Array] = {}
@@ -227,7 +226,7 @@ def machine(calls: Calls, run: Callable[[Case], None]) -> type[RuleBasedStateMac
 
         def call(self, mode: str, data: st.DataObject, before: tuple[Action, ...], seed: int) -> None:
             x = np.random.default_rng(seed).integers(-16, 17, self.shape(data)) / 8
-            self.steps.append(Step(mode, x.astype(calls.dtype), before=before, inspect=calls.inspects))
+            self.steps.append(Step(mode, cast(x, calls.dtype), before=before, inspect=calls.inspects))
 
         @rule(data=st.data(), before=between, seed=seeds)
         def train(self, data: st.DataObject, before: tuple[Action, ...], seed: int) -> None:
@@ -263,4 +262,4 @@ def _parameters(channels: int, dtype: str) -> dict[str, Array]:
         "running_mean": index / 8 - 0.25,
         "running_var": 1.25 + index / 4,
     }
-    return {name: value.astype(dtype) for name, value in values.items()}
+    return {name: cast(value, dtype) for name, value in values.items()}

@@ -125,12 +125,12 @@ def test_one_cause_in_several_layers_is_told_once_with_a_script_for_each() -> No
 
 
 def test_what_was_tried_is_told_once_for_those_with_the_same_counts() -> None:
-    records = [explored("a.G"), explored("a.H"), explored("a.I", cases=4096)]
+    records = [explored("a.G"), explored("a.H"), explored("a.I", cases=4096, sequences=60, steps=512)]
     page = shown(run(judgement("a.G"), *records))
     assert "Nothing departed." in section(page, "counterexamples").text
     assert rows(section(page, "counterexamples").one("table")) == {
-        "a.G, a.H": ["float32", "two-pass", "256", "2,048", "17", "3"],
-        "a.I": ["float32", "two-pass", "256", "4,096", "17", "3"],
+        "a.G, a.H": ["float32", "two-pass", "256", "2,048", "–", "17", "3"],
+        "a.I": ["float32", "two-pass", "256", "4,096", "512 in 60", "17", "3"],
     }
 
 
