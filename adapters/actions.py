@@ -47,6 +47,8 @@ class StateRecipe:
 class Acting:
     """The part of an adapter that acts on a layer between calls; what it leaves out is unsupported."""
 
+    _inside: tuple[Any, Any] | None = None
+
     def acted(self, implementation: Implementation, case: Case, layer: Any, action: Action) -> Any:
         """The layer that lives on after ``action``."""
         if action.name == "save_load":
@@ -58,7 +60,9 @@ class Acting:
         elif action.name in {"freeze", "unfreeze"}:
             self.freeze(layer, action.name == "freeze")
         elif action.name in {"freeze_model", "unfreeze_model"}:
-            self.freeze(self.model(layer), action.name == "freeze_model")
+            if self._inside is None or self._inside[0] is not layer:  # one model as long as the layer lives
+                self._inside = layer, self.model(layer)
+            self.freeze(self._inside[1], action.name == "freeze_model")
         else:
             raise Unsupported(f"no action {action.name!r} is known; allowed: {', '.join(ACTIONS)}")
         return layer

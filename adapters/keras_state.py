@@ -12,6 +12,9 @@ from normgauge.adapters.base import Adapter, Case, Implementation
 
 _NATIVE: Final = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 _CANONICAL: Final = {native: name for name, native in _NATIVE.items()}
+#: One model for each layer, as long as it lives.
+_MODELS: Final = 'models = globals().get("models", {})'
+_MODEL: Final = "models.setdefault(id(layer), keras.Sequential([layer]))"
 _FILE: Final = 'os.path.join(folder, "model.weights.h5")'
 
 
@@ -64,8 +67,8 @@ class KerasState(Adapter):
                 ),
                 "freeze": ("layer.trainable = False",),
                 "unfreeze": ("layer.trainable = True",),
-                "freeze_model": ("keras.Sequential([layer]).trainable = False",),
-                "unfreeze_model": ("keras.Sequential([layer]).trainable = True",),
+                "freeze_model": (_MODELS, f"{_MODEL}.trainable = False"),
+                "unfreeze_model": (_MODELS, f"{_MODEL}.trainable = True"),
                 "momentum": ("layer.momentum = VALUE",),
             },
             {

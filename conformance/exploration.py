@@ -27,7 +27,7 @@ _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 #: One of so many cases is left to what is slow to ask, and to a mode of a layer that is explored without it.
 _SMALL_SHARE: Final = 4
 #: A step of a sequence of calls for so many cases: it costs more than a case, which is one of eight in a request.
-_STEPS_SHARE: Final = 4
+_STEPS_SHARE: Final = 2
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ trainable.
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -200,11 +201,12 @@ def machine(calls: Calls, run: Callable[[Case], None]) -> type[RuleBasedStateMac
     """The machine that draws sequences out of ``calls`` and hands each to ``run`` as one case."""
     seeds = st.integers(0, 2**16)
     momenta = [*_MOMENTA, *([None] if calls.averages else [])]
-    #: Each action as often as the others, whatever momenta there are.
-    action = st.sampled_from(calls.actions or ("",)).flatmap(
-        lambda name: st.builds(Action, st.just(name), st.sampled_from(momenta) if name == "momentum" else st.none())
-    )
-    between = st.lists(action, max_size=2 if calls.actions else 0).map(tuple)
+    # Each other action about as often as all momenta together: few draws of few choices, so that drawing costs little.
+    actions = [Action(name) for name in calls.actions if name != "momentum"] * 2
+    actions += [Action("momentum", momentum) for momentum in momenta if "momentum" in calls.actions]
+    between = st.lists(st.sampled_from(actions), max_size=3).map(tuple) if actions else st.just(())
+    shapes = {rank: calls.shapes or _shapes(rank) for rank in calls.ranks}
+    places = st.integers(0, max(map(len, shapes.values())) - 1)
 
     class Machine(RuleBasedStateMachine):
         def __init__(self) -> None:
@@ -213,7 +215,7 @@ def machine(calls: Calls, run: Callable[[Case], None]) -> type[RuleBasedStateMac
 
         @initialize(data=st.data())
         def construct(self, data: st.DataObject) -> None:
-            self.rank = data.draw(st.sampled_from([calls.ranks[0]] if calls.shapes else sorted(calls.ranks)))
+            self.rank = data.draw(st.sampled_from(sorted(calls.ranks)))
             self.channels = calls.shapes[0][1] if calls.shapes else data.draw(st.integers(1, 4))
             self.settings = {
                 "num_channels": self.channels,
@@ -224,26 +226,20 @@ def machine(calls: Calls, run: Callable[[Case], None]) -> type[RuleBasedStateMac
             if not calls.new_statistics or data.draw(st.booleans()):
                 self.parameters = _parameters(self.channels, calls.dtype)
 
-        def call(self, mode: str, data: st.DataObject, before: tuple[Action, ...], seed: int) -> None:
-            x = np.random.default_rng(seed).integers(-16, 17, self.shape(data)) / 8
+        def call(self, mode: str, place: int, before: tuple[Action, ...], seed: int) -> None:
+            known = shapes[self.rank]
+            samples, _, *spatial = known[place % len(known)]
+            x = np.random.default_rng(seed).integers(-16, 17, (samples, self.channels, *spatial)) / 8
             self.steps.append(Step(mode, cast(x, calls.dtype), before=before, inspect=calls.inspects))
 
-        @rule(data=st.data(), before=between, seed=seeds)
-        def train(self, data: st.DataObject, before: tuple[Action, ...], seed: int) -> None:
-            self.call("train", data, before, seed)
+        @rule(place=places, before=between, seed=seeds)
+        def train(self, place: int, before: tuple[Action, ...], seed: int) -> None:
+            self.call("train", place, before, seed)
 
         @precondition(lambda self: calls.evaluates)
-        @rule(data=st.data(), before=between, seed=seeds)
-        def evaluate(self, data: st.DataObject, before: tuple[Action, ...], seed: int) -> None:
-            self.call("eval", data, before, seed)
-
-        def shape(self, data: st.DataObject) -> tuple[int, ...]:
-            """A shape of the machine's channels with more than one value for each."""
-            if calls.shapes:
-                return data.draw(st.sampled_from(calls.shapes))
-            samples = data.draw(st.integers(1, 4))
-            spatial = tuple(data.draw(st.integers(1, 2 * n)) for n in SPATIAL[self.rank])
-            return (max(samples, 2) if math.prod(spatial) == 1 else samples, self.channels, *spatial)
+        @rule(place=places, before=between, seed=seeds)
+        def evaluate(self, place: int, before: tuple[Action, ...], seed: int) -> None:
+            self.call("eval", place, before, seed)
 
         def teardown(self) -> None:
             given_up = sys.exc_info()[0] is not None  # by Hypothesis
@@ -251,6 +247,13 @@ def machine(calls: Calls, run: Callable[[Case], None]) -> type[RuleBasedStateMac
                 run(Case("batch_norm", calls.dtype, self.settings, self.parameters, tuple(self.steps)))
 
     return Machine
+
+
+def _shapes(rank: int) -> tuple[tuple[int, ...], ...]:
+    """One to four samples, few positions, more than one value a channel; the smallest first. The channels are open."""
+    extents = itertools.product(range(1, 5), *(range(1, 2 * n + 1) for n in SPATIAL[rank]))
+    shapes = [(samples, 1, *spatial) for samples, *spatial in extents if samples * math.prod(spatial) > 1]
+    return tuple(sorted(shapes, key=lambda shape: (math.prod(shape), shape[::-1])))
 
 
 def _parameters(channels: int, dtype: str) -> dict[str, Array]:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from conftest import MODULES, run
 
+from normgauge.adapters.actions import ACTIONS, Action
 from normgauge.adapters.base import Case, Step, StepResult
 from normgauge.adapters.script import numbers
 from normgauge.adapters.worker import adapter_class, make_adapter, registered
@@ -255,6 +256,70 @@ def test_a_layer_norm_whose_affine_parts_have_no_channels_says_so(framework: str
         subject.close()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_kept_between_calls_departs_in_freezing_alone(records: list[Record], dtype: str) -> None:
+    found: dict[str, dict[str, str]] = {}
+    for j in judgements(records):
+        if j.requirement in {"BN-27", "BN-28", "BN-29", "BN-30", "BN-31"} and j.dtype == dtype:
+            found.setdefault(j.implementation, {})[j.requirement] = j.verdict
+    lacking = {"torch": set(), "mlx": {"BN-27"}, "keras": {"BN-27"}, "flax": {"BN-27", "BN-29"}}
+    departing = {"keras": {"BN-29"}, "mlx": {"BN-31"}}
+    assert {identifier.partition(".")[0] for identifier in found} == set(lacking)
+    for identifier, verdicts in found.items():
+        library = identifier.partition(".")[0]
+        expected = dict.fromkeys(verdicts, "conforms") | dict.fromkeys(lacking[library], "unsupported")
+        expected |= dict.fromkeys(departing.get(library, ()), "diverges")
+        if "[tensorflow]" in identifier:  # a model does not unfreeze a layer that was frozen by itself
+            expected["BN-31"] = "diverges"
+        assert verdicts == expected, identifier
+
+
+def acted_on(dtype: str, rank: int, lacking: set[str]) -> Case:
+    """A case with every action that is not lacking, between steps that show the whole state."""
+    actions = [Action(name, 0.75 if name == "momentum" else None) for name in ACTIONS if name not in lacking]
+    given = {"weight": np.array([2, -1], dtype), "bias": np.array([0.5, 1], dtype)}
+    given |= {"running_mean": np.array([1, -1], dtype), "running_var": np.array([4, 0.25], dtype)}
+    x = np.arange(12, dtype=dtype).reshape((2, 2, 3, 1, 1)[:rank]) ** 2
+    steps = (Step("train", x, before=(action,), inspect=True) for action in actions)
+    settings = {"num_channels": 2, "eps": 0.5, "momentum": 0.25}
+    return Case("batch_norm", dtype, settings, given, (Step("eval", x, inspect=True), *steps))
+
+
+#: The actions that a framework has nothing for.
+LACKING: Mapping[str, set[str]] = {
+    "torch": set(),
+    "flax": {"reset", "freeze", "unfreeze", "freeze_model", "unfreeze_model"},
+} | {name: {"reset"} for name in MODULES if name.startswith(("keras", "mlx"))}
+
+
+@pytest.mark.parametrize("framework", MODULES)
+def test_the_script_of_what_is_done_between_calls_prints_what_came_out(framework: str) -> None:
+    pytest.importorskip(MODULES[framework])
+    subject = WorkerProcess(Launch(framework), "float32")
+    try:
+        for described in subject.greeting["implementations"]:
+            if described["layer"] != "batch_norm" or described["thorough"] or "float32" not in described["dtypes"]:
+                continue
+            case = acted_on("float32", described["ranks"][-1], LACKING[framework])
+            (seen,) = subject.run(described["id"], [case])
+            if seen.unsupported is not None:
+                assert described["mode"] == "expanded"  # these samples differ
+                continue
+            assert seen.raised is None
+            done = subprocess.run(
+                [sys.executable, "-c", subject.script(described["id"], case, "what came out")],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            expected = [
+                f"step {number} {name} {numbers(values, 'float32')}"
+                for number, step in enumerate(seen.steps, start=1)
+                for name, values in step.quantities.items()
+            ]
+            assert done.stdout.splitlines() == expected, described["id"]
+    finally:
+        subject.close()
+
+
 def test_nothing_is_left_undecided(records: list[Record]) -> None:
     assert [(j.requirement, j.implementation) for j in judgements(records) if j.verdict == "cannot tell"] == []
 
@@ -411,7 +476,8 @@ def test_keras_s_arrays_that_can_be_written_to_are_known_by_their_memory(backend
     program = """if True:
         import sys
         import numpy as np
-        from normgauge.adapters.base import Case, Step
+        from normgauge.adapters.actions import ACTIONS, Action
+from normgauge.adapters.base import Case, Step
         from normgauge.adapters.worker import make_adapter
         adapter = make_adapter(f"keras-{sys.argv[1]}", "float32")
         case = Case("group_norm", "float32", {"num_channels": 2, "num_groups": 1}, {},

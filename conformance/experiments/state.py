@@ -62,6 +62,7 @@ def state_probes(
         "unfrozen without having been frozen": (_FREE,),
         "frozen and unfrozen": (_FROZEN, _FREE),
         "frozen and unfrozen by its model": (_MODEL_FROZEN, _MODEL_FREE),
+        "frozen by itself, unfrozen by its model": (_FROZEN, _MODEL_FREE),
         "saved and loaded": (_SAVED,),
     }.items():
         yield Probe("BN-31", label, case(actions, mode="eval", inspect=True), quantities=_TRAINABLE)
