@@ -50,7 +50,8 @@ class Conformance:
         self.python: str = config.getoption("--normgauge-python")
         dtypes = config.getoption("--normgauge-dtype") or DTYPES
         if not set(dtypes) <= set(DTYPES):
-            raise pytest.UsageError(f"--normgauge-dtype takes {' and '.join(DTYPES)}, got {', '.join(dtypes)}")
+            allowed = f"{', '.join(DTYPES[:-1])} and {DTYPES[-1]}"
+            raise pytest.UsageError(f"--normgauge-dtype takes {allowed}, got {', '.join(dtypes)}")
         self.dtypes = tuple(dtype for dtype in DTYPES if dtype in dtypes)
         try:
             known = {framework: load_adapter(framework).implementations for framework in frameworks}

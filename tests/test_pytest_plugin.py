@@ -163,7 +163,7 @@ def test_one_dtype_can_be_chosen(project: Project) -> None:
         (("--normgauge", "mxl"), "framework 'mxl' is not known; did you mean mlx?"),
         (("--normgauge", "nowhere:Adapter"), "the adapter 'nowhere:Adapter' cannot be loaded: No module named"),
         (("--normgauge", "mlx", "--normgauge-implementation", "mlx.nn.GroupNrom"), "did you mean mlx.nn.GroupNorm"),
-        (("--normgauge", "mlx", "--normgauge-dtype", "float16"), "takes float32 and float64, got float16"),
+        (("--normgauge", "mlx", "--normgauge-dtype", "int8"), "takes float32, float64, float16 and bfloat16, got int8"),
         (("--normgauge", "mlx", "--normgauge-expectations=none.toml"), "none.toml cannot be read: No such file"),
         (("--normgauge-dtype", "float32"), "--normgauge-dtype needs a framework to ask: add --normgauge FRAMEWORK"),
     ],
