@@ -100,14 +100,16 @@ def _worst(step: int, quantity: str, actual: NDArray[Any], reference: Reference)
 _TRAINED: Final = {True: "{} is trainable", False: "{} is not trainable"}
 
 
-def score(seen: Seen, arithmetic: Arithmetic) -> Scores:
+def score(seen: Seen, arithmetic: Arithmetic, excluded: NDArray[np.bool_] | None = None) -> Scores:
     """The worst ratio of every candidate on one probe: an array over the product of the axes.
 
     The oracle runs once for each combination of the choices that it really read; all candidates that
-    agree on those share the result.
+    agree on those share the result. What is ``excluded`` already need not be evaluated, and is infinite then.
     """
     axes = AXES[seen.probe.case.layer]
     ratios = np.full([len(axis.values) for axis in axes], np.nan)
+    if excluded is not None:
+        ratios[excluded] = np.inf
     refusals = np.zeros(ratios.shape, dtype=bool)
     while np.isnan(ratios).any():
         first = tuple(int(i) for i in np.argwhere(np.isnan(ratios))[0])
@@ -209,7 +211,7 @@ def diagnose(layer: str, seen: Sequence[Seen], dtype: str) -> Diagnosis:
     special = [number for number, one in enumerate(asked) if one.probe.special]
     shape = [len(axis.values) for axis in AXES[layer]]
     for arithmetic in precisions(dtype):
-        scores = tuple(score(one, arithmetic) for one in asked)
+        scores = _scores(layer, asked, arithmetic)
         for count in range(len(special) + 1):
             for left_out in itertools.combinations(special, count):
                 kept = [own for number, own in enumerate(scores) if number not in left_out]
@@ -220,6 +222,17 @@ def diagnose(layer: str, seen: Sequence[Seen], dtype: str) -> Diagnosis:
                     return Diagnosis(layer, used, tuple(kept), survivors, arithmetic, misfits)
     arithmetic = Arithmetic(dtype)
     return Diagnosis(layer, asked, tuple(score(one, arithmetic) for one in asked), np.zeros(shape, bool), arithmetic)
+
+
+def _scores(layer: str, asked: Sequence[Seen], arithmetic: Arithmetic) -> list[Scores]:
+    """Those of every probe, without the candidates that a plain probe before it has clearly excluded."""
+    scores: list[Scores] = []
+    excluded: NDArray[np.bool_] = np.zeros([len(axis.values) for axis in AXES[layer]], dtype=bool)
+    for one in asked:
+        scores.append(score(one, arithmetic, excluded))
+        if not one.probe.special:
+            excluded |= scores[-1] > CLEAR
+    return scores
 
 
 @dataclass(frozen=True)
@@ -238,14 +251,16 @@ _SEARCH: Final = {"eps": (-16.0, 1.0), "momentum": (-6.0, 0.0)}
 def measured_setting(seen: Seen, followed: Semantics, setting: str, arithmetic: Arithmetic) -> Interval | None:
     """The interval of ``setting`` within which the observation agrees with the followed semantics.
 
-    A scan over the logarithm finds the neighbourhood, golden-section search the closest value, and
-    bisection where the ratio crosses 1 on either side. None when no value agrees.
+    A scan over the logarithm finds the neighbourhood, golden-section search a value within the bounds, regula falsi
+    where the ratio crosses 1 on either side, and golden-section search between them the closest value. None when no
+    value agrees.
     """
     if not seen.observation.steps or seen.observation.raised:
         return None
     case = seen.probe.case
     bare = {name: value for name, value in case.settings.items() if name != setting}
 
+    @functools.cache
     def ratio(exponent: float) -> float:
         trial = Case(case.layer, case.dtype, bare | {setting: 10.0**exponent}, case.parameters, case.steps)
         return compare(seen.observation, predict(trial, followed, arithmetic), SHOWN_IN[setting]).ratio
@@ -254,40 +269,53 @@ def measured_setting(seen: Seen, followed: Semantics, setting: str, arithmetic: 
     grid = np.linspace(low, high, 43)
     nearest = int(np.argmin([ratio(float(point)) for point in grid]))
     left, right = float(grid[max(nearest - 1, 0)]), float(grid[min(nearest + 1, len(grid) - 1)])
-    best = _golden(ratio, left, right)
-    if ratio(best) > 1:
+    inside = _golden(ratio, left, right, steps=70, enough=1.0)
+    if ratio(inside) > 1:
         return None
-    ends = [_crossing(ratio, best, end) for end in (left, right)]
-    return Interval(*(10.0**exponent for exponent in (ends[0], best, ends[1])))
+    left, right = (_crossing(ratio, inside, end) for end in (left, right))
+    return Interval(*(10.0**exponent for exponent in (left, _golden(ratio, left, right, steps=20), right)))
 
 
-def _golden(function: Callable[[float], float], left: float, right: float, steps: int = 70) -> float:
-    """The minimum of a unimodal function (golden-section search)."""
+def _golden(function: Callable[[float], float], left: float, right: float, *, steps: int, enough: float = 0.0) -> float:
+    """The minimum of a unimodal function (golden-section search), or the first place where it is low enough."""
     share = (math.sqrt(5) - 1) / 2
     inner_left, inner_right = right - share * (right - left), left + share * (right - left)
-    at_left, at_right = function(inner_left), function(inner_right)
     for _ in range(steps):
+        at_left, at_right = function(inner_left), function(inner_right)
+        if min(at_left, at_right) <= enough:
+            break
         if at_left <= at_right:
-            right, inner_right, at_right = inner_right, inner_left, at_left
+            right, inner_right = inner_right, inner_left
             inner_left = right - share * (right - left)
-            at_left = function(inner_left)
         else:
-            left, inner_left, at_left = inner_left, inner_right, at_right
+            left, inner_left = inner_left, inner_right
             inner_right = left + share * (right - left)
-            at_right = function(inner_right)
-    return (left + right) / 2
+    return min(inner_left, inner_right, key=function)
 
 
 def _crossing(function: Callable[[float], float], inside: float, outside: float, steps: int = 60) -> float:
-    """Where the function passes 1 between a point with at most 1 and one above (or the end, if none is)."""
-    if function(outside) <= 1:
+    """Where the function passes 1, to a thousandth, between a point with at most 1 and one above (or the end).
+
+    Regula falsi (Illinois: the end that stays has its value halved), as the function is nearly linear there.
+    """
+    at_inside, at_outside = function(inside) - 1, function(outside) - 1
+    if at_outside <= 0:
         return outside
+    stayed = ""
     for _ in range(steps):
-        middle = (inside + outside) / 2
-        if function(middle) <= 1:
-            inside = middle
+        if at_inside > -1e-3:
+            break
+        share = at_inside / (at_inside - at_outside) if math.isfinite(at_outside) else 0.5
+        middle = inside + share * (outside - inside)
+        value = function(middle) - 1
+        if value <= 0:
+            inside, at_inside = middle, value
+            at_outside /= 2 if stayed == "outside" else 1
+            stayed = "outside"
         else:
-            outside = middle
+            outside, at_outside = middle, value
+            at_inside /= 2 if stayed == "inside" else 1
+            stayed = "inside"
     return inside
 
 
