@@ -15,6 +15,7 @@ from normgauge.conformance.examples import example_of
 from normgauge.conformance.experiments import Probe
 from normgauge.conformance.explorer import Departure, Explorer
 from normgauge.conformance.references import predict
+from normgauge.conformance.requirements import GRADIENT_REQUIREMENTS
 from normgauge.conformance.sequences import Calls, SequenceSearch
 from normgauge.conformance.strategies import Space, settled_by
 from normgauge.conformance.subjects import Subject
@@ -85,9 +86,11 @@ def explored(
     budget = asked.budget // (_SMALL_SHARE if small else 1)
     pool = _pool(evidence) if compiles else ()
     diverging = [requirement for requirement, verdict in verdicts.items() if verdict in DIVERGENT]
-    space = Space(description["layer"], evidence.dtype, ranks, pool, settled_by(diverging))
-    shapes = [shape for shape, _ in pool]
     conforming = {requirement for requirement, verdict in verdicts.items() if verdict == "conforms"}
+    # What cannot be differentiated is not asked to, nor what would compile every gradient.
+    without = set() if not compiles and conforming & GRADIENT_REQUIREMENTS else {"gradients"}
+    space = Space(description["layer"], evidence.dtype, ranks, pool, settled_by(diverging) | without)
+    shapes = [shape for shape, _ in pool]
     calls = Calls.of(description["layer"], evidence.dtype, ranks, shapes, conforming)
     sequences = SequenceSearch(explorer, calls)
 
@@ -126,6 +129,8 @@ def _pool(evidence: Evidence) -> tuple[tuple[tuple[int, ...], int], ...]:
         case = probe.case
         shape = case.steps[0].x.shape
         groups = case.settings.get("num_groups", 1)
+        if len(shape) < 2 or probe.curve:
+            return False
         return 0 not in shape and shape[1] == case.settings["num_channels"] and shape[1] % groups == 0
 
     found = {

@@ -20,7 +20,7 @@ from normgauge.adapters.base import Case, Observation
 from normgauge.conformance.casefile import StoredCase
 from normgauge.conformance.diagnosis import Deviation, compare
 from normgauge.conformance.evidence import instead
-from normgauge.conformance.experiments import in_mode
+from normgauge.conformance.experiments import GRADIENTS, in_mode
 from normgauge.conformance.plans import CASES_A_PLAN, REGIMES, Plan, cases_of
 from normgauge.conformance.references import Prediction, predict, predict_alike
 from normgauge.conformance.relations import RELATIONS, Relation, held_against
@@ -236,6 +236,8 @@ class Explorer:
         if deviation.ratio <= 1 or compare(seen, self._in_range(looked)).ratio <= 1:
             return None
         wider = self._wider_class(looked)
+        if wider is not None and deviation.quantity in GRADIENTS:
+            return None  # the class is that of the outputs
         if wider is not None:
             signature = f"accuracy: {wider}"
             return Departure("accuracy", signature, plan, looked.case, seen, deviation, wider, followed)

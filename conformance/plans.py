@@ -24,7 +24,8 @@ class Plan:
     """Everything that decides a plan's cases. ``shape`` is (N, C, *spatial); ``modes`` has one a step.
 
     ``groups`` is 1 for BatchNorm. ``statistics`` says whether running statistics are given or initial,
-    ``relation`` names the relation that the cases are held to beside everything else.
+    ``relation`` names the relation that the cases are held to beside everything else; ``differentiated`` says
+    whether gradients are asked for, too.
     """
 
     layer: str
@@ -41,6 +42,7 @@ class Plan:
     track: bool = False
     statistics: bool = False
     relation: str | None = None
+    differentiated: bool = False
 
     def __str__(self) -> str:
         parts = [f"shape {self.shape}"]
@@ -53,6 +55,7 @@ class Plan:
             parts += ["running statistics given"] if self.statistics else []
         parts += [] if self.weight else ["no weight"]
         parts += [] if self.bias else ["no bias"]
+        parts += ["with gradients"] if self.differentiated else []
         return ", ".join(parts)
 
 
@@ -67,6 +70,10 @@ class _Draw:
 
     def normal(self) -> Array:
         return np.asarray(self.random.standard_normal(self.shape))
+
+    def upstream(self) -> Array:
+        """A gradient of the output: eighths with a mean, of either sign."""
+        return np.asarray(self.random.integers(-12, 21, self.shape) / 8)
 
     def power_of_ten(self, low: float, high: float) -> Array:
         """10 to a uniform power, one for each case."""
@@ -174,13 +181,17 @@ def cases_of(plan: Plan) -> list[Case]:
     parameters = _parameters(plan, random)
     with np.errstate(over="ignore", under="ignore"):
         inputs = [REGIMES[plan.regime](draw).astype(plan.dtype) for _ in plan.modes]
+    upstream = [draw.upstream().astype(plan.dtype) for _ in plan.modes] if plan.differentiated else []
     return [
         Case(
             plan.layer,
             plan.dtype,
             settings,
             parameters,
-            tuple(Step(mode, x[number]) for mode, x in zip(plan.modes, inputs, strict=True)),
+            tuple(
+                Step(mode, *(own[number] for own in arrays))
+                for mode, *arrays in zip(plan.modes, inputs, *([upstream] if upstream else []), strict=True)
+            ),
         )
         for number in range(CASES_A_PLAN)
     ]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from normgauge.conformance.experiments.patterns import usual_eps
 from normgauge.conformance.plans import REGIMES, Plan
 from normgauge.conformance.relations import RELATIONS
+from normgauge.conformance.requirements import GRADIENT_REQUIREMENTS
 
 #: Positions for each rank are drawn within these, so that a case stays small.
 _EXTENTS: Final[Mapping[int, tuple[int, ...]]] = {3: (17,), 4: (5, 5), 5: (3, 3, 3)}
@@ -39,6 +40,7 @@ _SETTLED: Final[Mapping[str, tuple[str, ...]]] = {
     "GN-10": ("several samples", "with_nan", "with_infinity"),
     "GN-12": ("large_mean",), "BN-17": ("large_mean",),
     "GN-11": ("one value",), "BN-06": ("one value",),
+    **dict.fromkeys(GRADIENT_REQUIREMENTS, ("gradients",)),
     "GN-22": ("groups = C",), "GN-23": ("groups = 1",),
     "BN-26": ("new statistics",), "BN-05": ("momentum None",), "BN-08": ("untracked",),
     "BN-14": ("several steps",), "BN-15": ("eval", "several steps"),
@@ -90,9 +92,12 @@ def plans(space: Space) -> st.SearchStrategy[Plan]:
             groups, weight, bias = 1, False, False
         given: Mapping[str, Any] = draw(settings)
         seed, eps = draw(_SEEDS), draw(epsilons)
+        # One plan in four, without a choice of its own: every other plan is then the same with gradients and without.
+        differentiated = "gradients" not in space.settled and relation is None and seed % 4 == 3
         return Plan(
-            space.layer, space.dtype, shape, groups, regime, seed, eps, weight, bias, relation=relation, **given
-        )
+            space.layer, space.dtype, shape, groups, regime, seed, eps, weight, bias,
+            relation=relation, differentiated=differentiated, **given,
+        )  # fmt: skip
 
     return plan()
 

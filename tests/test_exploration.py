@@ -59,6 +59,7 @@ def test_a_defect_beyond_the_experiments_is_found_and_made_small(seed: int) -> N
     ("identifier", "seed", "kind", "signature"),
     [
         ("rare.ConstantSamplesLoseTheirBias", 0, "values", "output of ordinary numbers"),
+        ("rare.SixValuesMixDivisorsBackward", 0, "values", "dx of ordinary numbers"),
         ("rare.OnePassFromTwentyValuesOn", 1, "accuracy", "accuracy: one_pass"),
         ("rare.InfinityEndsTheProcess", 0, "crash", "death"),
         ("rare.ChangesFourSamples", 0, "crash", "change"),

@@ -26,6 +26,13 @@ class ThreeChannelsAGroupAtOddSizes(GroupNorm):
         return mean * mean.dtype.type(1.01) if rare else mean
 
 
+class SixValuesMixDivisorsBackward(GroupNorm):
+    """The gradient of sets of six values takes the variance for the unbiased one."""
+
+    def divisor(self, n: int) -> float:
+        return n / (n - 1) if n == 6 else 1.0
+
+
 class ConstantSamplesLoseTheirBias(GroupNorm):
     """Where there are other than two samples."""
 
