@@ -75,7 +75,6 @@ def test_an_affine_parameter_of_another_shape_is_refused(
 @pytest.mark.parametrize(
     ("eps", "words"),
     [
-        (-1e-5, ["at least 0", "-1e-05"]),
         (float("nan"), ["finite", "nan"]),
         (float("inf"), ["finite", "inf"]),
         (float("-inf"), ["finite", "-inf"]),
@@ -86,13 +85,13 @@ def test_an_affine_parameter_of_another_shape_is_refused(
         ([1e-5], ["number", "[1e-05]"]),
     ],
 )
-def test_an_eps_that_is_no_number_from_zero_up_is_refused(call: Callable[..., Any], eps: Any, words: list[str]) -> None:
+def test_an_eps_that_is_no_finite_number_is_refused(call: Callable[..., Any], eps: Any, words: list[str]) -> None:
     raises(call, ["eps", *words], eps=eps)
 
 
 @LAYERS
-@pytest.mark.parametrize("eps", [0, 1, 0.0, np.float32(1e-5), np.int64(1)])
-def test_every_kind_of_real_eps_from_zero_up_is_accepted(call: Callable[..., Any], eps: Any) -> None:
+@pytest.mark.parametrize("eps", [0, 1, 0.0, -1e-5, np.float32(1e-5), np.int64(1)])
+def test_every_kind_of_real_eps_is_accepted(call: Callable[..., Any], eps: Any) -> None:
     call(eps=eps)
 
 

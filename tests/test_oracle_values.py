@@ -292,6 +292,23 @@ def test_group_norm_computes_the_exact_value_to_a_few_units_roundoff(
     assert held or fixed.get("variance") == "unbiased"
 
 
+def test_a_negative_eps_is_added_as_it_is_and_below_the_variance_alone() -> None:
+    """Where var + eps < 0 every result is no number; where it is 0, which one comes out says nothing."""
+    x = np.array([[1.0, 3.0]], np.float32)
+    for eps in (-0.75, -1.0, -2.0):
+        outputs = (group_norm(x, 1, eps=eps), batch_norm(x.T, None, training=True, eps=eps).output)
+        for got in outputs:
+            first, second = got.value.ravel()
+            if eps == -0.75:
+                assert -first == second == 2.0
+                assert (got.bound < 1e-4).all()
+            elif eps == -1.0:
+                assert not got.says_something().any()
+            else:
+                assert np.isnan([first, second]).all()
+                assert got.says_something().all()
+
+
 @pytest.mark.parametrize("weight", [None, [2.0, -1.0, 0.5, 0.0]])
 @pytest.mark.parametrize("bias", [None, [0.0, 1.0, -3.0, 0.25]])
 def test_weight_and_bias_are_optional_each_by_itself(weight: list[float] | None, bias: list[float] | None) -> None:
