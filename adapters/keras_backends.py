@@ -23,6 +23,8 @@ class Backend:
     #: The modes in which the backend compiles the layer.
     compilers: ClassVar[tuple[str, ...]] = ()
     imports: ClassVar[tuple[str, ...]] = ()
+    #: Whether the backend compiles every operation for every new shape.
+    compiles: ClassVar[bool] = False
 
     def call(self, layer: Any, x: Any, mode: str, arguments: Mapping[str, Any]) -> Any:
         return layer(x, **arguments)
@@ -47,6 +49,7 @@ class Jax(Backend):
     """``jax.value_and_grad`` of ``stateless_call``, after which the variables get their new values."""
 
     compilers = ("jit",)
+    compiles = True
     imports = ("import jax",)
 
     def call(self, layer: Any, x: Any, mode: str, arguments: Mapping[str, Any]) -> Any:
