@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import weakref
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -39,6 +39,12 @@ _LAYERS = (
 )
 
 
+#: The dtypes of what is not measured in all: by what follows the name, or by mode.
+_DTYPES: Final[Mapping[str, tuple[str, ...]]] = {
+    "(axis=1)": ("float32", "float64"), "mixed": ("float16", "bfloat16"), "mask": ("float32",),
+}  # fmt: skip
+
+
 def _implementations(backend: str, calls: Backend) -> tuple[Implementation, ...]:
     """Both layers with either channel axis; with the last one, which is the default, in every mode, too.
 
@@ -61,7 +67,7 @@ def _implementations(backend: str, calls: Backend) -> tuple[Implementation, ...]
             remedies={"accuracy=one_pass": "use the jax or tensorflow backend"},
             mode=mode,
             thorough=mode in calls.compilers or (mode == "mask" and calls.compiles),
-            dtypes=("float16", "bfloat16") if mode == "mixed" else (),
+            dtypes=_DTYPES.get(suffix or mode, ()),
         )
         for name, layer, names, page in _LAYERS
         for suffix, layout, options, mode in variants
