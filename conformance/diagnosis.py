@@ -208,6 +208,14 @@ def diagnose(layer: str, seen: Sequence[Seen], dtype: str) -> Diagnosis:
     be summed in float32 or in itself.
     """
     asked = tuple(one for one in seen if one.probe.diagnoses)
+    if found := explained(layer, asked, dtype):
+        return found
+    arithmetic, shape = Arithmetic(dtype), [len(axis.values) for axis in AXES[layer]]
+    return Diagnosis(layer, asked, tuple(score(one, arithmetic) for one in asked), np.zeros(shape, bool), arithmetic)
+
+
+def explained(layer: str, asked: Sequence[Seen], dtype: str) -> Diagnosis | None:
+    """The diagnosis of these probes where a candidate survives, special ones left out if need be; else None."""
     special = [number for number, one in enumerate(asked) if one.probe.special]
     shape = [len(axis.values) for axis in AXES[layer]]
     for arithmetic in precisions(dtype):
@@ -220,8 +228,7 @@ def diagnose(layer: str, seen: Sequence[Seen], dtype: str) -> Diagnosis:
                     misfits = tuple(asked[number] for number in left_out)
                     used = tuple(one for one in asked if one not in misfits)
                     return Diagnosis(layer, used, tuple(kept), survivors, arithmetic, misfits)
-    arithmetic = Arithmetic(dtype)
-    return Diagnosis(layer, asked, tuple(score(one, arithmetic) for one in asked), np.zeros(shape, bool), arithmetic)
+    return None
 
 
 def _scores(layer: str, asked: Sequence[Seen], arithmetic: Arithmetic) -> list[Scores]:

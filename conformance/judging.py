@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from normgauge.adapters.base import Observation
 from normgauge.conformance.axis_rule import judge_axis
-from normgauge.conformance.diagnosis import SHOWN_IN, Deviation, Interval, Seen, compare, diagnose, measured_setting
+from normgauge.conformance.diagnosis import SHOWN_IN, Deviation, Interval, Seen, compare, explained, measured_setting
 from normgauge.conformance.evidence import (
     Evidence,
     Judged,
@@ -24,7 +25,7 @@ from normgauge.conformance.evidence import (
     told,
     witness,
 )
-from normgauge.conformance.experiments.probe import GRADIENTS
+from normgauge.conformance.experiments.probe import GRADIENTS, Probe
 from normgauge.conformance.overflow import overflow
 from normgauge.conformance.references import known_gradient_errors, predict
 from normgauge.conformance.requirements import Requirement
@@ -183,13 +184,21 @@ def _says_nothing(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
 
 def _follows_there(one: Seen, evidence: Evidence) -> str:
     """Which semantics the departing case alone would follow, where that differs."""
-    alone = Seen(type(one.probe)(one.probe.requirement, one.probe.label, one.probe.case, True), one.observation)
-    local = diagnose(one.probe.case.layer, [alone], evidence.dtype)
-    if not local.known or _out_of_range(one, local.followed()[0], local.arithmetic):
+    local = explained(one.probe.case.layer, _beginnings(one), evidence.dtype)
+    if local is None or _out_of_range(one, local.followed()[0], local.arithmetic):
         return ""
     usual = evidence.followed[0].choices
     differing = {axis: values for axis, values in local.values.items() if usual[axis] not in values}
     return ", ".join(f"there {axis}={'/'.join(values)}" for axis, values in differing.items())
+
+
+def _beginnings(one: Seen) -> list[Seen]:
+    """Its first step, its first two, four and so on, and all: a beginning excludes most candidates at little cost."""
+    case, steps = one.probe.case, one.observation.steps
+    counts = [2**power for power in range(len(steps).bit_length()) if 2**power < len(steps)]
+    parts = [(replace(case, steps=case.steps[:count]), Observation(steps[:count])) for count in counts]
+    probe = Probe(one.probe.requirement, one.probe.label, case, diagnoses=True)
+    return [Seen(replace(probe, case=own), seen) for own, seen in [*parts, (case, one.observation)]]
 
 
 def _out_of_range(one: Seen, semantics: Semantics, arithmetic: Arithmetic) -> bool:
