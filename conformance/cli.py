@@ -34,6 +34,7 @@ from normgauge.conformance.gate import hold, suggestions
 from normgauge.conformance.mistakes import Mistake, NotRunnable, make_folder
 from normgauge.conformance.requirements import DTYPES
 from normgauge.conformance.showing import accuracy, report, timeline
+from normgauge.conformance.side_by_side import processors
 from normgauge.conformance.subjects import CannotRun, Launch
 from normgauge.conformance.terminal import console_for, line_of, print_diagnosis, progress_on
 from normgauge.reports.records import (
@@ -94,6 +95,9 @@ def _with_worker_options(command: click.decorators.FC) -> click.decorators.FC:
 )
 @click.option("--cases", multiple=True, type=click.Path(path_type=Path), help="Folder of promoted cases (repeatable).")
 @_with_worker_options
+@click.option(
+    "--jobs", default=processors(), show_default="processors", type=click.IntRange(1), help="Dtypes at a time."
+)
 def run(
     frameworks: tuple[str, ...],
     implementation: tuple[str, ...],
@@ -108,6 +112,7 @@ def run(
     program: str | None,
     time_limit: float,
     in_process: bool,
+    jobs: int,
 ) -> None:
     """Ask every question of FRAMEWORKS and write one result file for each.
 
@@ -131,7 +136,7 @@ def run(
         for launch, own in zip(launches, selected, strict=True):
             if own or not implementation:
                 stem = name or _NOT_IN_A_NAME.sub("-", launch.framework)
-                failed |= not _run_one(launch, replace(wanted, implementations=own), out / f"{stem}.jsonl")
+                failed |= not _run_one(launch, replace(wanted, implementations=own), out / f"{stem}.jsonl", jobs)
     if failed:
         raise NotRunnable("not everything could be run; the lines above say what and why")
 
@@ -166,7 +171,7 @@ def _check_name(name: str | None, frameworks: Sequence[str]) -> None:
         )
 
 
-def _run_one(launch: Launch, wanted: Wanted, path: Path) -> bool:
+def _run_one(launch: Launch, wanted: Wanted, path: Path, jobs: int) -> bool:
     """Run one framework into the result file ``path``; whether all of it could be run."""
     console = console_for(stderr=True)
     with progress_on(console) as progress:
@@ -175,7 +180,7 @@ def _run_one(launch: Launch, wanted: Wanted, path: Path) -> bool:
         def show(label: str, done: int, total: int) -> None:
             progress.update(task, description=label, completed=done, total=total)
 
-        records = run_framework(launch, wanted, show)
+        records = run_framework(launch, wanted, show, jobs)
         try:
             records = itertools.chain([next(records)], records)
         except CannotRun as error:

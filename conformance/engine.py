@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from normgauge.conformance.exploration import BUDGETS, Exploration, explored
 from normgauge.conformance.judging import judge
 from normgauge.conformance.kinship import REQUIRED, beside_kin, judge_kin, kin_of
 from normgauge.conformance.requirements import BY_ID, FULL, REQUIREMENTS, Requirement
+from normgauge.conformance.side_by_side import side_by_side
 from normgauge.conformance.subjects import CannotRun, InProcess, Launch, Subject, WorkerProcess, with_right_shapes
 from normgauge.oracle import AXES
 from normgauge.reports.records import (
@@ -73,8 +75,18 @@ class Wanted:
         return self.budget == "thorough" or not description.get("thorough", False)
 
 
-def run_framework(launch: Launch, wanted: Wanted, progress: Progress = lambda *_: None) -> Iterator[Record]:
-    """Every record of one framework's run, in the order of the result file.
+@dataclass(frozen=True)
+class _Searched:
+    """What the exploration of an implementation took; it goes into the footer."""
+
+    cases: int
+    seconds: float
+
+
+def run_framework(
+    launch: Launch, wanted: Wanted, progress: Progress = lambda *_: None, jobs: int = 1
+) -> Iterator[Record]:
+    """Every record of one framework's run, in the order of the result file; ``jobs`` dtypes are measured at a time.
 
     Raises:
         CannotRun: the framework could not be started at the first dtype wanted.
@@ -82,35 +94,50 @@ def run_framework(launch: Launch, wanted: Wanted, progress: Progress = lambda *_
     begun = time.monotonic()
     counts: Counter[str] = Counter()
     cases, seconds = 0, 0.0
-    start = InProcess if wanted.in_process else WorkerProcess
-    first: Subject = start(launch, wanted.dtypes[0])
-    framework = first.greeting["framework"]
-    _check_selection(first, wanted)
+    first: Subject = (InProcess if wanted.in_process else WorkerProcess)(launch, wanted.dtypes[0])
+    try:
+        _check_selection(first, wanted)
+    finally:
+        first.close()
+    framework, had = first.greeting["framework"], first.greeting["dtypes"]
     yield _header(framework, wanted, first.greeting)
     for dtype in wanted.dtypes:
-        if dtype not in first.greeting["dtypes"]:
+        if dtype not in had:
             yield NotRun(framework, f"the framework has no {dtype} here", dtype=dtype, failed=False)
+    tasks = [(launch, wanted, framework, dtype) for dtype in wanted.dtypes if dtype in had]
+    if min(jobs, len(tasks)) > 1 and not wanted.in_process:
+        found = side_by_side(_records_of, tasks, jobs, progress)
+    else:
+        found = itertools.chain.from_iterable(_records_of(*task, progress) for task in tasks)
+    for record in found:
+        if isinstance(record, _Searched):
+            cases, seconds = cases + record.cases, seconds + record.seconds
             continue
-        try:
-            subject = first if dtype == wanted.dtypes[0] else start(launch, dtype)
-        except CannotRun as error:
-            counts["not run"] += 1
-            yield NotRun(framework, str(error), dtype=dtype)
-            continue
-        try:
-            last = time.monotonic()
-            for record in _measure_all(subject, framework, dtype, wanted, progress):
-                counts[_counted_as(record)] += 1
-                if isinstance(record, Explored):
-                    cases, seconds = cases + record.cases, seconds + time.monotonic() - last
-                if not isinstance(record, Counterexample):
-                    last = time.monotonic()
-                yield record
-        finally:
-            subject.close()
-    first.close()
+        counts[_counted_as(record)] += 1
+        yield record
     del counts[""]
     yield Footer(dict(sorted(counts.items())), round(time.monotonic() - begun, 3), cases, round(seconds, 3))
+
+
+def _records_of(
+    launch: Launch, wanted: Wanted, framework: str, dtype: str, progress: Progress
+) -> Iterator[Record | _Searched]:
+    """Every record of one dtype, and after each exploration what it took."""
+    try:
+        subject: Subject = (InProcess if wanted.in_process else WorkerProcess)(launch, dtype)
+    except CannotRun as error:
+        yield NotRun(framework, str(error), dtype=dtype)
+        return
+    try:
+        last = time.monotonic()
+        for record in _measure_all(subject, framework, dtype, wanted, progress):
+            yield record
+            if isinstance(record, Explored):
+                yield _Searched(record.cases, time.monotonic() - last)
+            if not isinstance(record, Counterexample):
+                last = time.monotonic()
+    finally:
+        subject.close()
 
 
 def _counted_as(record: Record) -> str:

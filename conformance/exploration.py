@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,10 @@ _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 _SMALL_SHARE: Final = 4
 #: A step of a sequence of calls for so many cases: it costs more than a case, which is one of eight in a request.
 _STEPS_SHARE: Final = 2
+
+
+#: Shapes that a compiling framework is asked in exploration.
+_POOL: Final = 8
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def _folder_name(identifier: str) -> str:
 
 
 def _pool(evidence: Evidence) -> tuple[tuple[tuple[int, ...], int], ...]:
-    """The shapes and group counts that the experiments used: a framework that compiles knows them."""
+    """The shapes and group counts that the experiments used most: a framework that compiles knows them."""
 
     def fits(probe: Probe) -> bool:
         case = probe.case
@@ -133,12 +138,13 @@ def _pool(evidence: Evidence) -> tuple[tuple[tuple[int, ...], int], ...]:
             return False
         return 0 not in shape and shape[1] == case.settings["num_channels"] and shape[1] % groups == 0
 
-    found = {
+    found = [
         (one.probe.case.steps[0].x.shape, one.probe.case.settings.get("num_groups", 1))
         for one in evidence.seen
         if fits(one.probe) and one.observation.steps
-    }
-    return tuple(sorted(found))
+    ]
+    often = collections.Counter(found)
+    return tuple(sorted(sorted(often, key=lambda one: (-often[one], one))[:_POOL]))
 
 
 def _sentence(departure: Departure, evidence: Evidence) -> str:

@@ -81,9 +81,9 @@ class Calls:
             return None
         inspects = _TRAINABLE in conforming
         actions = [name for name in ACTIONS if _NEEDS[name] in conforming and (inspects or "freeze" not in name)]
-        new = "BN-23" in conforming and (dtype != "float64" or "BN-26" in conforming)
-        if not new and "reset" in actions:
-            actions.remove("reset")
+        new = {"float32": "BN-23", "float64": "BN-26"}.get(dtype, "BN-23") in conforming
+        if not new:  # what is reset or loaded is a new layer's
+            actions = [name for name in actions if name not in {"reset", "save_load"}]
         return cls(
             dtype, ranks, _alike(shapes), tuple(actions), "BN-15" in conforming, "BN-05" in conforming, new, inspects
         )
