@@ -444,11 +444,23 @@ REMEDIES: Final = {
     "precision": "do not rely on the dtype of the result; where float64 matters, write out the formula",
     "GN-16": "compare the channel count with the layer's own before the call",
     "BN-20": "compare the channel count with the layer's own before the call",
+    "GN-12": "subtract a number near the mean from the input before the call: the output does not depend on it",
+    "GN-24": "call the layer on the input in a wider type, and cast the output back",
+    "GN-30": "call the layer on the input in a wider type, and cast the output back",
+    "GN-31": "skip inputs without positions in training: their dweight is no number",
+    "GN-35": "take an eps of at least 1e-7, or call the layer on the input in float32",
+    "BN-17": (
+        "in training subtract a number near the mean from the input before the call, and add it to the running mean "
+        "afterwards: the output does not depend on it"
+    ),
     "BN-18": "skip batches without samples in training",
     "BN-19": "skip batches without positions in training",
     "BN-26": "set the running statistics to float64 values yourself, before the first step",
     "BN-28": "save the running statistics yourself, and the number of batches if momentum is None",
     "BN-29": "leave weight and bias out of the optimizer instead of freezing the layer",
+    "BN-32": "call the layer on the input in a wider type, and cast the output back",
+    "BN-39": "call the layer on the input in a wider type, and cast the output back",
+    "BN-45": "take an eps of at least 1e-7, or keep input, parameters and statistics in float32",
     "BN-31": "take the running statistics out of what the optimizer is given",
     "BN-30": "construct a new layer with the other momentum, and load the state into it",
     "setting=eps": "pass the eps you need and check the output: the one given is not the one used",
