@@ -260,27 +260,35 @@ def measured_setting(seen: Seen, followed: Semantics, setting: str, arithmetic: 
 
     A scan over the logarithm finds the neighbourhood, golden-section search a value within the bounds, regula falsi
     where the ratio crosses 1 on either side, and golden-section search between them the closest value. None when no
-    value agrees.
+    value agrees, or when the bounds of one that does are infinite: then nothing was measured.
     """
     if not seen.observation.steps or seen.observation.raised:
         return None
     case = seen.probe.case
     bare = {name: value for name, value in case.settings.items() if name != setting}
 
+    def predicted(exponent: float) -> Prediction:
+        trial = Case(case.layer, case.dtype, bare | {setting: 10.0**exponent}, case.parameters, case.steps)
+        return predict(trial, followed, arithmetic)
+
     @functools.cache
     def ratio(exponent: float) -> float:
-        trial = Case(case.layer, case.dtype, bare | {setting: 10.0**exponent}, case.parameters, case.steps)
-        return compare(seen.observation, predict(trial, followed, arithmetic), SHOWN_IN[setting]).ratio
+        return compare(seen.observation, predicted(exponent), SHOWN_IN[setting]).ratio
 
-    low, high = _SEARCH[setting]
-    grid = np.linspace(low, high, 43)
-    nearest = int(np.argmin([ratio(float(point)) for point in grid]))
-    left, right = float(grid[max(nearest - 1, 0)]), float(grid[min(nearest + 1, len(grid) - 1)])
+    def unbounded(exponent: float) -> bool:
+        shown = (step[name] for step in predicted(exponent).steps for name in SHOWN_IN[setting] if name in step)
+        return not any(reference.says_something().any() for reference in shown)
+
+    grid = [float(point) for point in np.linspace(*_SEARCH[setting], 43)]
+    nearest = min(grid, key=ratio)
+    left = max((point for point in grid if point < nearest and ratio(point) > 1), default=grid[0])
+    right = min((point for point in grid if point > nearest and ratio(point) > 1), default=grid[-1])
     inside = _golden(ratio, left, right, steps=70, enough=1.0)
     if ratio(inside) > 1:
         return None
     left, right = (_crossing(ratio, inside, end) for end in (left, right))
-    return Interval(*(10.0**exponent for exponent in (left, _golden(ratio, left, right, steps=20), right)))
+    found = (left, _golden(ratio, left, right, steps=20), right)
+    return None if any(unbounded(exponent) for exponent in found) else Interval(*(10.0**one for one in found))
 
 
 def _golden(function: Callable[[float], float], left: float, right: float, *, steps: int, enough: float = 0.0) -> float:
