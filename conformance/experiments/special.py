@@ -71,6 +71,8 @@ def group_norm_special_probes(dtype: str, shape: tuple[int, ...], ranks: Sequenc
         for eps in SMALL_EPS:
             case = make([("train", np.full(shape, 3.0))], eps=eps)
             yield Probe("GN-35", f"all 3, eps={eps:g}", case)
+            case = make([("train", np.full(shape, 3.0), upstream(shape) / 1024)], eps=eps)
+            yield Probe("GN-35", f"gradients, all 3, eps={eps:g}", case, quantities=GRADIENTS)
     yield Probe("GN-33", "eps=-2^-10, variance near 1", make([("train", x)], eps=-(2.0**-10)))
     yield Probe("GN-33", "eps=-2^-10, variance near 2^-20", make([("train", x * 2.0**-10)], eps=-(2.0**-10)))
     yield from _wrong_ranks("GN-34", shape, ranks, make, "train")
@@ -109,6 +111,8 @@ def batch_norm_special_probes(dtype: str, shape: tuple[int, ...], ranks: Sequenc
         for eps in SMALL_EPS:
             case = make([("train", np.full(shape, 3.0))], eps=eps)
             yield Probe("BN-45", f"all 3, eps={eps:g}", case, quantities=("output",))
+            case = make([("train", np.full(shape, 3.0), upstream(shape) / 1024)], eps=eps)
+            yield Probe("BN-45", f"gradients, all 3, eps={eps:g}", case, quantities=GRADIENTS)
     yield from _wrong_ranks("BN-43", shape, ranks, make, "eval")
     yield from _given_variances(x, make)
 
