@@ -13,7 +13,8 @@ from normgauge.adapters.wire import case_id
 from normgauge.conformance.diagnosis import Deviation, Diagnosis, Seen, allowed, compare
 from normgauge.conformance.experiments import GRADIENTS, QUANTITIES
 from normgauge.conformance.references import Prediction, predict
-from normgauge.conformance.requirements import GRADIENT_REQUIREMENTS, REMEDIES
+from normgauge.conformance.remedies import REMEDIES
+from normgauge.conformance.requirements import GRADIENT_REQUIREMENTS
 from normgauge.oracle import Arithmetic, Semantics
 from normgauge.reports.records import Verdict, Witness
 
