@@ -156,7 +156,7 @@ def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
     right = evidence.expected(case, followed).steps[step][deviation.quantity]
     for name, wrong in known_gradient_errors(case, step, followed).items():
         value = wrong.get(deviation.quantity)
-        if value is None:
+        if value is None or not np.all(np.isfinite(value)):  # NaN explains no NaN
             continue
         # Without a bound of its own, it must leave a thousandth of the departure at most.
         left = np.max(np.abs(value - right.value), initial=0.0) / 1000
