@@ -41,7 +41,7 @@ _LAYERS = (
 
 #: The dtypes of what is not measured in all: by what follows the name, or by mode.
 _DTYPES: Final[Mapping[str, tuple[str, ...]]] = {
-    "(axis=1)": ("float32", "float64"), "mixed": ("float16", "bfloat16"), "mask": ("float32",),
+    "(axis=1)": ("float32",), "mixed": ("float16", "bfloat16"), "mask": ("float32",),
 }  # fmt: skip
 
 

@@ -72,8 +72,14 @@ EXPECTED: Mapping[str, tuple[Mapping[str, list[str]], float]] = {
     },
 }
 #: What is not made for float64.
-NO_FLOAT64 = {identifier for identifier in EXPECTED if identifier.endswith(("[autocast]", "[vmap]"))}
-#: Whose statistics are one-pass.
+NO_FLOAT64 = {
+    identifier
+    for identifier in EXPECTED
+    if identifier.endswith(("[autocast]", "[vmap]", "[mask]")) or "(axis=1)" in identifier or "(use_fast" in identifier
+}
+#: The two types in which everything is asked.
+FULL = ("float32", "float64")
+#: Whose statistics are one-pass, or worse: a variance below zero that nothing cuts.
 ONE_PASS = {
     "torch.nn.GroupNorm[channels_last]",
     "torch.nn.GroupNorm[channels_last_3d]",
@@ -132,15 +138,17 @@ def test_every_implementation_is_measured_as_it_is_known_to_be(records: list[Rec
 
 
 def test_one_pass_statistics_are_found_where_they_are_and_nowhere_else(records: list[Record]) -> None:
-    profiles = [r for r in records if isinstance(r, Profile)]
+    profiles = [r for r in records if isinstance(r, Profile) and r.dtype in FULL]
     assert {p.implementation for p in profiles} == set(EXPECTED)
     for profile in profiles:
-        one_pass = profile.implementation in ONE_PASS
-        assert (profile.accuracy == "one_pass") == one_pass, (profile.implementation, profile.dtype)
-        assert [hazard[:19] for hazard in profile.hazards] == ["one-pass statistics"] * one_pass
+        allowed = {"one_pass", None} if profile.implementation in ONE_PASS else {"two_pass", "welford"}
+        assert profile.accuracy in allowed, (profile.implementation, profile.dtype)
+        told = [hazard[:19] for hazard in profile.hazards]
+        assert told == ["one-pass statistics"] * (profile.accuracy == "one_pass")
     channels_last = ("torch.nn.GroupNorm[channels_last]", "float32")
-    (told,) = [p.hazards[0] for p in profiles if (p.implementation, p.dtype) == channels_last]
-    assert told.endswith("exceeds 64 deviations (call x.contiguous() first)")
+    (hazard,) = [p.hazards[0] for p in profiles if (p.implementation, p.dtype) == channels_last]
+    assert "exceeds 64 deviations" in hazard
+    assert "(call x.contiguous() first)" in hazard
 
 
 def test_a_memory_layout_changes_the_accuracy_and_no_verdict(records: list[Record]) -> None:
@@ -148,7 +156,7 @@ def test_a_memory_layout_changes_the_accuracy_and_no_verdict(records: list[Recor
     committed = set(REQUIRED_BY.values())
     found: dict[tuple[str, str], dict[str, str]] = {}
     for j in judgements(records):
-        if j.framework == "torch":
+        if j.framework == "torch" and j.dtype in FULL and not j.implementation.endswith(("[autocast]", "[vmap]")):
             found.setdefault((j.implementation, j.dtype), {})[j.requirement] = j.verdict
     for (identifier, dtype), verdicts in found.items():
         plain = dict(found[identifier.partition("[")[0], dtype])
@@ -157,6 +165,9 @@ def test_a_memory_layout_changes_the_accuracy_and_no_verdict(records: list[Recor
             plain = {requirement: verdict for requirement, verdict in plain.items() if requirement not in left_out}
         if identifier == "torch.nn.GroupNorm[expanded]":
             plain["GN-10"] = "unsupported"  # an expanded batch has no other sample
+        for asked in {"GN-34", "BN-43"} & plain.keys():
+            if "[channels_last" in identifier:
+                plain[asked] = "unsupported"  # other ranks have no such format
         assert verdicts == plain, (identifier, dtype)
 
 
@@ -166,7 +177,7 @@ def test_float64_is_honoured_by_keras_on_tensorflow_alone(records: list[Record],
         j for j in judgements(records) if j.requirement in {"GN-18", "BN-22"} and f"[{backend}]" in j.implementation
     ]
     assert {j.verdict for j in asked} == {"conforms" if backend == "tensorflow" else "diverges"}
-    assert len(asked) == 4
+    assert len(asked) == 2
 
 
 def test_interleaving_is_one_divergence_and_the_switch_removes_it_alone(records: list[Record]) -> None:
@@ -202,7 +213,7 @@ def test_each_group_norm_agrees_with_its_own_library_s_instance_norm_and_layer_n
         (identifier, requirement): (kin, identifier in differs)
         for identifier, both in KIN.items()
         for requirement, kin in zip(("GN-22", "GN-23"), both, strict=True)
-        if kin is not None
+        if kin is not None and (dtype == "float32" or identifier not in NO_FLOAT64)
     }
     assert set(found) == set(expected)
     for key, (kin, diverges) in expected.items():
@@ -274,6 +285,8 @@ def test_what_is_kept_between_calls_departs_in_freezing_alone(records: list[Reco
         expected |= dict.fromkeys(departing.get(library, ()), "diverges")
         if "[tensorflow]" in identifier:  # a model does not unfreeze a layer that was frozen by itself
             expected["BN-31"] = "diverges"
+        if library == "mlx" and dtype == "float64":  # which its files do not hold
+            expected["BN-28"] = "unsupported"
         assert verdicts == expected, identifier
 
 
@@ -479,8 +492,7 @@ def test_keras_s_arrays_that_can_be_written_to_are_known_by_their_memory(backend
     program = """if True:
         import sys
         import numpy as np
-        from normgauge.adapters.actions import ACTIONS, Action
-from normgauge.adapters.base import Case, Step
+        from normgauge.adapters.base import Case, Step
         from normgauge.adapters.worker import make_adapter
         adapter = make_adapter(f"keras-{sys.argv[1]}", "float32")
         case = Case("group_norm", "float32", {"num_channels": 2, "num_groups": 1}, {},
