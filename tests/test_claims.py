@@ -754,7 +754,10 @@ def test_the_installed_documentations_claim_what_they_say_and_agree_with_what_is
         assert "default eps" in told[identifier], identifier
         assert ("default momentum" in told[identifier]) == ("Batch" in identifier), identifier
     spoken = [(p.implementation, p.dtype, c) for p in profiles for c in p.claims if c.verdict != "silent"]
-    assert [(who, dtype, c.subject) for who, dtype, c in spoken if c.verdict != "agrees"] == []
+    assert [(who, dtype, c.subject) for who, dtype, c in spoken if c.verdict == "contradicts"] == []
+    # In half precision a default of 1e-5 hardly shows.
+    unclear = {(dtype, c.subject) for _, dtype, c in spoken if c.verdict != "agrees"}
+    assert unclear <= {(dtype, "default eps") for dtype in ("float16", "bfloat16")}
     (torch_eps,) = [c for who, dtype, c in spoken if (who, dtype, c.subject) == (
         "torch.nn.GroupNorm", "float32", "eps_placement",
     )]  # fmt: skip
