@@ -129,7 +129,7 @@ def run(
     store = store or out / "counterexamples"
     _checked(store)
     make_folder(out)
-    wanted = Wanted(dtypes, (), in_process, budget=budget, seed=seed, store=store, cases=committed)
+    wanted = Wanted(dtypes, (), in_process, False, budget, seed, store, committed, all_dtypes=not dtype)
     failed = False
     with tempfile.TemporaryDirectory() as scratch:
         os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", scratch)  # it writes beside the user's files otherwise

@@ -55,6 +55,9 @@ _PROMOTING: Final = frozenset({"mixed", "autocast", "mixed_compile"})
 class Wanted:
     """What a run is asked for. Empty selections mean everything.
 
+    With ``all_dtypes`` no dtype was named: then the budget ``quick`` leaves out half precision where the framework
+    compiles, which it does for each dtype anew.
+
     ``budget`` and ``seed`` are the exploration's; counterexamples are kept in the folder ``store`` and
     replayed from there. ``cases`` are committed cases beside those of this distribution.
     """
@@ -67,6 +70,7 @@ class Wanted:
     seed: int = 0
     store: Path | None = None
     cases: tuple[StoredCase, ...] = ()
+    all_dtypes: bool = False
 
     def selects(self, description: Mapping[str, Any]) -> bool:
         """Whether an implementation is run; without being named, one that takes long only at the largest budget."""
@@ -104,6 +108,14 @@ def run_framework(
     for dtype in wanted.dtypes:
         if dtype not in had:
             yield NotRun(framework, f"the framework has no {dtype} here", dtype=dtype, failed=False)
+    selected = [one for one in first.greeting["implementations"] if wanted.selects(one)]
+    compiles = any(one.get("compiles", False) for one in selected)
+    if wanted.all_dtypes and wanted.budget == "quick" and compiles:
+        for dtype in wanted.dtypes:
+            if dtype in had and dtype not in FULL:
+                yield NotRun(framework, f"{dtype} is left out at the budget quick: every dtype is compiled anew",
+                             dtype=dtype, failed=False)  # fmt: skip
+        had = [dtype for dtype in had if dtype in FULL]
     tasks = [(launch, wanted, framework, dtype) for dtype in wanted.dtypes if dtype in had]
     if min(jobs, len(tasks)) > 1 and not wanted.in_process:
         found = side_by_side(_records_of, tasks, jobs, progress)

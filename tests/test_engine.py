@@ -169,3 +169,32 @@ def alive(process: int) -> bool:
         return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
     done = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
     return bool(done.stdout.strip()) and not done.stdout.startswith("Z")
+
+
+class Compiling(FaultyAdapter):
+    """A framework that compiles, with half precision."""
+
+    framework = "compiling"
+    compiles = True
+    implementations = tuple(one for one in FaultyAdapter.implementations if one.id == "group_norm.GroupNorm")
+
+    @classmethod
+    def dtypes(cls) -> tuple[str, ...]:
+        return ("float16", "float32")
+
+
+@pytest.mark.parametrize(
+    ("budget", "named", "measured"),
+    [
+        ("quick", False, {"float32"}),
+        ("quick", True, {"float16", "float32"}),
+        ("none", False, {"float16", "float32"}),
+    ],
+)
+def test_quick_leaves_out_half_precision_of_what_compiles(budget: str, named: bool, measured: set[str]) -> None:
+    wanted = Wanted(("float32", "float16"), in_process=True, budget=budget, all_dtypes=not named)
+    records = list(run_framework(Launch("test_engine:Compiling"), wanted))
+    assert {r.dtype for r in records if isinstance(r, Judgement)} == measured
+    left_out = [r for r in records if isinstance(r, NotRun)]
+    assert [r.dtype for r in left_out] == [dtype for dtype in ("float16",) if dtype not in measured]
+    assert not any(r.failed for r in left_out)
