@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import weakref
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
@@ -138,7 +139,9 @@ class KerasAdapter(KerasState):
         return settings | dict(implementation.options) | {"dtype": policy}
 
     def construct(self, implementation: Implementation, case: Case) -> Any:
-        layer = self.layer_class(implementation)(**self._settings(implementation, case))
+        # The name that a first layer gets: Keras counts, and its messages must not depend on what ran before.
+        first = re.sub(r"(?<!^)(?=[A-Z])", "_", _class_name(implementation)).lower()
+        layer = self.layer_class(implementation)(**self._settings(implementation, case), name=first)
         layer.build(_built_shape(implementation, case))
         for name, value in case.parameters.items():
             getattr(layer, implementation.names[name]).assign(value)
