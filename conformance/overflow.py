@@ -30,7 +30,7 @@ def _overflow(one: Seen, semantics: Semantics, widest: Arithmetic) -> Deviation 
     small = predict(made_small(one.probe.case), semantics, widest)
     for number, (seen, expected) in enumerate(zip(one.observation.steps, enough.steps, strict=False), start=1):
         shown = seen.quantities
-        for quantity in set(expected) & set(shown) & set(one.probe.quantities):
+        for quantity in (name for name in expected if name in shown and name in one.probe.quantities):
             got, right = shown[quantity], expected[quantity]
             lost = ~np.isfinite(got)
             if quantity == "output" and len(one.probe.case.steps) == 1 and one.probe.case.steps[0].mode == "train":
