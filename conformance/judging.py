@@ -158,8 +158,8 @@ def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
         value = wrong.get(deviation.quantity)
         if value is None or not np.all(np.isfinite(value)):  # NaN explains no NaN
             continue
-        # Without a bound of its own, it must leave a thousandth of the departure at most.
-        left = np.max(np.abs(value - right.value), initial=0.0) / 1000
+        # It has no bound of its own; it must explain the departure to half of the digits.
+        left = np.max(np.abs(value - right.value), initial=0.0) * evidence.arithmetic.half_of_digits
         if not Reference(value, right.bound + left).excludes(seen):
             return name
     return ""
