@@ -52,7 +52,7 @@ class Evidence:
 
     @functools.cached_property
     def wrong_gradients(self) -> frozenset[tuple[str, str]]:
-        """The gradients, each with its step's mode, that depart wherever they are asked for: told once (no cascade)."""
+        """The gradients, each with its step's mode, that depart on ordinary inputs: told there alone (no cascade)."""
         found = set()
         for one in self.seen:
             if one.probe.requirement in GRADIENT_REQUIREMENTS:
@@ -62,7 +62,7 @@ class Evidence:
         return frozenset(found)
 
     def without_known_departures(self, one: Seen) -> Seen | None:
-        """``one`` asked only for what does not depart everywhere; None where nothing is left of it."""
+        """``one`` asked only for what is right on ordinary inputs; None where nothing is left of it."""
         mode = one.probe.case.steps[-1].mode if one.probe.case.steps else ""
         left = tuple(q for q in one.probe.quantities if (mode, q) not in self.wrong_gradients)
         if left == one.probe.quantities:

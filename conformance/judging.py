@@ -25,6 +25,7 @@ from normgauge.conformance.evidence import (
     told,
     witness,
 )
+from normgauge.conformance.experiments.patterns import per_channel
 from normgauge.conformance.experiments.probe import GRADIENTS, Probe
 from normgauge.conformance.overflow import overflow
 from normgauge.conformance.references import known_gradient_errors, predict
@@ -79,13 +80,9 @@ def _judge_constant(requirement: Requirement, evidence: Evidence) -> Judged:
         for seen in one.observation.steps:
             if bias is not None and "output" in one.probe.quantities and np.shape(seen.output)[1:2] == bias.shape:
                 asked += 1
-                exact += bool(np.all(seen.output == _along_channels(bias, seen.output)))
+                exact += bool(np.all(seen.output == per_channel(seen.output.shape, bias)))
     note = f"the bias comes out bit for bit in {exact} of {asked} constant inputs"
     return replace(judged, notes=(*judged.notes, note)) if asked else judged
-
-
-def _along_channels(values: Any, like: Any) -> Any:
-    return values.reshape(1, -1, *(1,) * (like.ndim - 2))
 
 
 def _judge_answer(requirement: Requirement, evidence: Evidence) -> Judged:
