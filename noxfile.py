@@ -141,7 +141,7 @@ def benchmarks(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Hold honest implementations against the bounds of their class, millions of elements each."""
     session.install(".")
-    session.run("python", "tests/soak.py", *session.posargs)
+    session.run("python", "tests/support/soak.py", *session.posargs)
 
 
 # --- what is asked for --------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from normgauge.conformance.requirements import REQUIREMENTS
 from normgauge.conformance.subjects import CannotRun, Launch, WorkerProcess
 from normgauge.reports.records import Footer, Header, Judgement, NotRun, Profile, Record
 
-HERE: Final = Path(__file__).parent
+HERE: Final = Path(__file__).parents[1]
 WORKER: Final = HERE / "foreign" / "worker.mjs"
 PROTOCOL_PAGE: Final = HERE.parent / "docs" / "protocol.md"
 DTYPES: Final = ("float32", "float64")

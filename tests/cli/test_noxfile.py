@@ -20,7 +20,7 @@ from nox.command import CommandFailed
 
 @pytest.fixture(scope="module")
 def loaded() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("noxfile", Path(__file__).parents[1] / "noxfile.py")
+    spec = importlib.util.spec_from_file_location("noxfile", Path(__file__).parents[2] / "noxfile.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -12,7 +12,7 @@ from soak import DEMANDED, IMPLEMENTATIONS, LENGTHS, RUNGS, Length, Rung, Soak, 
 from normgauge.oracle import Arithmetic
 
 SHORT = (Length(4, 2, 2), Length(100, 1, 1))
-PAGE = Path(__file__).parents[1] / "docs" / "soak.md"
+PAGE = Path(__file__).parents[2] / "docs" / "soak.md"
 
 
 @pytest.fixture(scope="module")

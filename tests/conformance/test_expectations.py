@@ -39,7 +39,7 @@ from normgauge.reports.records import (
     Verdict,
 )
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 INTERLEAVED = """
 [[expected]]

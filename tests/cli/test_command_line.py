@@ -182,7 +182,7 @@ def test_a_selection_reaches_each_framework_with_its_own_part(tmp_path: Path) ->
 
 
 def test_in_process_refuses_a_second_environment_in_one_process(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     words = ["run", "faulty.adapter:NeedsItsEnvironment", "-i", "group_norm.GroupNorm", "--in-process"]
     command = [sys.executable, "-m", "normgauge.conformance.cli", *words, "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -202,7 +202,7 @@ def test_a_framework_that_cannot_be_started_leaves_earlier_results_alone(tmp_pat
 
 
 def test_an_adapter_in_this_folder_can_be_run_and_diagnosed(tmp_path: Path) -> None:
-    source = (Path(__file__).parent / "faulty" / "adapter.py").read_text(encoding="utf-8")
+    source = (Path(__file__).parents[1] / "faulty" / "adapter.py").read_text(encoding="utf-8")
     (tmp_path / "mine.py").write_text(source, encoding="utf-8")
     entry = [sys.executable, "-c", "from normgauge.conformance.cli import main; main()"]
     for words in (

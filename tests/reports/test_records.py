@@ -15,7 +15,7 @@ from normgauge.conformance.engine import Wanted, run_framework
 from normgauge.conformance.subjects import Launch
 from normgauge.reports.records import ResultsWriter, schema
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 
 
 def test_the_published_schema_is_the_one_the_records_give() -> None:

@@ -330,7 +330,7 @@ def test_the_command_line_tells_what_was_explored(tmp_path: Path) -> None:
 
 def test_a_run_leaves_nothing_beside_its_results(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "normgauge.conformance.cli", "run", FAULTY, "-i", "group_norm.GroupNorm"]
-    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     here.pop("HYPOTHESIS_STORAGE_DIRECTORY", None)
     done = subprocess.run([*command, "--budget", "quick"], cwd=tmp_path, env=here, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
