@@ -5,6 +5,8 @@ NumPy alone is needed here, so this package can live in any framework's environm
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.metadata
 import inspect
 import math
@@ -68,6 +70,25 @@ class Case:
     settings: Mapping[str, Any]
     parameters: Mapping[str, Array]
     steps: tuple[Step, ...]
+
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """32 bytes (BLAKE2b) that differ for cases that differ in anything."""
+        digest = hashlib.blake2b(digest_size=32)
+        digest.update(repr((self.layer, self.dtype, sorted(self.settings.items()))).encode())
+        for name, value in sorted(self.parameters.items()):
+            _add(digest, name, value)
+        for step in self.steps:
+            digest.update(repr((step.mode, step.before, step.inspect)).encode())
+            _add(digest, "x", step.x)
+            if step.dy is not None:
+                _add(digest, "dy", step.dy)
+        return digest.digest()
+
+
+def _add(digest: hashlib.blake2b, name: str, values: Array) -> None:
+    digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
+    digest.update(np.ascontiguousarray(values))
 
 
 @dataclass(frozen=True)

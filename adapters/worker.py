@@ -55,13 +55,37 @@ def make_adapter(framework: str, dtype: str) -> Adapter:
     return chosen(dtype)
 
 
-def hello(adapter: Adapter) -> dict[str, Any]:
+class Adapters:
+    """A framework's adapters in this process, one for each dtype that it is asked for.
+
+    The framework reads its environment once, so they are for the dtypes that need the same one as the first.
+    """
+
+    def __init__(self, framework: str, dtype: str) -> None:
+        self.first = make_adapter(framework, dtype)
+        self._known = {dtype: self.first}
+
+    def serves(self) -> list[str]:
+        """The dtypes that this process can be asked for, the one that it was started for among them."""
+        environment = dict(self.first.environment(self.first.dtype))
+        others = [one for one in self.first.dtypes() if dict(self.first.environment(one)) == environment]
+        return list(dict.fromkeys([self.first.dtype, *others]))
+
+    def of(self, dtype: str) -> Adapter:
+        if dtype not in self._known:
+            self._known[dtype] = type(self.first)(dtype)
+        return self._known[dtype]
+
+
+def hello(adapters: Adapters) -> dict[str, Any]:
+    adapter = adapters.first
     return {
         "protocol": PROTOCOL,
         "framework": adapter.framework,
         "versions": adapter.versions(),
         "device": adapter.device(),
         "dtypes": list(adapter.dtypes()),
+        "serves": adapters.serves(),
         "actions": [*ACTIONS, "inspect"],
         **where_it_runs(),
         "implementations": [adapter.describe(known) for known in adapter.implementations],
@@ -69,24 +93,25 @@ def hello(adapter: Adapter) -> dict[str, Any]:
     }
 
 
-def answers(adapter: Adapter, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def answers(adapters: Adapters, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The answers to one request: one for each case of a ``run``, one for anything else."""
     if message["op"] == "run":
-        for number, case in enumerate(message["cases"]):
-            seen = adapter.run(message["implementation"], decode_case(case))
+        for number, encoded in enumerate(message["cases"]):
+            case = decode_case(encoded)
+            seen = adapters.of(case.dtype).run(message["implementation"], case)
             yield {"number": number, **encode_observation(seen)}
     elif message["op"] == "script":
         case = decode_case(message["case"])
-        yield {"script": script(adapter, message["implementation"], case, message["about"])}
+        yield {"script": script(adapters.of(case.dtype), message["implementation"], case, message["about"])}
     else:
         yield {"error": f"op {message['op']!r} is not known; allowed: run, script"}
 
 
-def serve(adapter: Adapter, requests: BinaryIO, replies: BinaryIO) -> None:
-    replies.write(dump_line(hello(adapter)))
+def serve(adapters: Adapters, requests: BinaryIO, replies: BinaryIO) -> None:
+    replies.write(dump_line(hello(adapters)))
     replies.flush()
     for line in requests:
-        for answer in answers(adapter, json.loads(line)):
+        for answer in answers(adapters, json.loads(line)):
             replies.write(dump_line(answer))
             replies.flush()
 
@@ -108,12 +133,12 @@ def main(framework: str, dtype: str) -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
-        adapter = make_adapter(framework, dtype)
+        adapters = Adapters(framework, dtype)
     except ImportError as error:
         replies.write(dump_line({"protocol": PROTOCOL, "cannot_import": f"{type(error).__name__}: {error}"}))
         replies.flush()
         return
-    serve(adapter, sys.stdin.buffer, replies)
+    serve(adapters, sys.stdin.buffer, replies)
 
 
 if __name__ == "__main__":

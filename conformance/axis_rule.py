@@ -17,7 +17,6 @@ from normgauge.conformance.evidence import (
     told,
     witness,
 )
-from normgauge.conformance.references import predict
 from normgauge.conformance.requirements import Requirement
 from normgauge.oracle import AXES, Axis, Semantics
 from normgauge.reports.records import Witness
@@ -130,7 +129,7 @@ def _against(axis: Axis, value: str, evidence: Evidence) -> Witness | None:
         return None
     seen, _ = loudest
     other = Semantics(evidence.diagnosis.layer, {**evidence.followed[0].choices, axis.name: value})
-    prediction = predict(seen.probe.case, other, evidence.arithmetic)
+    prediction = evidence.expected(seen.probe.case, other)
     deviation = compare(seen.observation, prediction)
     if seen.observation.raised is not None and prediction.refused is None:
         deviation = refused(seen.observation)

@@ -51,7 +51,9 @@ def write_case(folder: Path, stored: StoredCase) -> Path:
     relation = re.sub(r"[^a-zA-Z0-9]+", "-", f"-{stored.relation}") if stored.relation else ""
     path = folder / f"{stored.case.layer}-{stored.id}{relation}.json"
     content = {name: getattr(stored, name) for name in _TEXTS} | {"case": encode_case(stored.case)}
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    written = path.with_suffix(".part")  # another process may be reading the folder
+    written.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    written.replace(path)
     return path
 
 

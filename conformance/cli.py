@@ -34,7 +34,7 @@ from normgauge.conformance.gate import hold, suggestions
 from normgauge.conformance.mistakes import Mistake, NotRunnable, make_folder
 from normgauge.conformance.requirements import DTYPES
 from normgauge.conformance.showing import accuracy, report, timeline
-from normgauge.conformance.side_by_side import processors
+from normgauge.conformance.lanes import processors
 from normgauge.conformance.subjects import CannotRun, Launch
 from normgauge.conformance.terminal import console_for, line_of, print_diagnosis, progress_on
 from normgauge.reports.records import (
@@ -96,7 +96,7 @@ def _with_worker_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.option("--cases", multiple=True, type=click.Path(path_type=Path), help="Folder of promoted cases (repeatable).")
 @_with_worker_options
 @click.option(
-    "--jobs", default=processors(), show_default="processors", type=click.IntRange(1), help="Dtypes at a time."
+    "--jobs", default=processors(), show_default="processors", type=click.IntRange(1), help="Implementations at a time."
 )
 def run(
     frameworks: tuple[str, ...],

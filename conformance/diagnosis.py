@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normgauge.adapters.base import PARAMETERS, Case, Observation
+from normgauge.conformance.evaluated import References
 from normgauge.conformance.experiments import QUANTITIES, Probe
-from normgauge.conformance.references import Prediction, predict
+from normgauge.conformance.references import Prediction
 from normgauge.oracle import AXES, Arithmetic, Reference, Semantics, precisions
 
 Scores = NDArray[np.float64]
@@ -100,7 +101,9 @@ def _worst(step: int, quantity: str, actual: NDArray[Any], reference: Reference)
 _TRAINED: Final = {True: "{} is trainable", False: "{} is not trainable"}
 
 
-def score(seen: Seen, arithmetic: Arithmetic, excluded: NDArray[np.bool_] | None = None) -> Scores:
+def score(
+    seen: Seen, arithmetic: Arithmetic, references: References, excluded: NDArray[np.bool_] | None = None
+) -> Scores:
     """The worst ratio of every candidate on one probe: an array over the product of the axes.
 
     The oracle runs once for each combination of the choices that it really read; all candidates that
@@ -116,7 +119,7 @@ def score(seen: Seen, arithmetic: Arithmetic, excluded: NDArray[np.bool_] | None
         candidate = Semantics(
             seen.probe.case.layer, {axis.name: axis.names[i] for axis, i in zip(axes, first, strict=True)}
         )
-        prediction = predict(seen.probe.case, candidate, arithmetic)
+        prediction = references.predict(seen.probe.case, candidate, arithmetic)
         deviation = compare(seen.observation, prediction)
         alike = tuple(i if axis.name in candidate.read else slice(None) for axis, i in zip(axes, first, strict=True))
         ratios[alike] = deviation.ratio
@@ -200,7 +203,7 @@ class Diagnosis:
         return (self.seen[best], float(ratios[best])) if ratios[best] > 1 else None
 
 
-def diagnose(layer: str, seen: Sequence[Seen], dtype: str) -> Diagnosis:
+def diagnose(layer: str, seen: Sequence[Seen], dtype: str, references: References) -> Diagnosis:
     """The joint diagnosis of all diagnosing probes in ``seen``.
 
     Where nothing survives the bounds of float64, those of float32 are tried: an implementation that
@@ -208,18 +211,19 @@ def diagnose(layer: str, seen: Sequence[Seen], dtype: str) -> Diagnosis:
     be summed in float32 or in itself.
     """
     asked = tuple(one for one in seen if one.probe.diagnoses)
-    if found := explained(layer, asked, dtype):
+    if found := explained(layer, asked, dtype, references):
         return found
     arithmetic, shape = Arithmetic(dtype), [len(axis.values) for axis in AXES[layer]]
-    return Diagnosis(layer, asked, tuple(score(one, arithmetic) for one in asked), np.zeros(shape, bool), arithmetic)
+    scores = tuple(score(one, arithmetic, references) for one in asked)
+    return Diagnosis(layer, asked, scores, np.zeros(shape, bool), arithmetic)
 
 
-def explained(layer: str, asked: Sequence[Seen], dtype: str) -> Diagnosis | None:
+def explained(layer: str, asked: Sequence[Seen], dtype: str, references: References) -> Diagnosis | None:
     """The diagnosis of these probes where a candidate survives, special ones left out if need be; else None."""
     special = [number for number, one in enumerate(asked) if one.probe.special]
     shape = [len(axis.values) for axis in AXES[layer]]
     for arithmetic in precisions(dtype):
-        scores = _scores(layer, asked, arithmetic)
+        scores = _scores(layer, asked, arithmetic, references)
         for count in range(len(special) + 1):
             for left_out in itertools.combinations(special, count):
                 kept = [own for number, own in enumerate(scores) if number not in left_out]
@@ -231,12 +235,12 @@ def explained(layer: str, asked: Sequence[Seen], dtype: str) -> Diagnosis | None
     return None
 
 
-def _scores(layer: str, asked: Sequence[Seen], arithmetic: Arithmetic) -> list[Scores]:
+def _scores(layer: str, asked: Sequence[Seen], arithmetic: Arithmetic, references: References) -> list[Scores]:
     """Those of every probe, without the candidates that a plain probe before it has clearly excluded."""
     scores: list[Scores] = []
     excluded: NDArray[np.bool_] = np.zeros([len(axis.values) for axis in AXES[layer]], dtype=bool)
     for one in asked:
-        scores.append(score(one, arithmetic, excluded))
+        scores.append(score(one, arithmetic, references, excluded))
         if not one.probe.special:
             excluded |= scores[-1] > CLEAR
     return scores
@@ -255,7 +259,9 @@ class Interval:
 _SEARCH: Final = {"eps": (-16.0, 1.0), "momentum": (-6.0, 0.0)}
 
 
-def measured_setting(seen: Seen, followed: Semantics, setting: str, arithmetic: Arithmetic) -> Interval | None:
+def measured_setting(
+    seen: Seen, followed: Semantics, setting: str, arithmetic: Arithmetic, references: References
+) -> Interval | None:
     """The interval of ``setting`` within which the observation agrees with the followed semantics.
 
     A scan over the logarithm finds the neighbourhood, golden-section search a value within the bounds, regula falsi
@@ -269,7 +275,7 @@ def measured_setting(seen: Seen, followed: Semantics, setting: str, arithmetic: 
 
     def predicted(exponent: float) -> Prediction:
         trial = Case(case.layer, case.dtype, bare | {setting: 10.0**exponent}, case.parameters, case.steps)
-        return predict(trial, followed, arithmetic)
+        return references.predict(trial, followed, arithmetic)
 
     @functools.cache
     def ratio(exponent: float) -> float:

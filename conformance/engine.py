@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import functools
 import importlib.metadata
-import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from normgauge.conformance.accuracy import Accuracy, accuracy_of
 from normgauge.conformance.casefile import StoredCase, promoted_cases
 from normgauge.conformance.claims import claims
 from normgauge.conformance.diagnosis import Deviation, Seen, diagnose, measured_setting
+from normgauge.conformance.evaluated import References
 from normgauge.conformance.evidence import Evidence, Judged, instead, told
 from normgauge.conformance.examples import shrunk_example
 from normgauge.conformance.experiments import Probe, in_mode, probes
@@ -23,9 +25,9 @@ from normgauge.conformance.experiments.promoted import REQUIRED_BY, promoted_pro
 from normgauge.conformance.exploration import BUDGETS, Exploration, explored
 from normgauge.conformance.judging import judge
 from normgauge.conformance.kinship import REQUIRED, beside_kin, judge_kin, kin_of
+from normgauge.conformance.lanes import CannotStart, Lane, Lanes, Measure, Progress, Task
 from normgauge.conformance.requirements import BY_ID, FULL, REQUIREMENTS, Requirement
-from normgauge.conformance.side_by_side import side_by_side
-from normgauge.conformance.subjects import CannotRun, InProcess, Launch, Subject, WorkerProcess, with_right_shapes
+from normgauge.conformance.subjects import CannotRun, Launch, Subject, with_right_shapes
 from normgauge.oracle import AXES
 from normgauge.reports.records import (
     DIVERGENT,
@@ -43,9 +45,6 @@ from normgauge.reports.records import (
     Record,
     Series,
 )
-
-Progress = Callable[[str, int, int], None]
-
 
 #: Modes in which parameters and inputs are of different types: then the output's type is the framework's choice.
 _PROMOTING: Final = frozenset({"mixed", "autocast", "mixed_compile"})
@@ -90,7 +89,7 @@ class _Searched:
 def run_framework(
     launch: Launch, wanted: Wanted, progress: Progress = lambda *_: None, jobs: int = 1
 ) -> Iterator[Record]:
-    """Every record of one framework's run, in the order of the result file; ``jobs`` dtypes are measured at a time.
+    """Every record of one framework's run, in the order of the result file; ``jobs`` tasks are done at a time.
 
     Raises:
         CannotRun: the framework could not be started at the first dtype wanted.
@@ -98,58 +97,80 @@ def run_framework(
     begun = time.monotonic()
     counts: Counter[str] = Counter()
     cases, seconds = 0, 0.0
-    first: Subject = (InProcess if wanted.in_process else WorkerProcess)(launch, wanted.dtypes[0])
-    try:
-        _check_selection(first, wanted)
-    finally:
-        first.close()
-    framework, had = first.greeting["framework"], first.greeting["dtypes"]
-    yield _header(framework, wanted, first.greeting)
-    for dtype in wanted.dtypes:
-        if dtype not in had:
-            yield NotRun(framework, f"the framework has no {dtype} here", dtype=dtype, failed=False)
-    selected = [one for one in first.greeting["implementations"] if wanted.selects(one)]
-    compiles = any(one.get("compiles", False) for one in selected)
-    if wanted.all_dtypes and wanted.budget == "quick" and compiles:
-        for dtype in wanted.dtypes:
-            if dtype in had and dtype not in FULL:
-                yield NotRun(framework, f"{dtype} is left out at the budget quick: every dtype is compiled anew",
-                             dtype=dtype, failed=False)  # fmt: skip
-        had = [dtype for dtype in had if dtype in FULL]
-    tasks = [(launch, wanted, framework, dtype) for dtype in wanted.dtypes if dtype in had]
-    if min(jobs, len(tasks)) > 1 and not wanted.in_process:
-        found = side_by_side(_records_of, tasks, jobs, progress)
+    lanes: Lanes | Lane
+    count = min(jobs, len(wanted.dtypes) * (len(wanted.implementations) or jobs))
+    if count > 1 and not wanted.in_process:
+        lanes = Lanes(launch, wanted.dtypes, count)
+        greeting = lanes.greeting
     else:
-        found = itertools.chain.from_iterable(_records_of(*task, progress) for task in tasks)
-    for record in found:
-        if isinstance(record, _Searched):
-            cases, seconds = cases + record.cases, seconds + record.seconds
-            continue
-        counts[_counted_as(record)] += 1
-        yield record
+        lanes = Lane(launch, wanted.in_process)
+        greeting = lanes.start(wanted.dtypes[0]).greeting
+    with contextlib.closing(lanes):
+        _check_selection(greeting, wanted)
+        framework, had = greeting["framework"], greeting["dtypes"]
+        yield _header(framework, wanted, greeting)
+        for dtype in wanted.dtypes:
+            if dtype not in had:
+                yield NotRun(framework, f"the framework has no {dtype} here", dtype=dtype, failed=False)
+        selected = [one for one in greeting["implementations"] if wanted.selects(one)]
+        compiles = any(one.get("compiles", False) for one in selected)
+        if wanted.all_dtypes and wanted.budget == "quick" and compiles:
+            for dtype in wanted.dtypes:
+                if dtype in had and dtype not in FULL:
+                    yield NotRun(framework, f"{dtype} is left out at the budget quick: every dtype is compiled anew",
+                                 dtype=dtype, failed=False)  # fmt: skip
+            had = [dtype for dtype in had if dtype in FULL]
+        asked = ((one, dtype) for dtype in wanted.dtypes if dtype in had for one in selected)
+        tasks = [
+            Task(number, one, dtype)
+            for number, (one, dtype) in enumerate(pair for pair in asked if pair[1] in pair[0].get("dtypes", had))
+        ]
+        without: set[str] = set()
+        for task, found in _done(lanes, tasks, functools.partial(_measured, framework, wanted), progress):
+            if isinstance(found, _Searched):
+                cases, seconds = cases + found.cases, seconds + found.seconds
+                continue
+            if isinstance(found, CannotStart):
+                record: Record = NotRun(framework, found.reason, dtype=task.dtype)
+                if task.dtype in without:
+                    continue
+                without.add(task.dtype)
+            else:
+                record = found
+            counts[_counted_as(record)] += 1
+            yield record
     del counts[""]
     yield Footer(dict(sorted(counts.items())), round(time.monotonic() - begun, 3), cases, round(seconds, 3))
 
 
-def _records_of(
-    launch: Launch, wanted: Wanted, framework: str, dtype: str, progress: Progress
-) -> Iterator[Record | _Searched]:
-    """Every record of one dtype, and after each exploration what it took."""
-    try:
-        subject: Subject = (InProcess if wanted.in_process else WorkerProcess)(launch, dtype)
-    except CannotRun as error:
-        yield NotRun(framework, str(error), dtype=dtype)
+def _done(
+    lanes: Lanes | Lane, tasks: Sequence[Task], measured: Measure, progress: Progress
+) -> Iterator[tuple[Task, Record | _Searched | CannotStart]]:
+    if isinstance(lanes, Lanes):
+        yield from lanes.do(tasks, measured, progress)
         return
+    for task in tasks:
+        yield from ((task, found) for found in lanes.do(task, measured, progress))
+
+
+def _measured(
+    framework: str, wanted: Wanted, subject: Subject, task: Task, references: References, progress: Progress
+) -> Iterator[Record | _Searched]:
+    """Every record of one implementation at one dtype, and after its exploration what that took."""
+    description, dtype = task.description, task.dtype
+    if missing := description.get("missing"):
+        yield NotRun(framework, missing, description["id"], dtype)
+        return
+    last = time.monotonic()
     try:
-        last = time.monotonic()
-        for record in _measure_all(subject, framework, dtype, wanted, progress):
+        for record in measure(subject, description, framework, dtype, wanted, references, progress):
             yield record
             if isinstance(record, Explored):
                 yield _Searched(record.cases, time.monotonic() - last)
             if not isinstance(record, Counterexample):
                 last = time.monotonic()
-    finally:
-        subject.close()
+    except CannotRun as error:
+        yield NotRun(framework, str(error), description["id"], dtype)
 
 
 def _counted_as(record: Record) -> str:
@@ -161,29 +182,12 @@ def _counted_as(record: Record) -> str:
     return getattr(record, "verdict", "")
 
 
-def _measure_all(
-    subject: Subject, framework: str, dtype: str, wanted: Wanted, progress: Progress
-) -> Iterator[Profile | Series | Judgement | Explored | Counterexample | NotRun]:
-    for description in subject.greeting["implementations"]:
-        if not wanted.selects(description) or dtype not in description.get("dtypes", [dtype]):
-            continue
-        if missing := description.get("missing"):
-            yield NotRun(framework, missing, description["id"], dtype)
-            continue
-        try:
-            yield from measure(subject, description, framework, dtype, wanted, progress)
-        except CannotRun as error:
-            yield NotRun(framework, str(error), description["id"], dtype)
-
-
-def _check_selection(subject: Subject, wanted: Wanted) -> None:
-    known = {description["id"]: description for description in subject.greeting["implementations"]}
+def _check_selection(greeting: Mapping[str, Any], wanted: Wanted) -> None:
+    known = {description["id"]: description for description in greeting["implementations"]}
     for identifier in wanted.implementations:
         if identifier not in known:
-            subject.close()
             raise CannotRun(f"there is no implementation {identifier!r} here; known are {', '.join(known)}")
         if not {*wanted.dtypes} & {*known[identifier].get("dtypes", wanted.dtypes)}:
-            subject.close()
             made_for, asked = " and ".join(known[identifier]["dtypes"]), " and ".join(wanted.dtypes)
             raise CannotRun(f"{identifier} is made for {made_for}, not for {asked}")
 
@@ -216,6 +220,7 @@ def measure(
     framework: str,
     dtype: str,
     wanted: Wanted,
+    references: References,
     progress: Progress = lambda *_: None,
 ) -> Iterator[Profile | Series | Judgement | Explored | Counterexample]:
     """What is known of one implementation at one dtype, in the order of the result file.
@@ -240,7 +245,7 @@ def measure(
         requirements = [requirement for requirement in requirements if requirement.id not in left_out]
     subject.begin()
     seen = _observe(subject, identifier, dtype, asked, progress)
-    diagnosis = diagnose(layer, seen, dtype)
+    diagnosis = diagnose(layer, seen, dtype, references)
     evidence = Evidence(
         identifier,
         dtype,
@@ -249,6 +254,7 @@ def measure(
         tuple(seen),
         diagnosis,
         tuple(diagnosis.followed()),
+        references,
     )
     accuracy = accuracy_of(evidence, framework)
     profile = _profile(description, framework, evidence, accuracy, subject)
@@ -346,7 +352,7 @@ def _defaults(description: Mapping[str, Any], evidence: Evidence) -> list[Defaul
         setting = one.probe.measures
         if setting is None:
             continue
-        interval = measured_setting(one, evidence.followed[0], setting, evidence.arithmetic)
+        interval = measured_setting(one, evidence.followed[0], setting, evidence.arithmetic, evidence.references)
         ends = (interval.low, interval.best, interval.high) if interval else (None, None, None)
         found.append(DefaultMeasured(setting, str(signature[setting]) if setting in signature else None, *ends))
     return found

@@ -11,8 +11,9 @@ from normgauge.adapters.base import Case, Observation
 from normgauge.adapters.script import DIGITS
 from normgauge.adapters.wire import case_id
 from normgauge.conformance.diagnosis import Deviation, Diagnosis, Seen, allowed, compare
+from normgauge.conformance.evaluated import References
 from normgauge.conformance.experiments import GRADIENTS, QUANTITIES
-from normgauge.conformance.references import Prediction, predict
+from normgauge.conformance.references import Prediction
 from normgauge.conformance.remedies import REMEDIES
 from normgauge.conformance.requirements import GRADIENT_REQUIREMENTS
 from normgauge.oracle import Arithmetic, Semantics
@@ -30,7 +31,7 @@ class Evidence:
     seen: tuple[Seen, ...]
     diagnosis: Diagnosis
     followed: tuple[Semantics, ...]
-    _expected: dict[tuple[int, int, Arithmetic], Prediction] = field(default_factory=dict, repr=False, compare=False)
+    references: References = field(repr=False, compare=False)
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -87,17 +88,8 @@ class Evidence:
         return nearest
 
     def expected(self, case: Case, semantics: Semantics, arithmetic: Arithmetic | None = None) -> Prediction:
-        """What a followed semantics predicts for a case, by default in the arithmetic of the diagnosis.
-
-        Predictions for the cases that were seen are made once.
-        """
-        arithmetic = arithmetic or self.arithmetic
-        if not any(case is one.probe.case for one in self.seen) or not any(semantics is one for one in self.followed):
-            return predict(case, semantics, arithmetic)
-        key = id(case), id(semantics), arithmetic
-        if key not in self._expected:
-            self._expected[key] = predict(case, semantics, arithmetic)
-        return self._expected[key]
+        """What a semantics predicts for a case, by default in the arithmetic of the diagnosis."""
+        return self.references.predict(case, semantics, arithmetic or self.arithmetic)
 
 
 @dataclass(frozen=True)

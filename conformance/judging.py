@@ -28,7 +28,7 @@ from normgauge.conformance.evidence import (
 from normgauge.conformance.experiments.patterns import per_channel
 from normgauge.conformance.experiments.probe import GRADIENTS, Probe
 from normgauge.conformance.overflow import overflow
-from normgauge.conformance.references import known_gradient_errors, predict
+from normgauge.conformance.references import known_gradient_errors
 from normgauge.conformance.requirements import Requirement
 from normgauge.oracle import Arithmetic, Reference, Semantics
 from normgauge.reports.records import Verdict
@@ -181,8 +181,8 @@ def _says_nothing(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
 
 def _follows_there(one: Seen, evidence: Evidence) -> str:
     """Which semantics the departing case alone would follow, where that differs."""
-    local = explained(one.probe.case.layer, _beginnings(one), evidence.dtype)
-    if local is None or _out_of_range(one, local.followed()[0], local.arithmetic):
+    local = explained(one.probe.case.layer, _beginnings(one), evidence.dtype, evidence.references)
+    if local is None or _out_of_range(one, local.followed()[0], local.arithmetic, evidence):
         return ""
     usual = evidence.followed[0].choices
     differing = {axis: values for axis, values in local.values.items() if usual[axis] not in values}
@@ -198,9 +198,9 @@ def _beginnings(one: Seen) -> list[Seen]:
     return [Seen(replace(probe, case=own), seen) for own, seen in [*parts, (case, one.observation)]]
 
 
-def _out_of_range(one: Seen, semantics: Semantics, arithmetic: Arithmetic) -> bool:
+def _out_of_range(one: Seen, semantics: Semantics, arithmetic: Arithmetic, evidence: Evidence) -> bool:
     """Whether a bound is infinite somewhere, so that what was observed there speaks for nothing."""
-    prediction = predict(one.probe.case, semantics, arithmetic)
+    prediction = evidence.expected(one.probe.case, semantics, arithmetic)
     return any(not own.says_something().all() for step in prediction.steps for own in step.values())
 
 
@@ -224,14 +224,14 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
         deviation, followed = evidence.best(one.probe.case, one.observation, SHOWN_IN[setting])
         given = one.probe.case.settings[setting]
         if deviation.ratio > 1:
-            found = measured_setting(one, followed, setting, evidence.arithmetic)
+            found = measured_setting(one, followed, setting, evidence.arithmetic, evidence.references)
             if found is None or abs(found.best - given) > step * given:
                 return _another_setting(setting, one, deviation, found, evidence)
             rounded.append(f"{setting}={given:g} is used as {found.best:.12g}")
         for factor in (1 - step, 1 + step):
             case = one.probe.case
             other = replace(case, settings={**case.settings, setting: given * factor})
-            away = compare(one.observation, predict(other, followed, evidence.arithmetic), SHOWN_IN[setting])
+            away = compare(one.observation, evidence.expected(other, followed), SHOWN_IN[setting])
             told_apart[given, factor] = told_apart.get((given, factor), False) or away.ratio > 1
             if away.ratio > 1:
                 witnesses.append(witness(one, away, f"{setting} * {factor:g}", evidence.dtype))
@@ -272,7 +272,7 @@ def _judge_precision(requirement: Requirement, evidence: Evidence) -> Judged:
     honoured = Arithmetic(evidence.dtype)
     found = []
     for one in evidence.diagnosis.seen:
-        prediction = predict(one.probe.case, evidence.followed[0], honoured)
+        prediction = evidence.expected(one.probe.case, evidence.followed[0], honoured)
         found.append((compare(one.observation, prediction), one))
     deviation, loudest = max(found, key=lambda pair: pair[0].ratio)
     outputs = sorted({step.dtype for one in evidence.seen for step in one.observation.steps})

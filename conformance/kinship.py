@@ -14,7 +14,6 @@ from normgauge.conformance.evidence import Evidence, Judged, crashed, excuse, in
 from normgauge.conformance.experiments import Probe
 from normgauge.conformance.experiments.patterns import SPATIAL, scrambled, small, usual_eps
 from normgauge.conformance.experiments.probe import make_case
-from normgauge.conformance.references import predict
 from normgauge.conformance.relations import RELATIONS, Relation, held_against
 from normgauge.conformance.requirements import REQUIREMENTS, Requirement
 from normgauge.conformance.subjects import Subject, with_right_shapes
@@ -113,9 +112,9 @@ def judge_kin(requirement: Requirement, evidence: Evidence, kinships: tuple[Kins
             excused.append(f"{one.own.probe.label}: {reason}")
             continue
         outside, followed = evidence.best(case, own)
-        predicted = predict(case, followed, evidence.arithmetic)
+        predicted = evidence.expected(case, followed)
         deviation = held_against(one.relation, (other, own), (predicted, predicted))
-        canonical = predict(case, CANONICAL[followed.layer], evidence.arithmetic)
+        canonical = evidence.expected(case, CANONICAL[followed.layer])
         if outside.ratio > 1 or (deviation.ratio > 1 and compare(other, canonical).ratio <= 1):
             departs.append(f"{one.own.probe.label}: {evidence.implementation} itself departs")
         elif deviation.ratio > 1:
@@ -142,7 +141,7 @@ def _disagrees(apart: list[tuple[Kinship, Deviation]], notes: tuple[str, ...], e
     measured = f"{one.kin}: {instead(deviation)}"
     single = Arithmetic("float32")
     if evidence.dtype != "float32" and all(
-        compare(k.other.observation, predict(k.other.probe.case, evidence.followed[0], single)).ratio <= 1
+        compare(k.other.observation, evidence.expected(k.other.probe.case, evidence.followed[0], single)).ratio <= 1
         for k, _ in apart
     ):
         measured = f"{one.kin} computes in float32"

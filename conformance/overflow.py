@@ -8,26 +8,26 @@ import numpy as np
 
 from normgauge.conformance.diagnosis import Deviation, Seen
 from normgauge.conformance.evidence import Evidence
-from normgauge.conformance.references import made_small, predict
-from normgauge.oracle import Arithmetic, Semantics, precisions
+from normgauge.conformance.references import made_small
+from normgauge.oracle import Semantics, precisions
 
 
 def overflow(one: Seen, evidence: Evidence) -> Deviation | None:
     """A half-precision result out of range where sums in float32 would have kept it in range."""
     if not evidence.arithmetic.result.is_half:
         return None
-    found = [_overflow(one, semantics, evidence.precisions[-1]) for semantics in evidence.followed]
+    found = [_overflow(one, semantics, evidence) for semantics in evidence.followed]
     return found[0] if all(found) else None
 
 
-def _overflow(one: Seen, semantics: Semantics, widest: Arithmetic) -> Deviation | None:
-    """Not a number, or an output that lies outside the bound of ``widest`` on the same numbers made small.
+def _overflow(one: Seen, semantics: Semantics, evidence: Evidence) -> Deviation | None:
+    """Not a number, or an output that lies outside the widest bound on the same numbers made small.
 
     Normalising is indifferent to a power of two in x and its square in eps, so there is a bound although
-    ``widest`` has none for the numbers as they are.
+    the widest arithmetic has none for the numbers as they are.
     """
-    enough = predict(one.probe.case, semantics, precisions(one.probe.case.dtype)[0])
-    small = predict(made_small(one.probe.case), semantics, widest)
+    enough = evidence.expected(one.probe.case, semantics, precisions(one.probe.case.dtype)[0])
+    small = evidence.expected(made_small(one.probe.case), semantics, evidence.precisions[-1])
     for number, (seen, expected) in enumerate(zip(one.observation.steps, enough.steps, strict=False), start=1):
         shown = seen.quantities
         for quantity in (name for name in expected if name in shown and name in one.probe.quantities):

@@ -20,7 +20,7 @@ import normgauge.adapters
 from normgauge.adapters.base import Case, Observation
 from normgauge.adapters.script import script
 from normgauge.adapters.wire import PROTOCOL, decode_observation, dump_line, encode_case
-from normgauge.adapters.worker import adapter_class, hello, make_adapter, registered
+from normgauge.adapters.worker import Adapters, adapter_class, hello, registered
 from normgauge.conformance.experiments.patterns import SPATIAL
 from normgauge.conformance.pipes import Lines
 from normgauge.oracle.semantics import LAYER_KINDS
@@ -44,8 +44,9 @@ class CannotRun(Exception):
 
 
 class Subject(Protocol):
-    """Something that runs cases: a framework at one dtype."""
+    """Something that runs cases: a framework in a process that was started for ``dtype``."""
 
+    dtype: str
     greeting: Mapping[str, Any]
     restarts: int
 
@@ -348,6 +349,7 @@ class InProcess:
     _imported: ClassVar[dict[str, Mapping[str, str]]] = {}
 
     def __init__(self, launch: Launch, dtype: str) -> None:
+        self.dtype = dtype
         wanted = adapter_class(launch.framework).environment(dtype)
         if dict(self._imported.setdefault(launch.framework, wanted)) != dict(wanted):
             raise CannotRun(
@@ -355,12 +357,12 @@ class InProcess:
                 "choose one with --dtype, or leave out --in-process"
             )
         try:
-            self._adapter = make_adapter(launch.framework, dtype)
+            self._adapters = Adapters(launch.framework, dtype)
         except ImportError as error:
             raise CannotRun(
                 f"{launch.framework} is not installed for {sys.executable}: {error}; install it there"
             ) from None
-        self.greeting: Mapping[str, Any] = json.loads(dump_line(hello(self._adapter)))
+        self.greeting: Mapping[str, Any] = json.loads(dump_line(hello(self._adapters)))
         self.restarts = 0
         self.given_up = False
 
@@ -369,10 +371,10 @@ class InProcess:
 
     def run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
         for case in cases:
-            yield self._adapter.run(implementation, case)
+            yield self._adapters.of(case.dtype).run(implementation, case)
 
     def script(self, implementation: str, case: Case, about: str) -> str:
-        return script(self._adapter, implementation, case, about)
+        return script(self._adapters.of(case.dtype), implementation, case, about)
 
     def close(self) -> None:
         pass
