@@ -14,11 +14,12 @@ from typing import Any
 from normgauge.adapters.base import Case, Observation
 from normgauge.adapters.torch_layers import TorchAdapter
 from normgauge.conformance.explorer import Explorer, Tally
+from normgauge.conformance.plans import MANY_CASES_A_PLAN
 from normgauge.conformance.strategies import Space
 from normgauge.conformance.subjects import Launch, WorkerProcess
 from normgauge.oracle import CANONICAL, Arithmetic
 
-FEW, MANY = 1024, 9216
+FEW, MANY = 4096, 36864
 LAYERS = {"torch.nn.GroupNorm": ("group_norm", (2, 3, 4, 5)), "torch.nn.BatchNorm2d": ("batch_norm", (4,))}
 
 
@@ -69,7 +70,8 @@ class Timed:
 def explored(subject: Any, implementation: str, cases: int) -> Tally:
     layer, ranks = LAYERS[implementation]
     explorer = Explorer(subject, implementation, ranks, [CANONICAL[layer]], Arithmetic("float32", "welford"))
-    list(explorer.search(Space(layer, "float32", ranks), cases, 0, lambda _: None))
+    space = Space(layer, "float32", ranks, cases=MANY_CASES_A_PLAN)
+    list(explorer.search(space, cases, 0, lambda _: None))
     return explorer.tally
 
 

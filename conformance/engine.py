@@ -229,7 +229,7 @@ def measure(
     """
     identifier, layer = description["id"], description["layer"]
     mode = description.get("mode", "eager")
-    asked = probes(layer, dtype, tuple(description["ranks"]), mode)
+    asked = list(probes(layer, dtype, tuple(description["ranks"]), mode))
     committed = [*promoted_cases(), *wanted.cases]
     promoted = promoted_probes(layer, dtype, tuple(description["ranks"]), committed)
     asked += [replace(probe, case=in_mode(probe.case, mode)) for probe in promoted]

@@ -18,12 +18,13 @@ from normgauge.conformance.explorer import Departure, Explorer
 from normgauge.conformance.references import predict
 from normgauge.conformance.requirements import GRADIENT_REQUIREMENTS
 from normgauge.conformance.sequences import Calls, SequenceSearch
+from normgauge.conformance.plans import CASES_A_PLAN, MANY_CASES_A_PLAN
 from normgauge.conformance.strategies import Space, settled_by
 from normgauge.conformance.subjects import Subject
 from normgauge.oracle import CANONICAL, Arithmetic
 from normgauge.reports.records import DIVERGENT, Counterexample, Explored
 
-#: Cases for one implementation at one dtype.
+#: Cases for one implementation at one dtype; where a call is cheap, a plan has more of them for as many plans.
 BUDGETS: Final[Mapping[str, int]] = {"none": 0, "quick": 256, "default": 2048, "thorough": 65536}
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 #: One of so many cases is left to what is slow to ask, and to a mode of a layer that is explored without it.
@@ -87,23 +88,26 @@ def explored(
             if again is not None:
                 yield _record(again, "replayed", path, explorer, framework, evidence)
     compiles = description.get("compiles", False)
-    small = compiles or description.get("slow", False) or description.get("mode", "eager") != "eager"
+    slow = compiles or description.get("slow", False)
+    small = slow or description.get("mode", "eager") != "eager"
     budget = asked.budget // (_SMALL_SHARE if small else 1)
+    cases = CASES_A_PLAN if slow else MANY_CASES_A_PLAN
+    most = budget * cases // CASES_A_PLAN
     pool = _pool(evidence) if compiles else ()
     diverging = [requirement for requirement, verdict in verdicts.items() if verdict in DIVERGENT]
     conforming = {requirement for requirement, verdict in verdicts.items() if verdict == "conforms"}
     # What cannot be differentiated is not asked to, nor what would compile every gradient.
     without = set() if not compiles and conforming & GRADIENT_REQUIREMENTS else {"gradients"}
-    space = Space(description["layer"], evidence.dtype, ranks, pool, settled_by(diverging) | without)
+    space = Space(description["layer"], evidence.dtype, ranks, pool, settled_by(diverging) | without, cases)
     shapes = [shape for shape, _ in pool]
     calls = Calls.of(description["layer"], evidence.dtype, ranks, shapes, conforming)
     sequences = SequenceSearch(explorer, calls)
 
     def show(done: int) -> None:
-        progress(f"{evidence.implementation} {evidence.dtype}, exploring", min(done, budget), budget)
+        progress(f"{evidence.implementation} {evidence.dtype}, exploring", min(done, most), most)
 
     for departure in itertools.chain(
-        explorer.search(space, budget, asked.seed, show), sequences.search(budget // _STEPS_SHARE, asked.seed)
+        explorer.search(space, most, asked.seed, show), sequences.search(budget // _STEPS_SHARE, asked.seed)
     ):
         own = None if folder is None else folder / _folder_name(evidence.implementation)
         kept = None if own is None else _store(own, departure, evidence)

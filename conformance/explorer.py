@@ -21,8 +21,8 @@ from normgauge.conformance.casefile import StoredCase
 from normgauge.conformance.diagnosis import Deviation, compare
 from normgauge.conformance.evidence import instead
 from normgauge.conformance.experiments import GRADIENTS, in_mode
-from normgauge.conformance.plans import CASES_A_PLAN, REGIMES, Plan, cases_of
-from normgauge.conformance.references import Prediction, predict, predict_alike
+from normgauge.conformance.plans import REGIMES, Plan, cases_of
+from normgauge.conformance.references import Prediction, Together, predict, predict_together
 from normgauge.conformance.relations import RELATIONS, Relation, held_against
 from normgauge.conformance.shrinking import shrink
 from normgauge.conformance.strategies import Space, plans
@@ -82,6 +82,19 @@ class _Looked:
     followed: Semantics
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """Cases that were run, beside the predictions of the first semantics, and whether all are ``within`` its bounds.
+
+    There are fewer observations than cases where one of them ended the process.
+    """
+
+    cases: Sequence[Case]
+    observations: Sequence[Observation]
+    first: Together
+    within: bool
+
+
 @dataclass
 class Tally:
     """What was tried."""
@@ -116,7 +129,7 @@ class Explorer:
         self.subject.begin()  # what ended before is not held against the search
         rounds, departure = 0, None
         while self.tally.cases < budget and (rounds == 0 or departure is not None) and REGIMES.keys() - space.settled:
-            left = math.ceil((budget - self.tally.cases) / CASES_A_PLAN)
+            left = math.ceil((budget - self.tally.cases) / space.cases)
             departure = self._first(space, left, seed + 1_000_003 * rounds, progress)
             rounds += 1
             if departure is None:
@@ -183,7 +196,7 @@ class Explorer:
 
     def departure(self, case: Case, plan: str, data: str, tally: Tally) -> Departure | None:
         """The departure that one case shows, if any; ``plan`` and ``data`` say what it is and of what kind."""
-        (looked,) = self._look([case], self.implementation, tally)
+        (looked,) = self._told(self._run([case], self.implementation, tally), tally)
         return self._departed(looked, plan, data)
 
     def departures(self, plan: Plan, tally: Tally) -> list[Departure]:
@@ -191,35 +204,49 @@ class Explorer:
         relation = next((one for one in RELATIONS if one.name == plan.relation), None)
         cases = [in_mode(case, self.mode) for case in cases_of(plan)]
         if relation is not None:
-            cases = cases[: CASES_A_PLAN // 2]
-        looked = self._look(cases, self.implementation, tally)
+            cases = cases[: plan.cases // 2]
+        seen = self._run(cases, self.implementation, tally)
         tally.plans += 1
+        if relation is None and seen.within:
+            return []
+        looked = self._told(seen, tally)
         data = _KIND_OF_DATA.get(plan.regime, _ORDINARY)
-        found = [one for seen in looked if (one := self._departed(seen, str(plan), data)) is not None]
+        found = [one for own in looked if (one := self._departed(own, str(plan), data)) is not None]
         if relation is not None:
             found += self._unrelated(relation, looked, str(plan), data, tally)
         found = [replace(one, regime=plan.regime) for one in found]
         tally.known += sum(self.is_known(one.signature) for one in found)
         return found
 
-    def _look(self, cases: Sequence[Case], implementation: str, tally: Tally) -> list[_Looked]:
-        """Run cases that differ in their numbers alone and hold each to the semantics that it comes closest to."""
+    def _run(self, cases: Sequence[Case], implementation: str, tally: Tally) -> _Seen:
+        """Run cases that differ in their numbers alone, and hold all together to the first semantics."""
         observations: list[Observation] = []
         answers = self.subject.run(implementation, cases)  # under way while the oracle works
-        predicted = [(one, predict_alike(cases, one, self.arithmetic)) for one in self.followed]
+        first = predict_together(cases, self.followed[0], self.arithmetic)
         for case, seen in zip(cases, answers, strict=True):
             observations.append(with_right_shapes(case, seen))
             if seen.died:  # the others would meet new workers, and end them too
                 break
-        cases = cases[: len(observations)]
-        tally.cases += len(cases)
-        looked = []
-        for number, (case, seen) in enumerate(zip(cases, observations, strict=True)):
-            held = [
-                _Looked(case, seen, own[number], compare(seen, own[number]), semantics) for semantics, own in predicted
+        tally.cases += len(observations)
+        unchanged = not any(step.modified for one in observations for step in one.steps)
+        within = len(observations) == len(cases) and unchanged and first.holds(observations)
+        return _Seen(cases, observations, first, within)
+
+    def _told(self, seen: _Seen, tally: Tally) -> list[_Looked]:
+        """Each case with the semantics that it comes closest to."""
+        predicted = [(self.followed[0], seen.first.apart())]
+        if not seen.within:
+            predicted += [
+                (one, predict_together(seen.cases, one, self.arithmetic).apart()) for one in self.followed[1:]
             ]
+        looked = []
+        for number, (case, own) in enumerate(zip(seen.cases, seen.observations, strict=False)):
+            held = (
+                _Looked(case, own, parts[number], compare(own, parts[number]), semantics)
+                for semantics, parts in predicted
+            )
             best = min(held, key=lambda one: one.deviation.ratio)
-            tally.refused += bool(seen.unsupported or (seen.raised and best.prediction.refused is None))
+            tally.refused += bool(own.unsupported or (own.raised and best.prediction.refused is None))
             looked.append(best)
         return looked
 
@@ -273,7 +300,7 @@ class Explorer:
         within = [one for one in looked if one.deviation.ratio <= 1 and relation.applies(one.case)]
         if target is None or not within:
             return []
-        others = self._look([relation.transformed(one.case) for one in within], target, tally)
+        others = self._told(self._run([relation.transformed(one.case) for one in within], target, tally), tally)
         within = within[: len(others)]
         found = []
         for one, other in zip(within, others, strict=True):
@@ -312,7 +339,8 @@ class Explorer:
         """
         if not {step.x.ndim for step in stored.case.steps} <= set(self.ranks):
             return None
-        looked = self._look([in_mode(stored.case, self.mode)], self.implementation, Tally())
+        tally = Tally()
+        looked = self._told(self._run([in_mode(stored.case, self.mode)], self.implementation, tally), tally)
         data = stored.signature.partition(" of ")[2] or _ORDINARY
         found = self._departed(looked[0], stored.plan, data)
         relation = next((one for one in RELATIONS if one.name == stored.relation), None)

@@ -55,6 +55,10 @@ class Lines:
                         self._poll.unregister(self._requests)
         return self._arrived.popleft()
 
+    def close_requests(self) -> None:
+        """Tell the worker that nothing more will be asked."""
+        self._requests.close()
+
     def close(self) -> None:
         for pipe in (self._requests, self._answers):
             with contextlib.suppress(BrokenPipeError):

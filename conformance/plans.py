@@ -15,8 +15,10 @@ import numpy as np
 from normgauge.adapters.base import Array, Case, Step
 from normgauge.conformance.experiments.patterns import LARGE_MEANS
 
-#: Cases of one plan, alike in everything but their numbers.
+#: Cases of one plan, alike in everything but their numbers: where a call takes longer than drawing a plan does.
 CASES_A_PLAN: Final = 8
+#: The same where a call is cheap.
+MANY_CASES_A_PLAN: Final = 4 * CASES_A_PLAN
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Plan:
 
     ``groups`` is 1 for BatchNorm. ``statistics`` says whether running statistics are given or initial,
     ``relation`` names the relation that the cases are held to beside everything else; ``differentiated`` says
-    whether gradients are asked for, too.
+    whether gradients are asked for, too. ``cases`` counts them.
     """
 
     layer: str
@@ -43,6 +45,7 @@ class Plan:
     statistics: bool = False
     relation: str | None = None
     differentiated: bool = False
+    cases: int = CASES_A_PLAN
 
     def __str__(self) -> str:
         parts = [f"shape {self.shape}"]
@@ -171,7 +174,7 @@ REGIMES: Final[Mapping[str, Callable[[_Draw], Array]]] = {
 def cases_of(plan: Plan) -> list[Case]:
     """The plan's cases: the same parameters, other numbers."""
     random = np.random.Generator(np.random.PCG64([plan.seed, *plan.shape]))
-    draw = _Draw(random, plan.dtype, plan.eps, (CASES_A_PLAN, *plan.shape))
+    draw = _Draw(random, plan.dtype, plan.eps, (plan.cases, *plan.shape))
     settings: dict[str, Any] = {"num_channels": plan.shape[1], "eps": plan.eps}
     if plan.layer == "group_norm":
         settings["num_groups"] = plan.groups
@@ -193,7 +196,7 @@ def cases_of(plan: Plan) -> list[Case]:
                 for mode, *arrays in zip(plan.modes, inputs, *([upstream] if upstream else []), strict=True)
             ),
         )
-        for number in range(CASES_A_PLAN)
+        for number in range(plan.cases)
     ]
 
 

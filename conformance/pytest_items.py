@@ -16,6 +16,7 @@ import pytest
 
 from normgauge.adapters import base
 from normgauge.conformance.engine import Wanted, measure
+from normgauge.conformance.evaluated import References
 from normgauge.conformance.expectations import (
     DOCUMENTATION,
     BrokenExpectations,
@@ -29,6 +30,8 @@ from normgauge.conformance.expectations import (
     told,
 )
 from normgauge.conformance.frameworks import NoAdapter, load_adapter, not_known
+from normgauge.conformance.lanes import served_by
+from normgauge.conformance.reference_store import default_store
 from normgauge.conformance.requirements import DTYPES, REQUIREMENTS
 from normgauge.conformance.subjects import NO_SCRIPT, CannotRun, Launch, Subject, WorkerProcess
 from normgauge.reports.records import Judgement, Profile
@@ -116,7 +119,7 @@ class Conformance:
 
 
 class Framework(pytest.Collector):
-    """One framework, and the workers in which it runs: one for each dtype, until its last item is done."""
+    """One framework, and the workers in which it runs, until its last item is done."""
 
     def __init__(self, *, conformance: Conformance, **node: Any) -> None:
         super().__init__(nodeid=node["name"], **node)
@@ -124,6 +127,7 @@ class Framework(pytest.Collector):
         #: What could not be run, and whether an item has said so: one does.
         self.problems: dict[str, bool] = {}
         self._subjects: dict[str, Subject | CannotRun] = {}
+        self.references = References(default_store())
 
     def collect(self) -> Iterator[Layer]:
         for implementation in self.conformance.implementations[self.name]:
@@ -135,6 +139,10 @@ class Framework(pytest.Collector):
         Raises:
             CannotRun: it could not be started, now or before.
         """
+        started = [one for one in self._subjects.values() if not isinstance(one, CannotRun)]
+        serving = (one for one in started if dtype in served_by(one.greeting, one.dtype))
+        if dtype not in self._subjects and (known := next(serving, None)) is not None:
+            self._subjects[dtype] = known
         if dtype not in self._subjects:
             launch = Launch(self.name, self.conformance.python)
             try:
@@ -152,6 +160,7 @@ class Framework(pytest.Collector):
             if not isinstance(subject, CannotRun):
                 subject.close()
         self._subjects.clear()
+        self.references.close()
 
 
 class Layer(pytest.Collector):
@@ -208,7 +217,7 @@ class Layer(pytest.Collector):
         if missing := description.get("missing"):
             raise CannotRun(missing)
         wanted = Wanted((dtype,), (self.name,))
-        for record in measure(subject, description, greeting["framework"], dtype, wanted):
+        for record in measure(subject, description, greeting["framework"], dtype, wanted, self.parent.references):
             if isinstance(record, Judgement):
                 one = of_judgement(record)
                 self.found[one.cell] = one

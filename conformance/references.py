@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from normgauge.adapters.actions import Action
-from normgauge.adapters.base import Array, Case, Step
+from normgauge.adapters.base import Array, Case, Observation, Step
 from normgauge.oracle import (
     Arithmetic,
     Gradients,
@@ -61,24 +61,60 @@ def predict(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Predict
     return Prediction(tuple(steps))
 
 
-def predict_alike(cases: Sequence[Case], semantics: Semantics, arithmetic: Arithmetic) -> list[Prediction]:
+@dataclass(frozen=True)
+class Together:
+    """The predictions for several cases, their arrays side by side along ``along``, an axis of the input."""
+
+    prediction: Prediction
+    count: int
+    along: int
+
+    def holds(self, observations: Sequence[Observation]) -> bool:
+        """Whether every observation is complete and within the bounds; if not, one may be all the same."""
+        steps = self.prediction.steps
+        complete = all(
+            len(one.steps) == len(steps) and not (one.died or one.raised or one.unsupported) for one in observations
+        )
+        if self.prediction.refused is not None or not complete:
+            return False
+        for number, step in enumerate(steps):
+            shown = [one.steps[number].quantities for one in observations]
+            for quantity, reference in step.items():
+                found = [own[quantity] for own in shown if quantity in own]
+                if not found:
+                    continue
+                actual = np.concatenate(found, self.axis(quantity))
+                if actual.shape != reference.value.shape or reference.excludes(actual):
+                    return False
+        return True
+
+    def apart(self) -> list[Prediction]:
+        """The prediction of each case."""
+        found: list[list[dict[str, Reference]]] = [[{} for _ in self.prediction.steps] for _ in range(self.count)]
+        for number, step in enumerate(self.prediction.steps):
+            for quantity, reference in step.items():
+                parts = (_cut(part, self.count, self.axis(quantity)) for part in (reference.value, reference.bound))
+                for own, value, bound in zip(found, *parts, strict=True):
+                    own[number][quantity] = Reference(value, bound)
+        return [Prediction(tuple(own), self.prediction.refused) for own in found]
+
+    def axis(self, quantity: str) -> int:
+        """The axis along which the cases' arrays of a quantity lie side by side."""
+        return self.along if quantity in {"output", "dx"} else 0
+
+
+def predict_together(cases: Sequence[Case], semantics: Semantics, arithmetic: Arithmetic) -> Together:
     """:func:`predict` for cases that differ in their inputs' values alone, at the cost of little more than one.
 
     GroupNorm treats samples apart and BatchNorm channels, so the cases are laid side by side along that axis.
+    GroupNorm's dweight and dbias sum over samples, those of the other cases, too, and are left out.
     """
     along = 0 if cases[0].layer == "group_norm" else 1
-    together = predict(_side_by_side(cases, along), semantics, arithmetic)
-    count = len(cases)
-    apart: list[list[dict[str, Reference]]] = [[{} for _ in together.steps] for _ in cases]
-    for number, step in enumerate(together.steps):
-        for quantity, reference in step.items():
-            if along == 0 and quantity in {"dweight", "dbias"}:
-                continue  # sums over all samples, those of the other cases, too
-            axis = along if quantity in {"output", "dx"} else 0
-            values, bounds = (_cut(part, count, axis) for part in (reference.value, reference.bound))
-            for own, value, bound in zip(apart, values, bounds, strict=True):
-                own[number][quantity] = Reference(value, bound)
-    return [Prediction(tuple(own), together.refused) for own in apart]
+    found = predict(_side_by_side(cases, along), semantics, arithmetic)
+    if along == 0:
+        steps = ({name: one for name, one in step.items() if name not in {"dweight", "dbias"}} for step in found.steps)
+        found = Prediction(tuple(steps), found.refused)
+    return Together(found, len(cases), along)
 
 
 def _cut(values: Array, count: int, axis: int) -> Array:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from normgauge.conformance.experiments.patterns import usual_eps
-from normgauge.conformance.plans import REGIMES, Plan
+from normgauge.conformance.plans import CASES_A_PLAN, REGIMES, Plan
 from normgauge.conformance.relations import RELATIONS
 from normgauge.conformance.requirements import GRADIENT_REQUIREMENTS
 
@@ -52,7 +52,7 @@ class Space:
     """What plans may be drawn for one implementation at one dtype.
 
     ``pool`` holds the only (shape, groups) that a compiling framework is asked; empty means any.
-    ``settled`` names features that are left out.
+    ``settled`` names features that are left out. ``cases`` counts those of a plan.
     """
 
     layer: str
@@ -60,6 +60,7 @@ class Space:
     ranks: tuple[int, ...]
     pool: tuple[tuple[tuple[int, ...], int], ...] = ()
     settled: Collection[str] = field(default_factory=frozenset)
+    cases: int = CASES_A_PLAN
 
 
 def settled_by(diverging: Collection[str]) -> frozenset[str]:
@@ -96,7 +97,7 @@ def plans(space: Space) -> st.SearchStrategy[Plan]:
         differentiated = "gradients" not in space.settled and relation is None and seed % 4 == 3
         return Plan(
             space.layer, space.dtype, shape, groups, regime, seed, eps, weight, bias,
-            relation=relation, differentiated=differentiated, **given,
+            relation=relation, differentiated=differentiated, cases=space.cases, **given,
         )  # fmt: skip
 
     return plan()

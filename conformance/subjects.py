@@ -119,6 +119,7 @@ class WorkerProcess:
         except OSError as error:
             raise CannotRun(f"cannot start {command[0]}: {error.strerror or error}") from None
         self._released = False
+        self._due = 1  # the hello
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._lines = Lines(self._process.stdin, self._process.stdout)
@@ -198,6 +199,7 @@ class WorkerProcess:
             except subprocess.TimeoutExpired:
                 self._kill()
                 return "closed its standard output and went on"
+        self._due -= 1
         try:
             answer = json.loads(line)
         except ValueError:
@@ -233,6 +235,7 @@ class WorkerProcess:
                 yield next(answers)
 
     def _ask(self, implementation: str, cases: Sequence[Case]) -> None:
+        self._due += len(cases)
         encoded = [encode_case(case) for case in cases]
         self._lines.send(dump_line({"op": "run", "implementation": implementation, "cases": encoded}))
 
@@ -267,6 +270,7 @@ class WorkerProcess:
             "case": encode_case(case),
             "about": about,
         }
+        self._due += 1
         self._lines.send(dump_line(message))
         answer = self._answer(self.launch.time_limit)
         if isinstance(answer, str):
@@ -295,9 +299,10 @@ class WorkerProcess:
             self._process.stderr.close()
 
     def close(self) -> None:
-        if self._process.stdin is not None and self._process.poll() is None:
+        """End the worker: at once where it owes an answer that nobody waits for, else as it likes to end."""
+        if self._process.poll() is None and not self._due:
             with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
+                self._lines.close_requests()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=5)
         self._kill()

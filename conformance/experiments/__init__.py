@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Final
 
@@ -19,13 +20,20 @@ __all__ = ["GRADIENTS", "QUANTITIES", "Probe", "in_mode", "probes"]
 _ABOUT_OTHER_SAMPLES: Final = frozenset({"GN-10"})
 
 
-def probes(layer: str, dtype: str, ranks: tuple[int, ...], mode: str = "eager") -> list[Probe]:
+def probes(layer: str, dtype: str, ranks: tuple[int, ...], mode: str = "eager") -> tuple[Probe, ...]:
     """Every probe for an implementation of ``layer`` made for inputs of these ranks and run in ``mode``."""
+    asked = _probes(layer, dtype, ranks)
+    if mode != "expanded":
+        return asked
+    kept = (probe for probe in asked if probe.requirement not in _ABOUT_OTHER_SAMPLES)
+    return tuple(replace(probe, case=in_mode(probe.case, mode)) for probe in kept)
+
+
+@functools.lru_cache(maxsize=4)
+def _probes(layer: str, dtype: str, ranks: tuple[int, ...]) -> tuple[Probe, ...]:
+    """The modes of a layer, one after the other, are asked the same."""
     build = group_norm_probes if layer == "group_norm" else batch_norm_probes
-    asked = [*build(dtype, ranks), *curve_probes(layer, dtype, ranks)]
-    if mode == "expanded":
-        asked = [probe for probe in asked if probe.requirement not in _ABOUT_OTHER_SAMPLES]
-    return [replace(probe, case=in_mode(probe.case, mode)) for probe in asked]
+    return (*build(dtype, ranks), *curve_probes(layer, dtype, ranks))
 
 
 def in_mode(case: Case, mode: str) -> Case:

@@ -10,6 +10,7 @@ import pytest
 from faulty.adapter import FaultyAdapter
 
 from normgauge.conformance.diagnosis import Interval, Seen, diagnose, measured_setting, score
+from normgauge.conformance.evaluated import References
 from normgauge.conformance.experiments import probes
 from normgauge.oracle import AXES, CANONICAL, Arithmetic, precisions
 
@@ -38,9 +39,9 @@ def test_the_survivors_and_who_speaks_against_the_others_are_those_of_every_cand
     adapter = FaultyAdapter(dtype)
     asked = [probe for probe in probes(layer, dtype, (2, 3, 4, 5)) if probe.diagnoses]
     seen = [Seen(probe, adapter.run(identifier, probe.case)) for probe in asked]
-    found = diagnose(layer, seen, dtype)
+    found = diagnose(layer, seen, dtype, References())
     assert {one.probe.requirement for one in found.misfits} == UNEXPLAINED.get(identifier, set())
-    every = [score(one, found.arithmetic) for one in found.seen]
+    every = [score(one, found.arithmetic, References()) for one in found.seen]
     assert np.array_equal(found.survivors, functools.reduce(np.maximum, every) <= 1)
     whole = type(found)(layer, found.seen, tuple(every), found.survivors, found.arithmetic, found.misfits)
     assert whole.followed() == found.followed()
@@ -55,7 +56,7 @@ def eps_of_the_honest_layer(dtype: str, arithmetic: Arithmetic, factor: float) -
     (step,) = probe.case.steps
     scaled = replace(probe.case, steps=(replace(step, x=(step.x * factor).astype(step.x.dtype)),))
     seen = Seen(replace(probe, case=scaled), FaultyAdapter(dtype).run("group_norm.GroupNorm", scaled))
-    return measured_setting(seen, CANONICAL["group_norm"], "eps", arithmetic)
+    return measured_setting(seen, CANONICAL["group_norm"], "eps", arithmetic, References())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

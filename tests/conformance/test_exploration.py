@@ -21,7 +21,7 @@ from normgauge.conformance.cli import main
 from normgauge.conformance.engine import Wanted, run_framework
 from normgauge.conformance.experiments import in_mode
 from normgauge.conformance.plans import CASES_A_PLAN, REGIMES, Plan, cases_of
-from normgauge.conformance.references import predict, predict_alike
+from normgauge.conformance.references import predict, predict_together
 from normgauge.conformance.relations import RELATIONS, held_against
 from normgauge.conformance.strategies import Space, plans, settled_by
 from normgauge.conformance.subjects import Launch
@@ -268,7 +268,7 @@ def test_expanded_cases_hold_one_sample() -> None:
 def test_cases_side_by_side_are_predicted_as_each_alone(layer: str, regime: str) -> None:
     cases = cases_of(plan_of(layer, regime=regime))
     for semantics in list(candidates(layer))[::97]:
-        together = predict_alike(cases, semantics, Arithmetic("float32"))
+        together = predict_together(cases, semantics, Arithmetic("float32")).apart()
         for case, own in zip(cases, together, strict=True):
             alone = predict(case, semantics, Arithmetic("float32"))
             assert own.refused == alone.refused
