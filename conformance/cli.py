@@ -31,10 +31,10 @@ from normgauge.conformance.expectations import BrokenExpectations, load_expectat
 from normgauge.conformance.exploration import BUDGETS
 from normgauge.conformance.frameworks import NoAdapter, load_adapter, not_known
 from normgauge.conformance.gate import hold, suggestions
+from normgauge.conformance.lanes import processors
 from normgauge.conformance.mistakes import Mistake, NotRunnable, make_folder
 from normgauge.conformance.requirements import DTYPES
 from normgauge.conformance.showing import accuracy, report, timeline
-from normgauge.conformance.lanes import processors
 from normgauge.conformance.subjects import CannotRun, Launch
 from normgauge.conformance.terminal import console_for, line_of, print_diagnosis, progress_on
 from normgauge.reports.records import (

@@ -15,10 +15,10 @@ from normgauge.conformance.evidence import Evidence, told_in
 from normgauge.conformance.examples import example_of
 from normgauge.conformance.experiments import Probe
 from normgauge.conformance.explorer import Departure, Explorer
+from normgauge.conformance.plans import CASES_A_PLAN, MANY_CASES_A_PLAN
 from normgauge.conformance.references import predict
 from normgauge.conformance.requirements import GRADIENT_REQUIREMENTS
 from normgauge.conformance.sequences import Calls, SequenceSearch
-from normgauge.conformance.plans import CASES_A_PLAN, MANY_CASES_A_PLAN
 from normgauge.conformance.strategies import Space, settled_by
 from normgauge.conformance.subjects import Subject
 from normgauge.oracle import CANONICAL, Arithmetic

@@ -124,6 +124,8 @@ class Lanes:
         self._processes: dict[Connection, Any] = {}
         self._serves: dict[Connection, tuple[str, ...]] = {}
         self._last: dict[Connection, Task] = {}
+        #: Those that have a task, or start their worker.
+        self._busy: set[Connection] = set()
         try:
             for number in range(count):
                 here, there = context.Pipe()
@@ -132,12 +134,14 @@ class Lanes:
                 process.start()
                 there.close()
                 self._processes[here] = process
-            self._first = next(iter(self._processes))
-            kind, content = self._received(self._first)
+            self._busy.update(self._processes)
+            first = next(iter(self._processes))
+            kind, content = self._received(first)
             if kind != "greeting":
                 raise CannotRun(str(content))
             self.greeting: Mapping[str, Any] = content[1]
-            self._serves[self._first] = served_by(self.greeting, content[0])
+            self._serves[first] = served_by(self.greeting, content[0])
+            self._busy.remove(first)
         except BaseException:
             self.close()
             raise
@@ -149,45 +153,48 @@ class Lanes:
         """
         waiting = list(tasks)
         arrived: dict[int, collections.deque[Any]] = {task.number: collections.deque() for task in tasks}
-        idle, busy = {self._first}, set(self._processes) - {self._first}
-        done: set[int] = set()
+        ended: set[int] = set()
         try:
             for task in tasks:
-                own = arrived[task.number]
                 while True:
-                    for lane in list(idle):
-                        if waiting:
-                            chosen = self._chosen(waiting, lane)
-                            waiting.remove(chosen)
-                            self._last[lane] = chosen
-                            lane.send((chosen, measure))
-                            idle.remove(lane)
-                            busy.add(lane)
-                    while own:
-                        yield task, own.popleft()
-                    if task.number in done:
+                    self._hand_out(waiting, measure)
+                    while arrived[task.number]:
+                        yield task, arrived[task.number].popleft()
+                    if task.number in ended:
                         break
-                    for lane in wait(list(busy)):
-                        assert isinstance(lane, Connection)
-                        kind, content = self._received(lane)
-                        if kind == "item":
-                            arrived[self._last[lane].number].append(content)
-                        elif kind == "progress":
-                            progress(*content)
-                        elif kind == "greeting":
-                            self._serves[lane] = served_by(content[1], content[0])
-                        if kind == "done":
-                            done.add(self._last[lane].number)
-                        if kind in {"done", "greeting", "cannot"}:
-                            busy.remove(lane)
-                            idle.add(lane)
+                    self._hear(arrived, ended, progress)
         except KeyboardInterrupt:
             for task in tasks:
                 yield from ((task, item) for item in arrived[task.number])
             raise
 
+    def _hand_out(self, waiting: list[Task], measure: Measure) -> None:
+        """Give a task to every lane that has none, as long as there are any."""
+        for lane in [one for one in self._processes if one not in self._busy][: len(waiting)]:
+            task = self._chosen(waiting, lane)
+            waiting.remove(task)
+            self._last[lane] = task
+            self._busy.add(lane)
+            lane.send((task, measure))
+
+    def _hear(self, arrived: Mapping[int, collections.deque[Any]], ended: set[int], progress: Progress) -> None:
+        """Wait for a word of a lane that is at work, and take one of each that has something to say."""
+        for lane in wait(list(self._busy)):
+            assert isinstance(lane, Connection)
+            kind, content = self._received(lane)
+            if kind == "item":
+                arrived[self._last[lane].number].append(content)
+            elif kind == "progress":
+                progress(*content)
+            else:
+                self._busy.remove(lane)
+            if kind == "greeting":
+                self._serves[lane] = served_by(content[1], content[0])
+            elif kind == "done":
+                ended.add(self._last[lane].number)
+
     def _chosen(self, waiting: Sequence[Task], lane: Connection) -> Task:
-        """The next task for a lane: one that its worker serves, of a kind whose references it has; else of no other's."""
+        """The next task for a lane: one that its worker serves, of its own family, or else of no other lane's."""
         serves, last = self._serves.get(lane, ()), self._last.get(lane)
         elsewhere = [_family(task) for other, task in self._last.items() if other is not lane]
         left = collections.Counter(_family(task) for task in waiting)

@@ -109,7 +109,7 @@ def test_a_dtype_that_no_worker_can_be_started_for_is_told_once(tmp_path: Any) -
         f"if sys.argv[1] == 'float64': sys.exit('no such type')\nprint(json.dumps({said!r}), flush=True)\n"
         "for line in sys.stdin:\n"
         "    for number, case in enumerate(json.loads(line)['cases']):\n"
-        "        print(json.dumps({'number': number, 'steps': [], 'warnings': [], 'unsupported': 'none'}), flush=True)\n"
+        "        print(json.dumps({'number': number, 'steps': [], 'warnings': [], 'unsupported': '-'}), flush=True)\n"
     )
     launch = Launch("program", program=("python", str(program)))
     for jobs in (1, 2):
