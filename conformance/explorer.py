@@ -73,7 +73,7 @@ class _Stop(BaseException):
 
 @dataclass(frozen=True)
 class _Looked:
-    """A case that was run, with the semantics that it comes closest to."""
+    """A case that was run, with the semantics that it comes closest to; how close matters only where it departs."""
 
     case: Case
     observation: Observation
@@ -235,10 +235,10 @@ class Explorer:
     def _told(self, seen: _Seen, tally: Tally) -> list[_Looked]:
         """Each case with the semantics that it comes closest to."""
         predicted = [(self.followed[0], seen.first.apart())]
-        if not seen.within:
-            predicted += [
-                (one, predict_together(seen.cases, one, self.arithmetic).apart()) for one in self.followed[1:]
-            ]
+        if seen.within:
+            alone = zip(seen.cases, seen.observations, predicted[0][1], strict=True)
+            return [_Looked(*one, Deviation(0.0), self.followed[0]) for one in alone]
+        predicted += [(one, predict_together(seen.cases, one, self.arithmetic).apart()) for one in self.followed[1:]]
         looked = []
         for number, (case, own) in enumerate(zip(seen.cases, seen.observations, strict=False)):
             held = (

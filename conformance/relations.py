@@ -71,8 +71,9 @@ def _apart(step: int, here: Array, there: Array, bound: Array) -> Deviation:
         return Deviation(0.0)
     with np.errstate(all="ignore"):
         ratios = np.abs(here - there) / bound
-    same = (here == there) | (np.isnan(here) & np.isnan(there)) | np.isposinf(bound)
-    ratios = np.where(same, 0.0, np.where(np.isnan(ratios), np.inf, ratios))
+    if not np.isfinite(np.max(ratios)):  # 0 / 0, a NaN, or an infinite bound
+        same = (here == there) | (np.isnan(here) & np.isnan(there)) | np.isposinf(bound)
+        ratios = np.where(same, 0.0, np.where(np.isnan(ratios), np.inf, ratios))
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratios)), ratios.shape))
     return Deviation(
         float(ratios[index]), step, "output", index, float(here[index]), float(there[index]), float(bound[index])

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
 
+import msgspec
+
 import normgauge.adapters
 from normgauge.adapters.base import Case, Observation
 from normgauge.adapters.script import script
@@ -201,8 +203,8 @@ class WorkerProcess:
                 return "closed its standard output and went on"
         self._due -= 1
         try:
-            answer = json.loads(line)
-        except ValueError:
+            answer = msgspec.json.decode(line)
+        except (msgspec.DecodeError, RecursionError):
             self._kill()
             return f"answered with a line that is not JSON: {line[:80]!r}"
         return answer if isinstance(answer, dict) else f"answered with {type(answer).__name__}, not an object"

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from faulty.adapter import FaultyAdapter
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
-from hypothesis.stateful import run_state_machine_as_test
 
 from normgauge.adapters.actions import ACTIONS, Action
 from normgauge.adapters.base import Case, Step
@@ -20,7 +19,7 @@ from normgauge.conformance.diagnosis import compare
 from normgauge.conformance.engine import Wanted, run_framework
 from normgauge.conformance.references import predict
 from normgauge.conformance.requirements import REQUIREMENTS
-from normgauge.conformance.sequences import LONGEST, Calls, machine
+from normgauge.conformance.sequences import LONGEST, Calls, sequences
 from normgauge.conformance.subjects import Launch, actions_of
 from normgauge.oracle import CANONICAL, Arithmetic
 from normgauge.reports.records import Counterexample, Explored, Judgement, Record
@@ -115,15 +114,20 @@ def test_a_script_says_what_its_adapter_has_no_lines_for() -> None:
 
 def drawn(calls: Calls, seed: int = 0) -> list[Case]:
     found: list[Case] = []
-    asked = settings(
+
+    @seeded(seed)
+    @settings(
         max_examples=100,
-        stateful_step_count=LONGEST,
         database=None,
         phases=(Phase.generate,),
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(seeded(seed)(machine(calls, found.append)), settings=asked)
+    @given(sequences(calls))
+    def draw(case: Case) -> None:
+        found.append(case)
+
+    draw()
     return found
 
 
