@@ -11,6 +11,7 @@ import numpy as np
 from normgauge.adapters.base import Array, Case, Implementation, Recipe, Unsupported
 from normgauge.adapters.flax_scripts import AXIS_NAME, WAYS, LinenTexts, NnxTexts
 from normgauge.adapters.flax_state import FlaxState
+from normgauge.adapters.jax_cache import OnJax
 from normgauge.adapters.layout import CHANNELS_LAST, from_layout, to_layout
 from normgauge.adapters.script import arguments, literal
 
@@ -70,7 +71,7 @@ def _implementation(
     )
 
 
-class FlaxAdapter(FlaxState):
+class FlaxAdapter(OnJax, FlaxState):
     framework = "flax"
     distribution = "flax"
     compiles = True
@@ -88,24 +89,16 @@ class FlaxAdapter(FlaxState):
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
-        import jax
         import jax.numpy as jnp
         from flax import linen, nnx
 
         from normgauge.adapters import flax_apis
 
-        self.jax, self.jnp, self.nnx, self.linen, self.apis = jax, jnp, nnx, linen, flax_apis
+        self.jnp, self.nnx, self.linen, self.apis = jnp, nnx, linen, flax_apis
 
     @classmethod
     def dtypes(cls) -> tuple[str, ...]:
         return ("float16", "bfloat16", "float32", "float64")
-
-    @classmethod
-    def environment(cls, dtype: str) -> Mapping[str, str]:
-        return {"JAX_ENABLE_X64": "1"} if dtype == "float64" else {}
-
-    def device(self) -> str:
-        return str(self.jax.devices()[0].platform)
 
     def versions(self) -> dict[str, str]:
         return super().versions() | {"jax": self.jax.__version__}

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from normgauge.adapters.base import Array, Case, Implementation, Recipe, Unsupported, buffer_of
+from normgauge.adapters.jax_cache import OnJax
 from normgauge.adapters.keras_backends import Backend, Jax, Tensorflow, Torch
 from normgauge.adapters.keras_state import KerasState
 from normgauge.adapters.layout import (
@@ -220,20 +221,13 @@ class KerasAdapter(KerasState):
         return Recipe(imports, tuple(construct), call, state, backward, gradients)
 
 
-class KerasOnJaxAdapter(KerasAdapter):
+class KerasOnJaxAdapter(OnJax, KerasAdapter):
     framework = "keras-jax"
     backend = "jax"
     calls = Jax()
     compiles = calls.compiles
     implementations = _implementations("jax", calls)
     kin = _kin("jax")
-
-    @classmethod
-    def environment(cls, dtype: str) -> Mapping[str, str]:
-        return {**super().environment(dtype), **({"JAX_ENABLE_X64": "1"} if dtype == "float64" else {})}
-
-    def device(self) -> str:
-        return str(importlib.import_module("jax").devices()[0].platform)
 
 
 class KerasOnTorchAdapter(KerasAdapter):

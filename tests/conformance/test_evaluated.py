@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from normgauge.adapters.base import Case
-from normgauge.adapters.cache_folder import VARIABLE, cache_folder
+from normgauge.adapters.cache_folder import VARIABLE
 from normgauge.conformance import reference_store
 from normgauge.conformance.engine import Wanted, run_framework
 from normgauge.conformance.evaluated import References
@@ -181,11 +181,8 @@ def test_another_oracle_has_another_store(monkeypatch: pytest.MonkeyPatch) -> No
     assert code_digest() != here
 
 
-def test_the_folder_is_named_by_the_variable_and_may_be_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
-    assert cache_folder("references") == tmp_path / "references"
+def test_without_a_folder_for_caches_there_is_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "")
-    assert cache_folder("references") is None
     assert reference_store.default_store() is None
 
 
