@@ -14,8 +14,7 @@ import platform
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
@@ -30,6 +29,8 @@ Array = NDArray[Any]
 #: Settings a case may give. What is absent is left to the implementation's own default.
 SETTINGS: Final = ("num_channels", "num_groups", "eps", "momentum", "weight", "bias", "track")
 PARAMETERS: Final = ("weight", "bias", "running_mean", "running_var")
+#: Those that no call changes.
+_UNCHANGED: Final = ("weight", "bias")
 
 
 #: Terminal colours that some frameworks put into messages.
@@ -290,6 +291,14 @@ class Adapter(Acting, ABC):
         """The bytes of the buffer that a native array lies in; None where nobody can write to an array."""
         return None
 
+    def sharing(self, output: Any, others: Mapping[str, Any]) -> list[str]:
+        """The names of those native arrays among ``others`` that lie in the same memory as ``output``."""
+        own = self.memory(output)
+        if own is None:
+            return []
+        buffers = {name: self.memory(value) for name, value in others.items()}
+        return [name for name, one in buffers.items() if one is not None and np.may_share_memory(own, one)]
+
     def native_dtype(self, value: Any) -> str:
         return str(value.dtype).rpartition(".")[2]
 
@@ -335,10 +344,13 @@ class Adapter(Acting, ABC):
             found[f"docstring of {public}.{method}"] = written
         return {place: text for place, text in found.items() if text}
 
+    @functools.cached_property
+    def _by_id(self) -> Mapping[str, Implementation]:
+        return {known.id: known for known in (*self.kin, *self.implementations)}
+
     def implementation(self, identifier: str) -> Implementation:
-        for known in (*self.implementations, *self.kin):
-            if known.id == identifier:
-                return known
+        if identifier in self._by_id:
+            return self._by_id[identifier]
         allowed = ", ".join(known.id for known in self.implementations)
         raise ValueError(f"{self.framework} has no implementation {identifier!r}; it has {allowed}")
 
@@ -370,7 +382,7 @@ class Adapter(Acting, ABC):
     def _step(
         self, implementation: Implementation, layer: Any, step: Step, caught: list[warnings.WarningMessage]
     ) -> StepResult:
-        before = {name: self.vector(value).copy() for name, value in self.state(layer).items()}
+        before = {n: self.vector(value).copy() for n, value in self.state(layer).items() if n in _UNCHANGED}
         native = self.to_native(implementation, step.x.copy())
         buffer = self.memory(native)
         untouched = None if buffer is None else buffer.tobytes()
@@ -384,20 +396,19 @@ class Adapter(Acting, ABC):
                 output, gradients = self.backward(layer, native, upstream, training=training)
         result = self.to_numpy(implementation, output)
         inside = self.state(layer)
-        after = {name: self.vector(value).copy() for name, value in inside.items()}
+        after = {name: self.vector(value) for name, value in inside.items()}
         modified = [] if _same(self.to_numpy(implementation, native), step.x) else ["x"]
         if buffer is not None and not modified and buffer.tobytes() != untouched:
             modified.append("memory beside x")
-        modified += [n for n in ("weight", "bias") if n in before and not _same(before[n], after[n])]
-        state = {name: value for name, value in after.items() if step.inspect or name.startswith("running_")}
+        modified += [n for n in _UNCHANGED if n in before and not _same(before[n], after[n])]
+        state = {n: value.copy() for n, value in after.items() if step.inspect or n.startswith("running_")}
         dtypes = {n: self.native_dtype(value) for n, value in inside.items() if n in state}
         dtypes |= {n: self.native_dtype(value) for n, value in gradients.items()}
         found = {
             name: np.array(self.to_numpy(implementation, value) if name == "dx" else self.vector(value))
             for name, value in gradients.items()
         }
-        own = self.memory(output)
-        shares = [n for n, value in {"x": native, **inside}.items() if _overlap(own, self.memory(value))]
+        shares = self.sharing(output, {"x": native, **inside})
         trainable = tuple(self.trainable(layer)) if step.inspect else None
         return StepResult(
             np.array(result), self.native_dtype(output), state, tuple(modified), tuple(shares), found, dtypes, trainable
@@ -415,15 +426,19 @@ def _plain(default: Any) -> Any:
     return default if known or (isinstance(default, float) and math.isfinite(default)) else str(default)
 
 
-@contextmanager
-def noted(caught: list[warnings.WarningMessage]) -> Iterator[None]:
+class noted:
     """Append every warning of the block to ``caught``."""
-    with warnings.catch_warnings(record=True) as fresh:
+
+    def __init__(self, caught: list[warnings.WarningMessage]) -> None:
+        self._caught, self._catcher = caught, warnings.catch_warnings(record=True)
+
+    def __enter__(self) -> None:
+        self._fresh = self._catcher.__enter__()
         warnings.simplefilter("always")
-        try:
-            yield
-        finally:
-            caught.extend(fresh)
+
+    def __exit__(self, *raised: object) -> None:
+        self._catcher.__exit__(*raised)
+        self._caught.extend(self._fresh or ())
 
 
 def buffer_of(array: Array) -> Array:
@@ -433,12 +448,11 @@ def buffer_of(array: Array) -> Array:
     return array.ravel(order="K").view(np.uint8)
 
 
-def _overlap(one: Array | None, other: Array | None) -> bool:
-    return one is not None and other is not None and np.may_share_memory(one, other)
-
-
 def _same(a: Array, b: Array) -> bool:
-    return a.shape == b.shape and np.array_equal(a, b, equal_nan=True)
+    """Whether the values are equal, NaN to NaN; the same bytes, which is the usual case, are found out faster."""
+    if a.shape != b.shape:
+        return False
+    return (a.dtype == b.dtype and a.tobytes() == b.tobytes()) or np.array_equal(a, b, equal_nan=True)
 
 
 def where_it_runs() -> dict[str, str]:

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Final
 
-from normgauge.adapters.base import Array, Case, Implementation, Recipe, Unsupported
+from normgauge.adapters.base import PARAMETERS, Array, Case, Implementation, Recipe, Unsupported
 from normgauge.adapters.layout import CHANNELS_FIRST
 from normgauge.adapters.script import arguments, literal
 from normgauge.adapters.torch_modes import MODES, Mode
@@ -25,6 +25,7 @@ _BATCH_NAMES = _NAMES | {
 }
 _LAYOUTS: Final = ("channels_last", "channels_last_3d", "strided", "expanded")
 _CALLS: Final = ("mixed", "autocast", "compile", "mixed_compile")
+_KIN: Final = ("instance_norm", "layer_norm")
 
 
 def _implementations(
@@ -84,6 +85,9 @@ class TorchAdapter(TorchState):
         import torch
 
         self.torch = torch
+        self._no_grad = torch.no_grad()
+        #: The names in PARAMETERS of the attributes of each class, which may be None.
+        self._has: dict[type, tuple[str, ...]] = {}
         #: The mode of the layer constructed last, which is the one that is asked, and what is called in its place.
         self._mode: Mode = MODES["eager"]
         self._called: Any = None
@@ -94,7 +98,7 @@ class TorchAdapter(TorchState):
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
         given, names = dict(case.settings), implementation.names
         weight, bias = given.pop("weight", True), given.pop("bias", True)
-        if implementation in self.kin:
+        if implementation.layer in _KIN:
             given.pop("num_groups")
         if implementation.layer == "layer_norm":
             if weight or bias:
@@ -122,9 +126,8 @@ class TorchAdapter(TorchState):
         settings, mode = self._settings(implementation, case), MODES[implementation.mode]
         dtype = getattr(self.torch, mode.parameter_dtype(self.dtype))
         layer = self.layer_class(implementation)(**settings, dtype=dtype)
-        with self.torch.no_grad():
-            for name, value in case.parameters.items():
-                getattr(layer, name).copy_(self._tensor(value.copy()))
+        for name, value in case.parameters.items():
+            getattr(layer, name).data.copy_(self._tensor(value.copy()))
         self._mode, self._called = mode, mode.prepare(self.torch, layer)
         return layer
 
@@ -133,7 +136,7 @@ class TorchAdapter(TorchState):
 
     def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
         layer.train(training)
-        with self.torch.no_grad():
+        with self._no_grad:
             return self._mode.call(self.torch, self._called, x)
 
     def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
@@ -141,8 +144,10 @@ class TorchAdapter(TorchState):
         return self._mode.gradients(self.torch, self._called, x, dy)
 
     def state(self, layer: Any) -> Mapping[str, Any]:
-        names = ("weight", "bias", "running_mean", "running_var")
-        return {name: value for name in names if (value := getattr(layer, name, None)) is not None}
+        kind = type(layer)
+        if kind not in self._has:  # to ask for an attribute that is not there takes torch long
+            self._has[kind] = tuple(name for name in PARAMETERS if hasattr(layer, name))
+        return {name: value for name in self._has[kind] if (value := getattr(layer, name)) is not None}
 
     def vector(self, value: Any) -> Array:
         plain = value.detach()
@@ -150,6 +155,9 @@ class TorchAdapter(TorchState):
 
     def memory(self, value: Any) -> Array | None:
         return storage_of(value)
+
+    def sharing(self, output: Any, others: Mapping[str, Any]) -> list[str]:
+        return in_the_storage_of(output, others)
 
     def to_native(self, implementation: Implementation, x: Array) -> Any:
         return MODES[implementation.mode].native(self.torch, self._tensor(x))
@@ -201,6 +209,18 @@ def storage_of(tensor: Any) -> Array:
     import torch
 
     return torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage()).numpy()  # type: ignore[no-any-return]
+
+
+def in_the_storage_of(tensor: Any, others: Mapping[str, Any]) -> list[str]:
+    """The names of those tensors on the CPU whose storage overlaps that of ``tensor``, found by their addresses."""
+
+    def ends(one: Any) -> tuple[int, int]:
+        storage = one.untyped_storage()
+        return storage.data_ptr(), storage.data_ptr() + storage.nbytes()
+
+    begin, end = ends(tensor)
+    spans = {name: ends(other) for name, other in others.items()}
+    return [name for name, (first, last) in spans.items() if first < end and begin < last]
 
 
 @functools.cache
