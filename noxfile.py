@@ -1,10 +1,14 @@
 """The sessions. `nox -s conformance` measures every framework, each in its own environment, then reports.
 
+`nox -j 2` does the same with two frameworks at a time. An environment that holds what is asked for is left as it is.
+
 What follows `--` goes to `normgauge run`, except:
 `nox -s "conformance(mlx)" -- --with "mlx[cpu]==0.31.2"` measures another release, beside the pinned one;
 `nox -s timeline -- mlx` measures a selection of releases (all: `-- mlx --all`; these: `-- mlx 0.31.2 0.32.4`).
 """
 
+import functools
+import hashlib
 import itertools
 import json
 import os
@@ -13,7 +17,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 
+import filelock
 import nox
 from nox.command import CommandFailed
 from packaging.requirements import InvalidRequirement, Requirement
@@ -21,12 +28,14 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+nox.needs_version = ">=2026.8.10"  # the first with -j
 nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["conformance"]
+nox.options.sessions = ["conformance", "report"]
 
-PROJECT = nox.project.load_toml(pathlib.Path(__file__).with_name("pyproject.toml"))
+ROOT = pathlib.Path(__file__).parent
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 #: Every group of pins named like a registered adapter is a framework.
 FRAMEWORKS = list(PROJECT["project"]["entry-points"]["normgauge.adapters"])
 #: The frameworks that need another Python than the one nox runs in.
@@ -37,13 +46,15 @@ RELEASES: dict[str, dict] = PROJECT["tool"]["normgauge"]["releases"]
 MINOR_RELEASES = 8
 RESULTS = pathlib.Path("build/results")
 TIMELINES = pathlib.Path("build/timeline")
+WHEELS = pathlib.Path("build/wheels")
 
 
-@nox.session
+@nox.session(allow_parallel=True)
 @nox.parametrize("framework", FRAMEWORKS, ids=FRAMEWORKS)
 def conformance(session: nox.Session, framework: str) -> None:
     """Measure one framework, write its result file and hold it against what is expected; the report follows."""
-    session.notify("report")
+    if not session.parallel:  # side by side, nox takes no notice; the report is a session to name
+        session.notify("report")
     named, options = taken("--with", session.posargs)
     try:
         requirements, name = asked(framework, named)
@@ -55,9 +66,9 @@ def conformance(session: nox.Session, framework: str) -> None:
     try:
         if named or framework in PYTHON:
             where += ["--python", worker(session, framework, name, requirements)]
-            session.install(".")
+            install(session)
         else:
-            session.install(".", *requirements)
+            install(session, *requirements)
     except NoPython as missing:
         note(RESULTS, name, str(missing))
         session.skip(str(missing))
@@ -74,7 +85,7 @@ def conformance(session: nox.Session, framework: str) -> None:
 @nox.session
 def timeline(session: nox.Session) -> None:
     """Measure several releases of one framework and show what changed: -- mlx, -- mlx 0.31.2 0.32.4."""
-    session.install(".")
+    install(session)
     try:
         framework, releases, options = chosen(session)
     except Mistake as mistake:
@@ -100,30 +111,30 @@ def timeline(session: nox.Session) -> None:
 @nox.session
 def report(session: nox.Session) -> None:
     """Make build/report/index.html from the result files."""
-    session.install(".")
+    install(session)
     session.run("normgauge", "report", str(RESULTS), "--out", "build/report")
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Test the project itself, installed as a user has it, with the real frameworks beside it."""
-    session.install(".", *pins("test", "ci", *(name for name in FRAMEWORKS if name not in PYTHON)))
+    install(session, *pins("test", "ci", *(name for name in FRAMEWORKS if name not in PYTHON)))
     session.run("python", "-m", "pytest", *session.posargs, env={"NORMGAUGE_REQUIRE_FRAMEWORKS": "1"})
 
 
-@nox.session
+@nox.session(allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Ruff, and the import contract."""
-    session.install(".", *pins("lint"))
+    install(session, *pins("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
 
 
-@nox.session
+@nox.session(allow_parallel=True)
 def types(session: nox.Session) -> None:
     """mypy, strict, on the installed packages."""
-    session.install(".", *pins("types"))
+    install(session, *pins("types"))
     packages = [p for p in PROJECT["tool"]["setuptools"]["packages"] if p.count(".") == 1]  # -p takes what is below
     session.run("mypy", *(word for package in packages for word in ("-p", package)))
 
@@ -131,7 +142,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """What things cost, as ratios measured side by side."""
-    session.install(".", *pins("torch"))
+    install(session, *pins("torch"))
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     session.run("python", "benchmarks/oracle_cost.py", *session.posargs, env=one_thread)
     session.run("python", "benchmarks/exploration_speed.py", env=one_thread)
@@ -140,7 +151,7 @@ def benchmarks(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Hold honest implementations against the bounds of their class, millions of elements each."""
-    session.install(".")
+    install(session)
     session.run("python", "tests/support/soak.py", *session.posargs)
 
 
@@ -157,8 +168,14 @@ def note(folder: pathlib.Path, name: str, reason: str) -> None:
     """Say in the manifest that something was asked for; its result file, once there, says the rest."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / MANIFEST
-    noted = json.loads(manifest.read_text()) if manifest.exists() else {}
-    manifest.write_text(json.dumps(noted | {name: reason}, indent=1) + "\n")
+    with alone():
+        noted = json.loads(manifest.read_text()) if manifest.exists() else {}
+        manifest.write_text(json.dumps(noted | {name: reason}, indent=1) + "\n")
+
+
+def alone() -> filelock.FileLock:
+    """A lock on what sessions that run side by side write together; use it in a `with`."""
+    return filelock.FileLock("build/shared.lock")
 
 
 def pins(*groups: str) -> list[str]:
@@ -282,6 +299,102 @@ def last_patches(releases: list[str]) -> list[str]:
     return list(minors.values())[-MINOR_RELEASES:]
 
 
+# --- what is installed --------------------------------------------------------------------------
+
+#: Prints a digest of an environment: its interpreter, what pip noted of each distribution, and our own files there.
+STATE = """
+import hashlib, importlib.metadata, pathlib, sys, sysconfig
+state = hashlib.sha256(sys.version.encode())
+for record in sorted(one.read_text("RECORD") or "" for one in importlib.metadata.distributions()):
+    state.update(record.encode())
+for path in sorted(pathlib.Path(sysconfig.get_path("purelib"), "normgauge").rglob("*")):
+    if path.is_file() and path.suffix != ".pyc":
+        state.update(str(path).encode() + path.read_bytes())
+print(state.hexdigest())
+"""
+
+
+def install(session: nox.Session, *requirements: str) -> None:
+    """Have the project, as a user installs it, and these in the session's environment."""
+    if session.venv_backend == "none":
+        session.install(".", *requirements)  # nox says why not
+        return
+    needed = [*PROJECT["project"]["dependencies"], *requirements]
+    provide(session, "python", session.virtualenv.location, needed, session.install, project=True)
+
+
+def provide(
+    session: nox.Session,
+    python: str,
+    folder: str | pathlib.Path,
+    requirements: list[str],
+    pip: Callable[..., object],
+    *,
+    project: bool = False,
+) -> None:
+    """Have requirements, and the project, in an environment; pip runs only for what is not as its last run left it.
+
+    ``pip`` gets the words behind `pip install`. A file in the environment's folder remembers what was asked for and
+    the state that pip left. Where a file that a wheel is made of has changed, the project alone is installed again.
+    """
+    state = functools.partial(session.run_install, python, "-I", "-c", STATE, silent=True, log=False, external=True)
+    now = state()
+    if now is None:  # nox was told not to install
+        return
+    stamp = pathlib.Path(folder, "provided.txt")
+    last = stamp.read_text().splitlines() if stamp.exists() else []
+    asked_for = [" ".join(requirements), *([digest(sources())] if project else [])]
+    same = [last[:1] == now.split() and wish in last[1:] for wish in asked_for]
+    steps = []
+    if not same[0] or any(Requirement(one).url for one in requirements):  # what an address has may have changed
+        steps.append(requirements)
+    if not all(same[1:]):
+        steps.append(["--no-deps", "--force-reinstall", str(wheel(session))])
+    if steps:
+        stamp.unlink(missing_ok=True)
+        for words in steps:
+            pip(*words)
+        stamp.write_text("\n".join([state().strip(), *asked_for]))
+
+
+def sources() -> list[pathlib.Path]:
+    """The files that a wheel of the project is made of."""
+    project, packages = PROJECT["project"], PROJECT["tool"]["setuptools"]["package-dir"]
+    folders = {pathlib.PurePath(place).parts[0] for place in packages.values()}
+    patterns = ["pyproject.toml", project["readme"], *project["license-files"], *(f"{one}/**/*" for one in folders)]
+    found = {path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()}
+    return sorted(path for path in found if "__pycache__" not in path.parts)
+
+
+def digest(files: list[pathlib.Path]) -> str:
+    """A digest of the names and contents of files."""
+    lines = [f"{path.relative_to(ROOT).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:20]
+
+
+def wheel(session: nox.Session) -> pathlib.Path:
+    """A wheel of the project as it is now; built once, then kept.
+
+    It is built from a copy of the files that are digested. Nothing else gets into it: no file that the digest leaves
+    out, and no module that setuptools kept from an earlier build.
+    """
+    files = sources()
+    kept = WHEELS / digest(files)
+    with alone():
+        if not kept.exists():
+            WHEELS.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=WHEELS.parent) as scratch:
+                copy, built = pathlib.Path(scratch, "project"), pathlib.Path(scratch, "wheel")
+                for path in files:
+                    (copy / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(path, copy / path.relative_to(ROOT))
+                command = ["python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(built), str(copy)]
+                session.run_install(*command, silent=True)
+                built.rename(kept)
+    (made,) = kept.glob("*.whl")
+    return made
+
+
 # --- the environment of a worker ----------------------------------------------------------------
 
 
@@ -300,13 +413,18 @@ def worker(session: nox.Session, framework: str, name: str, requirements: list[s
     if not python.exists():
         make_environment(folder, framework)
     log = folder / "install.log"
-    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", *requirements]
-    with log.open("w") as output:
-        try:
+
+    def pip(*words: str) -> None:
+        command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", *words]
+        with log.open("w") as output:
             session.run_install(*command, external=True, stdout=output, stderr=subprocess.STDOUT)
-        except CommandFailed:
-            errors = re.findall("^ERROR: (.*)$", log.read_text(), re.MULTILINE) or [f"pip failed, see {log}"]
-            raise NotInstalled(f"{name} could not be installed: {errors[-1]}") from None
+
+    try:
+        provide(session, str(python), folder, requirements, pip)
+    except CommandFailed:
+        said = log.read_text() if log.exists() else ""
+        errors = re.findall("^ERROR: (.*)$", said, re.MULTILINE) or [f"pip failed, see {log}"]
+        raise NotInstalled(f"{name} could not be installed: {errors[-1]}") from None
     return str(python)
 
 
