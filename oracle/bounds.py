@@ -8,7 +8,9 @@ gives the error of a sum, Chan, Golub and LeVeque (1983) those of the three kind
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -54,22 +56,22 @@ class Arithmetic:
         if (self.storage or self.dtype) not in allowed:
             raise ValueError(f"storage {self.storage!r} with dtype {self.dtype!r}; allowed: {', '.join(allowed)}")
 
-    @property
+    @cached_property
     def computing(self) -> Format:
         """The type of sums."""
         return format_of(self.dtype)
 
-    @property
+    @cached_property
     def result(self) -> Format:
         """The type of inputs, outputs, gradients and running statistics."""
         return format_of(self.storage or self.dtype)
 
-    @property
+    @cached_property
     def held(self) -> Format:
         """The type of the mean, the variance and elementwise intermediates."""
         return self.result if self.stored else self.computing
 
-    @property
+    @cached_property
     def rounds_sums(self) -> int:
         """1 where a finished sum may be rounded once more, to the narrow type of what is made of it; else 0.
 
@@ -82,16 +84,16 @@ class Arithmetic:
         held = self.held.u
         return gamma((additions * self.u + others * held) / held, held)
 
-    @property
+    @cached_property
     def u(self) -> float:
         return self.computing.u
 
-    @property
+    @cached_property
     def half_of_digits(self) -> float:
         """The relative error at which half of a result's digits are gone: sqrt(u) of the storage type."""
         return float(self.u_out**0.5)
 
-    @property
+    @cached_property
     def one_pass_limit(self) -> float:
         """|mean| / deviation from which one-pass statistics lose half of the digits.
 
@@ -99,23 +101,23 @@ class Arithmetic:
         """
         return float((self.half_of_digits / self.held.u) ** 0.5)
 
-    @property
+    @cached_property
     def smallest_normal(self) -> float:
         return self.computing.smallest_normal
 
-    @property
+    @cached_property
     def largest(self) -> float:
         return self.computing.largest
 
-    @property
+    @cached_property
     def u_out(self) -> float:
         return self.result.u
 
-    @property
+    @cached_property
     def smallest_normal_out(self) -> float:
         return self.result.smallest_normal
 
-    @property
+    @cached_property
     def largest_out(self) -> float:
         return self.result.largest
 

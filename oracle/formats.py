@@ -6,6 +6,7 @@ NumPy has no bfloat16: its numbers travel as float32 or float64 arrays of values
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -23,24 +24,24 @@ class Format:
     least_exponent: int
     greatest_exponent: int
 
-    @property
+    @cached_property
     def u(self) -> float:
         """The unit roundoff."""
         return float(2.0**-self.digits)
 
-    @property
+    @cached_property
     def smallest_normal(self) -> float:
         return float(2.0**self.least_exponent)
 
-    @property
+    @cached_property
     def smallest_subnormal(self) -> float:
         return float(2.0 ** (self.least_exponent - self.digits + 1))
 
-    @property
+    @cached_property
     def largest(self) -> float:
         return float((2 - 2.0 ** (1 - self.digits)) * 2.0**self.greatest_exponent)
 
-    @property
+    @cached_property
     def is_half(self) -> bool:
         return self.digits < 24
 

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Float = NDArray[np.float64]
 U64 = 2.0**-53
+_TINY: Final = float(np.finfo(np.float64).tiny)
+
+#: Levels of a tree of sums that are laid out at once.
+_LEVELS: Final = 6
 
 
 def gamma(k: float, u: float) -> float:
@@ -42,23 +47,74 @@ class Moments:
     max_abs: Float
 
 
-def two_sum(a: Float, b: Float) -> tuple[Float, Float]:
-    """The rounded sum and its exact error (Knuth)."""
+def mean_of(values: Float) -> Float:
+    """The mean over the last axis, which stays with length 1; ``np.mean`` without its checks."""
+    return np.asarray(np.add.reduce(values, axis=-1, keepdims=True) / values.shape[-1])
+
+
+def max_of(values: Float) -> Float:
+    """The largest over the last axis, which stays with length 1, or NaN where there is one."""
+    return np.asarray(np.maximum.reduce(values, axis=-1, keepdims=True))
+
+
+def two_sum(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The rounded sum and its exact error (Knuth), (a - (total - part)) + (b - part)."""
     total = a + b
     part = total - a
-    return total, (a - (total - part)) + (b - part)
+    error = total - part
+    np.subtract(a, error, out=error)
+    np.subtract(b, part, out=part)
+    error += part
+    return total, error
 
 
 def pair_sum(values: Float) -> tuple[Float, Float]:
-    """The sum over the last axis as a pair: error at most (log2(n) + 1)^2 u^2 sum|values|."""
-    high, low = values, np.zeros_like(values)
+    """The sum over the last axis as a pair: error at most (log2(n) + 1)^2 u^2 sum|values|.
+
+    Neighbours are added, then neighbouring sums, and so on; where the last has no neighbour, 0 is added.
+    """
+    high, low = values, None
     while high.shape[-1] > 1:
-        if high.shape[-1] % 2:
-            pad = [(0, 0)] * (high.ndim - 1) + [(0, 1)]
-            high, low = np.pad(high, pad), np.pad(low, pad)
-        high, error = two_sum(high[..., 0::2], high[..., 1::2])
-        low = low[..., 0::2] + low[..., 1::2] + error
-    return high, low
+        high, low = _laid_out(high), None if low is None else _laid_out(low)
+        while len(high) > 1:
+            even, odd = _halves(high)
+            high = even + odd  # two_sum, in the memory of its operands
+            part = high - even
+            odd -= part
+            np.subtract(high, part, out=part)
+            even -= part
+            even += odd
+            if low is None:
+                low = even
+            else:
+                low, odd = _halves(low)
+                low += odd
+                low += even
+        high, low = high[0], None if low is None else low[0]
+    return high, np.zeros_like(high) if low is None else low
+
+
+def _halves(values: Float) -> tuple[Float, Float]:
+    half = len(values) // 2
+    return values[:half], values[half:]
+
+
+def _laid_out(values: Float) -> Float:
+    """A copy of shape (L, ..., n / L), L a power of two, with zeros at the end, for the next log2(L) levels of a tree.
+
+    The L neighbours stand in the order of their reversed bits: every level adds the second half to the first.
+    """
+    *outer, n = values.shape
+    levels = min(_LEVELS, (n - 1).bit_length())
+    columns, first = -(-n >> levels), len(outer)
+    if columns << levels != n:
+        padded = np.zeros((*outer, columns << levels))
+        padded[..., :n] = values
+        values = padded
+    bits = (2,) * levels
+    laid = np.empty((*bits, *outer, columns))
+    laid[...] = values.reshape(*outer, columns, *bits).transpose(*range(first + levels, first, -1), *range(first + 1))
+    return laid.reshape(-1, *outer, columns)
 
 
 def _two_product_by_integer(a: Float, n: int) -> tuple[Float, Float]:
@@ -72,35 +128,34 @@ def _two_product_by_integer(a: Float, n: int) -> tuple[Float, Float]:
 
 def moments(x: Float, *, compensated: bool) -> Moments:
     """Mean and variance (divisor n) over the last axis of ``x``, shape (..., n) with n >= 1."""
-    n, tiny = x.shape[-1], float(np.finfo(np.float64).tiny)
-    scratch = np.abs(x)
-    mean_abs = np.mean(scratch, axis=-1, keepdims=True)
-    most, least = np.max(x, axis=-1, keepdims=True), np.min(x, axis=-1, keepdims=True)
-    max_abs = np.maximum(most, -least)
+    n, scratch = x.shape[-1], np.abs(x)
+    mean_abs, max_abs = mean_of(scratch), max_of(scratch)
     if compensated:
         high, low = pair_sum(x)
         mean = high / n
         product, product_error = _two_product_by_integer(mean, n)
         mean_tail = ((high - product) - product_error + low) / n
-        difference, difference_error = two_sum(x, -mean)
-        deviation = difference + (difference_error - mean_tail)
-        square_sum, square_tail = pair_sum(deviation * deviation)
+        deviation, difference_error = two_sum(x, -mean)
+        difference_error -= mean_tail
+        deviation += difference_error
+        square_sum, square_tail = pair_sum(np.multiply(deviation, deviation, out=scratch))
         var = (square_sum + square_tail) / n
-        mean_error = (np.log2(n) + 3) ** 2 * U64**2 * 2 * mean_abs + 2 * U64 * tiny
+        mean_error = (np.log2(n) + 3) ** 2 * U64**2 * 2 * mean_abs + 2 * U64 * _TINY
         # Per element: deviation within 2u of itself, its square within 5u, sum and quotient 2u.
-        var_error = 7.5 * U64 * var + 2 * mean_error * np.sqrt(var) + mean_error**2
+        var_error = 7.5 * U64 * var + 2 * mean_error * np.sqrt(var) + np.square(mean_error)
     else:
-        mean = np.mean(x, axis=-1, keepdims=True)
+        mean = mean_of(x)
         deviation = x - mean
-        mean_difference = np.mean(np.abs(deviation, out=scratch), axis=-1, keepdims=True)
-        max_difference = np.maximum(most - mean, mean - least)  # of the largest and the smallest: rounding keeps order
-        mean_tail = np.mean(deviation, axis=-1, keepdims=True)
+        mean_difference = mean_of(np.abs(deviation, out=scratch))
+        max_difference = max_of(scratch)
+        mean_tail = mean_of(deviation)
         deviation -= mean_tail
-        var = np.mean(np.multiply(deviation, deviation, out=scratch), axis=-1, keepdims=True)
+        var = mean_of(np.multiply(deviation, deviation, out=scratch))
         mean_error = gamma(n + 3, U64) * mean_difference
         element_error = mean_error + U64 * max_difference
-        var_error = gamma(n + 6, U64) * var + 2 * element_error * np.sqrt(var) + element_error**2
+        var_error = gamma(n + 6, U64) * var + 2 * element_error * np.sqrt(var) + np.square(element_error)
     # An infinite mean stays what it is; x - mean and the variance are NaN then.
-    mean_tail = np.where(np.isinf(mean), 0.0, mean_tail)
+    np.copyto(mean_tail, 0.0, where=np.isinf(mean))
     # Underflow of a square loses less than the smallest normal number, however small the data.
-    return Moments(n, mean, mean_tail, var, deviation, mean_error, var_error + 2 * tiny, mean_abs, max_abs)
+    var_error += 2 * _TINY
+    return Moments(n, mean, mean_tail, var, deviation, mean_error, var_error, mean_abs, max_abs)
