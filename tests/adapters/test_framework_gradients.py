@@ -1,33 +1,24 @@
 """Gradients and half types of the real frameworks: they come out right, and a script prints the same numbers.
 
-``nox -s tests`` installs the frameworks beside the project; without them these tests are skipped. A framework for
-another Python is asked in the interpreter that ``NORMGAUGE_PYTHON_`` and its name in capitals points at.
+``nox -s tests`` installs the frameworks beside the project; without them these tests are skipped.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MODULES
+from frameworks import Frameworks, for_each, needs
 
 from normgauge.adapters.base import CARRIERS, Array, Case, Observation, Step
 from normgauge.adapters.script import numbers
-from normgauge.adapters.torch_modes import MODES
 from normgauge.conformance.diagnosis import compare
 from normgauge.conformance.engine import Wanted, run_framework
 from normgauge.conformance.references import predict
-from normgauge.conformance.subjects import ONE_THREAD, CannotRun, Launch, WorkerProcess
+from normgauge.conformance.subjects import CannotRun, Launch
 from normgauge.oracle import Arithmetic, semantics
-
-pytestmark = pytest.mark.frameworks
 
 
 @dataclass(frozen=True)
@@ -119,36 +110,11 @@ ROWS = (
     *_keras("torch", "one_pass", "float32"),
     *_keras("tensorflow", "two_pass", "float64", "[function]", "[jit_compile]"),
 )
-ASKED = [pytest.param(row, dtype, id=f"{row.identifier}-{dtype}") for row in ROWS for dtype in row.dtypes]
-
-
-class Frameworks:
-    """Workers by framework and dtype, started when they are first asked."""
-
-    def __init__(self) -> None:
-        self._workers: dict[tuple[str, str], WorkerProcess] = {}
-
-    def python(self, framework: str) -> str:
-        elsewhere = os.environ.get(f"NORMGAUGE_PYTHON_{framework.upper()}")
-        if elsewhere is None and importlib.util.find_spec(MODULES.get(framework, framework)) is None:
-            pytest.skip(f"{framework} is not installed")
-        return elsewhere or sys.executable
-
-    def __call__(self, framework: str, dtype: str) -> WorkerProcess:
-        if (framework, dtype) not in self._workers:
-            self._workers[framework, dtype] = WorkerProcess(Launch(framework, self.python(framework)), dtype)
-        return self._workers[framework, dtype]
-
-    def close(self) -> None:
-        for worker in self._workers.values():
-            worker.close()
-
-
-@pytest.fixture(scope="module")
-def frameworks() -> Iterator[Frameworks]:
-    started = Frameworks()
-    yield started
-    started.close()
+ASKED = [
+    pytest.param(row, dtype, id=f"{row.identifier}-{dtype}", marks=needs(row.framework))
+    for row in ROWS
+    for dtype in row.dtypes
+]
 
 
 def representable(values: Array, dtype: str) -> Array:
@@ -180,7 +146,7 @@ def living_layer(row: Row, dtype: str, **settings: object) -> Case:
 
 
 def seen_by(frameworks: Frameworks, row: Row, case: Case) -> Observation:
-    (seen,) = frameworks(row.framework, case.dtype).run(row.identifier, [case])
+    seen = frameworks(row.framework).observation(row.identifier, case)
     assert (seen.raised, seen.died, seen.unsupported) == (None, None, None)
     return seen
 
@@ -222,19 +188,19 @@ def test_everything_comes_out_in_its_dtype_and_nothing_else_is_changed(
 def test_a_script_in_the_bare_framework_prints_the_same_gradients(frameworks: Frameworks, row: Row, dtype: str) -> None:
     case = living_layer(row, dtype)
     seen = seen_by(frameworks, row, case)
-    script = frameworks(row.framework, dtype).script(row.identifier, case, "what came out")
-    command, environment = [frameworks.python(row.framework), "-c", script], {**os.environ, **ONE_THREAD}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    processes = frameworks(row.framework)
+    script = processes.worker(dtype).script(row.identifier, case, "what came out")
     expected = {
         f"step {number} {name} {numbers(values, dtype)}"
         for number, step in enumerate(seen.steps, start=1)
         for name, values in step.quantities.items()
     }
-    assert set(done.stdout.splitlines()) == expected
+    assert set(processes.printed(script, dtype)) == expected
 
 
-def test_a_compiled_layer_gives_gradients_within_the_bounds(frameworks: Frameworks) -> None:
-    worker = frameworks("torch", "float32")
+@for_each("torch")
+def test_a_compiled_layer_gives_gradients_within_the_bounds(frameworks: Frameworks, framework: str) -> None:
+    worker = frameworks(framework).worker("float32")
     (described,) = [one for one in worker.greeting["implementations"] if one["id"] == "torch.nn.GroupNorm[compile]"]
     assert described["thorough"]
     if described["missing"]:
@@ -248,26 +214,21 @@ def test_a_compiled_layer_gives_gradients_within_the_bounds(frameworks: Framewor
     assert any(not np.array_equal(seen.steps[0].quantities[n], v) for n, v in plain.steps[0].quantities.items())
 
 
-def test_what_compiles_is_not_there_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("CXX", str(tmp_path / "c++"))
-    assert MODES["compile"].missing() == (
-        f"torch.compile needs a C++ compiler; there is no {tmp_path / 'c++'} here (the variable CXX names another)"
-    )
-    monkeypatch.setenv("CXX", sys.executable)
-    assert MODES["compile"].missing() is None
-
-
-def test_a_backend_without_automatic_differentiation_says_so(frameworks: Frameworks) -> None:
-    row = Row("keras-numpy", "keras.layers.BatchNormalization[numpy]", "batch_norm")
-    (seen,) = frameworks(row.framework, "float32").run(row.identifier, [living_layer(row, "float32")])
+@for_each("keras-numpy")
+def test_a_backend_without_automatic_differentiation_says_so(frameworks: Frameworks, framework: str) -> None:
+    row = Row(framework, "keras.layers.BatchNormalization[numpy]", "batch_norm")
+    (seen,) = frameworks(framework).worker("float32").run(row.identifier, [living_layer(row, "float32")])
     assert seen.unsupported == "this backend has no automatic differentiation"
 
 
+@for_each("flax")
 @pytest.mark.parametrize("identifier", ["flax.nnx.GroupNorm[mixed]", "flax.linen.BatchNorm[mixed]"])
-def test_what_is_made_for_half_types_is_not_run_in_others(frameworks: Frameworks, identifier: str) -> None:
-    greeting = frameworks("flax", "float32").greeting
+def test_what_is_made_for_half_types_is_not_run_in_others(
+    frameworks: Frameworks, framework: str, identifier: str
+) -> None:
+    greeting = frameworks(framework).worker("float32").greeting
     (described,) = [one for one in greeting["implementations"] if one["id"] == identifier]
     assert described["dtypes"] == ["float16", "bfloat16"]
-    launch = Launch("flax", frameworks.python("flax"))
+    launch = Launch(framework, frameworks(framework).python)
     with pytest.raises(CannotRun, match="is made for float16 and bfloat16, not for float32"):
         next(run_framework(launch, Wanted(("float32",), (identifier,))))

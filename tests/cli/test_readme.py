@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from frameworks import for_each, normgauge, python_of
 
 PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -69,17 +69,11 @@ def test_every_file_that_a_page_links_to_exists() -> None:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-@pytest.mark.frameworks
-def test_the_diagnosis_in_the_readme_is_what_the_command_prints(results: Path) -> None:
+@for_each("mlx")
+def test_the_diagnosis_in_the_readme_is_what_the_command_prints(framework: str) -> None:
+    python_of(framework)
     (shown,) = [block for block in CONSOLE if "normgauge diagnose" in block]
     command, _, expected = shown.partition("\n")
-    words = command.removeprefix("$ normgauge ").split()
-    environment = {**os.environ, "COLUMNS": "160"}
-    told = subprocess.run(
-        [sys.executable, "-m", "normgauge.conformance.cli", *words],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-    )
-    assert [line.rstrip() for line in told.stdout.splitlines()] == expected.rstrip("\n").splitlines()
+    assert command.startswith(f"$ normgauge diagnose {framework}.")
+    told = normgauge(*command.removeprefix("$ normgauge ").split())
+    assert [line.rstrip() for line in told.splitlines()] == expected.rstrip("\n").splitlines()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 from faulty import group_norm
 from faulty.adapter import FaultyAdapter
+from frameworks import MODULES, for_each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ from normgauge.conformance.notation import Unreadable, read_code, read_latex
 from normgauge.conformance.passages import passages, sentences
 from normgauge.conformance.subjects import Launch
 from normgauge.oracle import AXES
-from normgauge.reports.records import AxisMeasured, DefaultMeasured, Profile, read_records
+from normgauge.reports.records import AxisMeasured, DefaultMeasured, Profile, Record
 
 GROUP = {"eps": "eps", "num_groups": "num_groups", "weight": "weight"}
 BATCH = {"eps": "epsilon", "momentum": "momentum", "track": "track_running_stats"}
@@ -742,24 +742,39 @@ CLAIMED: Mapping[str, Mapping[str, str]] = {
     "flax.linen.GroupNorm": {"eps_placement": "inside_sqrt"},
     "flax.linen.BatchNorm": {"eps_placement": "inside_sqrt", **_OLD_MOMENTUM},
 }
+#: How many of these each framework has.
+SPEAKING = {"torch": 4, "mlx": 3, "keras-jax": 2, "flax": 4}
 
 
-@pytest.mark.frameworks
-def test_the_installed_documentations_claim_what_they_say_and_agree_with_what_is_measured(results: Path) -> None:
-    profiles = [one for path in results.glob("*.jsonl") for one in read_records(path) if isinstance(one, Profile)]
+def test_every_documentation_in_this_table_is_of_a_framework() -> None:
+    assert sum(SPEAKING.values()) == len(CLAIMED)
+
+
+@for_each(*MODULES)
+def test_the_installed_documentations_claim_what_they_say_and_agree_with_what_is_measured(
+    records: list[Record], framework: str
+) -> None:
+    profiles = [one for one in records if isinstance(one, Profile)]
     told = {p.implementation: {c.subject: c.claimed for c in p.claims if c.claimed} for p in profiles}
-    for identifier, expected in CLAIMED.items():
+    for identifier in CLAIMED.keys() & told.keys():
         axes = {name: value for name, value in told[identifier].items() if not name.startswith("default")}
-        assert axes == expected, identifier
+        assert axes == CLAIMED[identifier], identifier
         assert "default eps" in told[identifier], identifier
         assert ("default momentum" in told[identifier]) == ("Batch" in identifier), identifier
+    assert len(CLAIMED.keys() & told.keys()) == SPEAKING.get(framework, 0)
     spoken = [(p.implementation, p.dtype, c) for p in profiles for c in p.claims if c.verdict != "silent"]
     assert [(who, dtype, c.subject) for who, dtype, c in spoken if c.verdict == "contradicts"] == []
     # In half precision a default of 1e-5 hardly shows.
     unclear = {(dtype, c.subject) for _, dtype, c in spoken if c.verdict != "agrees"}
     assert unclear <= {(dtype, "default eps") for dtype in ("float16", "bfloat16")}
-    (torch_eps,) = [c for who, dtype, c in spoken if (who, dtype, c.subject) == (
-        "torch.nn.GroupNorm", "float32", "eps_placement",
-    )]  # fmt: skip
-    assert torch_eps.where == "docstring of torch.nn.GroupNorm"
-    assert r"\sqrt{\mathrm{Var}[x] + \epsilon}" in torch_eps.quote
+
+
+@for_each("torch")
+def test_a_claim_is_quoted_with_the_place_where_it_stands(records: list[Record]) -> None:
+    (profile,) = [
+        one for one in records if isinstance(one, Profile)
+        and (one.implementation, one.dtype) == ("torch.nn.GroupNorm", "float32")
+    ]  # fmt: skip
+    (eps,) = [claim for claim in profile.claims if claim.subject == "eps_placement" and claim.verdict != "silent"]
+    assert eps.where == "docstring of torch.nn.GroupNorm"
+    assert r"\sqrt{\mathrm{Var}[x] + \epsilon}" in eps.quote

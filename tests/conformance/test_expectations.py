@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from frameworks import MODULES, for_each
 
 from normgauge.adapters.worker import registered
 from normgauge.conformance.cli import main
@@ -444,7 +445,7 @@ def test_the_same_judgement_twice_is_told_by_the_lookup_itself(tmp_path: Path) -
         load_expectations([file]).of(Cell("mlx.nn.GroupNorm", "float32", "GN-02"), {"mlx": "0.32.4"})
 
 
-@pytest.mark.frameworks
+@for_each(*MODULES)
 def test_the_gate_is_silent_on_the_pinned_releases(results: Path) -> None:
     result = gated(str(results))
     assert result.exit_code == 0, result.output
