@@ -152,15 +152,17 @@ class Processes:
 
     def __init__(self, framework: str) -> None:
         self.framework, self.python = framework, python_of(framework)
-        self._workers: dict[str, WorkerProcess] = {}
+        self._workers: list[WorkerProcess] = []
         self._interpreters: dict[bool, Interpreter] = {}
         self._heads: set[str] = set()
         self._seen: dict[tuple[str, str], Observation] = {}
 
     def worker(self, dtype: str) -> WorkerProcess:
-        if dtype not in self._workers:
-            self._workers[dtype] = WorkerProcess(Launch(self.framework, self.python), dtype)
-        return self._workers[dtype]
+        for started in self._workers:
+            if dtype in started.greeting.get("serves", [started.dtype]):
+                return started
+        self._workers.append(WorkerProcess(Launch(self.framework, self.python), dtype))
+        return self._workers[-1]
 
     def observation(self, identifier: str, case: Case) -> Observation:
         """What came out of a case, which is run once."""
@@ -185,7 +187,7 @@ class Processes:
         return self._interpreters[double].printed(script).splitlines()
 
     def close(self) -> None:
-        for one in (*self._workers.values(), *self._interpreters.values()):
+        for one in (*self._workers, *self._interpreters.values()):
             one.close()
 
 
