@@ -8,7 +8,6 @@ gives the error of a sum, Chan, Golub and LeVeque (1983) those of the three kind
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
