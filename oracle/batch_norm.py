@@ -131,6 +131,7 @@ def batch_norm(
         output = normalized(
             sets,
             deviation=used.deviation,
+            largest=batch.m.max_abs,
             mean=used.mean,
             mean_bound=used.mean_bound,
             var=used.var,

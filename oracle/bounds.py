@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normgauge.oracle.formats import Format, format_of
-from normgauge.oracle.moments import U64, Float, Moments, gamma
+from normgauge.oracle.moments import U64, Float, Moments, gamma, max_of
 
 #: Accuracy classes, tightest first. Each holds whatever its predecessors hold.
 ACCURACY_CLASSES: Final = ("two_pass", "welford", "one_pass")
@@ -152,16 +152,22 @@ def result_bound(value: Float, bound: Float, arithmetic: Arithmetic, form: Forma
         return bound
     size = np.abs(value) + bound
     lost = 2 * form.u * form.smallest_normal if form.is_half else form.smallest_normal
-    return np.asarray(np.where(size > form.largest, np.inf, bound + form.u * size + lost), dtype=np.float64)
+    return _infinite_where(size > form.largest, bound + form.u * size + lost)
 
 
 def read_bound(value: Float, bound: Float, arithmetic: Arithmetic) -> Float:
     """``bound`` of a given statistic after its rounding to the type of intermediates."""
     if not arithmetic.rounds_sums:
         return bound
-    form = arithmetic.held
-    more = np.where(np.isfinite(value), form.u * (np.abs(value) + bound) + form.smallest_normal, 0.0)
-    return np.asarray(np.where(np.abs(value) + bound > form.largest, np.inf, bound + more), dtype=np.float64)
+    form, size = arithmetic.held, np.abs(value) + bound
+    more = np.where(np.isfinite(value), form.u * size + form.smallest_normal, 0.0)
+    return _infinite_where(size > form.largest, bound + more)
+
+
+def _infinite_where(condition: NDArray[np.bool_], bound: Float) -> Float:
+    """``bound``, which no one else has, made infinite where ``condition`` is true."""
+    np.copyto(bound, np.inf, where=condition)
+    return bound
 
 
 @dataclass(frozen=True)
@@ -179,58 +185,68 @@ def statistics_bound(m: Moments, arithmetic: Arithmetic) -> StatisticsBound:
     infinite input; 0 where the inputs make the exact value a NaN.
     """
     u, held, eta = arithmetic.u, arithmetic.held.u, arithmetic.held.smallest_normal
-    allowed = ACCURACY_CLASSES[: ACCURACY_CLASSES.index(arithmetic.accuracy) + 1]
+    rank = ACCURACY_CLASSES.index(arithmetic.accuracy)
+    welford, one_pass = rank >= 1, rank >= 2
     n, again = m.n, arithmetic.rounds_sums
     additions = n - 1.0  # recursive summation; every other order has less
     size = np.abs(m.mean + m.mean_tail) + m.mean_error
     spread = np.sqrt(m.var + m.var_error)
-    mean_sets, var_sets = [], []
 
     # Every partial sum of k values is at most k |mu| + sqrt(k (n - k)) sigma: with a mean near 0 this
     # is far less than the worst case gamma * mean|x|. The square of gamma covers the second order.
     g = arithmetic.gamma(additions, 2 + again)
     partial_sums = u * ((n + 5) / 2 * size + (n - 1) / 2 * spread) + g**2 * m.mean_abs
-    partial_sums = partial_sums + (2 * (held - u) + again * held) * size
+    others = 2 * (held - u) + again * held
+    if others:
+        partial_sums = partial_sums + others * size
     d_sum = np.fmin(g * m.mean_abs, partial_sums) + 2 * eta * (1 + g)
-    mean_sets.append(d_sum)
-    if "two_pass" in allowed:
-        var_sets.append(arithmetic.gamma(additions, 5 + again) * (m.var + (d_sum + eta) ** 2) + (d_sum + eta) ** 2)
-    if "welford" in allowed:  # the recursion is the sum: all of it in the computing type
+    d_sum_squared = np.square(d_sum + eta)
+    bound_mean = d_sum
+    bound_var = arithmetic.gamma(additions, 5 + again) * (m.var + d_sum_squared) + d_sum_squared
+    squares = m.var
+    if welford:  # the recursion is the sum: all of it in the computing type
         grown, eta_sums = n + 1.0 + 3 * np.log(n) + 4, arithmetic.smallest_normal
         g = gamma(grown, u)
         # Every running mean, in sequence or in a tree of combinations, is within d_node of its exact value.
         d_node = g / grown * ((n + 1) / 2 * size + (n / 2 + 2.5 * np.sqrt(n)) * spread)
         lost = (n / 2 + 3) * eta_sums  # each step may flush its delta / k
         d_mean = np.fmin(g * m.mean_abs, d_node) + lost
-        mean_sets.append(d_mean + again * (held * (size + d_mean) + eta))
+        if again:
+            d_mean = d_mean + again * (held * (size + d_mean) + eta)
+        bound_mean = np.maximum(bound_mean, d_mean)
         d_node = d_node + lost + eta_sums
-        crossed = 2 * np.sqrt(2) * spread * d_node + 2 * d_node**2
+        crossed = 2 * np.sqrt(2) * spread * d_node + 2 * np.square(d_node)
         g = arithmetic.gamma(grown + 6, again)
-        var_sets.append(g * m.var + (1 + g) * crossed)
-    if "one_pass" in allowed:
-        crossed = 2 * size * d_sum + d_sum**2
+        bound_var = np.maximum(bound_var, g * m.var + (1 + g) * crossed)
+        squares = m.var * n  # Chan's combination forms n times more than the squared deviations
+    if one_pass:
+        size_squared = np.square(size)
+        crossed = 2 * size * d_sum + np.square(d_sum)
         g = arithmetic.gamma(additions, 4 + again)
-        var_sets.append(g * (m.var + size**2) + (1 + 3 * held) * crossed + held * m.var)
-    bound_mean = np.maximum.reduce(mean_sets) + m.mean_error
-    bound_var = np.maximum.reduce(var_sets) + 2 * eta + 4 * eta * spread + m.var_error
+        d_var = g * (m.var + size_squared) + (1 + 3 * held) * crossed + held * m.var
+        bound_var = np.maximum(bound_var, d_var)
+        squares = squares + size_squared
+    else:
+        squares = squares + np.square(d_sum)
+    bound_mean = bound_mean + m.mean_error
+    bound_var = bound_var + 2 * eta + 4 * eta * spread + m.var_error
 
-    # What is summed: |x|, the squared deviations, the squares; Chan's combination forms n times more.
-    squares = m.var * (n if "welford" in allowed else 1) + (size**2 if "one_pass" in allowed else d_sum**2)
+    # What is summed: |x|, the squared deviations, the squares.
     largest = arithmetic.largest * (1 - arithmetic.gamma(additions, 5))
-    finite = np.isfinite(m.max_abs)
     in_range = (n * m.mean_abs <= largest) & (n * squares <= largest)
     if again:  # what is held in a narrow type: the mean, the variance, and each square that is summed
-        square = 2 * (np.max(np.abs(m.deviation), axis=-1, keepdims=True) ** 2 + d_sum**2)
-        square = np.maximum(square, m.max_abs**2) if "one_pass" in allowed else square
+        square = 2 * (np.square(max_of(np.abs(m.deviation))) + np.square(d_sum))
+        square = np.maximum(square, np.square(m.max_abs)) if one_pass else square
         most = np.maximum(np.maximum(size + bound_mean, m.var + bound_var), square)
         in_range &= most <= arithmetic.held.largest
-    # Zeros in a sum too long for an error constant: infinity times 0.
-    overflows = finite & ~(in_range & ~np.isnan(bound_mean) & ~np.isnan(bound_var))
-    undefined = np.where(np.isnan(m.mean), 0.0, np.inf)  # of a single infinity Welford makes a NaN
-    return StatisticsBound(
-        np.where(overflows, np.inf, np.where(finite, bound_mean, undefined)),
-        np.where(overflows, np.inf, np.where(finite, bound_var, 0.0)),
-    )
+    if not in_range.all():  # else all inputs are finite, and so is every error constant
+        # Zeros in a sum too long for an error constant: infinity times 0.
+        finite = np.isfinite(m.max_abs)
+        overflows = finite & ~(in_range & ~np.isnan(bound_mean) & ~np.isnan(bound_var))
+        undefined = np.where(np.isnan(m.mean), 0.0, np.inf)  # of a single infinity Welford makes a NaN
+        bound_mean = np.where(overflows, np.inf, np.where(finite, bound_mean, undefined))
+        bound_var = np.where(overflows, np.inf, np.where(finite, bound_var, 0.0))
+    return StatisticsBound(np.ascontiguousarray(bound_mean), np.ascontiguousarray(bound_var))
 
 
 def forward_bound(
@@ -238,6 +254,7 @@ def forward_bound(
     x: Float,
     x_hat: Float,
     y: Float,
+    largest: Float,
     mean: Float,
     reciprocal: Float,
     relative: Float,
@@ -249,24 +266,27 @@ def forward_bound(
     """Bound on y = weight * (x - mean) * reciprocal + bias.
 
     Covers both evaluations in use: (x - mean) * reciprocal first, and the fused x * scale + shift.
-    ``relative`` bounds the relative error of the computed reciprocal deviation. Infinite where an
-    intermediate result of either may leave the range of the type.
+    ``relative`` bounds the relative error of the computed reciprocal deviation, ``largest`` is the largest |x|
+    of each set. Infinite where an intermediate result of either may leave the range of the type.
     """
     u, eta = arithmetic.held.u, arithmetic.held.smallest_normal
-    factor, about, grown = np.abs(weight), 2 * np.abs(mean), 1 + relative
+    factor, size_bias, about, grown = np.abs(weight), np.abs(bias), 2 * np.abs(mean), 1 + relative
+    # What multiplies |x|, |x_hat| and |y|, and what is added: of a whole set, or of a channel of it.
+    of_x = factor * (grown * (u * reciprocal))
+    of_x_hat = factor * (relative + grown * (3 * u)) + eta
+    rest = u * size_bias + eta * reciprocal * grown
     # A weight below the normal numbers loses up to eta; so does a scale = weight * reciprocal, and a
     # weight * (x - mean) formed before the reciprocal multiplies it.
-    flushes = eta * ((factor > 0) & (factor * reciprocal * (1 - relative) < eta))
-    # What multiplies |x|, |x_hat| and |y|, and what is added: of a whole set, or of a channel of it.
-    of_x = factor * (grown * (u * reciprocal)) + flushes
-    of_x_hat = factor * (relative + grown * (3 * u)) + eta
-    rest = u * np.abs(bias) + eta * reciprocal * grown + flushes * (about + mean_bound)
+    flushed = factor * reciprocal * (1 - relative) < eta
+    if flushed.any():
+        flushes = eta * ((factor > 0) & flushed)
+        of_x = of_x + flushes
+        rest = rest + flushes * (about + mean_bound)
     rest = rest + factor * (2 * eta + grown * (reciprocal * (mean_bound + (4 * eta + u * about))))
     # At most five of these factors (1 + u) meet in one term; the rest is for the evaluation in float64, of which
     # a term meets no more than eleven roundings.
     slack = 1 + 16 * u
     bound, part = np.abs(x), np.abs(x_hat)
-    longest = np.max(bound, axis=-1, keepdims=True)
     bound *= slack * of_x
     part *= slack * of_x_hat + 5 * U64 * factor  # U64: the oracle's own roundings
     bound += part
@@ -277,9 +297,9 @@ def forward_bound(
 
     def in_range(size: Float) -> NDArray[np.bool_]:
         reach = np.maximum(size + about + mean_bound, 1) * np.maximum(reciprocal * grown, 1) * np.maximum(factor, 1)
-        return np.asarray(reach + np.abs(bias) <= arithmetic.held.largest * (1 - 16 * u))
+        return np.asarray(reach + size_bias <= arithmetic.held.largest * (1 - 16 * u))
 
-    if not np.all(in_range(longest)):
+    if not in_range(largest).all():
         bound = np.where(in_range(np.abs(x)), bound, np.inf)
     return result_bound(y, bound, arithmetic)
 

@@ -119,26 +119,27 @@ def _forward(
     bound = statistics_bound(m, arithmetic)
     var, var_bound = divided_by(m.var, bound.var, m.n, semantics.choice("variance"), arithmetic)
     samples, groups, _ = grouped.shape
-    parameters = [one for one in (weight, bias) if one is not None]
-    channels = len(parameters[0]) if parameters else groups
+    given = weight if weight is not None else bias
+    shape = grouped.shape if given is None else (samples, groups, len(given) // groups, -1)
 
-    def rows(values: Float) -> Float:
-        """A row for each channel, where these have parameters."""
-        if values.shape == grouped.shape:
-            return values.reshape(samples, channels, -1)
-        return np.repeat(values, channels // groups, axis=1)
+    def per_set(values: Float) -> Float:
+        return values if given is None else values[..., None]
+
+    def per_channel(values: Float | None, default: float) -> Float | float:
+        return default if values is None else values.reshape(groups, -1, 1)
 
     return normalized(
-        rows(grouped),
-        deviation=rows(m.deviation),
-        mean=rows(m.mean),
-        mean_bound=rows(bound.mean),
-        var=rows(var),
-        var_bound=rows(var_bound),
+        grouped.reshape(shape),
+        deviation=m.deviation.reshape(shape),
+        largest=per_set(m.max_abs),
+        mean=per_set(m.mean),
+        mean_bound=per_set(bound.mean),
+        var=per_set(var),
+        var_bound=per_set(var_bound),
         eps=eps,
         placement=semantics.choice("eps_placement"),
-        weight=1.0 if weight is None else weight,
-        bias=0.0 if bias is None else bias,
+        weight=per_channel(weight, 1.0),
+        bias=per_channel(bias, 0.0),
         arithmetic=arithmetic,
     )
 

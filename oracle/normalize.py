@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -12,7 +13,10 @@ from normgauge.oracle.bounds import Arithmetic, forward_bound
 from normgauge.oracle.moments import U64, Float
 from normgauge.oracle.reference import Reference
 
-_RECIPROCAL: Final[dict[str, Callable[[Float, float], Float]]] = {
+_NUMBERS: Final = (int, float, np.floating, np.integer)
+
+#: 1 / deviation by placement of eps.
+RECIPROCAL: Final[dict[str, Callable[[Float, float], Float]]] = {
     "inside_sqrt": lambda var, eps: 1 / np.sqrt(var + eps),
     "outside_sqrt": lambda var, eps: 1 / (np.sqrt(var) + eps),
     "max_with_variance": lambda var, eps: 1 / np.sqrt(np.maximum(var, eps)),
@@ -29,13 +33,13 @@ def reciprocal_deviation(
     formula costs at most 5u (eps rounded to the type, square root, sum, a reciprocal square root good
     to 2 ulp), and second order. An eps below the normal numbers may count as 0 or round up.
     """
-    reciprocal, held = _RECIPROCAL[placement], arithmetic.held
+    form, held = RECIPROCAL[placement], arithmetic.held
     u, eta = held.u, held.smallest_normal
     least, most = (0.0, eta) if 0 < eps < eta else (eps, eps)
-    value = reciprocal(var, eps)
-    above = reciprocal(np.maximum(var - var_bound, 0), least) / value - 1
-    below = 1 - reciprocal(var + var_bound, most) / value
-    moved = np.where(np.isposinf(var_bound), np.inf, np.maximum(np.maximum(above, below), 0))
+    value = form(var, eps)
+    above = form(np.maximum(var - var_bound, 0), least) / value - 1
+    below = 1 - form(var + var_bound, most) / value
+    moved = np.where(var_bound == np.inf, np.inf, np.maximum(np.maximum(above, below), 0))
     # The float64 evaluation of the ends and of the quotient: 3u and 1u of float64.
     return value, moved + (6 * u + 4 * U64) * (1 + moved)
 
@@ -44,6 +48,7 @@ def normalized(
     x: Float,
     *,
     deviation: Float,
+    largest: Float,
     mean: Float,
     mean_bound: Float,
     var: Float,
@@ -54,15 +59,19 @@ def normalized(
     bias: Float | float,
     arithmetic: Arithmetic,
 ) -> Reference:
-    """weight * deviation / sqrt(var + eps) + bias and its bound; all arguments broadcast with ``x``."""
+    """weight * deviation / sqrt(var + eps) + bias and its bound; all arguments broadcast with ``x``.
+
+    ``largest`` is the largest |x| of each set.
+    """
     reciprocal, relative = reciprocal_deviation(var, var_bound, eps, placement, arithmetic)
     x_hat = deviation * reciprocal
-    y = x_hat if np.isscalar(weight) and weight == 1 else weight * x_hat
-    y = y if np.isscalar(bias) and bias == 0 else y + bias
+    y = x_hat if isinstance(weight, float) and weight == 1 else weight * x_hat
+    y = y if isinstance(bias, float) and bias == 0 else y + bias
     bound = forward_bound(
         x=x,
         x_hat=x_hat,
         y=y,
+        largest=largest,
         mean=mean,
         reciprocal=reciprocal,
         relative=relative,
@@ -71,14 +80,14 @@ def normalized(
         bias=bias,
         arithmetic=arithmetic,
     )
-    if np.isfinite(np.max(bound)) and np.isfinite(np.max(y)) and np.isfinite(np.min(y)):
+    if math.isfinite(bound.max()):  # |y| is a part of it: no NaN and no infinity anywhere
         return Reference(y, bound)
     # A NaN is demanded where an input or a statistic is one for certain. Any other result or bound
     # that is not a number is out of range: nothing can be said.
     certain = np.isnan(x) | np.isnan(weight) | np.isnan(bias)
-    certain |= np.isnan(mean) & ~np.isposinf(mean_bound) | np.isnan(var) & ~np.isposinf(var_bound)
+    certain = certain | np.isnan(mean) & (mean_bound != np.inf) | np.isnan(var) & (var_bound != np.inf)
     # Below zero there is no root, however the variance was rounded.
-    certain |= np.isnan(_RECIPROCAL[placement](var + var_bound, eps)) & np.isfinite(var_bound)
+    certain |= np.isnan(RECIPROCAL[placement](var + var_bound, eps)) & np.isfinite(var_bound)
     out_of_range = np.isnan(bound) | ~np.isfinite(y)
     bound = np.where(certain, 0.0, np.where(out_of_range, np.inf, bound))
     return Reference(y, bound)
@@ -94,12 +103,12 @@ def real_array(name: str, value: ArrayLike, *, shape: tuple[int, ...] | None = N
 
 
 def given_array(name: str, value: ArrayLike, *, shape: tuple[int, ...] | None = None) -> NDArray[Any]:
-    """``value`` in its own type.
+    """``value`` in its own type, in C order: how it lies in memory changes no sum.
 
     Raises:
         ValueError: not an array of real numbers, or another shape than ``shape``.
     """
-    raw = np.asarray(value)
+    raw = np.asarray(value, order="C")
     if raw.dtype.kind not in "fiub":
         raise ValueError(f"{name} must be an array of real numbers, got dtype {raw.dtype}")
     if shape is not None and raw.shape != shape:
@@ -134,10 +143,10 @@ def checked_number(name: str, value: Any, *, least: float | None = None) -> floa
     Raises:
         ValueError: not a finite number, or below ``least``.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         raise ValueError(f"{name} must be a number, got {value!r}")
     number = float(value)
-    if not np.isfinite(number):
+    if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
     if least is not None and number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
@@ -150,7 +159,7 @@ def checked_count(name: str, value: Any) -> int:
     Raises:
         ValueError: anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
     return int(value)
 

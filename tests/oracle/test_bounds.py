@@ -267,7 +267,7 @@ def test_the_slack_of_a_forward_bound_covers_its_evaluation(dtype: str) -> None:
         )
         y = weight * x_hat + bias
         given = {"x": x, "x_hat": x_hat, "y": y, "mean": mean[:, :1], "reciprocal": r, "relative": relative}
-        given |= {"mean_bound": mean_bound, "weight": weight, "bias": bias}
+        given |= {"mean_bound": mean_bound, "weight": weight, "bias": bias, "largest": np.abs(x).max()[None]}
         bound = forward_bound(**given, arithmetic=arithmetic)  # type: ignore[arg-type]
         for i in range(4):
             own = {name: Fraction(float(np.broadcast_to(value, (1, 4))[0, i])) for name, value in given.items()}
