@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from normgauge.adapters.base import Array, Case, Implementation, Recipe, Unsupported
+from normgauge.adapters.base import Array, Case, Implementation, Observation, Recipe, Unsupported
 from normgauge.adapters.layout import CHANNELS_LAST, from_layout, from_layout_text, to_layout, to_layout_text
 from normgauge.adapters.mlx_state import MlxState
 from normgauge.adapters.script import arguments, literal
@@ -113,11 +113,14 @@ class MlxAdapter(MlxState):
         from mlx import nn
 
         self.mx, self.nn = mx, nn
-        if dtype == "float64":  # the GPU has none
-            mx.set_default_device(mx.cpu)
+        self._device = mx.Device(mx.cpu) if dtype == "float64" else mx.default_device()  # the GPU has no float64
 
     def device(self) -> str:
-        return str(self.mx.default_device())
+        return str(self._device)
+
+    def run(self, identifier: str, case: Case) -> Observation:
+        with self.mx.stream(self._device):  # adapters of other dtypes may be in this process
+            return super().run(identifier, case)
 
     def layer_class(self, implementation: Implementation) -> Any:
         return getattr(self.nn, _class_name(implementation))
