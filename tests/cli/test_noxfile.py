@@ -1,4 +1,4 @@
-"""The noxfile's own logic: which requirements, which releases, which Python, and what is noted when one is missing."""
+"""The noxfile's own logic: requirements, releases, Python, what is installed again, what is noted as missing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -28,6 +29,11 @@ def loaded() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def real_wheel(loaded: ModuleType) -> Callable[..., Path]:
+    return loaded.wheel
+
+
 @pytest.fixture
 def noxfile(loaded: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The project's noxfile in an empty folder, with pins that do not move."""
@@ -41,7 +47,12 @@ def noxfile(loaded: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(loaded, "pins", lambda *groups: [pin for group in groups for pin in pinned[group]])
     monkeypatch.setattr(loaded, "FRAMEWORKS", list(pinned))
     monkeypatch.setattr(loaded, "PYTHON", {"lucid": "3.14"})
+    monkeypatch.setattr(loaded, "wheel", lambda session: Path(WHEEL))
     return loaded
+
+
+WHEEL = "built.whl"
+PROJECT_ALONE = ("install", "--no-deps", "--force-reinstall", WHEEL)
 
 
 class Stopped(Exception):
@@ -55,9 +66,15 @@ class Stopped(Exception):
 class Session:
     """Stands in for nox's: notes what is run, and fails where it is told to."""
 
+    venv_backend = "virtualenv"
+    parallel = False
+    no_install = False
+    state = 0  # of every environment; pip changes it
+
     def __init__(self, folder: Path, *posargs: str, fails: Callable[[tuple[str, ...]], bool] = lambda _: False) -> None:
         self.posargs = list(posargs)
         self.virtualenv = SimpleNamespace(location=str(folder / ".nox" / "session"))
+        Path(self.virtualenv.location).mkdir(parents=True, exist_ok=True)
         self.ran: list[tuple[str, ...]] = []
         self.notified: list[str] = []
         self.fails = fails
@@ -75,10 +92,17 @@ class Session:
             raise CommandFailed("no")
         return self.says
 
-    run_install = run
+    def run_install(self, *words: str, **more: Any) -> str | None:
+        if self.no_install:
+            return None
+        if "-I" in words:
+            return f"{self.state}\n"
+        said = self.run(*words, **more)
+        self.state += 1
+        return said
 
     def install(self, *words: str) -> None:
-        self.run("install", *words)
+        self.run_install("install", *words)
 
     def error(self, message: str) -> None:
         raise Stopped("error", message)
@@ -250,9 +274,10 @@ def test_another_release_is_measured_beside_the_pinned_one(
     python = str(folder / "bin" / "python")
     assert environments == [(folder, "mlx")]
     named = ("--name", "mlx-0.31.2", "--python", python, "--out", "build/results")
-    assert session.ran[:3] == [
+    assert session.ran[:4] == [
         (python, "-m", "pip", "install", "--disable-pip-version-check", "mlx[cpu]==0.31.2", "numpy"),
-        ("install", "."),
+        ("install", *noxfile.PROJECT["project"]["dependencies"]),
+        PROJECT_ALONE,
         ("normgauge", "run", "mlx", *named, "--dtype", "float32"),
     ]
     assert session.notified == ["report"]
@@ -263,8 +288,9 @@ def test_another_release_is_measured_beside_the_pinned_one(
 def test_the_pinned_release_is_measured_in_the_session_s_own_environment(noxfile: ModuleType, tmp_path: Path) -> None:
     session = Session(tmp_path)
     noxfile.conformance(session, "torch")
-    (install, run, *_) = session.ran
-    assert install[:3] == ("install", ".", "torch==2.13.0")
+    (install, project, run, *_) = session.ran
+    assert install == ("install", *noxfile.PROJECT["project"]["dependencies"], "torch==2.13.0", "numpy")
+    assert project == PROJECT_ALONE
     assert run == ("normgauge", "run", "torch", "--name", "torch", "--out", "build/results")
 
 
@@ -274,7 +300,7 @@ def test_a_framework_that_needs_another_python_gets_an_environment_with_it(
     session = Session(tmp_path)
     noxfile.conformance(session, "lucid")
     assert environments == [(tmp_path / ".nox" / "workers" / "lucid", "lucid")]
-    assert ("install", ".") in session.ran
+    assert PROJECT_ALONE in session.ran
     run, gate = session.ran_with("normgauge")
     assert "--python" in run
     assert gate == ("normgauge", "gate", "build/results/lucid.jsonl")
@@ -344,7 +370,210 @@ def test_a_timeline_measures_each_release_and_goes_on_after_one_that_does_not_in
     assert not (folder / "mlx-0.1.0.jsonl").exists()
 
 
+def test_side_by_side_nox_knows_no_session_that_follows(noxfile: ModuleType, tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    session.parallel = True
+    noxfile.conformance(session, "torch")
+    assert session.notified == []  # nox would end the session with an error
+
+
+def test_what_sessions_side_by_side_note_is_all_there(noxfile: ModuleType) -> None:
+    names = [f"framework {number}" for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: noxfile.note(Path("build/results"), name, "why"), names))
+    assert manifest("build/results") == dict.fromkeys(names, "why")
+
+
+# --- what is installed again --------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(noxfile: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small project in place of ours: a package with data, and what stands beside it."""
+    root = tmp_path / "checkout"
+    for name in (
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "oracle/reference.py",
+        "oracle/data/known.toml",
+        "tests/test.py",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("value = 1\n")
+    monkeypatch.setattr(noxfile, "ROOT", root)
+    packages = {"package-dir": {"normgauge.oracle": "oracle", "normgauge.oracle.data": "oracle/data"}}
+    about = {"readme": "README.md", "license-files": ["LICEN*"], "dependencies": ["numpy>=1"]}
+    monkeypatch.setattr(noxfile, "PROJECT", {"project": about, "tool": {"setuptools": packages}})
+    return root
+
+
+@pytest.fixture
+def session(project: Path, noxfile: ModuleType, tmp_path: Path) -> Session:
+    """A session with an environment that holds the project and torch."""
+    session = Session(tmp_path)
+    noxfile.install(session, "torch==2.13.0")
+    assert session.ran == [("install", "numpy>=1", "torch==2.13.0"), PROJECT_ALONE]
+    session.ran.clear()
+    return session
+
+
+def test_an_environment_that_holds_what_is_asked_for_is_left_alone(noxfile: ModuleType, session: Session) -> None:
+    noxfile.install(session, "torch==2.13.0")
+    assert session.ran == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["oracle/reference.py", "oracle/data/known.toml", "oracle/data/new.json", "pyproject.toml", "README.md", "LICENSE"],
+)
+def test_after_a_change_of_any_packaged_file_the_project_alone_is_installed_again(
+    name: str, noxfile: ModuleType, project: Path, session: Session
+) -> None:
+    (project / name).write_text("value = 2\n")
+    noxfile.install(session, "torch==2.13.0")
+    assert session.ran == [PROJECT_ALONE]
+    noxfile.install(session, "torch==2.13.0")
+    assert session.ran == [PROJECT_ALONE]
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.rename(path.with_name("renamed.py"))])
+def test_after_a_module_is_gone_the_project_is_installed_again(
+    change: Callable[[Path], Any], noxfile: ModuleType, project: Path, session: Session
+) -> None:
+    change(project / "oracle" / "reference.py")
+    noxfile.install(session, "torch==2.13.0")
+    assert session.ran == [PROJECT_ALONE]
+
+
+def test_what_no_wheel_holds_is_no_reason_to_install(noxfile: ModuleType, project: Path, session: Session) -> None:
+    (project / "tests" / "test.py").write_text("value = 2\n")
+    (project / "oracle" / "__pycache__").mkdir()
+    (project / "oracle" / "__pycache__" / "reference.pyc").write_text("compiled")
+    noxfile.install(session, "torch==2.13.0")
+    assert session.ran == []
+
+
+def test_after_a_change_of_a_pin_the_project_is_not_installed_again(noxfile: ModuleType, session: Session) -> None:
+    noxfile.install(session, "torch==2.13.1")
+    assert session.ran == [("install", "numpy>=1", "torch==2.13.1")]
+
+
+def test_an_environment_that_somebody_changed_is_installed_anew(noxfile: ModuleType, session: Session) -> None:
+    session.state += 1
+    noxfile.install(session, "torch==2.13.0")
+    assert session.ran == [("install", "numpy>=1", "torch==2.13.0"), PROJECT_ALONE]
+
+
+def test_after_an_installation_that_failed_everything_is_tried_again(noxfile: ModuleType, session: Session) -> None:
+    session.fails = lambda words: "torch==2.13.1" in words
+    with pytest.raises(CommandFailed):
+        noxfile.install(session, "torch==2.13.1")
+    session.fails = lambda _: False
+    session.ran.clear()
+    noxfile.install(session, "torch==2.13.0")
+    assert session.ran == [("install", "numpy>=1", "torch==2.13.0"), PROJECT_ALONE]
+
+
+def test_what_has_an_address_is_installed_every_time(noxfile: ModuleType, session: Session) -> None:
+    own = "mlx @ file:///home/me/mlx"
+    for _ in range(2):
+        session.ran.clear()
+        noxfile.install(session, own)
+        assert session.ran == [("install", "numpy>=1", own)]
+
+
+def test_no_install_installs_nothing_and_remembers_nothing(
+    noxfile: ModuleType, project: Path, session: Session
+) -> None:
+    (project / "oracle" / "reference.py").write_text("value = 2\n")
+    session.no_install = True
+    noxfile.install(session, "torch==2.13.0")
+    assert session.ran == []
+    session.no_install = False
+    noxfile.install(session, "torch==2.13.0")
+    assert session.ran == [PROJECT_ALONE]
+
+
+def test_a_worker_s_environment_that_holds_its_release_is_left_alone(
+    noxfile: ModuleType, environments: list[tuple[Path, str]], tmp_path: Path
+) -> None:
+    session = Session(tmp_path)
+    python = noxfile.worker(session, "mlx", "mlx-0.31.2", ["mlx==0.31.2"])
+    assert len(session.ran_with("mlx==0.31.2")) == 1
+    assert noxfile.worker(session, "mlx", "mlx-0.31.2", ["mlx==0.31.2"]) == python
+    assert len(session.ran_with("mlx==0.31.2")) == 1
+    noxfile.worker(session, "mlx", "mlx-0.31.2", ["mlx==0.31.2", "numpy<2"])
+    assert len(session.ran_with("mlx==0.31.2")) == 2
+
+
 # --- for real -----------------------------------------------------------------------------------
+
+
+def run(*words: str | Path, **_: Any) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+#: A build backend that needs nothing from an index, and like setuptools keeps what it built before.
+BACKEND = """
+import pathlib, shutil, zipfile
+
+def build_wheel(directory, *_):
+    kept = pathlib.Path("kept")
+    kept.mkdir(exist_ok=True)
+    for path in pathlib.Path("oracle").glob("*.py"):
+        shutil.copy(path, kept)
+    with zipfile.ZipFile(pathlib.Path(directory, "normgauge-1-py3-none-any.whl"), "w") as wheel:
+        for path in kept.iterdir():
+            wheel.write(path, f"normgauge/oracle/{path.name}")
+        about = {"METADATA": "Metadata-Version: 2.1\\nName: normgauge\\nVersion: 1", "RECORD": ""}
+        about["WHEEL"] = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any"
+        for name, text in about.items():
+            wheel.writestr(f"normgauge-1.dist-info/{name}", text)
+    return "normgauge-1-py3-none-any.whl"
+"""
+
+
+def test_the_code_that_runs_is_the_code_of_the_checkout(
+    real_wheel: Callable[..., Path],
+    noxfile: ModuleType,
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(noxfile, "wheel", real_wheel)
+    (project / "oracle" / "backend.py").write_text(BACKEND)
+    build = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["oracle"]\n'
+    (project / "pyproject.toml").write_text(build)
+    folder = tmp_path / "environment"
+    noxfile.make_environment(folder, "mlx")
+    python = folder / "bin" / "python"
+    session = SimpleNamespace(run_install=lambda word, *more, **_: run(python if word == "python" else word, *more))
+    installed: list[str] = []
+
+    def provided() -> str:
+        def pip(*words: str) -> None:
+            installed.append(run(python, "-m", "pip", "install", *words))
+
+        noxfile.provide(session, str(python), folder, ["pip"], pip, project=True)
+        (package,) = folder.glob("lib/python*/site-packages/normgauge/oracle")
+        value = run(python, "-c", "from normgauge.oracle import reference; print(reference.value)")
+        return f"{sorted(path.name for path in package.glob('*.py'))} {value.strip()}"
+
+    module = project / "oracle" / "reference.py"
+    (project / "oracle" / "old.py").write_text("")
+    assert provided() == "['backend.py', 'old.py', 'reference.py'] 1"
+    module.write_text("value = 2\n")
+    (project / "oracle" / "old.py").unlink()
+    assert provided() == "['backend.py', 'reference.py'] 2"
+    times = len(installed)
+    assert provided() == "['backend.py', 'reference.py'] 2"
+    assert len(installed) == times
+    (copy,) = folder.glob("lib/python*/site-packages/normgauge/oracle/reference.py")
+    copy.write_text("value = 30\n")
+    assert provided() == "['backend.py', 'reference.py'] 2"
 
 
 def test_an_environment_is_made_with_the_python_that_nox_runs_in(noxfile: ModuleType, tmp_path: Path) -> None:
