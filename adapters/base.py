@@ -220,6 +220,9 @@ class Adapter(Acting, ABC):
     compiles: ClassVar[bool] = False
     #: Whether a call costs milliseconds however small the input is: exploration then asks fewer.
     slow: ClassVar[bool] = False
+    #: Whether adapters of several dtypes may work in one process, as far as :meth:`environment` gives them the same:
+    #: then what is observed of one dtype does not depend on what was run before at another.
+    dtypes_together: ClassVar[bool] = False
 
     def __init__(self, dtype: str) -> None:
         self.dtype = dtype

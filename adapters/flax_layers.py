@@ -75,6 +75,7 @@ class FlaxAdapter(OnJax, FlaxState):
     framework = "flax"
     distribution = "flax"
     compiles = True
+    dtypes_together = True
     implementations = tuple(
         implementation
         for api in ("nnx", "linen")

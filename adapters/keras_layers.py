@@ -95,6 +95,7 @@ class KerasAdapter(KerasState):
 
     distribution = "keras"
     slow = True
+    dtypes_together = True
     backend: ClassVar[str]
     calls: ClassVar[Backend]
 

@@ -54,6 +54,7 @@ _ON_GPU = tuple(
 class LucidAdapter(LucidState):
     framework = "lucid"
     distribution = "lucid-dl"
+    dtypes_together = False  # it warns of a missing GPU once a process
     implementations = (_GROUP_NORM, *_BATCH_NORMS, *_ON_GPU)
     kin = (
         *(

@@ -83,6 +83,7 @@ class _Compiled:
 class MlxAdapter(MlxState):
     framework = "mlx"
     distribution = "mlx"
+    dtypes_together = True
     implementations = (*_EAGER, *_COMPILED, *_MIXED)
     kin = (
         Implementation(
