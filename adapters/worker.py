@@ -59,7 +59,8 @@ def make_adapter(framework: str, dtype: str) -> Adapter:
 class Adapters:
     """A framework's adapters in this process, one for each dtype that it is asked for.
 
-    The framework reads its environment once, so they are for the dtypes that need the same one as the first.
+    The framework reads its environment once, so they are for the dtypes that need the same one as the first, where
+    dtypes may be together at all.
     """
 
     def __init__(self, framework: str, dtype: str) -> None:
@@ -69,8 +70,9 @@ class Adapters:
     def serves(self) -> list[str]:
         """The dtypes that this process can be asked for, the one that it was started for among them."""
         environment = dict(self.first.environment(self.first.dtype))
-        others = [one for one in self.first.dtypes() if dict(self.first.environment(one)) == environment]
-        return list(dict.fromkeys([self.first.dtype, *others]))
+        others = self.first.dtypes() if self.first.dtypes_together else ()
+        alike = [one for one in others if dict(self.first.environment(one)) == environment]
+        return list(dict.fromkeys([self.first.dtype, *alike]))
 
     def of(self, dtype: str) -> Adapter:
         if dtype not in self._known:

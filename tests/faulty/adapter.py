@@ -157,6 +157,7 @@ def _implementations() -> tuple[Implementation, ...]:
 class FaultyAdapter(Adapter):
     framework = "faulty"
     distribution = "numpy"
+    dtypes_together = True
     implementations = _implementations()
 
     def layer_class(self, implementation: Implementation) -> Any:
