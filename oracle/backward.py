@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normgauge.oracle.bounds import Arithmetic, StatisticsBound, result_bound
-from normgauge.oracle.moments import U64, Float, Moments, pair_sum
-from normgauge.oracle.normalize import reciprocal_deviation
+from normgauge.oracle.moments import U64, Float, Moments
+from normgauge.oracle.normalize import RECIPROCAL, reciprocal_deviation
 from normgauge.oracle.reference import Reference, exactly
 
 
@@ -75,7 +75,7 @@ class Reciprocal:
 
     value: Float
     relative: Float
-    slope: Float
+    slope: Float | float
     slope_bound: Float
     steepest: Float
     tall: Float
@@ -94,8 +94,8 @@ def may_be_cut(m: Moments, bound: StatisticsBound) -> NDArray[np.bool_]:
 
 
 #: -2 dr/dvar / r^3 by placement.
-_SLOPE: Final[dict[str, Callable[[Float, float], Float]]] = {
-    "inside_sqrt": lambda var, eps: np.ones_like(var + eps),
+_SLOPE: Final[dict[str, Callable[[Float, float], Float | float]]] = {
+    "inside_sqrt": lambda var, eps: 1.0,
     "outside_sqrt": lambda var, eps: (np.sqrt(var) + eps) / np.sqrt(var),
     "max_with_variance": lambda var, eps: np.where(var >= eps, 1.0, 0.0),
 }
@@ -111,7 +111,7 @@ def reciprocal_and_slope(
     derivative may be that of either side or between. ``cut`` is true where max(variance, 0) may let
     no gradient through.
     """
-    u, eta, tiny = arithmetic.held.u, arithmetic.held.smallest_normal, float(np.finfo(np.float64).tiny)
+    u, eta = arithmetic.held.u, arithmetic.held.smallest_normal
     r, relative = reciprocal_deviation(used.var, used.var_bound, eps, placement, arithmetic)
     slope = _SLOPE[placement](used.var, eps)
     low, high = np.maximum(used.var - used.var_bound, 0), used.var + used.var_bound
@@ -119,9 +119,7 @@ def reciprocal_and_slope(
 
     def at(var: Float, eps: float) -> Float:
         """-2 dr/dvar at ``var``, in units of r^3."""
-        return (
-            _SLOPE[placement](var, eps) * (reciprocal_deviation(var, 0 * var, eps, placement, arithmetic)[0] / r) ** 3
-        )
+        return times((RECIPROCAL[placement](var, eps) / r) ** 3, _SLOPE[placement](var, eps))
 
     if placement == "max_with_variance":
         steepest = np.where(high >= least, at(np.maximum(low, least), least), 0.0)
@@ -134,163 +132,78 @@ def reciprocal_and_slope(
     bound = np.maximum(steepest - slope, slope - flattest) + rounding
     tall = np.maximum(r * (1 + relative), 1)
     if placement == "outside_sqrt":
-        tall = np.maximum(tall, 1 / np.sqrt(np.maximum(low, tiny)))
-    bound = np.where(np.isposinf(used.var_bound), np.inf, bound)
+        tall = np.maximum(tall, 1 / np.sqrt(np.maximum(low, np.finfo(np.float64).tiny)))
+    bound = np.where(used.var_bound == np.inf, np.inf, bound)
     return Reciprocal(r, relative, slope, bound, steepest + rounding, tall)
 
 
-def input_gradient(
-    x: Float,
-    dy: Float,
-    *,
-    weight: Float | float,
-    used: Used,
-    reciprocal: Reciprocal,
-    dependence: Dependence | None,
-    arithmetic: Arithmetic,
-) -> Reference:
-    """dx and its bound for sets of shape (..., n); without ``dependence`` the statistics are constants."""
-    g, factor = weight * dy, np.broadcast_to(np.abs(weight), dy.shape)
-    if dependence is None:
-        value = reciprocal.value * g
-        bound = _constant_statistics_bound(dy, g, factor, reciprocal, arithmetic)
-    else:
-        value, bound = _through_statistics(x, dy, g, factor, used, reciprocal, dependence, arithmetic)
-    certain = np.isnan(dy) | np.isnan(factor)
-    certain |= np.isnan(used.var) & ~np.isposinf(used.var_bound)
-    if dependence is not None and dependence.mean_share != 0:
-        certain |= np.any(certain, axis=-1, keepdims=True) | (np.isnan(used.mean) & ~np.isposinf(used.mean_bound))
-    # A NaN is demanded where an input makes it for certain; anything else that is not a number says nothing.
-    return judged(value, bound, certain, arithmetic)
+def times(values: Float, factor: Float | float) -> Float:
+    """``values * factor``, and ``values`` themselves where that changes nothing."""
+    return values if isinstance(factor, float) and factor == 1 else values * factor
 
 
-def _constant_statistics_bound(
-    dy: Float, g: Float, factor: Float, reciprocal: Reciprocal, arithmetic: Arithmetic
-) -> Float:
-    """Bound on r * weight * dy, in any order of multiplication."""
-    u, r, relative = arithmetic.held.u, reciprocal.value, reciprocal.relative
-    honest = r * np.abs(g) * (relative + (1 + relative) * 2 * u)
-    bound = (1 + 16 * u) * (honest + _flushed_products(dy, g, factor, reciprocal, arithmetic)) + 3 * U64 * r * np.abs(g)
-    reach = np.maximum(r * (1 + relative), 1) * np.maximum(factor, 1) * np.maximum(np.abs(dy), 1)
-    return np.asarray(np.where(reach > arithmetic.held.largest * (1 - 16 * u), np.inf, bound), dtype=np.float64)
+@dataclass(frozen=True)
+class Sets:
+    """What a gradient is made of: sets of shape (..., n), and the statistics that normalise them.
+
+    ``weight`` broadcasts with the sets; ``sizes`` is |dy|.
+    """
+
+    x: Float
+    dy: Float
+    weight: Float | float
+    used: Used
+    reciprocal: Reciprocal
+    arithmetic: Arithmetic
+    x_hat: Float
+    sizes: Float
+    tops: Tops
+
+    @classmethod
+    def of(
+        cls,
+        x: Float,
+        dy: Float,
+        weight: Float | float,
+        used: Used,
+        reciprocal: Reciprocal,
+        m: Moments,
+        bound: StatisticsBound,
+        arithmetic: Arithmetic,
+    ) -> Sets:
+        """``m`` and ``bound`` are the moments of the sets, used or not."""
+        sizes = np.abs(dy)
+        means = [np.abs(mean) + error for mean, error in ((used.mean, used.mean_bound), (m.mean, bound.mean))]
+        tops = Tops(
+            factor=float(np.max(np.abs(weight))),
+            dy=float(sizes.max()),
+            about=float(m.max_abs.max()) + max(float(one.max()) for one in means),
+            tall=float(reciprocal.tall.max()),
+        )
+        return cls(x, dy, weight, used, reciprocal, arithmetic, used.deviation * reciprocal.value, sizes, tops)
 
 
-def _flushed_products(dy: Float, g: Float, factor: Float, reciprocal: Reciprocal, arithmetic: Arithmetic) -> Float:
-    """What r * weight * dy loses to underflow of an operand, of a product of two, and of the result."""
-    eta, r = arithmetic.held.smallest_normal, reciprocal.value * (1 + reciprocal.relative)
-    scale_flushed = np.fmin(eta * np.abs(dy), 2 * r * np.abs(g))  # weight * r, never more than all there is
-    return np.asarray(eta * (r * (1 + factor) + 1 + factor + np.abs(dy) * (factor < eta) * r) + scale_flushed)
+@dataclass(frozen=True)
+class Tops:
+    """The largest |weight|, |dy|, |x| + |mean| and 1 or factor of r, of all sets.
+
+    Two questions are decided by them alone, for ordinary numbers: whether anything on the way to a gradient may
+    leave the range, and whether what underflow loses is lost in the rounding of the bound to which it is added.
+    """
+
+    factor: float
+    dy: float
+    about: float
+    tall: float
+
+    @property
+    def together(self) -> float:
+        """At least every product of some of them, of 1 + r and 1 + weight."""
+        return (self.factor + 1) * (self.dy + 1) * (self.about + 1) * (self.tall + 1)
 
 
-def _through_statistics(
-    x: Float,
-    dy: Float,
-    g: Float,
-    factor: Float,
-    used: Used,
-    reciprocal: Reciprocal,
-    dependence: Dependence,
-    arithmetic: Arithmetic,
-) -> tuple[Float, Float]:
-    """dx = r * (g - a m1 - c x_hat m2) and its bound; a and c are the shares of mean and variance."""
-    u, eta = arithmetic.held.u, arithmetic.held.smallest_normal
-    m, n = dependence.moments, dependence.moments.n
-    share, divisor = dependence.mean_share, dependence.divisor_factor
-    r, relative, slope, d_slope = reciprocal.value, reciprocal.relative, reciprocal.slope, reciprocal.slope_bound
-    x_hat, moved = used.deviation * r, m.deviation * r  # about the mean in use, about the batch's
-    m1, m2 = _mean(g, arithmetic), _mean(g * x_hat, arithmetic)
-    direct = g - share * m1
-    through_var = share * divisor * moved * m2  # to be multiplied by the slope
-    value = r * (direct - slope * through_var)
-
-    size_g, size_1, size_2, a = np.abs(g), np.abs(m1), np.abs(m2), abs(share)
-    mean_g = _mean_of_sizes(size_g)
-    most_factor = np.maximum(np.max(factor, axis=-1, keepdims=True), 1)  # a weight that multiplies last
-    about = np.abs(x) + np.abs(used.mean) + used.mean_bound
-    about_batch = np.abs(x) + np.abs(m.mean) + dependence.bound.mean
-    products = _mean_of_sizes(size_g * (r * about))  # in this order nothing is lost to underflow
-    # m1 and m2 as sums in any order; m2 as sum(g (x - mean)) or as sum(g x) - mean sum(g).
-    additions, again = n - 1.0, arithmetic.rounds_sums
-    d_1 = arithmetic.gamma(additions, 8 + again) * mean_g
-    operands = (
-        (factor + np.abs(dy) + 1) * (np.abs(x_hat) + r)
-        + size_g * (2 * r + 1)
-        + 1
-        + r
-        + r * (np.abs(used.mean) + used.mean_bound) * (factor + 3)  # mean sum(g), summed apart
-    )
-    d_2 = used.mean_bound * r * size_1 + arithmetic.gamma(additions, 7 + again) * products
-    d_2 = d_2 + eta * (_mean_of_sizes(operands) + 2 * (1 + r)) * most_factor
-    most_r = r * (1 + relative)
-    # x - mean, or x and mean each with the coefficient; automatic differentiation also subtracts
-    # the mean of x - mean, which is 0 but not as computed.
-    d_moved = r * (dependence.bound.mean + 6 * u * about_batch) + eta * (2 + 3 * r)
-    residue = _mean_of_sizes(np.abs(m.deviation)) + dependence.bound.mean
-    residue = dependence.bound.mean + arithmetic.gamma(additions, 3 + again) * residue
-    d_moved = d_moved + r * residue
-
-    d_direct = 8 * u * (size_g + a * size_1) + a * d_1 + dependence.mean_share_bound * size_1
-    steep, most_2 = reciprocal.steepest, size_2 + d_2
-    shares = (a + dependence.mean_share_bound) * divisor
-    d_var = d_slope * np.abs(through_var) + steep * dependence.mean_share_bound * divisor * np.abs(moved) * size_2
-    d_var = d_var + steep * shares * (d_2 * np.abs(moved) + most_2 * d_moved)
-    flushed = _flushed_products(dy, g, factor, reciprocal, arithmetic)
-    flushed = flushed + a * (_mean_of_sizes(flushed) + 3 * eta * (1 + most_r) * most_factor)
-    # The coefficient r^3 sum / n of x, in any order: what underflows is lost, or rounded to the subnormal
-    # numbers, at up to eight products, and multiplied by the factors that are left.
-    sum_2 = n * most_2 / r
-    left = max(shares, 1.0) * np.maximum(sum_2, 1) * reciprocal.tall**2 * most_factor
-    lost = about_batch * left * (8 * eta)
-    if not np.all(left * (16 * eta) <= steep * shares * (r * most_2) * r):  # else the roundings are the larger
-        term = steep * shares * (r * most_2) * (r * about_batch)
-        rounded = term + at_least_one(about_batch) * (8 * arithmetic.held.smallest_subnormal / 2) * left
-        lost = np.fmin(rounded, lost)
-    flushed = flushed + lost + eta * (6 + 2 * most_r) * most_factor
-    honest = r * (relative * np.abs(direct) + (1 + relative) * d_direct + d_var) + flushed
-
-    own = (
-        r * (size_g + a * mean_g + 2 * a * size_1 + 2 * np.abs(direct) + 13 * slope * np.abs(through_var))
-        + 4 * r * slope * a * divisor * np.abs(moved) * _mean_of_sizes(size_g * np.abs(x_hat))
-        + np.abs(value)
-    )
-    bound = (1 + 16 * u) * honest + U64 * own
-
-    larger = np.maximum(size_g, np.abs(dy))  # with the weight in it or without
-    most_2 = _mean_of_sizes(larger * (np.abs(x_hat) + r * used.mean_bound))
-    most_2 = most_2 + arithmetic.gamma(additions, 7 + again) * _mean_of_sizes(larger * (r * about))
-    return value, _where_in_range(bound, about, about_batch, larger, factor, n, shares, most_2, reciprocal, arithmetic)
-
-
-def _where_in_range(
-    bound: Float,
-    about: Float,
-    about_batch: Float,
-    larger: Float,
-    factor: Float,
-    n: int,
-    shares: float,
-    most_2: Float,
-    reciprocal: Reciprocal,
-    arithmetic: Arithmetic,
-) -> Float:
-    """``bound``, infinite where something that may be formed on the way to dx may leave the range."""
-    held, r, tall = arithmetic.held, reciprocal.value, reciprocal.tall
-    reach = np.maximum(n * _mean_of_sizes(larger * at_least_one(about)), 1)
-    reach = reach * np.maximum(r * (1 + reciprocal.relative), 1)
-    summed = np.maximum(n * most_2 / r, 1) * max(shares, 1.0)
-    # Of s sqrt(s) below the normal numbers, 1 / 0 may be made.
-    reach = np.maximum(reach, np.maximum(summed, held.largest * held.smallest_normal) * tall**3)
-    reach = np.maximum(reach, np.max(factor * about, axis=-1, keepdims=True))
-    reach = np.maximum(reach, np.max(factor, axis=-1, keepdims=True) * tall)
-
-    def in_range(about_batch: Float, larger: Float) -> NDArray[np.bool_]:
-        term = reciprocal.steepest * shares * (r * most_2) * (r * about_batch)
-        most = np.maximum(np.maximum(reach, n * term), n * larger * tall)
-        return np.asarray(most <= held.largest * (1 - 16 * held.u))
-
-    if np.all(in_range(*(np.max(sizes, axis=-1, keepdims=True) for sizes in (about_batch, larger)))):
-        return bound
-    return np.where(in_range(about_batch, larger), bound, np.inf)
+#: A positive number times this is lost where it is added to the number: it is less than a quarter of its last place.
+ABSORBED: Final = 2.0**-56
 
 
 def no_gradients(x: Float, channels: int) -> Gradients:
@@ -298,37 +211,18 @@ def no_gradients(x: Float, channels: int) -> Gradients:
     return Gradients(exactly(x), exactly(np.zeros(channels)), exactly(np.zeros(channels)))
 
 
-def judged(value: Float, bound: Float, certain: NDArray[np.bool_], arithmetic: Arithmetic) -> Reference:
-    """A gradient as it is held against others: a NaN where it is ``certain``, nothing said where it is out of range."""
+def judged(value: Float, bound: Float, certain: Callable[[], NDArray[np.bool_]], arithmetic: Arithmetic) -> Reference:
+    """A gradient as it is held against others: a NaN where it is ``certain``, nothing said where it is out of range.
+
+    |value| is a part of ``bound``, and an input that makes a NaN certain is in the value.
+    """
     bound = result_bound(value, bound, arithmetic)
-    if not np.any(certain) and all(np.isfinite(np.max(one)) for one in (value, -value, bound)):
+    if math.isfinite(bound.max()):
         return Reference(value, bound)
-    silent = np.isnan(bound) | ~np.isfinite(value)
-    return Reference(np.where(certain, np.nan, value), np.where(certain, 0.0, np.where(silent, np.inf, bound)))
-
-
-def pair(values: Float, arithmetic: Arithmetic) -> Float:
-    """The sum over the last axis as high and low part, stacked; low is 0 but where float64 is held to it."""
-    if arithmetic.dtype != "float64":
-        total = np.sum(values, axis=-1)
-        return np.stack([total, np.zeros_like(total)])
-    return np.stack([part[..., 0] for part in pair_sum(values)])
+    silent, nan = np.isnan(bound) | ~np.isfinite(value), certain()
+    return Reference(np.where(nan, np.nan, value), np.where(nan, 0.0, np.where(silent, np.inf, bound)))
 
 
 def at_least_one(sizes: Float) -> Float:
     """The larger of each and 1; NumPy takes two arrays ten times as fast as an array and a number."""
     return np.maximum(sizes, np.ones_like(sizes))
-
-
-def _sum(values: Float, arithmetic: Arithmetic) -> Float:
-    """The sum over the last axis, as a sum of pairs where float64 is held to it."""
-    high, low = pair(values, arithmetic)
-    return np.asarray(high + low, dtype=np.float64)
-
-
-def _mean(values: Float, arithmetic: Arithmetic) -> Float:
-    return np.asarray(_sum(values, arithmetic)[..., None] / values.shape[-1], dtype=np.float64)
-
-
-def _mean_of_sizes(sizes: Float) -> Float:
-    return np.asarray(np.mean(sizes, axis=-1, keepdims=True), dtype=np.float64)

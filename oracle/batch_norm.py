@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 from normgauge.oracle.backward import (
     Dependence,
     Gradients,
+    Sets,
     Used,
     divisor_factor,
-    input_gradient,
     may_be_cut,
     no_gradients,
     reciprocal_and_slope,
@@ -22,6 +22,7 @@ from normgauge.oracle.blocks import BLOCK, blocks
 from normgauge.oracle.bounds import Arithmetic, StatisticsBound, blend_bound, read_bound, result_bound, statistics_bound
 from normgauge.oracle.formats import format_of
 from normgauge.oracle.group_norm import divided_by
+from normgauge.oracle.input_gradient import input_gradient
 from normgauge.oracle.moments import Float, Moments, moments
 from normgauge.oracle.normalize import (
     checked_number,
@@ -229,19 +230,10 @@ def batch_norm_backward(
         dependence = _dependence(batch, running, training, momentum, semantics, arithmetic)
         placement = semantics.choice("eps_placement")
         reciprocal = reciprocal_and_slope(used, eps, placement, cut, arithmetic)
-        dx = input_gradient(
-            sets,
-            dy_sets,
-            weight=1.0 if scale is None else scale[:, None],
-            used=used,
-            reciprocal=reciprocal,
-            dependence=dependence,
-            arithmetic=arithmetic,
-        )
-        sums = parameter_sums(
-            sets[None], dy_sets[None], parts=1, used=used, reciprocal=reciprocal, arithmetic=arithmetic
-        )
-        dweight, dbias = parameter_gradients(sums, batch.m.n, arithmetic)
+        weights = 1.0 if scale is None else scale[:, None]
+        passed = Sets.of(sets, dy_sets, weights, used, reciprocal, batch.m, batch.bound, arithmetic)
+        dx = input_gradient(passed, dependence)
+        dweight, dbias = parameter_gradients(parameter_sums(passed, 1), batch.m.n, arithmetic)
     if single == "nan":
         nothing = exactly(np.full_like(array, np.nan))
         return Gradients(nothing, exactly(np.full(channels, np.nan)), dbias)

@@ -8,14 +8,15 @@ from numpy.typing import ArrayLike
 from normgauge.oracle.backward import (
     Dependence,
     Gradients,
+    Sets,
     Used,
-    input_gradient,
     may_be_cut,
     no_gradients,
     reciprocal_and_slope,
 )
 from normgauge.oracle.blocks import blocks
 from normgauge.oracle.bounds import Arithmetic, statistics_bound
+from normgauge.oracle.input_gradient import input_gradient
 from normgauge.oracle.moments import U64, Float, moments
 from normgauge.oracle.normalize import (
     checked_count,
@@ -248,16 +249,8 @@ def _backward(
     used = Used(m.deviation, m.mean, bound.mean, *divided_by(m.var, bound.var, m.n, divisor, arithmetic))
     cut = may_be_cut(m, bound)
     reciprocal = reciprocal_and_slope(used, eps, semantics.choice("eps_placement"), cut, arithmetic)
-    dx = input_gradient(
-        grouped,
-        dy,
-        weight=weight,
-        used=used,
-        reciprocal=reciprocal,
-        dependence=Dependence.on_batch(m, bound, divisor),
-        arithmetic=arithmetic,
-    )
-    return dx, parameter_sums(grouped, dy, parts=parts, used=used, reciprocal=reciprocal, arithmetic=arithmetic)
+    sets = Sets.of(grouped, dy, weight, used, reciprocal, m, bound, arithmetic)
+    return input_gradient(sets, Dependence.on_batch(m, bound, divisor)), parameter_sums(sets, parts)
 
 
 def divided_by(var: Float, var_bound: Float, n: int, divisor: str, arithmetic: Arithmetic) -> tuple[Float, Float]:

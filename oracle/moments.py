@@ -68,12 +68,13 @@ def two_sum(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any
     return total, error
 
 
-def pair_sum(values: Float) -> tuple[Float, Float]:
+def pair_sum(*values: Float) -> tuple[Float, Float]:
     """The sum over the last axis as a pair: error at most (log2(n) + 1)^2 u^2 sum|values|.
 
     Neighbours are added, then neighbouring sums, and so on; where the last has no neighbour, 0 is added.
+    Several arrays of one shape give their sums stacked along a new first axis.
     """
-    high, low = values, None
+    high, low = values[0] if len(values) == 1 else np.array(values), None
     while high.shape[-1] > 1:
         high, low = _laid_out(high), None if low is None else _laid_out(low)
         while len(high) > 1:

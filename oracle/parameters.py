@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from normgauge.oracle.backward import Reciprocal, Used, at_least_one, judged, pair
+from normgauge.oracle.backward import ABSORBED, Sets, at_least_one, judged
 from normgauge.oracle.bounds import Arithmetic
-from normgauge.oracle.moments import U64, Float, two_sum
+from normgauge.oracle.moments import U64, Float, pair_sum, two_sum
 from normgauge.oracle.reference import Reference
+
+#: A sum below this part of the largest number decides no comparison of a longer sum with that number.
+_FAR_IN_RANGE: Final = 2.0**-80
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class ParameterSums:
     ``products`` are those of dy and x_hat, ``upstream`` is dy itself, each as a pair of shape (2, P). ``sizes``
     has shape (6, P): the error inherited from the statistics, what rounding multiplies, what underflow loses,
     |products|, the most that may be formed on the way, |dy|. ``largest`` (P,) bounds |x_hat|. ``certain`` (2, P)
-    tells where dweight and dbias are NaN for certain.
+    tells where dweight and dbias are NaN for certain. What underflow loses, and what may be formed, is 0 where it
+    is too small to change anything.
     """
 
     products: Float
@@ -44,48 +48,77 @@ class ParameterSums:
         )
 
 
-def parameter_sums(
-    x: Float, dy: Float, *, parts: int, used: Used, reciprocal: Reciprocal, arithmetic: Arithmetic
-) -> ParameterSums:
-    """The sums for sets of shape (N, S, n).
+def parameter_sums(s: Sets, parts: int) -> ParameterSums:
+    """The sums for sets of shape (N, S, n), or (S, n) of one sample.
 
     Each set is cut into ``parts`` adjacent stretches of equal length; a parameter belongs to the same
     stretch of all N sets.
     """
-    samples, sets, n = x.shape
-    eta, r, relative = arithmetic.held.smallest_normal, reciprocal.value, reciprocal.relative
+    *outer, sets, n = s.x.shape
+    samples, count = outer[0] if outer else 1, sets * parts
+    held, r, used, top = s.arithmetic.held, s.reciprocal.value, s.used, s.tops
 
     def stretched(values: NDArray[Any]) -> NDArray[Any]:
         """(N, S, n) as (S * parts, N, n / parts)."""
-        cut = np.broadcast_to(values, x.shape).reshape(samples, sets * parts, n // parts)
-        return np.moveaxis(cut, 0, 1)
+        return values.reshape(samples, count, n // parts).swapaxes(0, 1)
 
     def summed(values: Float) -> Float:
-        return np.asarray(np.sum(stretched(values), axis=(1, 2)), dtype=np.float64)
+        return np.asarray(np.add.reduce(stretched(values), axis=(1, 2)))
 
     def per_set(values: Float) -> Float:
         """A value of each set, of shape (S * parts, N)."""
-        return np.repeat(np.broadcast_to(values, (samples, sets, 1))[..., 0].T, parts, axis=0)
+        return np.repeat(values.reshape(samples, sets).T, parts, axis=0)
 
-    products, upstream = dy * (used.deviation * r), dy
-    dweight, dbias = (pair(stretched(v).reshape(sets * parts, -1), arithmetic) for v in (products, upstream))
-    most_r = r * (1 + relative)
-    size, about = np.abs(dy), np.abs(x) + (np.abs(used.mean) + used.mean_bound)
+    products, most_r = s.dy * s.x_hat, r * (1 + s.reciprocal.relative)
+    pairs = _pairs([stretched(one).reshape(count, -1) for one in (products, s.dy)], s.arithmetic)
+    places = samples * n // parts
+    sizes, largest = np.zeros((6, count)), np.zeros(count)
 
-    inherited = per_set(relative) * np.abs(np.sum(stretched(products), axis=2))
-    inherited = inherited + per_set(most_r * used.mean_bound) * np.abs(np.sum(stretched(upstream), axis=2))
+    inherited = per_set(s.reciprocal.relative) * np.abs(np.add.reduce(stretched(products), axis=2))
+    inherited += per_set(most_r * used.mean_bound) * np.abs(np.add.reduce(stretched(s.dy), axis=2))
+    sizes[0] = np.add.reduce(inherited, axis=1)
+    about = np.abs(s.x)
+    about += np.abs(used.mean) + used.mean_bound
+    x_hat = about * most_r
+    if not places * top.together <= _FAR_IN_RANGE * held.largest:
+        largest = np.maximum.reduce(stretched(x_hat), axis=(1, 2))
+        sizes[4] = summed(s.sizes * at_least_one(about) * np.maximum(most_r, 1))
+    x_hat *= s.sizes
+    sizes[1] = summed(x_hat)
+    if not 5 * held.smallest_normal * places * top.together <= ABSORBED * held.u * float(sizes[1].min()):
+        sizes[2] = summed(_flushed(s, about, most_r))
+    sizes[3] = summed(np.abs(products, out=products))
+    sizes[5] = summed(s.sizes)
+    certain = np.zeros((2, count), bool)
+    if not np.isfinite(pairs).all():  # an input that makes a NaN certain is in the sums
+        certain[:] = [np.logical_or.reduce(stretched(one), axis=(1, 2)) for one in (_undefined(s), np.isnan(s.dy))]
+    return ParameterSums(pairs[:, 0], pairs[:, 1], sizes, largest, certain)
+
+
+def _pairs(values: list[Float], arithmetic: Arithmetic) -> Float:
+    """The sums over the last axis as high and low parts, stacked; low is 0 but where float64 is held to it."""
+    if arithmetic.dtype == "float64":
+        return np.array(pair_sum(*values))[..., 0]
+    pairs = np.zeros((2, len(values), len(values[0])))
+    for total, one in zip(pairs[0], values, strict=True):
+        np.add.reduce(one, axis=-1, out=total)
+    return pairs
+
+
+def _flushed(s: Sets, about: Float, most_r: Float) -> Float:
+    """What a product of dy and x_hat loses to underflow: at most 5 eta times ``s.tops.together``."""
+    eta, used = s.arithmetic.held.smallest_normal, s.used
     x_hat = (np.abs(used.deviation) + used.mean_bound) * most_r
-    flushed = 2 * x_hat + most_r * (2 * size + (2 + np.abs(used.mean) + used.mean_bound)) + size + 4
-    flushed = eta * flushed + np.fmin(size * x_hat, eta * about)  # dy * r, which then multiplies x - mean
-    reach = size * at_least_one(about) * np.maximum(most_r, 1)
-    sums = [summed(one) for one in (most_r * about * size, flushed, np.abs(products), reach, size)]
+    flushed = 2 * x_hat + most_r * (2 * s.sizes + (2 + np.abs(used.mean) + used.mean_bound)) + s.sizes + 4
+    # dy * r, which then multiplies x - mean
+    return np.asarray(eta * flushed + np.fmin(s.sizes * x_hat, eta * about))
 
-    unknown = np.isposinf(used.mean_bound), np.isposinf(used.var_bound)
-    certain = np.isnan(used.mean) & ~unknown[0] | np.isnan(used.var) & ~unknown[1] | np.isnan(x) | np.isnan(dy)
-    undefined = [np.any(stretched(one), axis=(1, 2)) for one in (certain, np.isnan(dy))]
-    largest = np.max(stretched(about * most_r), axis=(1, 2))
-    sizes = np.stack([np.sum(inherited, axis=1), *sums])
-    return ParameterSums(dweight, dbias, sizes, largest, np.stack(undefined))
+
+def _undefined(s: Sets) -> NDArray[np.bool_]:
+    """Where dy * x_hat is NaN for certain."""
+    used = s.used
+    undefined = np.isnan(used.mean) & (used.mean_bound != np.inf) | np.isnan(used.var) & (used.var_bound != np.inf)
+    return np.asarray(undefined | np.isnan(s.x) | np.isnan(s.dy))
 
 
 def parameter_gradients(sums: ParameterSums, count: int, arithmetic: Arithmetic) -> tuple[Reference, Reference]:
@@ -103,6 +136,6 @@ def parameter_gradients(sums: ParameterSums, count: int, arithmetic: Arithmetic)
     bias_bound = (1 + 16 * u) * (most_bias * total + 3 * eta * count) + U64 * (total + np.abs(dbias))
     bias_bound = np.where(total <= arithmetic.held.largest * (1 - most_bias), bias_bound, np.inf)
     return (
-        judged(dweight, bound, sums.certain[0], arithmetic),
-        judged(dbias, bias_bound, sums.certain[1], arithmetic),
+        judged(dweight, bound, lambda: sums.certain[0], arithmetic),
+        judged(dbias, bias_bound, lambda: sums.certain[1], arithmetic),
     )
