@@ -203,8 +203,8 @@ class Draw:
 
 
 def check_outputs(draw: Draw, names: list[str]) -> int:
-    """Every named kind of statistics in every form, against its own class; returns the elements held."""
-    references = {accuracy: draw.forward(accuracy) for accuracy in ACCURACY_CLASSES}
+    """Every named kind of statistics in two forms, against its own class; returns the elements held."""
+    references = {accuracy: draw.forward(accuracy) for accuracy in {STATISTICS[name][0] for name in names}}
     held = 0
     for name in names:
         accuracy, measure = STATISTICS[name]
@@ -220,7 +220,7 @@ def check_outputs(draw: Draw, names: list[str]) -> int:
 def check_gradients(draw: Draw, names: list[str], each: int) -> int:
     """``each`` backward passes on every named kind of statistics, each against its own class."""
     rng, f, store = draw.rng, draw.f, Machine(draw.dtype)
-    references = {accuracy: draw.gradients(accuracy) for accuracy in ACCURACY_CLASSES}
+    references = {accuracy: draw.gradients(accuracy) for accuracy in {STATISTICS[name][0] for name in names}}
     held = 0
     for name in names:
         accuracy, measure = STATISTICS[name]
@@ -252,8 +252,12 @@ def check_gradients(draw: Draw, names: list[str], each: int) -> int:
 @pytest.mark.parametrize(("dtype", "regime"), CASES)
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_honest_output_lies_within_the_bound_of_its_precision(level: str, dtype: str, regime: str) -> None:
+    """Every kind of statistics at two or three of the lengths."""
     rng = np.random.default_rng([1, LEVELS.index(level), CASES.index((dtype, regime))])
-    held = sum(check_outputs(Draw.of(rng, dtype, level, regime, n, size=128), list(STATISTICS)) for n in LENGTHS)
+    held = 0
+    for number, n in enumerate(LENGTHS):
+        names = list(STATISTICS)[number % 2 :: 2]
+        held += check_outputs(Draw.of(rng, dtype, level, regime, n, size=256), names)
     assert held > 10_000 or level != "float32"
 
 
@@ -264,8 +268,8 @@ def test_every_honest_gradient_lies_within_the_bound_of_its_precision(level: str
     held = 0
     for upstream in UPSTREAM:
         n = int(rng.choice([1, 2, 2, 3, 4, 8, 33]))
-        draw = Draw.of(rng, dtype, level, regime, n, size=64, upstream=upstream)
-        held += check_gradients(draw, [str(name) for name in rng.choice(list(STATISTICS), 4, replace=False)], each=1)
+        draw = Draw.of(rng, dtype, level, regime, n, size=128, upstream=upstream)
+        held += check_gradients(draw, [str(name) for name in rng.choice(list(STATISTICS), 2, replace=False)], each=1)
     assert held > 1_000 or level != "float32"
 
 
@@ -376,7 +380,7 @@ def test_every_honest_running_statistic_lies_within_the_bound_of_its_precision(
     rng = np.random.default_rng([5, DTYPES.index(dtype), LEVELS.index(level), len(buffer)])
     store, keep = Machine(dtype), Machine("float32" if buffer == "float32" else dtype)
     for regime, draw_x in regimes(dtype).items():
-        for name in rng.choice(list(STATISTICS), 8, replace=False):
+        for name in rng.choice(list(STATISTICS), 3, replace=False):
             accuracy, measure = STATISTICS[str(name)]
             momentum = float(rng.choice([0.0, 1e-3, 0.1, 0.1, 0.9, 1.0]))
             arithmetic = arithmetic_of(dtype, level, accuracy)
@@ -384,7 +388,7 @@ def test_every_honest_running_statistic_lies_within_the_bound_of_its_precision(
             divisor, update = str(rng.choice(["unbiased", "biased"])), UPDATES[str(rng.choice(list(UPDATES)))]
             how: dict[str, Any] = {"arithmetic": arithmetic, "momentum": momentum}
             how["semantics"] = semantics("batch_norm", running_var=divisor)
-            n, channels = int(rng.choice([2, 3, 8, 20])), 8
+            n, channels = int(rng.choice([2, 3, 8, 20])), 24
             mean, var = keep(rng.standard_normal(channels) * rng.choice([1.0, 1e3])), keep(rng.random(channels))
             running = initial_statistics(mean, var, dtype="float32" if buffer == "float32" else None)
             for _ in range(3):
