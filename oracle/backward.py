@@ -173,11 +173,13 @@ class Sets:
     ) -> Sets:
         """``m`` and ``bound`` are the moments of the sets, used or not."""
         sizes = np.abs(dy)
-        means = [np.abs(mean) + error for mean, error in ((used.mean, used.mean_bound), (m.mean, bound.mean))]
+        about = float((np.abs(used.mean) + used.mean_bound).max())
+        if used.mean is not m.mean:
+            about = max(about, float((np.abs(m.mean) + bound.mean).max()))
         tops = Tops(
-            factor=float(np.max(np.abs(weight))),
+            factor=float(np.abs(weight).max()),
             dy=float(sizes.max()),
-            about=float(m.max_abs.max()) + max(float(one.max()) for one in means),
+            about=float(m.max_abs.max()) + about,
             tall=float(reciprocal.tall.max()),
         )
         return cls(x, dy, weight, used, reciprocal, arithmetic, used.deviation * reciprocal.value, sizes, tops)

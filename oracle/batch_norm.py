@@ -116,7 +116,7 @@ def batch_norm(
     if array.size == 0:
         return BatchNormReference(Reference(array, np.zeros_like(array)), running)
 
-    sets = np.moveaxis(array, 1, 0).reshape(channels, -1)
+    sets = array.swapaxes(0, 1).reshape(channels, -1)
     with np.errstate(all="ignore"):
         batch = _Batch.of(sets, arithmetic)
         if training:
@@ -145,7 +145,7 @@ def batch_norm(
         )
 
     def restored(values: Float) -> Float:
-        return np.moveaxis(values.reshape(channels, samples, *spatial), 0, 1)
+        return values.reshape(channels, samples, *spatial).swapaxes(0, 1)
 
     return BatchNormReference(Reference(restored(output.value), restored(output.bound)), after)
 
@@ -216,14 +216,14 @@ def batch_norm_backward(
     if array.size == 0:
         return no_gradients(array, channels)
 
-    sets, dy_sets = (np.moveaxis(v, 1, 0).reshape(channels, -1) for v in (array, upstream))
+    sets, dy_sets = (v.swapaxes(0, 1).reshape(channels, -1) for v in (array, upstream))
     with np.errstate(all="ignore"):
         batch = _Batch.of(sets, arithmetic)
         single = _single_value(batch, array.shape, semantics) if training else None
         if single == "identity":  # weight and bias are not used
             return Gradients(exactly(upstream), exactly(np.zeros(channels)), exactly(np.zeros(channels)))
         if training:
-            used, _ = _training(batch, running, momentum, semantics, arithmetic)
+            used, _ = _training(batch, running, momentum, semantics, arithmetic, tracked=False)
         else:
             used = _evaluation(batch, running, semantics, arithmetic)
         cut = may_be_cut(batch.m, batch.bound)
@@ -239,7 +239,7 @@ def batch_norm_backward(
         return Gradients(nothing, exactly(np.full(channels, np.nan)), dbias)
 
     def restored(values: Float) -> Float:
-        return np.moveaxis(values.reshape(channels, samples, *spatial), 0, 1)
+        return values.reshape(channels, samples, *spatial).swapaxes(0, 1)
 
     return Gradients(Reference(restored(dx.value), restored(dx.bound)), dweight, dbias)
 
@@ -290,15 +290,20 @@ def _training(
     momentum: float | None,
     semantics: Semantics,
     arithmetic: Arithmetic,
+    tracked: bool = True,
 ) -> tuple[Used, RunningStatistics | None]:
+    """What normalises, and the running statistics after the batch, as they were where they are not ``tracked``."""
     divisor = "biased" if batch.m.n == 1 else semantics.choice("variance")
     if running is None:
         return batch.used(divisor, arithmetic), None
     source: Final = semantics.choice("training_normalizes_with")
     if source == "running":
         return _used_running(batch, running, arithmetic), running
-    after = _updated(batch, running, momentum, semantics, arithmetic)
-    return _used_running(batch, after, arithmetic) if source == "blended" else batch.used(divisor, arithmetic), after
+    if source == "blended":
+        after = _updated(batch, running, momentum, semantics, arithmetic)
+        return _used_running(batch, after, arithmetic), after
+    after = _updated(batch, running, momentum, semantics, arithmetic) if tracked else running
+    return batch.used(divisor, arithmetic), after
 
 
 def _evaluation(batch: _Batch, running: RunningStatistics | None, semantics: Semantics, arithmetic: Arithmetic) -> Used:
@@ -364,24 +369,28 @@ def _updated(
     buffer = arithmetic.result if running.dtype is None else format_of(running.dtype)
     var, var_bound = divided_by(batch.m.var, batch.bound.var, batch.m.n, semantics.choice("running_var"), arithmetic)
 
-    def blend(old: Reference, new: Float, new_bound: Float) -> Reference:
-        kept = 0.0 if weight == 1 else (1 - weight) * old.value
-        bound = blend_bound(
-            old=old.value,
-            old_bound=old.bound,
-            new=new,
-            new_bound=new_bound,
-            weight=weight,
-            arithmetic=arithmetic,
-            step=step,
-            divisor=divisor,
-        )
-        value = kept + weight * new
-        for _ in range(1 if divisor == 1 else 2):  # the average, and what it is divided from
-            bound = result_bound(value, bound, arithmetic, buffer)
-        # A NaN is demanded unless it comes of a statistic that was out of range.
-        undefined = np.where(np.isposinf(new_bound) | np.isposinf(old.bound), np.inf, 0.0)
-        return Reference(value, np.where(np.isnan(value), undefined, bound))
-
-    mean = blend(running.mean, batch.m.mean[:, 0] + batch.m.mean_tail[:, 0], batch.bound.mean[:, 0])
-    return RunningStatistics(mean, blend(running.var, var[:, 0], var_bound[:, 0]), step, running.dtype)
+    # Mean and variance in one array of shape (2, C).
+    old, old_bound = (
+        np.array([running.mean.value, running.var.value]),
+        np.array([running.mean.bound, running.var.bound]),
+    )
+    new = np.array([batch.m.mean[:, 0] + batch.m.mean_tail[:, 0], var[:, 0]])
+    new_bound = np.array([batch.bound.mean[:, 0], var_bound[:, 0]])
+    value = (0.0 if weight == 1 else (1 - weight) * old) + weight * new
+    bound = blend_bound(
+        old=old,
+        old_bound=old_bound,
+        new=new,
+        new_bound=new_bound,
+        weight=weight,
+        arithmetic=arithmetic,
+        step=step,
+        divisor=divisor,
+    )
+    for _ in range(1 if divisor == 1 else 2):  # the average, and what it is divided from
+        bound = result_bound(value, bound, arithmetic, buffer)
+    nan = np.isnan(value)
+    if nan.any():  # a NaN is demanded unless it comes of a statistic that was out of range
+        bound = np.where(nan, np.where((new_bound == np.inf) | (old_bound == np.inf), np.inf, 0.0), bound)
+    mean, variance = (Reference(*one) for one in zip(value, bound, strict=True))
+    return RunningStatistics(mean, variance, step, running.dtype)

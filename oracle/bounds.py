@@ -8,6 +8,7 @@ gives the error of a sum, Chan, Golub and LeVeque (1983) those of the three kind
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -204,20 +205,9 @@ def statistics_bound(m: Moments, arithmetic: Arithmetic) -> StatisticsBound:
     bound_mean = d_sum
     bound_var = arithmetic.gamma(additions, 5 + again) * (m.var + d_sum_squared) + d_sum_squared
     squares = m.var
-    if welford:  # the recursion is the sum: all of it in the computing type
-        grown, eta_sums = n + 1.0 + 3 * np.log(n) + 4, arithmetic.smallest_normal
-        g = gamma(grown, u)
-        # Every running mean, in sequence or in a tree of combinations, is within d_node of its exact value.
-        d_node = g / grown * ((n + 1) / 2 * size + (n / 2 + 2.5 * np.sqrt(n)) * spread)
-        lost = (n / 2 + 3) * eta_sums  # each step may flush its delta / k
-        d_mean = np.fmin(g * m.mean_abs, d_node) + lost
-        if again:
-            d_mean = d_mean + again * (held * (size + d_mean) + eta)
-        bound_mean = np.maximum(bound_mean, d_mean)
-        d_node = d_node + lost + eta_sums
-        crossed = 2 * np.sqrt(2) * spread * d_node + 2 * np.square(d_node)
-        g = arithmetic.gamma(grown + 6, again)
-        bound_var = np.maximum(bound_var, g * m.var + (1 + g) * crossed)
+    if welford:
+        d_mean, d_var = _welford_bound(m, size, spread, arithmetic)
+        bound_mean, bound_var = np.maximum(bound_mean, d_mean), np.maximum(bound_var, d_var)
         squares = m.var * n  # Chan's combination forms n times more than the squared deviations
     if one_pass:
         size_squared = np.square(size)
@@ -233,7 +223,7 @@ def statistics_bound(m: Moments, arithmetic: Arithmetic) -> StatisticsBound:
 
     # What is summed: |x|, the squared deviations, the squares.
     largest = arithmetic.largest * (1 - arithmetic.gamma(additions, 5))
-    in_range = (n * m.mean_abs <= largest) & (n * squares <= largest)
+    in_range = n * np.maximum(m.mean_abs, squares) <= largest
     if again:  # what is held in a narrow type: the mean, the variance, and each square that is summed
         square = 2 * (np.square(max_of(np.abs(m.deviation))) + np.square(d_sum))
         square = np.maximum(square, np.square(m.max_abs)) if one_pass else square
@@ -247,6 +237,23 @@ def statistics_bound(m: Moments, arithmetic: Arithmetic) -> StatisticsBound:
         bound_mean = np.where(overflows, np.inf, np.where(finite, bound_mean, undefined))
         bound_var = np.where(overflows, np.inf, np.where(finite, bound_var, 0.0))
     return StatisticsBound(np.ascontiguousarray(bound_mean), np.ascontiguousarray(bound_var))
+
+
+def _welford_bound(m: Moments, size: Float, spread: Float, arithmetic: Arithmetic) -> tuple[Float, Float]:
+    """The bounds of Welford's recursion, which is the sum: all of it in the computing type."""
+    n, again, eta_sums = m.n, arithmetic.rounds_sums, arithmetic.smallest_normal
+    grown = n + 1.0 + 3 * float(np.log(n)) + 4
+    g = gamma(grown, arithmetic.u)
+    # Every running mean, in sequence or in a tree of combinations, is within d_node of its exact value.
+    d_node = g / grown * ((n + 1) / 2 * size + (n / 2 + 2.5 * math.sqrt(n)) * spread)
+    lost = (n / 2 + 3) * eta_sums  # each step may flush its delta / k
+    d_mean = np.fmin(g * m.mean_abs, d_node) + lost
+    if again:
+        d_mean = d_mean + again * (arithmetic.held.u * (size + d_mean) + arithmetic.held.smallest_normal)
+    d_node = d_node + lost + eta_sums
+    crossed = 2 * math.sqrt(2) * spread * d_node + 2 * np.square(d_node)
+    g = arithmetic.gamma(grown + 6, again)
+    return d_mean, g * m.var + (1 + g) * crossed
 
 
 def forward_bound(
@@ -326,14 +333,13 @@ def blend_bound(
     u, eta = arithmetic.held.u, arithmetic.held.smallest_normal
     kept, taken = abs(1 - weight), abs(weight)
     old, new = np.abs(old), np.abs(new)
-    both = kept * old + taken * new
+    most, both = old + old_bound + new + new_bound, kept * old + taken * new
     inherited = kept * old_bound + taken * new_bound
-    factors = u * (kept + taken) / divisor * (old + old_bound + new + new_bound)
+    factors = u * (kept + taken) / divisor * most
     rounding = 2 * u * both + 2 * u * taken * (old + new)
     own = U64 * (5 * both + old + new)  # the factors, the products and their sum, the two parts of a mean
     if divisor != 1:  # a power good to 4u of a rounded number, the subtraction, the division
         rounding = rounding + u * ((step + 4) * (1 - divisor) / divisor + 2) * (both + inherited)
         own = own + 6 * U64 * taken * (old + new)  # the weight as expm1 and log1p give it
     bound = (1 + 16 * u) * (inherited + factors + rounding) + own + 4 * eta / divisor
-    out_of_range = ~(max(kept, taken, 1) * (old + old_bound + new + new_bound) <= arithmetic.held.largest)
-    return np.asarray(np.where(out_of_range, np.inf, bound), dtype=np.float64)
+    return _infinite_where(~(max(kept, taken, 1) * most <= arithmetic.held.largest), bound)

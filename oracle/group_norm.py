@@ -28,7 +28,7 @@ from normgauge.oracle.normalize import (
     real_array,
 )
 from normgauge.oracle.parameters import ParameterSums, parameter_gradients, parameter_sums
-from normgauge.oracle.reference import Reference, Refusal
+from normgauge.oracle.reference import Reference, Refusal, exactly
 from normgauge.oracle.semantics import CANONICAL, Semantics
 
 
@@ -198,12 +198,12 @@ def group_norm_backward(
     per_group = semantics.choice("affine_shape") == "per_group"
     own_scale = None if scale is None else np.repeat(_of_channels(scale, order, groups, semantics), n // size)
     value, bound = np.empty(array.shape), np.empty(array.shape)
-    sums: dict[int, ParameterSums] = {}
+    sums: dict[int, tuple[slice, ParameterSums]] = {}
     with np.errstate(all="ignore"):
         for some, sets in blocks(samples, groups, n):
             members = _members(order, sets, size, semantics)
             part = array[some, members]
-            dx, own_sums = _backward(
+            dx, own = _backward(
                 part.astype(np.float64).reshape(len(part), -1, n),
                 upstream[some, members].astype(np.float64).reshape(len(part), -1, n),
                 1.0 if own_scale is None else own_scale.reshape(1, groups, n)[:, sets],
@@ -214,21 +214,13 @@ def group_norm_backward(
             )
             value[some, members] = dx.value.reshape(part.shape)
             bound[some, members] = dx.bound.reshape(part.shape)
-            sums[sets.start] = sums[sets.start] + own_sums if sets.start in sums else own_sums
+            sums[sets.start] = sets, sums[sets.start][1] + own if sets.start in sums else own
         count = samples * n // (1 if per_group else size)
-        found = [parameter_gradients(one, count, arithmetic) for one in sums.values()]
-    back = np.argsort(order)
-
-    def of_parameter(values: Float) -> Float:
-        return np.pad(values, (0, channels - groups)) if per_group else values[back]
-
-    dweight, dbias = (
-        Reference(
-            of_parameter(np.concatenate([one.value for one in parts])),
-            of_parameter(np.concatenate([one.bound for one in parts])),
-        )
-        for parts in zip(*found, strict=True)
-    )
+        dweight, dbias = exactly(np.zeros(channels)), exactly(np.zeros(channels))
+        for sets, own in sums.values():
+            places = sets if per_group else _members(order, sets, size, semantics)
+            for whole, one in zip((dweight, dbias), parameter_gradients(own, count, arithmetic), strict=True):
+                whole.value[places], whole.bound[places] = one.value, one.bound
     return Gradients(Reference(value, bound), dweight, dbias)
 
 
@@ -262,9 +254,9 @@ def divided_by(var: Float, var_bound: Float, n: int, divisor: str, arithmetic: A
         return var, var_bound
     if n == 1:
         return np.full_like(var, np.nan), np.full_like(var, np.inf)
-    factor, held = np.float64(n) / np.float64(n - 1), arithmetic.held
+    factor, held = n / (n - 1), arithmetic.held
     bound = (var_bound * (1 + 4 * held.u) + (2 * held.u + 2 * U64) * var) * factor
-    out_of_range = np.isposinf(var_bound) | (n * (var + var_bound) > held.largest)
+    out_of_range = (var_bound == np.inf) | (n * (var + var_bound) > held.largest)
     return var * factor, np.where(out_of_range, np.inf, bound)  # also beside a variance that is NaN
 
 

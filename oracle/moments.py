@@ -49,12 +49,15 @@ class Moments:
 
 def mean_of(values: Float) -> Float:
     """The mean over the last axis, which stays with length 1; ``np.mean`` without its checks."""
-    return np.asarray(np.add.reduce(values, axis=-1, keepdims=True) / values.shape[-1])
+    mean: Float = np.add.reduce(values, axis=-1, keepdims=True)
+    mean /= values.shape[-1]
+    return mean
 
 
 def max_of(values: Float) -> Float:
     """The largest over the last axis, which stays with length 1, or NaN where there is one."""
-    return np.asarray(np.maximum.reduce(values, axis=-1, keepdims=True))
+    largest: Float = np.maximum.reduce(values, axis=-1, keepdims=True)
+    return largest
 
 
 def two_sum(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
