@@ -87,9 +87,12 @@ class _Searched:
 
 
 def run_framework(
-    launch: Launch, wanted: Wanted, progress: Progress = lambda *_: None, jobs: int = 1
+    launch: Launch, wanted: Wanted, progress: Progress = lambda *_: None, jobs: int | None = None
 ) -> Iterator[Record]:
-    """Every record of one framework's run, in the order of the result file; ``jobs`` tasks are done at a time.
+    """Every record of one framework's run, in the order of the result file.
+
+    ``jobs`` tasks are done at a time, in processes of their own: what is drawn does not depend on their number. By
+    default this process does them, one after the other.
 
     Raises:
         CannotRun: the framework could not be started at the first dtype wanted.
@@ -98,9 +101,9 @@ def run_framework(
     counts: Counter[str] = Counter()
     cases, seconds = 0, 0.0
     lanes: Lanes | Lane
-    count = min(jobs, len(wanted.dtypes) * (len(wanted.implementations) or jobs))
-    if count > 1 and not wanted.in_process:
-        lanes = Lanes(launch, wanted.dtypes, count)
+    if jobs is not None and not wanted.in_process:
+        most = len(wanted.dtypes) * (len(wanted.implementations) or jobs)
+        lanes = Lanes(launch, wanted.dtypes, min(jobs, most))
         greeting = lanes.greeting
     else:
         lanes = Lane(launch, wanted.in_process)
