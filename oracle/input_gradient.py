@@ -19,7 +19,7 @@ def input_gradient(s: Sets, dependence: Dependence | None) -> Reference:
 
     def certain() -> NDArray[np.bool_]:
         """A NaN is demanded where an input makes it for certain; anything else that is not a number says nothing."""
-        nan = np.isnan(s.dy) | np.isnan(s.weight)
+        nan: NDArray[np.bool_] = np.isnan(s.dy) | np.isnan(s.weight)
         nan = nan | np.isnan(s.used.var) & (s.used.var_bound != np.inf)
         if dependence is not None and dependence.mean_share != 0:
             nan |= np.any(nan, axis=-1, keepdims=True) | np.isnan(s.used.mean) & (s.used.mean_bound != np.inf)
