@@ -35,10 +35,14 @@ def tiles(
         return
     outer = (*first.shape[:-1], 1)
     wholes = [one.reshape(-1, n) for one in wholes]
-    rows = [one if isinstance(one, float) else np.broadcast_to(one, outer).reshape(-1, 1) for one in rows]
+    rows = [one if isinstance(one, float) else _spread(one, outer).reshape(-1, 1) for one in rows]
     step = max(1, TILE // n)
     for start in range(0, len(wholes[0]), step):
         part = slice(start, start + step)
         own = [one if isinstance(one, float) else one[part] for one in rows]
         for column in range(0, n, TILE):
             yield [one[part, column : column + TILE] for one in wholes], own
+
+
+def _spread(values: Float, shape: tuple[int, ...]) -> Float:
+    return values if values.shape == shape else np.broadcast_to(values, shape)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from normgauge.oracle.backward import ABSORBED, Dependence, Sets, at_least_one, judged, times
 from normgauge.oracle.blocks import tiles
+from normgauge.oracle.bounds import Arithmetic
 from normgauge.oracle.moments import U64, Float, max_of, mean_of, pair_sum
 from normgauge.oracle.reference import Reference
 
@@ -74,8 +75,8 @@ def _through_statistics(s: Sets, g: Float, dependence: Dependence) -> tuple[Floa
     """dx = r * (g - a m1 - c x_hat m2) and its bound; a and c are the shares of mean and variance."""
     used, m, r = s.used, dependence.moments, s.reciprocal.value
     products = g * s.x_hat
-    m1, m2 = _means(s, g, products)
-    size_g, about = np.abs(g), _about(s.x, used.mean, used.mean_bound)
+    size_g, size_g_x_hat = np.abs(g), np.abs(products)
+    about = _about(s.x, used.mean, used.mean_bound)
     same = used.mean is m.mean and used.mean_bound is dependence.bound.mean
     parts = _Parts(
         g=g,
@@ -84,19 +85,19 @@ def _through_statistics(s: Sets, g: Float, dependence: Dependence) -> tuple[Floa
         about_batch=about if same else _about(s.x, m.mean, dependence.bound.mean),
         moved=s.x_hat if used.deviation is m.deviation else m.deviation * r,
         mean_g=mean_of(size_g),
-        mean_g_x_hat=mean_of(np.abs(products, out=products)),
-        m1=m1,
-        m2=m2,
+        mean_g_x_hat=mean_of(size_g_x_hat),
+        m1=_mean(g, size_g, s.arithmetic),
+        m2=_mean(products, size_g_x_hat, s.arithmetic),
     )
     return _value_and_bound(s, parts, dependence)
 
 
-def _means(s: Sets, *values: Float) -> list[Float]:
-    """Means over the sets, of sums of pairs where float64 is held to it."""
-    if s.arithmetic.dtype != "float64":
-        return [mean_of(one) for one in values]
-    high, low = pair_sum(*values)
-    return list((high + low) / s.x.shape[-1])
+def _mean(values: Float, sizes: Float, arithmetic: Arithmetic) -> Float:
+    """The mean over the sets, of a sum in pairs where float64 is held to it."""
+    if arithmetic.dtype != "float64":
+        return mean_of(values)
+    high, low = pair_sum(values, max_of(sizes))
+    return np.asarray((high + low) / values.shape[-1])
 
 
 def _about(x: Float, mean: Float, error: Float) -> Float:

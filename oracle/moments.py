@@ -22,6 +22,10 @@ _TINY: Final = float(np.finfo(np.float64).tiny)
 #: Levels of a tree of sums that are laid out at once.
 _LEVELS: Final = 6
 
+#: log2 of how many values are added exactly at once, and below what: the derivation is in :func:`pair_sum`.
+_LONGEST: Final = 14
+_FAR_IN_RANGE: Final = 2.0**1000
+
 
 def gamma(k: float, u: float) -> float:
     """The error constant k*u / (1 - k*u) of k roundings (Higham, section 3.1); infinite from k*u = 1 on."""
@@ -71,13 +75,56 @@ def two_sum(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any
     return total, error
 
 
-def pair_sum(*values: Float) -> tuple[Float, Float]:
-    """The sum over the last axis as a pair: error at most (log2(n) + 1)^2 u^2 sum|values|.
+def pair_sum(values: Float, largest: Float) -> tuple[Float, Float]:
+    """The sum over the last axis as a pair, rounded sum and rest: error at most (log2(n) + 1)^2 u^2 sum|values|.
 
-    Neighbours are added, then neighbouring sums, and so on; where the last has no neighbour, 0 is added.
-    Several arrays of one shape give their sums stacked along a new first axis.
+    ``largest`` is the largest of |values|, of shape (..., 1). Two leading parts of all values are cut off at a
+    common place, so that the sums of the parts are exact in any order (Rump, Ogita and Oishi, "Accurate
+    floating-point summation, part I", 2008). What is left of n <= 2^14 values loses no more than 8 n^4 u^3 of the
+    largest. Longer rows are added in parts; those that cannot be cut, or may overflow, in a tree.
     """
-    high, low = values[0] if len(values) == 1 else np.array(values), None
+    n = values.shape[-1]
+    parts = 1 << max((n - 1).bit_length() - _LONGEST, 0)
+    if n % parts or not (largest < _FAR_IN_RANGE).all():
+        return _sum_in_pairs(values)
+    if parts > 1:
+        return _sum_in_pairs(*(one[..., 0] for one in pair_sum(_divided(values, parts), largest[..., None])))
+    bits = (n - 1).bit_length()
+    place = np.ldexp(1.0, np.frexp(largest)[1] + bits)
+    cut = values + place
+    cut -= place
+    first = np.add.reduce(cut, axis=-1, keepdims=True)
+    rest = np.subtract(values, cut, out=cut)
+    place *= 2.0**bits * U64
+    cut = rest + place
+    cut -= place
+    second = np.add.reduce(cut, axis=-1, keepdims=True)
+    rest -= cut
+    total, error = two_sum(first, second)
+    error += np.add.reduce(rest, axis=-1, keepdims=True)
+    return total, error
+
+
+def _divided(values: Float, parts: int) -> Float:
+    return values.reshape(*values.shape[:-1], parts, values.shape[-1] // parts)
+
+
+def tree_sum(values: Float) -> Float:
+    """The rounded sum over the last axis: of neighbours, then of neighbouring sums, and so on.
+
+    Where the last has no neighbour, 0 is added.
+    """
+    while (n := values.shape[-1]) > 1:
+        sums = np.empty((*values.shape[:-1], n - n // 2))
+        np.add(values[..., 0 : n - 1 : 2], values[..., 1::2], out=sums[..., : n // 2])
+        if n % 2:
+            np.add(values[..., -1], 0.0, out=sums[..., -1])
+        values = sums
+    return values
+
+
+def _sum_in_pairs(high: Float, low: Float | None = None) -> tuple[Float, Float]:
+    """:func:`tree_sum` of ``high``, and the sum of all roundings in it and of ``low``."""
     while high.shape[-1] > 1:
         high, low = _laid_out(high), None if low is None else _laid_out(low)
         while len(high) > 1:
@@ -135,14 +182,18 @@ def moments(x: Float, *, compensated: bool) -> Moments:
     n, scratch = x.shape[-1], np.abs(x)
     mean_abs, max_abs = mean_of(scratch), max_of(scratch)
     if compensated:
-        high, low = pair_sum(x)
+        high = tree_sum(x)
+        total, error = pair_sum(x, max_abs)
+        total, rest = two_sum(total, -high)
+        low = total + (error + rest)
         mean = high / n
         product, product_error = _two_product_by_integer(mean, n)
         mean_tail = ((high - product) - product_error + low) / n
         deviation, difference_error = two_sum(x, -mean)
         difference_error -= mean_tail
         deviation += difference_error
-        square_sum, square_tail = pair_sum(np.multiply(deviation, deviation, out=scratch))
+        squares = np.multiply(deviation, deviation, out=scratch)
+        square_sum, square_tail = pair_sum(squares, max_of(squares))
         var = (square_sum + square_tail) / n
         mean_error = (np.log2(n) + 3) ** 2 * U64**2 * 2 * mean_abs + 2 * U64 * _TINY
         # Per element: deviation within 2u of itself, its square within 5u, sum and quotient 2u.

@@ -70,7 +70,6 @@ def parameter_sums(s: Sets, parts: int) -> ParameterSums:
         return np.repeat(values.reshape(samples, sets).T, parts, axis=0)
 
     products, most_r = s.dy * s.x_hat, r * (1 + s.reciprocal.relative)
-    pairs = _pairs([stretched(one).reshape(count, -1) for one in (products, s.dy)], s.arithmetic)
     places = samples * n // parts
     sizes, largest = np.zeros((6, count)), np.zeros(count)
 
@@ -87,22 +86,21 @@ def parameter_sums(s: Sets, parts: int) -> ParameterSums:
     sizes[1] = summed(x_hat)
     if not 5 * held.smallest_normal * places * top.together <= ABSORBED * held.u * float(sizes[1].min()):
         sizes[2] = summed(_flushed(s, about, most_r))
-    sizes[3] = summed(np.abs(products, out=products))
+    size_products = np.abs(products)
+    sizes[3] = summed(size_products)
     sizes[5] = summed(s.sizes)
+    pairs = np.zeros((2, 2, count))  # high and low parts of both sums; low is 0 but where float64 is held to it
+    for i, (values, own) in enumerate(((products, size_products), (s.dy, s.sizes))):
+        rows = stretched(values).reshape(count, -1)
+        if s.arithmetic.dtype == "float64":
+            top_of_row = np.maximum.reduce(stretched(own), axis=(1, 2))
+            pairs[:, i] = np.array(pair_sum(rows, top_of_row[:, None]))[..., 0]
+        else:
+            np.add.reduce(rows, axis=-1, out=pairs[0, i])
     certain = np.zeros((2, count), bool)
     if not np.isfinite(pairs).all():  # an input that makes a NaN certain is in the sums
         certain[:] = [np.logical_or.reduce(stretched(one), axis=(1, 2)) for one in (_undefined(s), np.isnan(s.dy))]
     return ParameterSums(pairs[:, 0], pairs[:, 1], sizes, largest, certain)
-
-
-def _pairs(values: list[Float], arithmetic: Arithmetic) -> Float:
-    """The sums over the last axis as high and low parts, stacked; low is 0 but where float64 is held to it."""
-    if arithmetic.dtype == "float64":
-        return np.array(pair_sum(*values))[..., 0]
-    pairs = np.zeros((2, len(values), len(values[0])))
-    for total, one in zip(pairs[0], values, strict=True):
-        np.add.reduce(one, axis=-1, out=total)
-    return pairs
 
 
 def _flushed(s: Sets, about: Float, most_r: Float) -> Float:
