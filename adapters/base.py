@@ -35,6 +35,8 @@ _UNCHANGED: Final = ("weight", "bias")
 
 #: Terminal colours that some frameworks put into messages.
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;]*m")
+#: Where an object lies in memory, which some messages tell and which is another place in every run.
+_ADDRESS: Final = re.compile(r"\bat 0x[0-9a-f]+")
 
 
 #: The NumPy type that carries a dtype: NumPy has no bfloat16, float32 holds all of its values.
@@ -233,6 +235,11 @@ class Adapter(Acting, ABC):
         return {}
 
     @classmethod
+    def caching(cls) -> Mapping[str, str]:
+        """The same for those that make the framework faster and change no result: no user needs them in a script."""
+        return {}
+
+    @classmethod
     def dtypes(cls) -> tuple[str, ...]:
         """The dtypes that the framework has, out of :data:`CARRIERS`."""
         return ("float32", "float64")
@@ -378,7 +385,8 @@ class Adapter(Acting, ABC):
             unsupported = str(error)
         # Whatever a framework raises is an observation, not an error of ours.
         except Exception as error:
-            raised = Raised(where, type(error).__name__, _ESCAPES.sub("", str(error))[:2000])
+            message = _ADDRESS.sub("at 0x...", _ESCAPES.sub("", str(error)))
+            raised = Raised(where, type(error).__name__, message[:2000])
         messages = tuple(dict.fromkeys(f"{w.category.__name__}: {w.message}" for w in caught))
         return Observation(tuple(steps), raised, unsupported, None, messages)
 

@@ -54,11 +54,14 @@ class OnJax(Adapter):
     @classmethod
     def environment(cls, dtype: str) -> Mapping[str, str]:
         wide = {"JAX_ENABLE_X64": "1"} if dtype == "float64" else {}
+        return {**super().environment(dtype), **wide}
+
+    @classmethod
+    def caching(cls) -> Mapping[str, str]:
         folder = _folder()
         ours = str(folder)
         free = folder is not None and os.environ.get(_VARIABLE, ours) == ours
-        kept = {_VARIABLE: ours, **_KEEP_ALL} if free else {}
-        return {**super().environment(dtype), **wide, **kept}
+        return {_VARIABLE: ours, **_KEEP_ALL} if free else {}
 
     def device(self) -> str:
         return str(self.jax.devices()[0].platform)

@@ -52,7 +52,7 @@ def adapter_class(framework: str) -> type[Adapter]:
 
 def make_adapter(framework: str, dtype: str) -> Adapter:
     chosen = adapter_class(framework)
-    os.environ.update(chosen.environment(dtype))
+    os.environ.update({**chosen.caching(), **chosen.environment(dtype)})
     return chosen(dtype)
 
 

@@ -49,7 +49,7 @@ def test_the_folder_is_the_users_or_the_one_that_is_named(
 def test_an_empty_name_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "")
     assert cache_folder("jax") is None
-    assert not any("CACHE" in name for name in adapter_class("flax").environment("float32"))
+    assert not any("CACHE" in name for name in adapter_class("flax").caching())
 
 
 def test_a_folder_that_cannot_be_made_is_not_usable(tmp_path: Path) -> None:
@@ -76,12 +76,12 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
 def test_a_cache_that_the_user_names_is_left_alone(framework: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = adapter_class(framework)
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    ours = chosen.environment("float32")
+    ours = chosen.caching()
     assert Path(ours["JAX_COMPILATION_CACHE_DIR"]).parent == cache_folder("jax")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", ours["JAX_COMPILATION_CACHE_DIR"])
-    assert chosen.environment("float32") == ours  # also after it has been applied
+    assert chosen.caching() == ours  # also after it has been applied
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "theirs")
-    assert not any("CACHE" in name for name in chosen.environment("float32"))
+    assert not any("CACHE" in name for name in chosen.caching())
 
 
 @pytest.mark.frameworks
@@ -118,3 +118,10 @@ def test_results_are_the_same_without_and_with_a_cache_and_with_a_damaged_one(tm
     assert all(path.stat().st_size > 50 for path in kept.rglob("*-cache"))
     (tmp_path / "file").touch()
     assert answer(tmp_path / "file") == without
+
+
+@pytest.mark.parametrize("framework", ["flax", "keras-jax"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_users_script_names_no_cache(framework: str, dtype: str) -> None:
+    """A script begins with what :meth:`Adapter.environment` says; a folder of this machine has no place there."""
+    assert not any("CACHE" in name for name in adapter_class(framework).environment(dtype))

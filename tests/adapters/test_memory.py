@@ -148,3 +148,16 @@ def test_group_norm_is_asked_with_shapes_that_an_implementation_takes(ranks: tup
     assert shapes["GN-11"][:2] == (2, CHANNELS)
     assert shapes["GN-13"][0] == 0
     assert ("GN-14" in shapes) == (ranks != (2,))
+
+
+class TellsWhereItLies(FaultyAdapter):
+    def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
+        raise ValueError(f"no kernel for {object()!r}")
+
+
+def test_where_an_object_lies_in_memory_is_not_told() -> None:
+    x = np.ones((2, 4), np.float32)
+    case = Case("group_norm", "float32", {"num_channels": 4, "num_groups": 2}, {}, (Step("train", x),))
+    raised = TellsWhereItLies("float32").run("group_norm.GroupNorm", case).raised
+    assert raised is not None
+    assert raised.message == "no kernel for <object object at 0x...>"
