@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from frameworks import Frameworks, ResultFiles, records_in
+from references import InMemory
 
+from normgauge.conformance import lanes
 from normgauge.reports.records import Record
 
 TESTS = Path(__file__).parent
@@ -18,6 +20,18 @@ TESTS = Path(__file__).parent
 def _faulty_layers_are_importable_in_workers() -> None:
     """Worker processes import ``faulty`` from this folder, as this process does."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+
+
+@pytest.fixture(scope="session")
+def references() -> InMemory:
+    """The oracle's references that the tests of this process have asked for."""
+    return InMemory()
+
+
+@pytest.fixture(autouse=True)
+def _references_are_evaluated_once(references: InMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured in this process shares its references; other processes have the store on disk."""
+    monkeypatch.setattr(lanes, "default_store", lambda: references)
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,11 @@ from normgauge.reports.records import Footer, Header
 FLOAT32 = Arithmetic("float32")
 
 
+@pytest.fixture
+def _references_are_evaluated_once() -> None:
+    """Not here: what is tested is the store on disk."""
+
+
 def cases(layer: str = "batch_norm") -> list[Case]:
     """Small cases of every kind: steps, gradients, refusals, empty inputs, special values."""
     return [one.case for one in probes(layer, "float32", (2, 4)) if not one.curve and "eps" in one.case.settings][::6]

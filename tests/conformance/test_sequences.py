@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -194,8 +195,13 @@ def test_group_norm_and_a_layer_that_does_not_accumulate_have_no_sequences() -> 
 # --- what is found ------------------------------------------------------------------------------
 
 
-def explore(identifier: str, seed: int = 0, store: Path | None = None) -> list[Record]:
-    wanted = Wanted(("float32",), (identifier,), budget="default", seed=seed, store=store)
+#: A layer that is explored once for all tests that begin with what was found; they run in one process.
+LOSES = "rare.SavedFrozenLosesItsVariance"
+together = pytest.mark.xdist_group("sequences")
+
+
+def explore(identifier: str, seed: int = 0, store: Path | None = None, in_process: bool = True) -> list[Record]:
+    wanted = Wanted(("float32",), (identifier,), in_process, budget="default", seed=seed, store=store)
     return list(run_framework(Launch(FAULTY), wanted))
 
 
@@ -203,7 +209,7 @@ def counterexamples(records: list[Record]) -> list[Counterexample]:
     return [one for one in records if isinstance(one, Counterexample)]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_a_defect_that_a_sequence_alone_shows_is_found_and_made_small(seed: int) -> None:
     records = explore("rare.ResetBringsTheFirstMomentumBack", seed)
     assert {r.verdict for r in records if isinstance(r, Judgement)} == {"conforms"}
@@ -213,9 +219,17 @@ def test_a_defect_that_a_sequence_alone_shows_is_found_and_made_small(seed: int)
     assert "reset, train (2, 1)" in found.plan
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_state_that_is_lost_in_one_condition_is_found_once(seed: int) -> None:
-    records = explore("rare.SavedFrozenLosesItsVariance", seed)
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Record], Path]:
+    """The records of an exploration of a layer that loses state, and the folder in which it kept what it found."""
+    store = tmp_path_factory.mktemp("explored")
+    return explore(LOSES, store=store), store
+
+
+@together
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_state_that_is_lost_in_one_condition_is_found_once(seed: int, explored: tuple[list[Record], Path]) -> None:
+    records = explored[0] if seed == 0 else explore(LOSES, seed)
     assert {r.verdict for r in records if isinstance(r, Judgement)} == {"conforms"}
     (found,) = counterexamples(records)
     assert found.signature.startswith("running_var of calls with freeze")
@@ -224,7 +238,7 @@ def test_state_that_is_lost_in_one_condition_is_found_once(seed: int) -> None:
 
 
 def test_a_death_in_a_sequence_is_told_once() -> None:
-    (found,) = counterexamples(explore("rare.OneSampleEndsTheProcessAfterLoading"))
+    (found,) = counterexamples(explore("rare.OneSampleEndsTheProcessAfterLoading", in_process=False))
     assert (found.kind, found.signature) == ("crash", "death")
     assert "save load" in found.plan
 
@@ -237,15 +251,18 @@ def test_an_honest_layer_gives_no_counterexample_and_the_sequences_are_counted()
     assert told.sequences > 40
 
 
-def test_a_sequence_is_kept_replayed_and_judged_once_it_is_committed(tmp_path: Path) -> None:
-    identifier = "rare.SavedFrozenLosesItsVariance"
-    (found,) = counterexamples(explore(identifier, store=tmp_path))
-    (again,) = counterexamples(explore(identifier, seed=5, store=tmp_path))
+@together
+def test_a_sequence_is_kept_replayed_and_judged_once_it_is_committed(
+    explored: tuple[list[Record], Path], tmp_path: Path
+) -> None:
+    (found,) = counterexamples(explored[0])
+    store = shutil.copytree(explored[1], tmp_path / "store")
+    (again,) = counterexamples(explore(LOSES, seed=5, store=store))
     assert (again.found, again.example.case) == ("replayed", found.example.case)
-    wanted = Wanted(("float32",), (identifier, "batch_norm.BatchNorm"), cases=(read_case(Path(str(found.stored))),))
+    wanted = Wanted(("float32",), (LOSES, "batch_norm.BatchNorm"), cases=(read_case(Path(str(found.stored))),))
     judged = {
         r.implementation: r.verdict
         for r in run_framework(Launch(FAULTY), wanted)
         if isinstance(r, Judgement) and r.requirement == "BN-25"
     }
-    assert judged == {identifier: "diverges", "batch_norm.BatchNorm": "conforms"}
+    assert judged == {LOSES: "diverges", "batch_norm.BatchNorm": "conforms"}

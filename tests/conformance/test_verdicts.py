@@ -11,6 +11,7 @@ from normgauge.conformance.subjects import Launch
 from normgauge.reports.records import Judgement, Profile
 
 FAULTY = "faulty.adapter:FaultyAdapter"
+DTYPES = ("float32", "float64")
 
 
 def measured(identifier: str, dtypes: tuple[str, ...] = ("float64", "float32"), adapter: str = FAULTY) -> list[object]:
@@ -22,20 +23,36 @@ def verdicts(records: list[object], dtype: str) -> dict[str, str]:
     return {r.requirement: r.verdict for r in records if isinstance(r, Judgement) and r.dtype == dtype}
 
 
-@pytest.mark.parametrize("identifier", CAUGHT)
-def test_a_faulty_layer_is_caught_at_its_fault_and_nowhere_else(identifier: str) -> None:
-    records = measured(identifier)
-    for dtype in ("float32", "float64"):
-        found = verdicts(records, dtype)
-        expected = dict.fromkeys(found, "conforms")
-        for named, verdict in CAUGHT[identifier].items():
-            requirement, _, only = named.partition(" ")
-            if requirement in found and only in {"", dtype}:
-                expected[requirement] = verdict
-        said = [
-            f"{r.requirement} {r.sentence} {r.notes}" for r in records if isinstance(r, Judgement) and r.dtype == dtype
-        ]
-        assert found == expected, "\n".join(line for line in said if line[:5] in dict(found.items() - expected.items()))
+def expected_in(identifier: str, dtype: str) -> dict[str, str]:
+    """By requirement, what a faulty layer must be judged in a dtype where that is not ``conforms``."""
+    asked = {one.id for one in REQUIREMENTS if dtype in one.dtypes}
+    named = ((*name.partition(" ")[::2], verdict) for name, verdict in CAUGHT[identifier].items())
+    return {
+        requirement: verdict for requirement, only, verdict in named if requirement in asked and only in {"", dtype}
+    }
+
+
+def quick_dtype(identifier: str) -> str:
+    """The dtype in which a layer is measured when time is short: the one that shows its fault, else either."""
+    turn = DTYPES[list(CAUGHT).index(identifier) % 2 :] + DTYPES
+    return next((dtype for dtype in turn if expected_in(identifier, dtype)), turn[0])
+
+
+@pytest.mark.parametrize(
+    ("identifier", "dtype"),
+    [
+        pytest.param(identifier, dtype, marks=[pytest.mark.slow] if dtype != quick_dtype(identifier) else [])
+        for identifier in CAUGHT
+        for dtype in DTYPES
+    ],
+)
+def test_a_faulty_layer_is_caught_at_its_fault_and_nowhere_else(identifier: str, dtype: str) -> None:
+    records = measured(identifier, (dtype,))
+    found = verdicts(records, dtype)
+    wrong = {name: verdict for name, verdict in expected_in(identifier, dtype).items() if name in found}
+    expected = dict.fromkeys(found, "conforms") | wrong
+    said = [f"{r.requirement} {r.sentence} {r.notes}" for r in records if isinstance(r, Judgement)]
+    assert found == expected, "\n".join(line for line in said if line[:5] in dict(found.items() - expected.items()))
 
 
 def test_every_requirement_has_a_faulty_layer_that_breaks_it() -> None:
