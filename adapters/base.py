@@ -222,6 +222,8 @@ class Adapter(Acting, ABC):
     compiles: ClassVar[bool] = False
     #: Whether a call costs milliseconds however small the input is: exploration then asks fewer.
     slow: ClassVar[bool] = False
+    #: Whether a call costs little beside what drawing its input does: exploration then asks several times as many.
+    cheap: ClassVar[bool] = False
     #: Whether adapters of several dtypes may work in one process, as far as :meth:`environment` gives them the same:
     #: then what is observed of one dtype does not depend on what was run before at another.
     dtypes_together: ClassVar[bool] = False
@@ -333,6 +335,7 @@ class Adapter(Acting, ABC):
             "mode": implementation.mode,
             "compiles": self.compiles or implementation.compiles,
             "slow": self.slow,
+            "cheap": self.cheap,
             "thorough": implementation.thorough,
             "dtypes": list(implementation.dtypes or self.dtypes()),
             "missing": self.missing(implementation),

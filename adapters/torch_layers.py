@@ -55,6 +55,7 @@ class TorchAdapter(TorchState):
     framework = "torch"
     distribution = "torch"
     dtypes_together = True
+    cheap = True
     implementations = (
         *_implementations("GroupNorm", "group_norm", _GROUP_NAMES, (2, 3, 4, 5), (*_LAYOUTS, *_CALLS, "vmap")),
         *_implementations("BatchNorm1d", "batch_norm", _BATCH_NAMES, (2, 3), _LAYOUTS),

@@ -84,10 +84,9 @@ def explored(
             if again is not None:
                 yield _record(again, "replayed", path, explorer, framework, evidence)
     compiles = description.get("compiles", False)
-    slow = compiles or description.get("slow", False)
-    small = slow or description.get("mode", "eager") != "eager"
+    small = compiles or description.get("slow", False) or description.get("mode", "eager") != "eager"
     budget = asked.budget // (_SMALL_SHARE if small else 1)
-    cases = CASES_A_PLAN if slow else MANY_CASES_A_PLAN
+    cases = MANY_CASES_A_PLAN if description.get("cheap", False) and not compiles else CASES_A_PLAN
     most = budget * cases // CASES_A_PLAN
     pool = _pool(evidence) if compiles else ()
     diverging = [requirement for requirement, verdict in verdicts.items() if verdict in DIVERGENT]

@@ -17,7 +17,7 @@ from normgauge.conformance.experiments.patterns import LARGE_MEANS
 
 #: Cases of one plan, alike in everything but their numbers: where a call takes longer than drawing a plan does.
 CASES_A_PLAN: Final = 8
-#: The same where a call is cheap.
+#: The same where a call costs less than that.
 MANY_CASES_A_PLAN: Final = 4 * CASES_A_PLAN
 
 
