@@ -9,6 +9,7 @@ import collections
 import contextlib
 import os
 import select
+import time
 from typing import IO, Final
 
 #: As much as a pipe holds on Linux.
@@ -36,8 +37,11 @@ class Lines:
         if self._unsent:
             self._poll.register(self._requests, select.POLLOUT)
 
-    def receive(self, seconds: float) -> bytes | None:
+    def receive(self, seconds: float, pause: float = 0.0) -> bytes | None:
         """The next line; None where the worker has closed its end.
+
+        Where nothing has come yet, ``pause`` seconds pass before it is looked for again: to be woken for every one of
+        many lines costs more than to take several at a time.
 
         Raises:
             TimeoutError: nothing has come for ``seconds``.
@@ -46,6 +50,10 @@ class Lines:
             if self._ended:
                 return None
             if not self._read():
+                if pause and not self._unsent:
+                    time.sleep(pause)
+                    pause = 0.0
+                    continue
                 ready = self._poll.poll(1000 * seconds)
                 if not ready:
                     raise TimeoutError

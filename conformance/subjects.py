@@ -29,6 +29,9 @@ from normgauge.oracle.semantics import LAYER_KINDS
 
 #: Cases sent in one request; the answers come back one by one.
 BATCH: Final = 32
+#: Of more answers than this several are taken at a time, after so many seconds.
+_MANY: Final = 4
+_PAUSE: Final = 1e-3
 #: What is computed must not depend on the number of cores, and threads that wait for small work cost the most.
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
 #: What stands in place of a script that a worker does not write.
@@ -186,7 +189,8 @@ class WorkerProcess:
         ended = False
         while True:
             try:
-                line = self._lines.receive(min(0.5, max(deadline - time.monotonic(), 0.01)))
+                pause = _PAUSE if self._due > _MANY else 0.0
+                line = self._lines.receive(min(0.5, max(deadline - time.monotonic(), 0.01)), pause)
                 break
             except TimeoutError:
                 if ended:  # and a child of it keeps the pipe open
