@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from frameworks import Frameworks, ResultFiles, records_in
@@ -14,6 +15,16 @@ from normgauge.conformance import lanes
 from normgauge.reports.records import Record
 
 TESTS = Path(__file__).parent
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """How tests are spread over processes, unless ``--dist`` says otherwise."""
+    if config.getoption("dist") != "load":
+        return None
+    from scheduling import Together
+
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -84,6 +84,7 @@ def test_a_cache_that_the_user_names_is_left_alone(framework: str, monkeypatch: 
     assert not any("CACHE" in name for name in chosen.caching())
 
 
+@pytest.mark.slow
 @pytest.mark.frameworks
 @pytest.mark.skipif(importlib.util.find_spec("flax") is None, reason="flax is not installed")
 def test_results_are_the_same_without_and_with_a_cache_and_with_a_damaged_one(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from frameworks import Frameworks, for_each, needs
+from frameworks import NEEDED, Frameworks, for_each
 
 from normgauge.adapters.base import CARRIERS, Array, Case, Observation, Step
 from normgauge.adapters.script import numbers
@@ -111,7 +111,7 @@ ROWS = (
     *_keras("tensorflow", "two_pass", "float64", "[function]", "[jit_compile]"),
 )
 ASKED = [
-    pytest.param(row, dtype, id=f"{row.identifier}-{dtype}", marks=needs(row.framework))
+    pytest.param(row, dtype, id=f"{row.identifier}-{dtype}-{row.framework}", marks=NEEDED)
     for row in ROWS
     for dtype in row.dtypes
 ]
@@ -151,8 +151,8 @@ def seen_by(frameworks: Frameworks, row: Row, case: Case) -> Observation:
     return seen
 
 
-@pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize(("row", "dtype"), ASKED)
+@pytest.mark.parametrize("affine", [True, False])
 def test_gradients_lie_within_the_oracle_s_bounds(frameworks: Frameworks, row: Row, dtype: str, affine: bool) -> None:
     case = living_layer(row, dtype, **({} if affine else {"weight": False, "bias": False}))
     seen = seen_by(frameworks, row, case)

@@ -78,6 +78,7 @@ def test_a_report_on_no_folder_an_empty_folder_and_broken_results_is_one_line_ea
     assert "broken.jsonl, line 1:" in one_line(result)
 
 
+@pytest.mark.slow
 def test_a_run_writes_a_complete_result_file_and_a_report_is_made_from_it(tmp_path: Path) -> None:
     words = ("run", FAULTY, "-i", "group_norm.Interleaved", "--dtype", "float32", "--out", str(tmp_path))
     result = invoke(*words)
@@ -123,6 +124,7 @@ def test_a_diagnosis_prints_the_axes_the_witnesses_and_the_remedy() -> None:
     assert "mlx.nn.GroupNorm(pytorch_compatible=True)" in listed.stdout
 
 
+@pytest.mark.slow
 def test_a_framework_that_another_distribution_registers_can_be_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +176,7 @@ def test_one_broken_registration_disables_no_other(tmp_path: Path, monkeypatch: 
     assert "cannot start" in one_line(result)
 
 
+@pytest.mark.slow
 def test_a_selection_reaches_each_framework_with_its_own_part(tmp_path: Path) -> None:
     words = ("-i", "group_norm.GroupNorm", "-i", "mlx.nn.GroupNorm", "--dtype", "float32", "--out", str(tmp_path))
     result = invoke("run", FAULTY, "mlx", "--python", sys.executable, *words)
@@ -181,6 +184,7 @@ def test_a_selection_reaches_each_framework_with_its_own_part(tmp_path: Path) ->
     assert isinstance(read_records(tmp_path / "faulty.adapter-FaultyAdapter.jsonl")[-1], Footer)
 
 
+@pytest.mark.slow
 def test_in_process_refuses_a_second_environment_in_one_process(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     words = ["run", "faulty.adapter:NeedsItsEnvironment", "-i", "group_norm.GroupNorm", "--in-process"]
@@ -201,6 +205,7 @@ def test_a_framework_that_cannot_be_started_leaves_earlier_results_alone(tmp_pat
     assert earlier.read_text() == "what was measured before\n"
 
 
+@pytest.mark.slow
 def test_an_adapter_in_this_folder_can_be_run_and_diagnosed(tmp_path: Path) -> None:
     source = (Path(__file__).parents[1] / "faulty" / "adapter.py").read_text(encoding="utf-8")
     (tmp_path / "mine.py").write_text(source, encoding="utf-8")
@@ -214,6 +219,7 @@ def test_an_adapter_in_this_folder_can_be_run_and_diagnosed(tmp_path: Path) -> N
     assert "eps_placement is outside_sqrt" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_layer_that_refuses_everything_is_not_called_canonical(tmp_path: Path) -> None:
     words = ("run", FAULTY, "-i", "process.AlwaysRaises", "--dtype", "float32", "--out", str(tmp_path))
     assert "process.AlwaysRaises float32: nothing measured" in invoke(*words).stderr

@@ -536,6 +536,7 @@ def build_wheel(directory, *_):
 """
 
 
+@pytest.mark.slow
 def test_the_code_that_runs_is_the_code_of_the_checkout(
     real_wheel: Callable[..., Path],
     noxfile: ModuleType,

@@ -125,6 +125,7 @@ def test_without_the_option_nothing_is_imported_and_nothing_changes(project: Pro
     assert (done.code, done.summary.partition(" in ")[0]) == (0, "1 passed"), done.out
 
 
+@pytest.mark.slow
 def test_with_the_option_and_no_path_only_the_requirements_are_collected(project: Project) -> None:
     done = project.ask("--collect-only", "-q", of=("group_norm.GroupNorm", "batch_norm.BatchNorm"), both=True)
     assert done.code == 0, done.out
@@ -136,11 +137,13 @@ def test_with_the_option_and_no_path_only_the_requirements_are_collected(project
     assert "<Framework counting:Counting>\n  <Layer group_norm.GroupNorm>\n    <RequirementItem GN-01" in tree.out
 
 
+@pytest.mark.slow
 def test_with_a_path_both_are_run(project: Project) -> None:
     done = project.ask(".", "-k", "GN-01 or user", of=("group_norm.GroupNorm",))
     assert (done.code, done.summary.partition(",")[0]) == (0, "2 passed"), done.out
 
 
+@pytest.mark.slow
 def test_an_item_and_an_implementation_can_be_named_by_their_ids(project: Project) -> None:
     both = ("group_norm.GroupNorm", "batch_norm.BatchNorm")
     done = project.ask("group_norm.GroupNorm::GN-02 grouping", "test_own.py", "-v", of=both)
@@ -150,6 +153,7 @@ def test_an_item_and_an_implementation_can_be_named_by_their_ids(project: Projec
     assert {line.partition("::")[0] for line in done.out.splitlines() if "::" in line} == {"batch_norm.BatchNorm"}
 
 
+@pytest.mark.slow
 def test_one_dtype_can_be_chosen(project: Project) -> None:
     done = project.ask("-v", of=("group_norm.GroupNorm",))
     assert done.code == 0, done.out
@@ -158,6 +162,7 @@ def test_one_dtype_can_be_chosen(project: Project) -> None:
     assert "GN-18" not in done.out  # float64 honoured
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -180,6 +185,7 @@ def test_a_users_mistake_is_one_line(project: Project, words: tuple[str, ...], s
 # --- what comes out -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_divergence_fails_with_what_a_person_needs_and_no_traceback(project: Project) -> None:
     done = project.ask(of=("group_norm.Interleaved",), both=True)
     assert done.code == 1
@@ -201,6 +207,7 @@ def test_a_divergence_fails_with_what_a_person_needs_and_no_traceback(project: P
     assert ".py:" not in done.out.partition("short test summary")[0]
 
 
+@pytest.mark.slow
 def test_a_crash_fails_with_how_it_ended(project: Project) -> None:
     done = project.ask("-k", "GN-07 or GN-06", of=("process.DiesInRankFive",))
     assert done.code == 1
@@ -208,6 +215,7 @@ def test_a_crash_fails_with_how_it_ended(project: Project) -> None:
     assert done.summary.startswith("1 failed, 1 passed")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_asked_or_told_is_skipped_with_the_reason(project: Project) -> None:
     done = project.ask("-k", "GN-11", of=("group_norm.SingleSampleRefused", "group_norm.Unbiased"))
     assert done.code == 0
@@ -215,11 +223,13 @@ def test_what_cannot_be_asked_or_told_is_skipped_with_the_reason(project: Projec
     assert re.search(r"^SKIPPED .*GN-11 one value per group: cannot tell: ", done.out, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_a_doubt_in_one_dtype_is_no_pass(project: Project) -> None:
     done = project.ask("-k", "BN-11", of=("batch_norm.StartsFromZeroDebiased",), both=True)
     assert re.search(r"^SKIPPED .*BN-11 momentum as given: float32: cannot tell: ", done.out, re.MULTILINE), done.out
 
 
+@pytest.mark.slow
 def test_an_expected_divergence_is_xfailed_with_its_reason_and_thread(project: Project) -> None:
     (project.path / "known.toml").write_text(INTERLEAVED)
     expected = ("--normgauge-expectations=known.toml", "-k", "GN-02")
@@ -233,6 +243,7 @@ def test_an_expected_divergence_is_xfailed_with_its_reason_and_thread(project: P
     assert "to do     expected by entry 1 of known.toml: it is made so" in done.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -254,6 +265,7 @@ def test_an_expectation_that_is_not_met_fails_and_says_what_to_do(
     assert ".py:" not in done.out.partition("short test summary")[0]
 
 
+@pytest.mark.slow
 def test_a_framework_that_cannot_be_started_is_one_error(project: Project) -> None:
     done = project.pytest("--normgauge", "torch", "--normgauge-python=no-such-python")
     assert done.code == 1
@@ -262,6 +274,7 @@ def test_a_framework_that_cannot_be_started_is_one_error(project: Project) -> No
     assert "Traceback" not in done.out
 
 
+@pytest.mark.slow
 def test_an_implementation_that_the_installed_release_lacks_is_one_error(project: Project) -> None:
     source = (project.path / "counting.py").read_text()
     known = "FaultyAdapter.implementations"
@@ -273,6 +286,7 @@ def test_an_implementation_that_the_installed_release_lacks_is_one_error(project
     assert "could not be run: a.Newer is not there in numpy" in done.out
 
 
+@pytest.mark.slow
 def test_a_dtype_that_the_framework_does_not_have_is_no_failure(project: Project) -> None:
     source = (project.path / "counting.py").read_text()
     (project.path / "counting.py").write_text(
@@ -288,6 +302,7 @@ def test_a_dtype_that_the_framework_does_not_have_is_no_failure(project: Project
 TWO = ("group_norm.Interleaved", "group_norm.OnePass")
 
 
+@pytest.mark.slow
 def test_an_implementation_is_measured_once_and_only_when_an_item_of_it_is_run(project: Project) -> None:
     project.ask("-k", "OnePass and (GN-01 or GN-02)", of=TWO)
     assert {one for one, _, _ in project.asked()} == {"group_norm.OnePass"}
@@ -301,6 +316,7 @@ def test_an_implementation_is_measured_once_and_only_when_an_item_of_it_is_run(p
     assert len(cases) == len((project.path / "asked.txt").read_text().splitlines())
 
 
+@pytest.mark.slow
 def test_the_items_that_failed_last_are_run_again(project: Project) -> None:
     project.ask(of=TWO)
     project.asked()
@@ -311,6 +327,7 @@ def test_the_items_that_failed_last_are_run_again(project: Project) -> None:
     assert {one for one, _, _ in project.asked()} == {"group_norm.Interleaved"}
 
 
+@pytest.mark.slow
 def test_with_processes_nothing_is_measured_twice_and_the_outcome_is_the_same(project: Project) -> None:
     several = (*TWO, "process.DiesInRankFive", "batch_norm.NoneRefused")
     alone = project.ask("--junitxml=alone.xml", of=several, both=True)
@@ -329,6 +346,7 @@ def test_with_processes_nothing_is_measured_twice_and_the_outcome_is_the_same(pr
     assert len(workers) == 2 * len(several)
 
 
+@pytest.mark.slow
 def test_the_workers_are_gone_when_the_last_item_of_their_framework_is_done(project: Project) -> None:
     (project.path / "test_own.py").write_text(
         "import os\n"
@@ -345,6 +363,7 @@ def test_the_workers_are_gone_when_the_last_item_of_their_framework_is_done(proj
     assert done.line("FAILED").startswith("FAILED group_norm.Interleaved::GN-02"), done.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["-x", "-n2"])
 def test_the_workers_are_gone_after_the_run(project: Project, words: str) -> None:
     project.ask(words, of=TWO)
@@ -353,6 +372,7 @@ def test_the_workers_are_gone_after_the_run(project: Project, words: str) -> Non
     assert not [process for process in processes if alive(process)]
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_run_and_the_workers(project: Project) -> None:
     words = project.command("--normgauge", "counting:Counting", "--normgauge-implementation=process.HangsInRankFive")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs in the background ignores it
@@ -434,6 +454,7 @@ def same(found: Mapping[tuple[str, str], str], wanted: Mapping[tuple[str, str], 
     assert {outcome for item, outcome in found.items() if item not in wanted} <= {"skipped"}
 
 
+@pytest.mark.slow
 def test_the_faulty_layers_come_out_as_on_the_command_line(project: Project) -> None:
     identifiers = ("group_norm.Unbiased", "group_norm.NoSamplesRaise", "batch_norm.DoubleOut")
     dtypes = ("float32", "float64")

@@ -64,6 +64,7 @@ def test_a_death_or_a_hang_is_one_observation_and_the_rest_is_judged(identifier:
     assert isinstance(records[-1], Footer)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_in_every_case_is_restarted_a_bounded_number_of_times() -> None:
     records = run("process.AlwaysDies", "group_norm.GroupNorm")
     guilty = judged(records, "process.AlwaysDies")
@@ -90,6 +91,7 @@ def test_what_a_layer_prints_does_not_disturb_the_protocol() -> None:
     assert {r.verdict for r in found.values()} == {"conforms"}
 
 
+@pytest.mark.slow
 def test_a_worker_process_and_this_process_give_the_same_judgements() -> None:
     identifiers = ("group_norm.Interleaved", "batch_norm.BiasedRunningVariance")
     apart = [r for r in run(*identifiers) if isinstance(r, Judgement | Profile)]
@@ -97,6 +99,7 @@ def test_a_worker_process_and_this_process_give_the_same_judgements() -> None:
     assert apart == here
 
 
+@pytest.mark.slow
 def test_two_runs_write_the_same_file_apart_from_times(tmp_path: Path) -> None:
     lines = []
     for name in ("first.jsonl", "second.jsonl"):

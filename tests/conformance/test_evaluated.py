@@ -53,6 +53,7 @@ def asked(references: References, layer: str) -> list[Any]:
     return [bits(references.predict(case, one, FLOAT32)) for case in cases(layer) for one in some(layer)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["group_norm", "batch_norm"])
 def test_references_are_those_of_the_oracle_evaluated_and_from_the_store(layer: str, tmp_path: Path) -> None:
     plain = [bits(predict(case, one, FLOAT32)) for case in cases(layer) for one in some(layer)]
@@ -65,6 +66,7 @@ def test_references_are_those_of_the_oracle_evaluated_and_from_the_store(layer: 
     assert again.evaluated == 0
 
 
+@pytest.mark.slow
 def test_what_was_read_is_noted_as_the_oracle_notes_it(tmp_path: Path) -> None:
     for _ in range(2):
         references = References(ReferenceStore.at(tmp_path))
@@ -136,6 +138,7 @@ def test_where_nothing_can_be_written_nothing_is_kept(tmp_path: Path) -> None:
     references.close()
 
 
+@pytest.mark.slow
 def test_the_store_is_bounded(tmp_path: Path) -> None:
     most = 2**18
     for _ in range(2):
@@ -154,6 +157,7 @@ def test_the_store_is_bounded(tmp_path: Path) -> None:
     assert [one.name for one in sorted(tmp_path.glob("older*"))] == ["older1.sqlite", "older2.sqlite"]
 
 
+@pytest.mark.slow
 def test_what_this_process_holds_is_bounded() -> None:
     references = References(memory=2**16)
     expected = [bits(predict(case, some("batch_norm")[0], FLOAT32)) for case in cases()]
@@ -171,6 +175,7 @@ def _asked_in_a_process(folder: Path, layers: Sequence[str]) -> int:
     return references.evaluated
 
 
+@pytest.mark.slow
 def test_several_processes_share_a_store(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     orders = [("group_norm", "batch_norm"), ("batch_norm", "group_norm")] * 2
@@ -191,6 +196,7 @@ def test_without_a_folder_for_caches_there_is_no_store(monkeypatch: pytest.Monke
     assert reference_store.default_store() is None
 
 
+@pytest.mark.slow
 def test_records_are_the_same_with_and_without_a_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def records(folder: str) -> list[bytes]:
         monkeypatch.setenv(VARIABLE, folder)

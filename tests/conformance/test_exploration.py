@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,80 +11,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from explored import FAULTY, ODD_SIZES, counterexamples, explore
 from faulty.adapter import CAUGHT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from normgauge.adapters.base import Observation, StepResult
-from normgauge.conformance.casefile import BrokenCase, read_case
 from normgauge.conformance.cli import main
-from normgauge.conformance.engine import Wanted, run_framework
 from normgauge.conformance.experiments import in_mode
 from normgauge.conformance.plans import CASES_A_PLAN, REGIMES, Plan, cases_of
 from normgauge.conformance.references import predict, predict_together
 from normgauge.conformance.relations import RELATIONS, held_against
 from normgauge.conformance.strategies import Space, plans, settled_by
-from normgauge.conformance.subjects import Launch
 from normgauge.oracle import CANONICAL, Arithmetic, candidates
-from normgauge.reports.records import Counterexample, Explored, Footer, Header, Judgement, Profile, Record
+from normgauge.reports.records import Explored, Footer, Header, Judgement, Profile, Record
 
-FAULTY = "faulty.adapter:FaultyAdapter"
 LAYERS = ("group_norm", "batch_norm")
 
 
-#: A layer whose defect no experiment covers; it is explored once for all tests that begin with what was found.
-ODD_SIZES = "rare.ThreeChannelsAGroupAtOddSizes"
-
-
-def explore(
-    *identifiers: str,
-    seed: int = 0,
-    budget: str = "default",
-    dtype: str = "float32",
-    store: Path | None = None,
-    in_process: bool = True,
-) -> list[Record]:
-    """The records of a run; a layer that ends its process needs one of its own."""
-    wanted = Wanted((dtype,), identifiers, in_process, budget=budget, seed=seed, store=store)
-    return list(run_framework(Launch(FAULTY), wanted))
-
-
-@pytest.fixture(scope="module")
-def explored(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Record], Path]:
-    """The records of an exploration of that layer, and the folder in which it kept what it found."""
-    store = tmp_path_factory.mktemp("explored") / "store"
-    return explore(ODD_SIZES, store=store), store
-
-
-@pytest.fixture
-def kept(explored: tuple[list[Record], Path]) -> Path:
-    """The file of the first counterexample."""
-    return Path(str(counterexamples(explored[0])[0].stored))
-
-
-#: Tests that share an exploration run in one process.
-together = pytest.mark.xdist_group("exploration")
-
-
-def counterexamples(records: list[Record]) -> list[Counterexample]:
-    return [one for one in records if isinstance(one, Counterexample)]
-
-
-@together
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
-def test_a_defect_beyond_the_experiments_is_found_and_made_small(
-    seed: int, explored: tuple[list[Record], Path]
-) -> None:
-    records = explored[0] if seed == 0 else explore(ODD_SIZES, seed=seed)
-    assert {r.verdict for r in records if isinstance(r, Judgement)} <= {"conforms"}
-    found = counterexamples(records)[0]
-    assert found.example.shapes == [[1, 3, 1]]
-    assert found.example.settings["num_groups"] == 1
-    assert found.kind == "values"
-    values = found.example.inputs[-1].removeprefix("step 1 train x ").split()
-    assert all(abs(float(value)) < 10 and float(value) == int(float(value)) for value in values)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("identifier", "seed", "kind", "signature"),
     [
@@ -105,6 +49,7 @@ def test_each_kind_of_defect_is_found(identifier: str, seed: int, kind: str, sig
     assert told.cases > 1000  # a death does not end the search
 
 
+@pytest.mark.slow
 def test_a_known_departure_hides_no_death() -> None:
     for seed in (0, 1):
         found = {
@@ -114,6 +59,7 @@ def test_a_known_departure_hides_no_death() -> None:
         assert {"death", "output of ordinary numbers"} <= found
 
 
+@pytest.mark.slow
 def test_a_death_that_comes_with_a_shape_is_told_once_and_ends_no_search_early(tmp_path: Path) -> None:
     for already in (0, 1):  # found at first, replayed then
         records = explore("rare.DiesAtFiveChannels", store=tmp_path, in_process=False)
@@ -123,18 +69,21 @@ def test_a_death_that_comes_with_a_shape_is_told_once_and_ends_no_search_early(t
         assert told.cases > 200
 
 
+@pytest.mark.slow
 def test_an_example_shows_the_canonical_result_beside_the_one_followed() -> None:
     found = counterexamples(explore("rare.InterleavedAndWrongAtThree"))[0]
     assert found.example.settings["num_groups"] == 2
     assert found.example.canonical != found.example.followed != []
 
 
+@pytest.mark.slow
 def test_an_honest_layer_gives_no_counterexample() -> None:
     for dtype in ("float32", "float64"):
         records = explore("group_norm.GroupNorm", "group_norm.OnePass", "batch_norm.BatchNorm", dtype=dtype)
         assert counterexamples(records) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 2])
 def test_an_overflow_that_a_class_may_have_is_no_departure(seed: int) -> None:
     """Squares beyond the type's range: Welford's and one-pass statistics are NaN there, and nobody is at fault."""
@@ -144,6 +93,7 @@ def test_an_overflow_that_a_class_may_have_is_no_departure(seed: int) -> None:
     assert counterexamples(records) == []
 
 
+@pytest.mark.slow
 def test_what_an_experiment_tells_is_not_told_again() -> None:
     """Alternatives are followed, and what a requirement diverges on is not drawn."""
     known = [name for name, caught in CAUGHT.items() if set(caught.values()) & {"diverges"}]
@@ -156,6 +106,7 @@ def test_what_an_experiment_tells_is_not_told_again() -> None:
     assert counterexamples(explore(*chosen, budget="quick", dtype="float64")) == []
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_records_and_the_judgements_do_not_depend_on_it() -> None:
     def without_times(records: list[Record]) -> list[Record]:
         return [one for one in records if not isinstance(one, Header | Footer)]
@@ -164,67 +115,6 @@ def test_the_same_seed_gives_the_same_records_and_the_judgements_do_not_depend_o
     assert without_times(first) == without_times(again)
     judged = [[one for one in records if isinstance(one, Judgement | Profile)] for records in (first, other)]
     assert judged[0] == judged[1]
-
-
-@together
-def test_a_counterexample_is_kept_replayed_and_promoted(
-    explored: tuple[list[Record], Path], kept: Path, tmp_path: Path
-) -> None:
-    found = counterexamples(explored[0])[0]
-    assert found.found == "explored"
-    assert read_case(kept).id == found.example.case
-
-    store = shutil.copytree(explored[1], tmp_path / "store")
-    again = counterexamples(explore(ODD_SIZES, seed=5, budget="quick", store=store))
-    assert next((one.found, one.example.case) for one in again) == ("replayed", found.example.case)
-    assert [one for one in again if one.found == "explored"] == []  # the cause is known by then
-
-    (tmp_path / "promoted").mkdir()
-    result = CliRunner().invoke(main, ["promote", str(kept), "--to", str(tmp_path / "promoted")])
-    assert result.exit_code == 0, result.output
-    promoted = read_case(next((tmp_path / "promoted").iterdir()))
-    wanted = Wanted(("float32",), (ODD_SIZES, "group_norm.GroupNorm"), cases=(promoted,))
-    judged = {
-        r.implementation: r.verdict
-        for r in run_framework(Launch(FAULTY), wanted)
-        if isinstance(r, Judgement) and r.requirement == "GN-21"
-    }
-    assert judged == {ODD_SIZES: "diverges", "group_norm.GroupNorm": "conforms"}
-
-
-@together
-def test_a_committed_case_that_no_class_holds_leaves_the_class_of_the_others(kept: Path) -> None:
-    wanted = Wanted(("float32",), (ODD_SIZES,), cases=(read_case(kept),))
-    (profile,) = [one for one in run_framework(Launch(FAULTY), wanted) if isinstance(one, Profile)]
-    assert profile.accuracy == "two_pass"
-
-
-@together
-def test_what_is_promoted_diverges_and_is_no_news_any_more(kept: Path) -> None:
-    wanted = Wanted(("float32",), (ODD_SIZES,), budget="default", cases=(read_case(kept),))
-    records = list(run_framework(Launch(FAULTY), wanted))
-    assert counterexamples(records) == []
-    (told,) = [one for one in records if isinstance(one, Explored)]
-    assert told.known > 0
-
-
-def test_a_broken_case_file_is_one_clear_error(tmp_path: Path) -> None:
-    broken = tmp_path / "group_norm-x.json"
-    broken.write_text('{"case": 1}')
-    with pytest.raises(BrokenCase, match="is no stored counterexample"):
-        read_case(broken)
-    result = CliRunner().invoke(main, ["promote", str(broken), "--to", str(tmp_path)])
-    assert result.exit_code == 2
-    assert "is no stored counterexample" in result.output
-    result = CliRunner().invoke(main, ["promote", str(broken), "--to", str(tmp_path / "none")])
-    assert result.exit_code == 2
-    assert "there is no folder" in result.output
-    result = CliRunner().invoke(main, ["run", FAULTY, "--store", str(tmp_path), "--out", str(tmp_path / "out")])
-    assert result.exit_code == 2
-    assert not (tmp_path / "out").exists()  # told before anything is measured
-    result = CliRunner().invoke(main, ["run", FAULTY, "--cases", str(tmp_path), "--out", str(tmp_path / "out")])
-    assert result.exit_code == 2
-    assert "is no stored counterexample" in result.output
 
 
 # --- plans --------------------------------------------------------------------------------------
@@ -337,6 +227,7 @@ def test_a_relation_holds_of_the_exact_result_and_breaks_for_another(relation: o
         assert held_against(relation, moved, predicted).ratio > 1
 
 
+@pytest.mark.slow
 def test_the_command_line_tells_what_was_explored(tmp_path: Path) -> None:
     arguments = [
         "run",
@@ -359,6 +250,7 @@ def test_the_command_line_tells_what_was_explored(tmp_path: Path) -> None:
     assert "explored" not in result.output
 
 
+@pytest.mark.slow
 def test_a_run_leaves_nothing_beside_its_results(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "normgauge.conformance.cli", "run", FAULTY, "-i", "group_norm.GroupNorm"]
     here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}

@@ -108,6 +108,7 @@ def _unpromoted(dtype: str) -> set[str]:
     return set(REQUIRED_BY.values()) - committed
 
 
+@pytest.mark.slow
 @needs_node
 def test_the_run_is_complete_without_a_restart_and_everything_ran(records: list[Record]) -> None:
     assert isinstance(records[0], Header)

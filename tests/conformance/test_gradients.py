@@ -27,6 +27,7 @@ def differentiated(layer: str, dtype: str) -> Iterator[tuple[Probe, int, str]]:
                     yield probe, number, quantity
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layer", ["group_norm", "batch_norm"])
 def test_every_known_error_is_excluded_by_an_experiment(layer: str, dtype: str) -> None:

@@ -166,6 +166,7 @@ def test_two_layers_that_depart_in_two_ways_differ() -> None:
     assert verdicts("Unbiased", "group_norm.EpsAsFloor") == ("diverges", "diverges")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("identifier", "expected"), [("process.DiesInRankFive", "conforms"), ("process.AlwaysDies", "cannot tell")]
 )
@@ -179,6 +180,7 @@ def test_a_group_norm_that_dies_says_nothing_of_the_other_layer(identifier: str,
 # --- the other layer cannot be held beside it ---------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_layer_that_ends_the_process_crashes_and_costs_group_norm_nothing() -> None:
     """Twenty-one deaths, and nine end a worker's restarts."""
     records = measured("Dies", "group_norm.Interleaved", in_process=False, budget="quick")
@@ -196,6 +198,7 @@ def test_a_layer_that_ends_the_process_crashes_and_costs_group_norm_nothing() ->
     assert not [one for one in records if isinstance(one, Counterexample)]
 
 
+@pytest.mark.slow
 def test_a_layer_that_ends_the_process_beside_a_group_norm_that_does_costs_it_nothing() -> None:
     found = judged("Dies", "process.DiesInRankFive", in_process=False)
     honest = judged("Honest", "process.DiesInRankFive", in_process=False)
@@ -313,6 +316,7 @@ def test_a_search_finds_a_layer_that_differs_beyond_the_experiments() -> None:
     assert not found["relation: groups = 1"].case.parameters
 
 
+@pytest.mark.slow
 def test_a_search_tells_nothing_of_honest_layers_nor_of_what_a_requirement_tells() -> None:
     assert departures("Honest") == {}
     assert departures("Honest", "float64") == {}
@@ -325,6 +329,7 @@ def test_a_layer_that_cannot_be_held_beside_it_is_no_departure() -> None:
         assert departures(adapter) == {}
 
 
+@pytest.mark.slow
 def test_what_was_found_is_kept_and_found_again(tmp_path: Path) -> None:
     identifier, framework = HONEST, "faulty"
     one = departures("ThreeChannelsOff")["relation: groups = C"]
@@ -337,6 +342,7 @@ def test_what_was_found_is_kept_and_found_again(tmp_path: Path) -> None:
         assert [pair for pair in found if pair[1] == one.signature] == expected
 
 
+@pytest.mark.slow
 def test_what_diverges_is_not_explored() -> None:
     records = measured("ToldAlready", budget="default")
     assert {one.requirement for one in records if isinstance(one, Judgement) and one.verdict in DIVERGENT} == {"GN-22"}

@@ -24,6 +24,7 @@ def without_times(records: list[Record]) -> list[Any]:
     return [msgspec.structs.replace(r, seconds=0, explored_seconds=0) if isinstance(r, Footer) else r for r in timeless]
 
 
+@pytest.mark.slow
 def test_records_do_not_depend_on_the_number_of_jobs() -> None:
     one, two = (without_times(list(run_framework(FAULTY, WANTED, jobs=jobs))) for jobs in (1, 2))
     assert one == two
@@ -98,6 +99,7 @@ def test_a_worker_serves_every_dtype_that_needs_its_environment() -> None:
     assert len(set(found)) == 1
 
 
+@pytest.mark.slow
 def test_a_dtype_that_no_worker_can_be_started_for_is_told_once(tmp_path: Any) -> None:
     said = {**dict.fromkeys(("framework", "platform", "device"), "x"), "versions": {}, "protocol": 1}
     described = {"layer": "group_norm", "layout": "", "names": {}, "documentation": "", "ranks": [2], "remedies": {}}

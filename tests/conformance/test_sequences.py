@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from explored import FAULTY, counterexamples, explore
 from faulty.adapter import FaultyAdapter
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
@@ -23,9 +24,8 @@ from normgauge.conformance.requirements import REQUIREMENTS
 from normgauge.conformance.sequences import LONGEST, Calls, sequences
 from normgauge.conformance.subjects import Launch, actions_of
 from normgauge.oracle import CANONICAL, Arithmetic
-from normgauge.reports.records import Counterexample, Explored, Judgement, Record
+from normgauge.reports.records import Explored, Judgement, Record
 
-FAULTY = "faulty.adapter:FaultyAdapter"
 X = np.array([[0, 1], [4, 2], [2, 6]], np.float32)
 #: Every requirement, as the verdicts of a layer that conforms.
 ALL = {one.id for one in REQUIREMENTS}
@@ -195,23 +195,14 @@ def test_group_norm_and_a_layer_that_does_not_accumulate_have_no_sequences() -> 
 # --- what is found ------------------------------------------------------------------------------
 
 
-#: A layer that is explored once for all tests that begin with what was found; they run in one process.
+#: A layer that is explored once for all tests that begin with what was found.
 LOSES = "rare.SavedFrozenLosesItsVariance"
-together = pytest.mark.xdist_group("sequences")
 
 
-def explore(identifier: str, seed: int = 0, store: Path | None = None, in_process: bool = True) -> list[Record]:
-    wanted = Wanted(("float32",), (identifier,), in_process, budget="default", seed=seed, store=store)
-    return list(run_framework(Launch(FAULTY), wanted))
-
-
-def counterexamples(records: list[Record]) -> list[Counterexample]:
-    return [one for one in records if isinstance(one, Counterexample)]
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_a_defect_that_a_sequence_alone_shows_is_found_and_made_small(seed: int) -> None:
-    records = explore("rare.ResetBringsTheFirstMomentumBack", seed)
+    records = explore("rare.ResetBringsTheFirstMomentumBack", seed=seed)
     assert {r.verdict for r in records if isinstance(r, Judgement)} == {"conforms"}
     (found,) = counterexamples(records)
     assert found.signature == "running_mean of calls with momentum, reset"
@@ -226,10 +217,10 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Record], Pa
     return explore(LOSES, store=store), store
 
 
-@together
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_state_that_is_lost_in_one_condition_is_found_once(seed: int, explored: tuple[list[Record], Path]) -> None:
-    records = explored[0] if seed == 0 else explore(LOSES, seed)
+    records = explored[0] if seed == 0 else explore(LOSES, seed=seed)
     assert {r.verdict for r in records if isinstance(r, Judgement)} == {"conforms"}
     (found,) = counterexamples(records)
     assert found.signature.startswith("running_var of calls with freeze")
@@ -237,12 +228,14 @@ def test_state_that_is_lost_in_one_condition_is_found_once(seed: int, explored: 
     assert sum(len(shape) for shape in found.example.shapes) <= 4
 
 
+@pytest.mark.slow
 def test_a_death_in_a_sequence_is_told_once() -> None:
     (found,) = counterexamples(explore("rare.OneSampleEndsTheProcessAfterLoading", in_process=False))
     assert (found.kind, found.signature) == ("crash", "death")
     assert "save load" in found.plan
 
 
+@pytest.mark.slow
 def test_an_honest_layer_gives_no_counterexample_and_the_sequences_are_counted() -> None:
     records = explore("batch_norm.BatchNorm")
     assert counterexamples(records) == []
@@ -251,7 +244,7 @@ def test_an_honest_layer_gives_no_counterexample_and_the_sequences_are_counted()
     assert told.sequences > 40
 
 
-@together
+@pytest.mark.slow
 def test_a_sequence_is_kept_replayed_and_judged_once_it_is_committed(
     explored: tuple[list[Record], Path], tmp_path: Path
 ) -> None:

@@ -428,6 +428,7 @@ def test_buffers_in_float32_are_held_to_more(dtype: str) -> None:
     assert single.mean.excludes(rounded(single.mean.value, dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_long_sets_are_held_to_something_unless_their_sums_are_in_half_precision(dtype: str, level: str) -> None:

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
+import pytest
 
 from normgauge.conformance.engine import Wanted, run_framework
 from normgauge.conformance.subjects import Launch
@@ -39,6 +40,7 @@ def test_every_line_of_a_real_result_file_satisfies_the_published_schema(tmp_pat
     assert not validator.is_valid(broken)
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_four_packages_with_their_data(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(PROJECT)]
     subprocess.run(command, check=True, capture_output=True)

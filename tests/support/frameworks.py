@@ -37,14 +37,16 @@ MODULES: Final = {
 RUNNER: Final = Path(__file__).with_name("runner.py")
 
 
-def needs(framework: str) -> tuple[pytest.MarkDecorator, ...]:
-    """The marks of a test that needs a framework: it is slow, and runs in one process with the others of its kind."""
-    return pytest.mark.frameworks, pytest.mark.slow, pytest.mark.xdist_group(framework)
+#: The marks of a test that needs a framework.
+NEEDED: Final = (pytest.mark.frameworks, pytest.mark.slow)
 
 
 def for_each(*frameworks: str) -> pytest.MarkDecorator:
-    """Run a test once for each of these frameworks, which is its parameter ``framework``."""
-    return pytest.mark.parametrize("framework", [pytest.param(one, marks=needs(one)) for one in frameworks])
+    """Run a test once for each of these frameworks, which is its parameter ``framework``.
+
+    It stands above other parameters: those tests run in one process whose last parameter is the same framework.
+    """
+    return pytest.mark.parametrize("framework", [pytest.param(one, marks=NEEDED) for one in frameworks])
 
 
 def normgauge(*words: str) -> str:

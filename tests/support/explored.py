@@ -1,0 +1,31 @@
+"""Explorations of the faulty layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from normgauge.conformance.engine import Wanted, run_framework
+from normgauge.conformance.subjects import Launch
+from normgauge.reports.records import Counterexample, Record
+
+FAULTY: Final = "faulty.adapter:FaultyAdapter"
+#: A layer whose defect no experiment covers.
+ODD_SIZES: Final = "rare.ThreeChannelsAGroupAtOddSizes"
+
+
+def explore(
+    *identifiers: str,
+    seed: int = 0,
+    budget: str = "default",
+    dtype: str = "float32",
+    store: Path | None = None,
+    in_process: bool = True,
+) -> list[Record]:
+    """The records of a run. A layer that ends its process must not run in this one."""
+    wanted = Wanted((dtype,), identifiers, in_process, budget=budget, seed=seed, store=store)
+    return list(run_framework(Launch(FAULTY), wanted))
+
+
+def counterexamples(records: list[Record]) -> list[Counterexample]:
+    return [one for one in records if isinstance(one, Counterexample)]
