@@ -146,6 +146,7 @@ def benchmarks(session: nox.Session) -> None:
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     session.run("python", "benchmarks/oracle_cost.py", *session.posargs, env=one_thread)
     session.run("python", "benchmarks/exploration_speed.py", env=one_thread)
+    session.run("python", "benchmarks/growth.py", "--figure", "build/cost-growth.svg", env=one_thread)
 
 
 @nox.session

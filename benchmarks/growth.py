@@ -195,6 +195,7 @@ def main(words: Sequence[str] | None = None) -> None:
         grown[name] = list(measure())
         print(f"{name}: " + ", ".join(f"{at:,} in {cost:.4g} s" for at, cost in grown[name]), flush=True)
     if asked.figure:
+        asked.figure.parent.mkdir(parents=True, exist_ok=True)
         asked.figure.write_text(figure(grown), encoding="utf-8")
     for framework in ("torch",):
         found = peaks(framework, "--dtype", "float32", "--dtype", "bfloat16")
