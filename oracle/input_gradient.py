@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from normgauge.oracle.backward import ABSORBED, Dependence, Sets, at_least_one, judged, times
-from normgauge.oracle.blocks import tiles
 from normgauge.oracle.bounds import Arithmetic
 from normgauge.oracle.moments import U64, Float, max_of, mean_of, pair_sum
 from normgauge.oracle.reference import Reference
@@ -58,13 +56,14 @@ def _flushed_products(s: Sets, size_g: Float) -> Float:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What dx and its bound are made of, of shape (..., n), and means of it, of shape (..., 1)."""
+    """What dx and its bound are made of, over the axis of the sets."""
 
-    g: Float
     size_g: Float  # |g|
     about: Float  # |x| + |mean in use|, and as computed
     about_batch: Float
-    moved: Float  # (x - the batch's mean) r
+    direct: Float  # g - a m1
+    through: Float  # c x_hat m2, to be multiplied by the slope
+    moved: Float  # |x - the batch's mean| r
     mean_g: Float  # of |g|
     mean_g_x_hat: Float
     m1: Float
@@ -73,23 +72,31 @@ class _Parts:
 
 def _through_statistics(s: Sets, g: Float, dependence: Dependence) -> tuple[Float, Float]:
     """dx = r * (g - a m1 - c x_hat m2) and its bound; a and c are the shares of mean and variance."""
-    used, m, r = s.used, dependence.moments, s.reciprocal.value
+    used, m, r, slope = s.used, dependence.moments, s.reciprocal.value, s.reciprocal.slope
+    moved = s.x_hat if used.deviation is m.deviation else m.deviation * r
     products = g * s.x_hat
-    size_g, size_g_x_hat = np.abs(g), np.abs(products)
+    size_g, size_products = np.abs(g), np.abs(products)
+    mean_g_x_hat = mean_of(size_products)
+    m1, m2 = _mean(g, size_g, s.arithmetic), _mean(products, size_products, s.arithmetic)
+    direct = g - dependence.mean_share * m1
+    through = times(moved, dependence.mean_share * dependence.divisor_factor) * m2
+    value = direct - times(through, slope)
+    value *= r
     about = _about(s.x, used.mean, used.mean_bound)
     same = used.mean is m.mean and used.mean_bound is dependence.bound.mean
     parts = _Parts(
-        g=g,
         size_g=size_g,
         about=about,
         about_batch=about if same else _about(s.x, m.mean, dependence.bound.mean),
-        moved=s.x_hat if used.deviation is m.deviation else m.deviation * r,
+        direct=np.abs(direct, out=direct),
+        through=np.abs(through, out=through),
+        moved=np.abs(moved),
         mean_g=mean_of(size_g),
-        mean_g_x_hat=mean_of(size_g_x_hat),
-        m1=_mean(g, size_g, s.arithmetic),
-        m2=_mean(products, size_g_x_hat, s.arithmetic),
+        mean_g_x_hat=mean_g_x_hat,
+        m1=np.abs(m1),
+        m2=np.abs(m2),
     )
-    return _value_and_bound(s, parts, dependence)
+    return value, _bound_through(s, parts, dependence, value)
 
 
 def _mean(values: Float, sizes: Float, arithmetic: Arithmetic) -> Float:
@@ -102,163 +109,76 @@ def _mean(values: Float, sizes: Float, arithmetic: Arithmetic) -> Float:
 
 def _about(x: Float, mean: Float, error: Float) -> Float:
     """|x| + |mean|, as it may be computed."""
-    sizes = np.abs(x)
-    sizes += np.abs(mean)
-    sizes += error
-    return sizes
+    return np.abs(x) + np.abs(mean) + error
 
 
-class _Rows(NamedTuple):
-    """What the elements of dx and of its bound are multiplied with, or added to; of each set."""
-
-    r: Float
-    relative: Float
-    grown: Float  # 1 + relative
-    slope: Float | float
-    slope_bound: Float
-    steep: Float  # steepest slope, times the shares
-    d_steep: Float | float  # steepest slope, times the error of the shares
-    a_m1: Float
-    m2: Float
-    size_2: Float  # |m2|
-    d_2: Float
-    most_2: Float
-    bound_mean: Float
-    d_moved: Float  # error of x_hat that does not depend on x, and besides what underflows
-    flushed: Float
-    a_size_1: Float
-    a_d_1: Float
-    d_share: Float | float
-    own_g: Float
-    own_1: Float
-    own_direct: float
-    own_through: Float | float
-    own_moved: Float
-    mean_g_x_hat: Float
-
-
-def _value_and_bound(s: Sets, p: _Parts, dependence: Dependence) -> tuple[Float, Float]:
-    held, again, n = s.arithmetic.held, s.arithmetic.rounds_sums, dependence.moments.n
+def _bound_through(s: Sets, p: _Parts, dependence: Dependence, value: Float) -> Float:
+    held, again = s.arithmetic.held, s.arithmetic.rounds_sums
+    u, eta = held.u, held.smallest_normal
+    n, bound_mean = dependence.moments.n, dependence.bound.mean
     share, divisor, d_share = dependence.mean_share, dependence.divisor_factor, dependence.mean_share_bound
-    r, relative, slope = s.reciprocal.value, s.reciprocal.relative, s.reciprocal.slope
-    a, size_1, size_2 = abs(share), np.abs(p.m1), np.abs(p.m2)
+    r, relative = s.reciprocal.value, s.reciprocal.relative
+    a, grown = abs(share), 1 + relative
+    scratch = p.size_g * (r * p.about)  # in this order nothing is lost to underflow
 
     # m1 and m2 as sums in any order; m2 as sum(g (x - mean)) or as sum(g x) - mean sum(g).
     additions = n - 1.0
     d_1 = s.arithmetic.gamma(additions, 8 + again) * p.mean_g
-    products = r * p.about
-    products *= p.size_g  # in this order nothing is lost to underflow
-    d_2 = s.used.mean_bound * r * size_1 + s.arithmetic.gamma(additions, 7 + again) * mean_of(products)
+    d_2 = s.used.mean_bound * r * p.m1 + s.arithmetic.gamma(additions, 7 + again) * mean_of(scratch)
     shares = _shares(dependence)
     absorbed = _flushes_are_absorbed(s, p, dependence, d_1, d_2)
     if not absorbed:
         d_2 = d_2 + _flushed_operands(s, p)
-    most_2 = size_2 + d_2
+    most_2 = p.m2 + d_2
     # x - mean, or x and mean each with the coefficient; automatic differentiation also subtracts
     # the mean of x - mean, which is 0 but not as computed.
-    bound_mean = dependence.bound.mean
-    residue = mean_of(np.abs(dependence.moments.deviation, out=products)) + bound_mean
+    residue = mean_of(np.abs(dependence.moments.deviation)) + bound_mean
     residue = bound_mean + s.arithmetic.gamma(additions, 3 + again) * residue
-    rows = _Rows(
-        r=r,
-        relative=relative,
-        grown=1 + relative,
-        slope=slope,
-        slope_bound=s.reciprocal.slope_bound,
-        steep=s.reciprocal.steepest * shares,
-        d_steep=s.reciprocal.steepest * d_share * divisor,
-        a_m1=share * p.m1,
-        m2=p.m2,
-        size_2=size_2,
-        d_2=d_2,
-        most_2=most_2,
-        bound_mean=bound_mean,
-        d_moved=r * residue,
-        flushed=held.smallest_normal * (2 + 3 * r),
-        a_size_1=a * size_1,
-        a_d_1=a * d_1,
-        d_share=d_share * size_1,
-        own_g=a * p.mean_g,
-        own_1=2 * a * size_1,
-        own_direct=2.0,
-        own_through=13 * slope,
-        own_moved=4 * r * slope * a * divisor,
-        mean_g_x_hat=p.mean_g_x_hat,
-    )
-    value, bound = np.empty_like(p.g), np.empty_like(p.g)
-    wholes = [value, bound, p.g, p.moved, p.about_batch]
+    d_moved = np.multiply(p.about_batch, 6 * u, out=scratch)
+    d_moved += bound_mean
+    d_moved *= r
     if not absorbed:
-        wholes.append(_flushed(s, p, dependence, most_2, shares))
-    for parts, own in tiles(wholes, rows):
-        _fill(*parts, rows=_Rows._make(own), of_moved=share * divisor, blended=d_share != 0, u=held.u)
-    return value, _where_in_range(bound, s, p, n, shares)
+        d_moved += eta * (2 + 3 * r)
+    d_moved += r * residue
+
+    # The bound on what r multiplies: relative |direct| + (1 + relative) d_direct + d_var.
+    steep = s.reciprocal.steepest
+    d_moved *= most_2
+    d_moved += d_2 * p.moved
+    d_moved *= steep * shares
+    d_var = s.reciprocal.slope_bound * p.through
+    if d_share:
+        d_var += steep * d_share * divisor * p.moved * p.m2
+    d_var += d_moved
+    d_direct = np.add(p.size_g, a * p.m1, out=scratch)
+    d_direct *= 8 * u
+    d_direct += a * d_1
+    if d_share:
+        d_direct += d_share * p.m1
+    d_direct *= grown
+    honest = relative * p.direct
+    honest += d_direct
+    honest += d_var
+    honest *= r
+    if not absorbed:
+        honest += _flushed(s, p, dependence, most_2, shares)
+    honest *= 1 + 16 * u
+    honest += _own_error(s, p, dependence, value)
+    return _where_in_range(honest, s, p, n, shares)
 
 
-def _fill(
-    value: Float,
-    bound: Float,
-    g: Float,
-    moved: Float,
-    about: Float,
-    flushed: Float | None = None,
-    *,
-    rows: _Rows,
-    of_moved: float,
-    blended: bool,
-    u: float,
-) -> None:
-    """Put dx and its bound in place; every operation after the first ones has its result where an operand was."""
-    c = rows
-    direct, through = g - c.a_m1, times(moved, of_moved) * c.m2
-    np.subtract(direct, times(through, c.slope), out=value)
-    value *= c.r
-    np.abs(direct, out=direct)
-    np.abs(through, out=through)
-    size_g, size_moved = np.abs(g), np.abs(moved)
-
-    # The error of the coefficient of x_hat and of x_hat itself ...
-    np.multiply(about, 6 * u, out=bound)
-    bound += c.bound_mean
-    bound *= c.r
-    if flushed is not None:
-        bound += c.flushed
-    bound += c.d_moved
-    bound *= c.most_2
-    part = size_moved * c.d_2
-    bound += part
-    bound *= c.steep
-    np.multiply(through, c.slope_bound, out=part)
-    if blended:
-        part += c.d_steep * size_moved * c.size_2
-    bound += part
-    # ... of g - a m1, and of r.
-    np.add(size_g, c.a_size_1, out=part)
-    part *= 8 * u
-    part += c.a_d_1
-    if blended:
-        part += c.d_share
-    part *= c.grown
-    part += c.relative * direct
-    bound += part
-    bound *= c.r
-    if flushed is not None:
-        bound += flushed
-    bound *= 1 + 16 * u
-
-    # The oracle's own roundings.
-    size_g += c.own_g
-    size_g += c.own_1
-    direct *= c.own_direct
-    size_g += direct
-    through *= c.own_through
-    size_g += through
-    size_g *= c.r
-    size_moved *= c.own_moved
-    size_moved *= c.mean_g_x_hat
-    size_g += size_moved
-    size_g += np.abs(value, out=part)
-    size_g *= U64
-    bound += size_g
+def _own_error(s: Sets, p: _Parts, dependence: Dependence, value: Float) -> Float:
+    """What the oracle's own roundings cost; it needs ``direct`` and ``through`` no more."""
+    r, slope, a = s.reciprocal.value, s.reciprocal.slope, abs(dependence.mean_share)
+    own = p.size_g + a * p.mean_g
+    own += 2 * a * p.m1
+    own += np.multiply(p.direct, 2, out=p.direct)
+    own += np.multiply(p.through, 13 * slope, out=p.through)
+    own *= r
+    own += 4 * r * slope * a * dependence.divisor_factor * p.moved * p.mean_g_x_hat
+    own += np.abs(value)
+    own *= U64
+    return own
 
 
 def _flushes_are_absorbed(s: Sets, p: _Parts, dependence: Dependence, d_1: Float, d_2: Float) -> bool:
@@ -269,7 +189,7 @@ def _flushes_are_absorbed(s: Sets, p: _Parts, dependence: Dependence, d_1: Float
     factors here; they are added to d_2, r times the mean's bound, and at least r (1 + relative) a d_1.
     """
     r, n, a, top = s.reciprocal.value, dependence.moments.n, abs(dependence.mean_share), s.tops
-    shares, sum_2 = _shares(dependence), float((n * (np.abs(p.m2) + d_2) / r).max())
+    shares, sum_2 = _shares(dependence), float((n * (p.m2 + d_2) / r).max())
     least = min(
         float(d_2.min()),
         float((r * dependence.bound.mean).min()),

@@ -22,7 +22,10 @@ _TINY: Final = float(np.finfo(np.float64).tiny)
 #: Levels of a tree of sums that are laid out at once.
 _LEVELS: Final = 6
 
-#: log2 of how many values are added exactly at once, and below what: the derivation is in :func:`pair_sum`.
+#: Up to so many values a tree takes less time than cutting them.
+_FEW: Final = 8
+
+#: log2 of how many values are cut at once, and below what: the derivation is in :func:`pair_sum`.
 _LONGEST: Final = 14
 _FAR_IN_RANGE: Final = 2.0**1000
 
@@ -75,38 +78,36 @@ def two_sum(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any
     return total, error
 
 
-def pair_sum(values: Float, largest: Float) -> tuple[Float, Float]:
-    """The sum over the last axis as a pair, rounded sum and rest: error at most (log2(n) + 1)^2 u^2 sum|values|.
+def pair_sum(values: Float, largest: Float, *, cuts: int = 2) -> tuple[Float, Float]:
+    """The sum over the last axis as a pair, rounded sum and rest.
 
-    ``largest`` is the largest of |values|, of shape (..., 1). Two leading parts of all values are cut off at a
-    common place, so that the sums of the parts are exact in any order (Rump, Ogita and Oishi, "Accurate
-    floating-point summation, part I", 2008). What is left of n <= 2^14 values loses no more than 8 n^4 u^3 of the
-    largest. Longer rows are added in parts; those that cannot be cut, or may overflow, in a tree.
+    ``largest`` is the largest of |values|, of shape (..., 1). The leading parts of all values are cut off at a
+    common place, ``cuts`` times: the sum of such parts is exact in any order, and only the sum of what is left is
+    rounded (Rump, Ogita and Oishi, "Accurate floating-point summation, part I", 2008). The error is at most
+    (log2(n) + 1)^2 u^2 sum|values|, and with one cut u / 400 of sum|values|; docs/bounds.md derives it. Values that
+    cannot be cut, because there are few, too many or very large ones, are added in pairs in a tree.
     """
     n = values.shape[-1]
     parts = 1 << max((n - 1).bit_length() - _LONGEST, 0)
-    if n % parts or not (largest < _FAR_IN_RANGE).all():
+    if n <= _FEW or n % parts or not (largest < _FAR_IN_RANGE).all():
         return _sum_in_pairs(values)
     if parts > 1:
-        return _sum_in_pairs(*(one[..., 0] for one in pair_sum(_divided(values, parts), largest[..., None])))
+        divided = values.reshape(*values.shape[:-1], parts, n // parts)
+        high, low = pair_sum(divided, largest[..., None], cuts=cuts)
+        return _sum_in_pairs(high[..., 0], low[..., 0])
     bits = (n - 1).bit_length()
-    place = np.ldexp(1.0, np.frexp(largest)[1] + bits)
-    cut = values + place
-    cut -= place
-    first = np.add.reduce(cut, axis=-1, keepdims=True)
-    rest = np.subtract(values, cut, out=cut)
-    place *= 2.0**bits * U64
-    cut = rest + place
-    cut -= place
-    second = np.add.reduce(cut, axis=-1, keepdims=True)
-    rest -= cut
-    total, error = two_sum(first, second)
-    error += np.add.reduce(rest, axis=-1, keepdims=True)
+    place, rest, sums = np.ldexp(1.0, np.frexp(largest)[1] + bits), values, []
+    for _ in range(cuts):
+        cut = rest + place
+        cut -= place
+        sums.append(np.add.reduce(cut, axis=-1, keepdims=True))
+        rest = np.subtract(rest, cut, out=cut)
+        place *= 2.0**bits * U64
+    sums.append(np.add.reduce(rest, axis=-1, keepdims=True))
+    total, error = two_sum(sums[0], sums[1])
+    for further in sums[2:]:
+        error += further
     return total, error
-
-
-def _divided(values: Float, parts: int) -> Float:
-    return values.reshape(*values.shape[:-1], parts, values.shape[-1] // parts)
 
 
 def tree_sum(values: Float) -> Float:
@@ -182,10 +183,11 @@ def moments(x: Float, *, compensated: bool) -> Moments:
     n, scratch = x.shape[-1], np.abs(x)
     mean_abs, max_abs = mean_of(scratch), max_of(scratch)
     if compensated:
-        high = tree_sum(x)
-        total, error = pair_sum(x, max_abs)
-        total, rest = two_sum(total, -high)
-        low = total + (error + rest)
+        high, low = pair_sum(x, max_abs)
+        if n > _FEW:
+            rounded = tree_sum(x)
+            high, error = two_sum(high, -rounded)
+            high, low = rounded, high + (low + error)
         mean = high / n
         product, product_error = _two_product_by_integer(mean, n)
         mean_tail = ((high - product) - product_error + low) / n
@@ -193,7 +195,7 @@ def moments(x: Float, *, compensated: bool) -> Moments:
         difference_error -= mean_tail
         deviation += difference_error
         squares = np.multiply(deviation, deviation, out=scratch)
-        square_sum, square_tail = pair_sum(squares, max_of(squares))
+        square_sum, square_tail = pair_sum(squares, max_of(squares), cuts=1)
         var = (square_sum + square_tail) / n
         mean_error = (np.log2(n) + 3) ** 2 * U64**2 * 2 * mean_abs + 2 * U64 * _TINY
         # Per element: deviation within 2u of itself, its square within 5u, sum and quotient 2u.

@@ -94,7 +94,7 @@ def parameter_sums(s: Sets, parts: int) -> ParameterSums:
         rows = stretched(values).reshape(count, -1)
         if s.arithmetic.dtype == "float64":
             top_of_row = np.maximum.reduce(stretched(own), axis=(1, 2))
-            pairs[:, i] = np.array(pair_sum(rows, top_of_row[:, None]))[..., 0]
+            pairs[:, i] = np.array(pair_sum(rows, top_of_row[:, None], cuts=1))[..., 0]
         else:
             np.add.reduce(rows, axis=-1, out=pairs[0, i])
     certain = np.zeros((2, count), bool)
