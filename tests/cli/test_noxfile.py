@@ -19,7 +19,7 @@ pytest.importorskip("nox", reason="nox is not installed; pip install nox")
 from nox.command import CommandFailed
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def loaded() -> ModuleType:
     spec = importlib.util.spec_from_file_location("noxfile", Path(__file__).parents[2] / "noxfile.py")
     assert spec is not None
@@ -29,7 +29,7 @@ def loaded() -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def real_wheel(loaded: ModuleType) -> Callable[..., Path]:
     return loaded.wheel
 
