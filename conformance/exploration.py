@@ -29,6 +29,8 @@ BUDGETS: Final[Mapping[str, int]] = {"none": 0, "quick": 256, "default": 2048, "
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 #: One of so many cases is left to what is slow to ask, and to a mode of a layer that is explored without it.
 _SMALL_SHARE: Final = 4
+#: And a step of a sequence of calls for so many of its cases.
+_STEPS_SHARE: Final = 2
 #: Shapes that a compiling framework is asked in exploration.
 _POOL: Final = 8
 
@@ -102,7 +104,7 @@ def explored(
         progress(f"{evidence.implementation} {evidence.dtype}, exploring", min(done, most), most)
 
     for departure in itertools.chain(
-        explorer.search(space, most, asked.seed, show), sequences.search(budget, asked.seed)
+        explorer.search(space, most, asked.seed, show), sequences.search(budget // (_STEPS_SHARE if small else 1), asked.seed)
     ):
         own = None if folder is None else folder / _folder_name(evidence.implementation)
         kept = None if own is None else _store(own, departure, evidence)
