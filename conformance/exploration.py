@@ -104,7 +104,8 @@ def explored(
         progress(f"{evidence.implementation} {evidence.dtype}, exploring", min(done, most), most)
 
     for departure in itertools.chain(
-        explorer.search(space, most, asked.seed, show), sequences.search(budget // (_STEPS_SHARE if small else 1), asked.seed)
+        explorer.search(space, most, asked.seed, show),
+        sequences.search(budget // (_STEPS_SHARE if small else 1), asked.seed),
     ):
         own = None if folder is None else folder / _folder_name(evidence.implementation)
         kept = None if own is None else _store(own, departure, evidence)
