@@ -31,6 +31,8 @@ from normgauge.oracle.parameters import ParameterSums, parameter_gradients, para
 from normgauge.oracle.reference import Reference, Refusal, exactly
 from normgauge.oracle.semantics import CANONICAL, Semantics
 
+_Order = np.ndarray[tuple[int], np.dtype[np.intp]]
+
 
 def group_norm(
     x: ArrayLike,
@@ -86,17 +88,16 @@ def group_norm(
 
     order = _channel_order(channels, groups, semantics.choice("grouping"))
     size, n = channels // groups, array.size // (samples * groups)
-    parameters = [None if one is None else _of_channels(one, order, groups, semantics) for one in (scale, shift)]
+    scale = None if scale is None else _of_channels(scale, order, groups, semantics)
+    shift = None if shift is None else _of_channels(shift, order, groups, semantics)
     with np.errstate(all="ignore"):
         for some, sets in blocks(samples, groups, n):
-            places = slice(sets.start * size, sets.stop * size)
-            members = _members(order, sets, size, semantics)
+            members = _members(order, sets, size)
             part = array[some, members]
-            own_scale, own_shift = (None if one is None else one[places, None] for one in parameters)
             result = _forward(
                 part.astype(np.float64).reshape(len(part), -1, n),
-                own_scale,
-                own_shift,
+                None if scale is None else scale[sets],
+                None if shift is None else shift[sets],
                 eps=eps,
                 semantics=semantics,
                 arithmetic=arithmetic,
@@ -115,32 +116,29 @@ def _forward(
     semantics: Semantics,
     arithmetic: Arithmetic,
 ) -> Reference:
-    """The output for sets of shape (N, G, n); weight and bias of shape (C, 1), in the order of the sets."""
+    """The output for sets of shape (N, G, n); weight and bias of shape (G, C / G, 1)."""
     m = moments(grouped, compensated=arithmetic.dtype == "float64")
     bound = statistics_bound(m, arithmetic)
     var, var_bound = divided_by(m.var, bound.var, m.n, semantics.choice("variance"), arithmetic)
-    samples, groups, _ = grouped.shape
+    of_sets, values, deviation = [m.max_abs, m.mean, bound.mean, var, var_bound], grouped, m.deviation
     given = weight if weight is not None else bias
-    shape = grouped.shape if given is None else (samples, groups, len(given) // groups, -1)
-
-    def per_set(values: Float) -> Float:
-        return values if given is None else values[..., None]
-
-    def per_channel(values: Float | None, default: float) -> Float | float:
-        return default if values is None else values.reshape(groups, -1, 1)
-
+    if given is not None:  # a row for each channel
+        shape = (len(grouped), *given.shape[:2], -1)
+        values, deviation = values.reshape(shape), deviation.reshape(shape)
+        of_sets = [one[..., None] for one in of_sets]
+    largest, mean, mean_bound, var, var_bound = of_sets
     return normalized(
-        grouped.reshape(shape),
-        deviation=m.deviation.reshape(shape),
-        largest=per_set(m.max_abs),
-        mean=per_set(m.mean),
-        mean_bound=per_set(bound.mean),
-        var=per_set(var),
-        var_bound=per_set(var_bound),
+        values,
+        deviation=deviation,
+        largest=largest,
+        mean=mean,
+        mean_bound=mean_bound,
+        var=var,
+        var_bound=var_bound,
         eps=eps,
         placement=semantics.choice("eps_placement"),
-        weight=per_channel(weight, 1.0),
-        bias=per_channel(bias, 0.0),
+        weight=1.0 if weight is None else weight,
+        bias=0.0 if bias is None else bias,
         arithmetic=arithmetic,
     )
 
@@ -196,17 +194,19 @@ def group_norm_backward(
     order = _channel_order(channels, groups, semantics.choice("grouping"))
     size, n = channels // groups, array.size // (samples * groups)
     per_group = semantics.choice("affine_shape") == "per_group"
-    own_scale = None if scale is None else np.repeat(_of_channels(scale, order, groups, semantics), n // size)
+    own_scale: Float | None = None
+    if scale is not None:
+        own_scale = np.repeat(_of_channels(scale, order, groups, semantics), n // size).reshape(1, groups, n)
     value, bound = np.empty(array.shape), np.empty(array.shape)
     sums: dict[int, tuple[slice, ParameterSums]] = {}
     with np.errstate(all="ignore"):
         for some, sets in blocks(samples, groups, n):
-            members = _members(order, sets, size, semantics)
+            members = _members(order, sets, size)
             part = array[some, members]
             dx, own = _backward(
                 part.astype(np.float64).reshape(len(part), -1, n),
                 upstream[some, members].astype(np.float64).reshape(len(part), -1, n),
-                1.0 if own_scale is None else own_scale.reshape(1, groups, n)[:, sets],
+                1.0 if own_scale is None else own_scale[:, sets],
                 1 if per_group else size,
                 eps=eps,
                 semantics=semantics,
@@ -218,7 +218,7 @@ def group_norm_backward(
         count = samples * n // (1 if per_group else size)
         dweight, dbias = exactly(np.zeros(channels)), exactly(np.zeros(channels))
         for sets, own in sums.values():
-            places = sets if per_group else _members(order, sets, size, semantics)
+            places = sets if per_group else _members(order, sets, size)
             for whole, one in zip((dweight, dbias), parameter_gradients(own, count, arithmetic), strict=True):
                 whole.value[places], whole.bound[places] = one.value, one.bound
     return Gradients(Reference(value, bound), dweight, dbias)
@@ -260,26 +260,23 @@ def divided_by(var: Float, var_bound: Float, n: int, divisor: str, arithmetic: A
     return var * factor, np.where(out_of_range, np.inf, bound)  # also beside a variance that is NaN
 
 
-def _channel_order(channels: int, groups: int, grouping: str) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """The order that makes each group's channels adjacent."""
-    order = np.arange(channels)
+def _channel_order(channels: int, groups: int, grouping: str) -> _Order | None:
+    """The order that makes each group's channels adjacent; None where they are."""
     if grouping == "interleaved":
-        order = order.reshape(channels // groups, groups).T.ravel()
-    return order
+        return np.arange(channels).reshape(channels // groups, groups).T.ravel()
+    return None
 
 
-def _members(
-    order: np.ndarray[tuple[int], np.dtype[np.intp]], sets: slice, size: int, semantics: Semantics
-) -> slice | np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _members(order: _Order | None, sets: slice, size: int) -> slice | _Order:
     """The channels of some groups: a slice, which copies nothing, where they lie together."""
     places = slice(sets.start * size, sets.stop * size)
-    return places if semantics.choice("grouping") == "contiguous" else order[places]
+    return places if order is None else order[places]
 
 
-def _of_channels(
-    parameter: Float, order: np.ndarray[tuple[int], np.dtype[np.intp]], groups: int, semantics: Semantics
-) -> Float:
-    """A parameter of shape (C,) for each channel, in the order of the sets."""
+def _of_channels(parameter: Float, order: _Order | None, groups: int, semantics: Semantics) -> Float:
+    """A parameter of shape (C,) for each channel of each group, of shape (G, C / G, 1)."""
     if semantics.choice("affine_shape") == "per_group":
-        return np.repeat(parameter[:groups], len(parameter) // groups)
-    return parameter[order]
+        parameter = np.repeat(parameter[:groups], len(parameter) // groups)
+    elif order is not None:
+        parameter = parameter[order]
+    return parameter.reshape(groups, -1, 1)

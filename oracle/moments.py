@@ -23,7 +23,7 @@ _TINY: Final = float(np.finfo(np.float64).tiny)
 _LEVELS: Final = 6
 
 #: Up to so many values a tree takes less time than cutting them.
-_FEW: Final = 8
+_FEW: Final = 7
 
 #: log2 of how many values are cut at once, and below what: the derivation is in :func:`pair_sum`.
 _LONGEST: Final = 14
@@ -116,11 +116,13 @@ def tree_sum(values: Float) -> Float:
     Where the last has no neighbour, 0 is added.
     """
     while (n := values.shape[-1]) > 1:
-        sums = np.empty((*values.shape[:-1], n - n // 2))
-        np.add(values[..., 0 : n - 1 : 2], values[..., 1::2], out=sums[..., : n // 2])
-        if n % 2:
+        if n % 2 == 0:
+            values = values[..., 0::2] + values[..., 1::2]
+        else:
+            sums = np.empty((*values.shape[:-1], n // 2 + 1))
+            np.add(values[..., 0:-1:2], values[..., 1::2], out=sums[..., :-1])
             np.add(values[..., -1], 0.0, out=sums[..., -1])
-        values = sums
+            values = sums
     return values
 
 
