@@ -19,9 +19,6 @@ Float = NDArray[np.float64]
 U64 = 2.0**-53
 _TINY: Final = float(np.finfo(np.float64).tiny)
 
-#: Levels of a tree of sums that are laid out at once.
-_LEVELS: Final = 6
-
 #: Up to so many values a tree takes less time than cutting them.
 _FEW: Final = 7
 
@@ -115,60 +112,32 @@ def tree_sum(values: Float) -> Float:
 
     Where the last has no neighbour, 0 is added.
     """
-    while (n := values.shape[-1]) > 1:
-        if n % 2 == 0:
-            values = values[..., 0::2] + values[..., 1::2]
-        else:
-            sums = np.empty((*values.shape[:-1], n // 2 + 1))
-            np.add(values[..., 0:-1:2], values[..., 1::2], out=sums[..., :-1])
-            np.add(values[..., -1], 0.0, out=sums[..., -1])
-            values = sums
+    while values.shape[-1] > 1:
+        values = _even(values)
+        values = values[..., 0::2] + values[..., 1::2]
     return values
 
 
 def _sum_in_pairs(high: Float, low: Float | None = None) -> tuple[Float, Float]:
     """:func:`tree_sum` of ``high``, and the sum of all roundings in it and of ``low``."""
     while high.shape[-1] > 1:
-        high, low = _laid_out(high), None if low is None else _laid_out(low)
-        while len(high) > 1:
-            even, odd = _halves(high)
-            high = even + odd  # two_sum, in the memory of its operands
-            part = high - even
-            odd -= part
-            np.subtract(high, part, out=part)
-            even -= part
-            even += odd
-            if low is None:
-                low = even
-            else:
-                low, odd = _halves(low)
-                low += odd
-                low += even
-        high, low = high[0], None if low is None else low[0]
+        high = _even(high)
+        high, error = two_sum(high[..., 0::2], high[..., 1::2])
+        if low is not None:
+            low = _even(low)
+            error += low[..., 0::2] + low[..., 1::2]
+        low = error
     return high, np.zeros_like(high) if low is None else low
 
 
-def _halves(values: Float) -> tuple[Float, Float]:
-    half = len(values) // 2
-    return values[:half], values[half:]
-
-
-def _laid_out(values: Float) -> Float:
-    """A copy of shape (L, ..., n / L), L a power of two, with zeros at the end, for the next log2(L) levels of a tree.
-
-    The L neighbours stand in the order of their reversed bits: every level adds the second half to the first.
-    """
-    *outer, n = values.shape
-    levels = min(_LEVELS, (n - 1).bit_length())
-    columns, first = -(-n >> levels), len(outer)
-    if columns << levels != n:
-        padded = np.zeros((*outer, columns << levels))
-        padded[..., :n] = values
-        values = padded
-    bits = (2,) * levels
-    laid = np.empty((*bits, *outer, columns))
-    laid[...] = values.reshape(*outer, columns, *bits).transpose(*range(first + levels, first, -1), *range(first + 1))
-    return laid.reshape(-1, *outer, columns)
+def _even(values: Float) -> Float:
+    """``values``, with a 0 behind them where their number is odd."""
+    n = values.shape[-1]
+    if n % 2 == 0:
+        return values
+    longer = np.zeros((*values.shape[:-1], n + 1))
+    longer[..., :n] = values
+    return longer
 
 
 def _two_product_by_integer(a: Float, n: int) -> tuple[Float, Float]:
