@@ -24,7 +24,7 @@ def input_gradient(s: Sets, dependence: Dependence | None) -> Reference:
         nan = nan | np.isnan(s.used.var) & (s.used.var_bound != np.inf)
         if dependence is not None and dependence.mean_share != 0:
             nan |= np.any(nan, axis=-1, keepdims=True) | np.isnan(s.used.mean) & (s.used.mean_bound != np.inf)
-        return nan
+        return np.asarray(nan)
 
     return judged(value, bound, certain, s.arithmetic)
 
@@ -113,6 +113,7 @@ def _about(x: Float, mean: Float, error: Float) -> Float:
 
 
 def _bound_through(s: Sets, p: _Parts, dependence: Dependence, value: Float) -> Float:
+    """The bound on dx; every result is put where an operand was that is needed no more."""
     held, again = s.arithmetic.held, s.arithmetic.rounds_sums
     u, eta = held.u, held.smallest_normal
     n, bound_mean = dependence.moments.n, dependence.bound.mean
@@ -184,9 +185,9 @@ def _own_error(s: Sets, p: _Parts, dependence: Dependence, value: Float) -> Floa
 def _flushes_are_absorbed(s: Sets, p: _Parts, dependence: Dependence, d_1: Float, d_2: Float) -> bool:
     """Whether all that underflow may lose is lost in the rounding of what it is added to.
 
-    ``d_1`` and ``d_2`` are the bounds on m1 and m2 without it. No term of ``_flushed_operands`` is above 10 eta
-    times ``together`` (1 + weight), no one of ``_flushed`` above (20 + 10 a) eta times ``together`` and the last
-    factors here; they are added to d_2, r times the mean's bound, and at least r (1 + relative) a d_1.
+    ``d_1`` and ``d_2`` are the bounds on m1 and m2 without it. ``_flushed_operands`` is at most 10 eta
+    times ``together`` (1 + weight), ``_flushed`` at most (18 + 7 a) eta times ``together`` and the factors in the
+    last line. They are added to d_2, to r times the mean's bound, and to at least r (1 + relative) a d_1.
     """
     r, n, a, top = s.reciprocal.value, dependence.moments.n, abs(dependence.mean_share), s.tops
     shares, sum_2 = _shares(dependence), float((n * (p.m2 + d_2) / r).max())
@@ -253,7 +254,7 @@ def _where_in_range(bound: Float, s: Sets, p: _Parts, n: int, shares: float) -> 
     # Of s sqrt(s) below the normal numbers, 1 / 0 may be made.
     least = held.largest * held.smallest_normal
 
-    # Each quantity below is at most a product of the largest ones, twice over for their roundings.
+    # Every quantity further below is at most one of these two times tall^3, and a factor 2 covers all roundings.
     sums = 2 * n * (top.dy + 1) * (top.factor + 1) * (top.about + 1) * max(shares, 1.0) * (2 + growth)
     terms = 2 * sums * (top.about + 1) * max(float(s.reciprocal.steepest.max()), 1.0)
     if (terms + least) * top.tall * top.tall * top.tall <= held.largest / 2:

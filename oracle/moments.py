@@ -2,8 +2,7 @@
 
 Two algorithms. ``shifted`` makes a second pass about a first estimate of the mean: enough as a
 reference for float32 and below. ``compensated`` carries every sum as an unevaluated pair of float64
-numbers (Knuth's TwoSum in a tree; Ogita, Rump and Oishi, "Accurate sum and dot product", 2005): the
-reference for float64 subjects.
+numbers, almost exact: the reference for float64 subjects.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ Float = NDArray[np.float64]
 U64 = 2.0**-53
 _TINY: Final = float(np.finfo(np.float64).tiny)
 
-#: Up to so many values a tree takes less time than cutting them.
+#: Up to so many values are added in a tree in less time than it takes to cut them.
 _FEW: Final = 7
 
-#: log2 of how many values are cut at once, and below what: the derivation is in :func:`pair_sum`.
+#: log2 of the number of values that are cut at once, and what they must be below.
 _LONGEST: Final = 14
 _FAR_IN_RANGE: Final = 2.0**1000
 
@@ -76,13 +75,18 @@ def two_sum(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any
 
 
 def pair_sum(values: Float, largest: Float, *, cuts: int = 2) -> tuple[Float, Float]:
-    """The sum over the last axis as a pair, rounded sum and rest.
+    """The sum over the last axis as a pair: high part and what it lacks, each of shape (..., 1).
 
-    ``largest`` is the largest of |values|, of shape (..., 1). The leading parts of all values are cut off at a
-    common place, ``cuts`` times: the sum of such parts is exact in any order, and only the sum of what is left is
-    rounded (Rump, Ogita and Oishi, "Accurate floating-point summation, part I", 2008). The error is at most
-    (log2(n) + 1)^2 u^2 sum|values|, and with one cut u / 400 of sum|values|; docs/bounds.md derives it. Values that
-    cannot be cut, because there are few, too many or very large ones, are added in pairs in a tree.
+    The leading digits of all values are cut off at a common place, ``cuts`` times. The sum of such parts is exact
+    in any order, and only the sum of what is left is rounded (Rump, Ogita and Oishi, "Accurate floating-point
+    summation, part I", 2008). The error is at most (log2(n) + 1)^2 u^2 sum|values|, with one cut
+    u / 400 sum|values|; docs/bounds.md derives both. A few values, very large ones, and a number of values
+    that does not divide into parts of 2^14 or fewer are added in a tree of pairs.
+
+    Args:
+        values: shape (..., n).
+        largest: the largest of |values|, or NaN, of shape (..., 1).
+        cuts: 1 or 2.
     """
     n = values.shape[-1]
     parts = 1 << max((n - 1).bit_length() - _LONGEST, 0)
