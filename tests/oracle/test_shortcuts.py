@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -105,21 +106,40 @@ def gradients(x: Float, dy: Float, weight: Float, arithmetic: Arithmetic, placem
     return found
 
 
+@pytest.fixture
+def without_shortcuts(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes every quantity too large for a shortcut."""
+    everything = going_backward.Tops(factor=np.inf, dy=np.inf, about=np.inf, tall=np.inf)
+    return lambda: monkeypatch.setattr(going_backward, "Tops", lambda **_: everything)
+
+
 @pytest.mark.parametrize("placement", ["inside_sqrt", "outside_sqrt", "max_with_variance"])
 @pytest.mark.parametrize("arithmetic", ARITHMETICS, ids=str)
 @pytest.mark.parametrize("name", INPUTS)
 def test_what_is_left_out_going_backward_changes_no_bit(
-    name: str, arithmetic: Arithmetic, placement: str, monkeypatch: pytest.MonkeyPatch
+    name: str, arithmetic: Arithmetic, placement: str, without_shortcuts: Callable[[], None]
 ) -> None:
     spread, mean = INPUTS[name]
     rng = np.random.default_rng(4)
     x, dy = rng.standard_normal((2, 3, 4, 5)) * spread + mean, rng.standard_normal((3, 4, 5))
     cases = [(x[0], dy, rng.standard_normal(4)), (x[1], dy * 1e-20, np.array([1.0, 0.0, 1e-39, 1e10]))]
     quick = [gradients(*case, arithmetic, placement) for case in cases]
-    everything = going_backward.Tops(factor=np.inf, dy=np.inf, about=np.inf, tall=np.inf)
-    monkeypatch.setattr(going_backward, "Tops", lambda **_: everything)
+    without_shortcuts()
     for case, found in zip(cases, quick, strict=True):
         for one, other in zip(found, gradients(*case, arithmetic, placement), strict=True):
+            assert np.array_equal(one, other, equal_nan=True)
+
+
+@pytest.mark.parametrize("of_x", [0, -1, 1])
+def test_where_an_underflow_begins_to_count_it_counts(of_x: int, without_shortcuts: Callable[[], None]) -> None:
+    """In steps of 4 from where nothing underflows to where everything does, and as x becomes small or large, too."""
+    rng = np.random.default_rng(6)
+    x, dy = rng.standard_normal((2, 2, 4, 3))
+    cases = [(x * 2.0 ** (of_x * k), dy * 4.0**-k, np.ones(4)) for k in range(75)]
+    quick = [gradients(*case, Arithmetic("float32"), "inside_sqrt") for case in cases]
+    without_shortcuts()
+    for case, found in zip(cases, quick, strict=True):
+        for one, other in zip(found, gradients(*case, Arithmetic("float32"), "inside_sqrt"), strict=True):
             assert np.array_equal(one, other, equal_nan=True)
 
 
