@@ -1,7 +1,8 @@
 """What the oracle costs, as ratios measured side by side in one run, one thread.
 
 Value and bounds of GroupNorm on (32, 64, 32, 32), forward and with backward, against NumPy's plain two-pass
-formula in float64 and against torch in float64. Run with ``nox -s benchmarks``, which keeps NumPy to one thread too.
+formula in float64 and against torch in float64; then single calls on inputs as small as those of an experiment.
+Run with ``nox -s benchmarks``, which keeps NumPy to one thread too.
 """
 
 from __future__ import annotations
@@ -9,14 +10,24 @@ from __future__ import annotations
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 
-from normgauge.oracle import Arithmetic, group_norm, group_norm_backward
+from normgauge.oracle import (
+    Arithmetic,
+    batch_norm,
+    batch_norm_backward,
+    group_norm,
+    group_norm_backward,
+    initial_statistics,
+)
 
 SHAPE, GROUPS, EPS, ROUNDS = (32, 64, 32, 32), 8, 1e-5, 9
 BASE = "NumPy, plain two-pass, float64"
+#: Small inputs with their groups, and calls of each in one measurement.
+SMALL, CALLS = (((2, 6, 3, 3), 3), ((1, 4, 1), 2), ((4, 8, 5, 5), 4)), 50
 
 
 def plain(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,6 +83,36 @@ def show(title: str, calls: dict[str, Callable[[], object]], size: int) -> None:
         print(f"{name:48} {1e3 * least:10.1f} {least / min(times[BASE]):8.2f} {memory}")
 
 
+def small_calls(shape: tuple[int, ...], groups: int, dtype: str) -> dict[str, Callable[[], object]]:
+    """Both layers, forward and backward."""
+    random, arithmetic = np.random.default_rng(0), Arithmetic(dtype)
+    x, dy = (random.standard_normal(shape).astype(np.float32) for _ in range(2))
+    weight, bias, mean = random.standard_normal((3, shape[1]))
+    running, training = initial_statistics(mean, 1 + mean**2), x.size > shape[1]
+    return {
+        "group_norm": lambda: group_norm(x, groups, weight, bias, arithmetic=arithmetic),
+        "its gradients": lambda: group_norm_backward(x, dy, groups, weight, arithmetic=arithmetic),
+        "batch_norm": lambda: batch_norm(x, running, weight, bias, training=training, arithmetic=arithmetic),
+        "and gradients": lambda: batch_norm_backward(x, dy, running, weight, training=training, arithmetic=arithmetic),
+    }
+
+
+def repeated(call: Callable[[], object]) -> None:
+    for _ in range(CALLS):
+        call()
+
+
+def show_small() -> None:
+    """Microseconds per call."""
+    for number, (shape, groups) in enumerate(SMALL):
+        for dtype in ("float32", "float64"):
+            calls = small_calls(shape, groups, dtype)
+            if number == 0 and dtype == "float32":
+                print(f"{'microseconds per call':32}" + "".join(f"{name:>15}" for name in calls))
+            least = [min(seconds(partial(repeated, call)) for _ in range(ROUNDS)) / CALLS for call in calls.values()]
+            print(f"{f'{shape}, {dtype} subject':32}" + "".join(f"{1e6 * time:15.0f}" for time in least))
+
+
 def main() -> None:
     torch.set_num_threads(1)
     random = np.random.default_rng(0)
@@ -104,6 +145,7 @@ def main() -> None:
         **{name: lambda dtype=dtype: both(dtype) for name, dtype in oracle.items()},
     }
     show("group_norm and its gradients", calls, x.nbytes + dy.nbytes)
+    show_small()
 
 
 if __name__ == "__main__":
