@@ -190,6 +190,7 @@ def test_every_case_comes_back_as_it_was(case: Case) -> None:
         assert (ours.before, ours.inspect) == (theirs.before, theirs.inspect)
 
 
+@pytest.mark.slow
 @given(observations())
 def test_every_observation_comes_back_as_it_was(seen: Observation) -> None:
     back = decode_observation(through_text(encode_observation(seen)))

@@ -8,30 +8,28 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from faulty.adapter import FaultyAdapter
+from samples import corners
 
 from normgauge.conformance.diagnosis import Interval, Seen, diagnose, measured_setting, score
 from normgauge.conformance.evaluated import References
 from normgauge.conformance.experiments import probes
 from normgauge.oracle import AXES, CANONICAL, Arithmetic, precisions
 
+LAYERS = (
+    "group_norm.GroupNorm",
+    "group_norm.Interleaved",
+    "group_norm.NoNormalization",
+    "batch_norm.BatchNorm",
+    "batch_norm.NoneRefused",
+    "batch_norm.SingleValueAccepted",
+    "batch_norm.NoneMeansOneHundredth",
+    "batch_norm.Frozen",
+)
 #: What a layer does there is no alternative of any axis; it is left out, and nothing else.
 UNEXPLAINED = {"batch_norm.NoneMeansOneHundredth": {"BN-05"}}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(
-    "identifier",
-    [
-        "group_norm.GroupNorm",
-        "group_norm.Interleaved",
-        "group_norm.NoNormalization",
-        "batch_norm.BatchNorm",
-        "batch_norm.NoneRefused",
-        "batch_norm.SingleValueAccepted",
-        "batch_norm.NoneMeansOneHundredth",
-        "batch_norm.Frozen",
-    ],
-)
+@pytest.mark.parametrize(("identifier", "dtype"), corners(2, LAYERS, ("float32", "float64")))
 def test_the_survivors_and_who_speaks_against_the_others_are_those_of_every_candidate(
     identifier: str, dtype: str
 ) -> None:

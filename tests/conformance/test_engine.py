@@ -44,6 +44,7 @@ def test_what_an_implementation_lacks_here_is_told_and_the_rest_is_judged() -> N
     assert judged(records, "batch_norm.BatchNorm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("identifier", "how"),
     [
@@ -141,6 +142,7 @@ def test_an_interpreter_that_does_not_exist_is_one_clear_line() -> None:
         list(run_framework(Launch("torch", python="no-such-python"), Wanted(("float32",))))
 
 
+@pytest.mark.slow
 def test_a_hanging_worker_ends_with_the_engine_that_was_killed() -> None:
     source = (
         "from normgauge.conformance.subjects import Launch, WorkerProcess\n"

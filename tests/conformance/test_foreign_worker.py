@@ -118,6 +118,7 @@ def test_the_run_is_complete_without_a_restart_and_everything_ran(records: list[
     assert [profile.restarts for profile in records if isinstance(profile, Profile)] == [0, 0, 0, 0]
 
 
+@pytest.mark.slow
 @needs_node
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_group_norm_in_javascript_conforms_on_every_requirement(records: list[Record], dtype: str) -> None:
@@ -129,6 +130,7 @@ def test_the_group_norm_in_javascript_conforms_on_every_requirement(records: lis
     assert {one.sentence.rpartition(": ")[2] for one in others.values()} == {"no automatic differentiation"}
 
 
+@pytest.mark.slow
 @needs_node
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_batch_norm_in_javascript_diverges_in_its_running_variance_alone(records: list[Record], dtype: str) -> None:
@@ -143,6 +145,7 @@ def test_the_batch_norm_in_javascript_diverges_in_its_running_variance_alone(rec
     assert judged["BN-03"].measured == "biased"
 
 
+@pytest.mark.slow
 @needs_node
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_its_divergence_is_shown_on_two_values_that_a_person_can_check(records: list[Record], dtype: str) -> None:
@@ -156,6 +159,7 @@ def test_its_divergence_is_shown_on_two_values_that_a_person_can_check(records: 
     assert example.script.startswith("# this worker writes no scripts\n")
 
 
+@pytest.mark.slow
 @needs_node
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_its_arithmetic_is_found_to_be_two_pass_in_the_dtype_asked_for(records: list[Record], dtype: str) -> None:
@@ -167,6 +171,7 @@ def test_its_arithmetic_is_found_to_be_two_pass_in_the_dtype_asked_for(records: 
     assert found == dict.fromkeys(("foreign.GroupNorm", "foreign.BatchNorm"), (True, dtype, "two_pass"))
 
 
+@pytest.mark.slow
 @needs_node
 def test_its_defaults_are_measured_where_it_says_they_are(records: list[Record]) -> None:
     defaults = [
@@ -451,12 +456,14 @@ def test_a_hello_with_nonsense_in_it_is_refused_in_one_line(hello: str, said: st
         list(run_framework(written_in_python(f"say({hello}); sys.stdin.read()"), Wanted(("float32",))))
 
 
+@pytest.mark.slow
 def test_a_worker_that_closes_its_output_and_lives_on_does_not_hold_up_the_run() -> None:
     body = "say(hello)\nfor line in sys.stdin:\n    sys.stdout.flush(); os.close(1); time.sleep(3600)"
     (seen,) = observed(written_in_python(body, time_limit=2.0, most_restarts=0), 1)
     assert (seen.died or "").startswith("the worker closed its standard output and went on")
 
 
+@pytest.mark.slow
 def test_a_worker_s_child_that_keeps_the_pipe_open_does_not_hide_the_worker_s_death() -> None:
     body = (
         "import subprocess\nsay(hello)\nfor line in sys.stdin:\n"

@@ -46,6 +46,7 @@ def test_every_known_error_is_excluded_by_an_experiment(layer: str, dtype: str) 
     assert len({name for name, _ in known}) >= 11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layer", ["group_norm", "batch_norm"])
 def test_every_pair_of_known_errors_is_told_apart_by_an_experiment(layer: str, dtype: str) -> None:

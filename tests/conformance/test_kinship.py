@@ -305,6 +305,7 @@ def departures(adapter: str, dtype: str = "float32", diverging: tuple[str, ...] 
     return {one.signature: one for one in explorer.search(space, 2048, 0, lambda _: None)}
 
 
+@pytest.mark.slow
 def test_a_search_finds_a_layer_that_differs_beyond_the_experiments() -> None:
     assert verdicts("ThreeChannelsOff") == ("conforms", "conforms")
     found = departures("ThreeChannelsOff")
@@ -324,6 +325,7 @@ def test_a_search_tells_nothing_of_honest_layers_nor_of_what_a_requirement_tells
     assert departures("ThreeChannelsOff", diverging=("GN-22", "GN-23")) == {}
 
 
+@pytest.mark.slow
 def test_a_layer_that_cannot_be_held_beside_it_is_no_departure() -> None:
     for adapter in ("Raises", "NotToBeAsked"):
         assert departures(adapter) == {}

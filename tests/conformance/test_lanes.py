@@ -61,11 +61,13 @@ def lanes() -> Iterator[Lanes]:
     found.close()
 
 
+@pytest.mark.slow
 def test_results_come_in_the_order_of_the_tasks(lanes: Lanes) -> None:
     found = [(task.number, item) for task, item in lanes.do(tasks(3, 0, 2, 1), counted, lambda *_: None)]
     assert found == [(0, 0), (0, 1), (0, 2), (2, 0), (2, 1), (3, 0)]
 
 
+@pytest.mark.slow
 def test_an_exception_of_a_task_is_raised_here(lanes: Lanes) -> None:
     with pytest.raises(ValueError, match="no such thing"):
         list(lanes.do(tasks(1), failing, lambda *_: None))
@@ -76,6 +78,7 @@ def test_a_process_that_ends_without_a_word_is_told(lanes: Lanes) -> None:
         list(lanes.do(tasks(0), failing, lambda *_: None))
 
 
+@pytest.mark.slow
 def test_closed_lanes_have_ended_their_workers() -> None:
     lanes = Lanes(FAULTY, ("float32", "float64"), 2)
     processes = list(lanes._processes.values())

@@ -33,6 +33,7 @@ from honest_backward import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from samples import corners
 
 from normgauge.oracle import (
     ACCURACY_CLASSES,
@@ -389,8 +390,7 @@ def check(draw: Draw, names: list[str], each: int) -> int:
     return held
 
 
-@pytest.mark.parametrize("regime", REGIMES)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("dtype", "regime"), corners(2, DTYPES, list(REGIMES)))
 def test_every_honest_gradient_lies_within_the_bound_of_its_class(dtype: str, regime: str) -> None:
     rng = np.random.default_rng([3, DTYPES.index(dtype), list(REGIMES).index(regime)])
     held = 0
@@ -410,6 +410,7 @@ def test_long_sets_stay_within_the_bound_of_their_class(dtype: str) -> None:
             check(draw, ["two_pass sequential", "one_pass backward"], each=1)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_honest_gradient_is_excluded_whatever_the_inputs(data: st.DataObject) -> None:

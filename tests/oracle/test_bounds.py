@@ -23,6 +23,7 @@ from honest import (
     normalised,
     two_pass,
 )
+from samples import corners
 
 from normgauge.oracle import (
     ACCURACY_CLASSES,
@@ -116,8 +117,7 @@ def check_outputs(draw: Draw, names: list[str]) -> int:
     return held
 
 
-@pytest.mark.parametrize("regime", REGIMES)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("dtype", "regime"), corners(2, DTYPES, list(REGIMES)))
 def test_every_honest_output_lies_within_the_bound_of_its_class(dtype: str, regime: str) -> None:
     rng = np.random.default_rng([1, DTYPES.index(dtype), list(REGIMES).index(regime)])
     held = sum(check_outputs(Draw.of(rng, dtype, regime, n, size=128), list(STATISTICS)) for n in LENGTHS)

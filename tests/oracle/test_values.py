@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from honest import OUTPUTS, STATISTICS, Machine, normalised
 from numpy.typing import NDArray
+from samples import corners
 
 from normgauge.oracle import (
     AXES,
@@ -227,9 +228,13 @@ def drawn(rng: np.random.Generator, layer: str, fixed: dict[str, str]) -> Semant
     return semantics(layer, **{axis.name: fixed.get(axis.name, str(rng.choice(axis.names))) for axis in AXES[layer]})
 
 
-def every_value(layer: str) -> list[Any]:
-    pairs = [(axis.name, name) for axis in AXES[layer] for name in axis.names]
-    return [pytest.param({axis: name}, id=f"{axis}={name}") for axis, name in pairs]
+def every_value(layer: str) -> list[dict[str, str]]:
+    return [{axis.name: name} for axis in AXES[layer] for name in axis.names]
+
+
+def named(value: dict[str, str] | str) -> str:
+    """The name of a parameter: an axis and its value, or what the parameter is."""
+    return value if isinstance(value, str) else "=".join(*value.items())
 
 
 def distance_from(value: float, truth: Any) -> float:
@@ -268,7 +273,7 @@ def check_output(got: Reference, truth: Array, dtype: str, lost: Callable[[tuple
 # --- group norm --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fixed", every_value("group_norm"))
+@pytest.mark.parametrize("fixed", every_value("group_norm"), ids=named)
 @pytest.mark.parametrize("regime", REGIMES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_group_norm_computes_the_exact_value_to_a_few_units_roundoff(
@@ -441,9 +446,9 @@ def nothing(_: tuple[int, ...]) -> float:
     return 0.0
 
 
-@pytest.mark.parametrize("fixed", every_value("batch_norm"))
-@pytest.mark.parametrize("regime", REGIMES)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("fixed", "regime", "dtype"), corners(3, every_value("batch_norm"), REGIMES, ["float32", "float64"]), ids=named
+)
 def test_batch_norm_computes_the_exact_values_over_several_steps(
     fixed: dict[str, str], regime: str, dtype: str
 ) -> None:

@@ -203,6 +203,7 @@ def test_a_list_of_implementations_is_told_in_few_words(
 FAULTY = ("faulty.adapter:FaultyAdapter", "-i", "group_norm.GroupNorm", "--dtype", "float32", "--budget", "none")
 
 
+@pytest.mark.slow
 def test_a_result_file_can_be_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["run", *FAULTY, "--name", "faulty-1.0", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output

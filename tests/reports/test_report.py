@@ -612,6 +612,7 @@ def opened(path: Path, *flags: str) -> Element:
     return parsed(done.stdout.decode())
 
 
+@pytest.mark.slow
 def test_a_browser_renders_the_page_as_it_was_written(tmp_path: Path) -> None:
     html = render(everything())
     (tmp_path / "index.html").write_text(html, encoding="utf-8")
@@ -623,6 +624,7 @@ def test_a_browser_renders_the_page_as_it_was_written(tmp_path: Path) -> None:
     assert seen.one("body").text == wrote.one("body").text
 
 
+@pytest.mark.slow
 def test_on_a_narrow_screen_only_the_tables_scroll_sideways(tmp_path: Path) -> None:
     told = example(observed=["step 1 output" + " -0.99998000059997993" * 64], script="x = " + "1, " * 500)
     name = f"mlx.nn.{'Very' * 9}LongNorm(axis=1)[jax]"
