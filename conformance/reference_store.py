@@ -115,6 +115,8 @@ class ReferenceStore:
                 kept = _decoded(*row) if row is not None else []
                 known = [one.choices for one in kept]
                 kept += [one for one in fresh if one.choices not in known]
+                if sum(one.size for one in kept) > LARGEST:
+                    continue
                 data = _encoded(kept)
                 if len(data) <= LARGEST:
                     values = (key, data, zlib.crc32(data), now)
