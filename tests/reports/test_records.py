@@ -8,9 +8,11 @@ import sys
 import zipfile
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
+from support.same_results import differences
 
 from normgauge.conformance.engine import Wanted, run_framework
 from normgauge.conformance.subjects import Launch
@@ -60,3 +62,23 @@ def test_the_wheel_holds_the_four_packages_with_their_data(tmp_path: Path) -> No
     ):
         assert wanted in names
     assert all(name.startswith(("normgauge/", "normgauge-")) for name in names)
+
+
+def test_result_files_are_the_same_but_for_times_and_what_is_left_out(tmp_path: Path) -> None:
+    header = {"record": "header", "started": "2026-01-01", "framework": "torch"}
+    judgement = {"record": "judgement", "requirement": "GN-01", "verdict": "conforms", "witnesses": [{"margin": 2.0}]}
+    footer = {"record": "footer", "seconds": 1.5}
+
+    def written(name: str, *records: dict[str, Any]) -> Path:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "torch.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in records))
+        return tmp_path / name
+
+    before = written("before", header, judgement, footer)
+    later = written("later", header | {"started": "2026-02-02"}, judgement, footer | {"seconds": 9.0})
+    other = written("other", header, judgement | {"witnesses": [{"margin": 3.0}]}, footer)
+    assert differences(before, later) == []
+    assert [line.partition(":")[0] for line in differences(before, other)] == ["torch.jsonl, line 2 (judgement GN-01)"]
+    assert differences(before, other, without=["margin"]) == []
+    assert differences(before, written("short", header, judgement)) == ["torch.jsonl, 3 records before, 2 after"]
+    assert differences(before, tmp_path) == [f"torch.jsonl: not in {tmp_path}"]
