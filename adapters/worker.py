@@ -7,6 +7,7 @@ prints goes to standard error.
 from __future__ import annotations
 
 import atexit
+import functools
 import importlib
 import importlib.metadata
 import json
@@ -38,8 +39,13 @@ BUILT_IN: Final = {
 
 def registered() -> dict[str, str]:
     """Framework name to ``module:class``; a registered entry point wins over a built-in of its name."""
-    found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
-    return BUILT_IN | {entry.name: entry.value for entry in found}
+    return BUILT_IN | _entry_points(tuple(sys.path))
+
+
+@functools.cache
+def _entry_points(path: tuple[str, ...]) -> dict[str, str]:
+    """Those of what is installed along ``path``; the scan opens a file for every installed distribution."""
+    return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def adapter_class(framework: str) -> type[Adapter]:

@@ -137,7 +137,10 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
     one, deviation = max(found.outside, key=lambda pair: pair[1].ratio)
     witnesses = tuple(witness(o, d, "the semantics it follows elsewhere", evidence.dtype) for o, d in found.outside)
     forgotten = _forgotten(one, deviation, evidence)
-    measured = forgotten or _follows_there(one, evidence) or deviation.what or instead(deviation)
+    # What is within its bound and left the range of its type is explained by that: it follows nothing else there.
+    overflowed = evidence.best(one.probe.case, one.observation, one.probe.quantities)[0].ratio <= 1
+    elsewhere = "" if forgotten or overflowed else _follows_there(one, evidence)
+    measured = forgotten or elsewhere or deviation.what or instead(deviation)
     if len(found.outside) > 1:
         notes = (*notes, f"shown by: {'; '.join(o.probe.label for o, _ in found.outside)}")
     sentence = f"{evidence.implementation}: {told(deviation, one)}{f': {forgotten}' if forgotten else ''}"
