@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from normgauge.adapters.base import Case, Observation
-from normgauge.adapters.torch_layers import TorchAdapter
-from normgauge.conformance.explorer import Explorer, Tally
-from normgauge.conformance.plans import MANY_CASES_A_PLAN
-from normgauge.conformance.strategies import Space
-from normgauge.conformance.subjects import Launch, WorkerProcess
+from normgauge.adapters.torch.adapter import TorchAdapter
+from normgauge.conformance.exploration.plans import MANY_CASES_A_PLAN
+from normgauge.conformance.exploration.search import Explorer, Tally
+from normgauge.conformance.exploration.strategies import Space
+from normgauge.conformance.subjects.subject import Launch, WorkerProcess
 from normgauge.oracle import CANONICAL, Arithmetic
 
 FEW, MANY = 4096, 36864

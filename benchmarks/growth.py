@@ -22,9 +22,9 @@ import numpy as np
 
 from normgauge.adapters.base import Case, Step
 from normgauge.adapters.cache_folder import VARIABLE
-from normgauge.conformance.diagnosis import compare
-from normgauge.conformance.references import predict
-from normgauge.conformance.subjects import Launch, WorkerProcess
+from normgauge.conformance.diagnosis.candidates import compare
+from normgauge.conformance.diagnosis.predictions import predict
+from normgauge.conformance.subjects.subject import Launch, WorkerProcess
 from normgauge.oracle import CANONICAL, Arithmetic
 
 #: What is counted, and how often: the figure shows each beside its first.
@@ -50,7 +50,7 @@ def _used() -> float:
 def run(*words: str, cache: Path) -> float:
     """The cost of a run of the command line, whose results nobody keeps."""
     with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, "-m", "normgauge.conformance.cli", "run", *words, "--out", out, "--jobs", "1"]
+        command = [sys.executable, "-m", "normgauge.conformance.cli.main", "run", *words, "--out", out, "--jobs", "1"]
         environment = {**os.environ, VARIABLE: str(cache)}
         return seconds(lambda: subprocess.run(command, env=environment, check=True, capture_output=True))
 
@@ -88,7 +88,7 @@ def by_elements() -> Iterator[tuple[int, float]]:
 
 
 def by_implementations() -> Iterator[tuple[int, float]]:
-    from normgauge.adapters.torch_layers import TorchAdapter
+    from normgauge.adapters.torch.adapter import TorchAdapter
 
     known = [
         one.id for one in TorchAdapter.implementations if not one.thorough and "float32" in (one.dtypes or ("float32",))
@@ -110,7 +110,7 @@ def by_releases() -> Iterator[tuple[int, float]]:
 def peaks(*words: str) -> dict[str, int]:
     """The largest engine process and the largest worker of a run, in bytes."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "normgauge.conformance.cli", "run", *words, "--out", folder]
+        command = [sys.executable, "-m", "normgauge.conformance.cli.main", "run", *words, "--out", folder]
         process = subprocess.Popen(
             command, env={**os.environ, VARIABLE: folder}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -10,12 +10,12 @@ from normgauge.oracle.backward import Gradients
 from normgauge.oracle.batch_norm import BatchNormReference, batch_norm, batch_norm_backward
 from normgauge.oracle.bounds import ACCURACY_CLASSES, Arithmetic, precisions
 from normgauge.oracle.formats import rounded
-from normgauge.oracle.gradient_errors import batch_norm_gradient_errors, group_norm_gradient_errors
 from normgauge.oracle.group_norm import group_norm, group_norm_backward
+from normgauge.oracle.layer_state import LayerState
 from normgauge.oracle.reference import Reference, Refusal, distance, exactly
-from normgauge.oracle.running import RunningStatistics, initial_statistics
+from normgauge.oracle.running_statistics import RunningStatistics, initial_statistics
 from normgauge.oracle.semantics import AXES, CANONICAL, Axis, Semantics, candidates, semantics
-from normgauge.oracle.state import LayerState
+from normgauge.oracle.wrong_gradients import batch_norm_gradient_errors, group_norm_gradient_errors
 
 __all__ = [
     "ACCURACY_CLASSES",

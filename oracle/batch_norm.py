@@ -32,9 +32,9 @@ from normgauge.oracle.normalize import (
     normalized,
     real_array,
 )
-from normgauge.oracle.parameters import parameter_gradients, parameter_sums
+from normgauge.oracle.parameter_gradients import parameter_gradients, parameter_sums
 from normgauge.oracle.reference import Reference, Refusal, exactly
-from normgauge.oracle.running import (
+from normgauge.oracle.running_statistics import (
     RunningStatistics,
     initial_statistics,
     joined,

@@ -27,7 +27,7 @@ from normgauge.oracle.normalize import (
     normalized,
     real_array,
 )
-from normgauge.oracle.parameters import ParameterSums, parameter_gradients, parameter_sums
+from normgauge.oracle.parameter_gradients import ParameterSums, parameter_gradients, parameter_sums
 from normgauge.oracle.reference import Reference, Refusal, exactly
 from normgauge.oracle.semantics import CANONICAL, Semantics
 

@@ -11,8 +11,8 @@ import pytest
 from frameworks import Frameworks, ResultFiles, records_in
 from references import InMemory
 
-from normgauge.conformance import lanes
-from normgauge.reports.records import Record
+from normgauge.conformance.run import parallel
+from normgauge.results.records import Record
 
 TESTS = Path(__file__).parent
 
@@ -42,7 +42,7 @@ def references() -> InMemory:
 @pytest.fixture(autouse=True)
 def _references_are_evaluated_once(references: InMemory, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is measured in this process shares its references; other processes have the store on disk."""
-    monkeypatch.setattr(lanes, "default_store", lambda: references)
+    monkeypatch.setattr(parallel, "default_store", lambda: references)
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ import pytest
 
 from normgauge.adapters.base import Case, Step
 from normgauge.adapters.cache_folder import VARIABLE, cache_folder, keep_within, usable
-from normgauge.adapters.wire import dump_line, encode_case
-from normgauge.adapters.worker import adapter_class
+from normgauge.adapters.worker.main import adapter_class
+from normgauge.adapters.worker.protocol import dump_line, encode_case
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_results_are_the_same_without_and_with_a_cache_and_with_a_damaged_one(tm
     def answer(folder: Path, **environment: str) -> bytes:
         message = {"op": "run", "implementation": "flax.linen.GroupNorm", "cases": [encode_case(case)]}
         done = subprocess.run(
-            [sys.executable, "-m", "normgauge.adapters.worker", "flax", "float32"],
+            [sys.executable, "-m", "normgauge.adapters.worker.main", "flax", "float32"],
             input=dump_line(message),
             env={**os.environ, VARIABLE: str(folder), **environment},
             stdout=subprocess.PIPE,

@@ -14,10 +14,10 @@ from frameworks import NEEDED, Frameworks, for_each
 
 from normgauge.adapters.base import CARRIERS, Array, Case, Observation, Step
 from normgauge.adapters.script import numbers
-from normgauge.conformance.diagnosis import compare
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.references import predict
-from normgauge.conformance.subjects import CannotRun, Launch
+from normgauge.conformance.diagnosis.candidates import compare
+from normgauge.conformance.diagnosis.predictions import predict
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import CannotRun, Launch
 from normgauge.oracle import Arithmetic, semantics
 
 

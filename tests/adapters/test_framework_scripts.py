@@ -13,7 +13,7 @@ from normgauge.adapters.actions import ACTIONS, Action
 from normgauge.adapters.base import Case, Observation, Step
 from normgauge.adapters.script import numbers
 from normgauge.oracle import Arithmetic, group_norm
-from normgauge.reports.records import Example, Judgement, Profile, Record
+from normgauge.results.records import Example, Judgement, Profile, Record
 
 
 def lines_of(seen: Observation, dtype: str) -> list[str]:

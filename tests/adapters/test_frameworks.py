@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from frameworks import MODULES, for_each, normgauge
 
-from normgauge.conformance.experiments.promoted import REQUIRED_BY
-from normgauge.conformance.requirements import REQUIREMENTS
-from normgauge.reports.records import DIVERGENT, Footer, Header, Judgement, Profile, Record
+from normgauge.conformance.requirements.committed_cases import REQUIRED_BY
+from normgauge.conformance.requirements.requirement import REQUIREMENTS
+from normgauge.results.records import DIVERGENT, Footer, Header, Judgement, Profile, Record
 
 OLD_BIASED = {
     "running_var": ["biased"],

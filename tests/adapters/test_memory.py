@@ -11,8 +11,8 @@ from faulty.adapter import FaultyAdapter
 from faulty.group_norm import GroupNorm
 
 from normgauge.adapters.base import Array, Case, Implementation, Observation, Step, buffer_of
-from normgauge.conformance.experiments import probes
-from normgauge.conformance.experiments.group_norm import CHANNELS
+from normgauge.conformance.requirements.experiments import probes
+from normgauge.conformance.requirements.group_norm import CHANNELS
 
 X = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
 

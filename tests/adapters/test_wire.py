@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 from normgauge.adapters.actions import ACTIONS, Action
 from normgauge.adapters.base import Array, Case, Observation, Raised, Step, StepResult
-from normgauge.adapters.wire import (
+from normgauge.adapters.worker.protocol import (
     case_id,
     decode_array,
     decode_case,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from normgauge.conformance.cli import main
-from normgauge.reports.records import Footer, Header, Judgement, NotRun, read_records
+from normgauge.conformance.cli.main import main
+from normgauge.results.records import Footer, Header, Judgement, NotRun, read_records
 
 FAULTY = "faulty.adapter:FaultyAdapter"
 
@@ -119,7 +119,7 @@ def test_a_diagnosis_prints_the_axes_the_witnesses_and_the_remedy() -> None:
     result = invoke("run", "--help")
     assert "Example: normgauge run torch mlx" in result.stdout
     environment = {**os.environ, "COLUMNS": "200"}
-    words = [sys.executable, "-m", "normgauge.conformance.cli", "list"]
+    words = [sys.executable, "-m", "normgauge.conformance.cli.main", "list"]
     listed = subprocess.run(words, capture_output=True, text=True, env=environment, check=True)
     assert "mlx.nn.GroupNorm(pytorch_compatible=True)" in listed.stdout
 
@@ -188,7 +188,7 @@ def test_a_selection_reaches_each_framework_with_its_own_part(tmp_path: Path) ->
 def test_in_process_refuses_a_second_environment_in_one_process(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     words = ["run", "faulty.adapter:NeedsItsEnvironment", "-i", "group_norm.GroupNorm", "--in-process"]
-    command = [sys.executable, "-m", "normgauge.conformance.cli", *words, "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "normgauge.conformance.cli.main", *words, "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 3
     assert "reads its environment once a process, and float64 needs another" in done.stderr
@@ -209,7 +209,7 @@ def test_a_framework_that_cannot_be_started_leaves_earlier_results_alone(tmp_pat
 def test_an_adapter_in_this_folder_can_be_run_and_diagnosed(tmp_path: Path) -> None:
     source = (Path(__file__).parents[1] / "faulty" / "adapter.py").read_text(encoding="utf-8")
     (tmp_path / "mine.py").write_text(source, encoding="utf-8")
-    entry = [sys.executable, "-c", "from normgauge.conformance.cli import main; main()"]
+    entry = [sys.executable, "-c", "from normgauge.conformance.cli.main import main; main()"]
     for words in (
         ["run", "mine:FaultyAdapter", "-i", "group_norm.GroupNorm", "--dtype", "float32", "--out", "results"],
         ["diagnose", "group_norm.EpsOutside", "--framework", "mine:FaultyAdapter"],

@@ -16,10 +16,10 @@ from xml.etree import ElementTree
 import pytest
 from frameworks import for_each
 
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.expectations import compare, load_expectations, of_claims, of_judgement
-from normgauge.conformance.subjects import Launch
-from normgauge.reports.records import Header, Judgement, Profile, Record
+from normgauge.conformance.gating.expectations import compare, load_expectations, of_claims, of_judgement
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import Launch
+from normgauge.results.records import Header, Judgement, Profile, Record
 
 #: Strict about everything, as this project's own tests are.
 STRICT = "[pytest]\naddopts = -ra --strict-markers --strict-config\nxfail_strict = true\nfilterwarnings = error\n"
@@ -117,8 +117,8 @@ def test_without_the_option_nothing_is_imported_and_nothing_changes(project: Pro
     (project.path / "test_own.py").write_text(
         "import sys\n"
         "def test_of_the_user() -> None:\n"
-        "    ours = {name for name in sys.modules if name.startswith('normgauge.')}\n"
-        "    assert ours == {'normgauge.conformance', 'normgauge.conformance.pytest_plugin'}\n"
+        "    ours = {name for name in sys.modules if name.startswith('normgauge.conformance.')}\n"
+        "    assert ours == {'normgauge.conformance.pytest_plugin', 'normgauge.conformance.pytest_plugin.plugin'}\n"
         "    assert 'numpy' not in sys.modules\n"
     )
     done = project.pytest("-p", "no:hypothesispytest")

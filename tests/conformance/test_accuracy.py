@@ -16,14 +16,14 @@ from click.testing import CliRunner
 from pages import header, profile, section, shown
 
 from normgauge.adapters.script import literal
-from normgauge.conformance.cli import main
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.experiments.curves import LENGTHS, inputs_by_ratio
-from normgauge.conformance.experiments.patterns import cast
-from normgauge.conformance.subjects import Launch
+from normgauge.conformance.cli.main import main
+from normgauge.conformance.requirements.accuracy_curves import LENGTHS, inputs_by_ratio
+from normgauge.conformance.requirements.inputs import cast
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import Launch
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic
-from normgauge.reports.accuracy_page import write_accuracy
-from normgauge.reports.records import Judgement, Profile, Record, ResultsWriter, Series, SeriesPoint
+from normgauge.reports.accuracy_files import write_accuracy
+from normgauge.results.records import Judgement, Profile, Record, ResultsWriter, Series, SeriesPoint
 
 CLASSES = list(ACCURACY_CLASSES)
 

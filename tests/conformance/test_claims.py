@@ -17,15 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from normgauge.adapters.base import Implementation
-from normgauge.conformance import claims as claims_module
-from normgauge.conformance.claims import RULES, Statement, claims, hold, read_claims, subjects
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.formulas import eps_placements, momentum_weighs
-from normgauge.conformance.notation import Unreadable, read_code, read_latex
-from normgauge.conformance.passages import passages, sentences
-from normgauge.conformance.subjects import Launch
+from normgauge.conformance.documentation import claims as claims_module
+from normgauge.conformance.documentation.claims import RULES, Statement, claims, hold, read_claims, subjects
+from normgauge.conformance.documentation.docstrings import passages, sentences
+from normgauge.conformance.documentation.formulas import eps_placements, momentum_weighs
+from normgauge.conformance.documentation.notation import Unreadable, read_code, read_latex
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import Launch
 from normgauge.oracle import AXES
-from normgauge.reports.records import AxisMeasured, DefaultMeasured, Profile, Record
+from normgauge.results.records import AxisMeasured, DefaultMeasured, Profile, Record
 
 GROUP = {"eps": "eps", "num_groups": "num_groups", "weight": "weight"}
 BATCH = {"eps": "epsilon", "momentum": "momentum", "track": "track_running_stats"}

@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 from explored import FAULTY, ODD_SIZES, counterexamples, explore
 
-from normgauge.conformance.casefile import BrokenCase, read_case
-from normgauge.conformance.cli import main
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.subjects import Launch
-from normgauge.reports.records import Explored, Judgement, Profile, Record
+from normgauge.conformance.cli.main import main
+from normgauge.conformance.requirements.case_files import BrokenCase, read_case
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import Launch
+from normgauge.results.records import Explored, Judgement, Profile, Record
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import pytest
 from faulty.adapter import FaultyAdapter
 from samples import corners
 
-from normgauge.conformance.diagnosis import Interval, Seen, diagnose, measured_setting, score
-from normgauge.conformance.evaluated import References
-from normgauge.conformance.experiments import probes
+from normgauge.conformance.diagnosis.candidates import Interval, Seen, diagnose, measured_setting, score
+from normgauge.conformance.diagnosis.references import References
+from normgauge.conformance.requirements.experiments import probes
 from normgauge.oracle import AXES, CANONICAL, Arithmetic, precisions
 
 LAYERS = (

@@ -13,9 +13,9 @@ import pytest
 from faulty.adapter import FaultyAdapter
 
 from normgauge.adapters.base import Implementation
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.subjects import CannotRun, Launch
-from normgauge.reports.records import Footer, Header, Judgement, NotRun, Profile, Record, ResultsWriter, read_records
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import CannotRun, Launch
+from normgauge.results.records import Footer, Header, Judgement, NotRun, Profile, Record, ResultsWriter, read_records
 
 FAULTY = "faulty.adapter:FaultyAdapter"
 
@@ -145,8 +145,8 @@ def test_an_interpreter_that_does_not_exist_is_one_clear_line() -> None:
 @pytest.mark.slow
 def test_a_hanging_worker_ends_with_the_engine_that_was_killed() -> None:
     source = (
-        "from normgauge.conformance.subjects import Launch, WorkerProcess\n"
-        "from normgauge.conformance.experiments import probes\n"
+        "from normgauge.conformance.subjects.subject import Launch, WorkerProcess\n"
+        "from normgauge.conformance.requirements.experiments import probes\n"
         f"worker = WorkerProcess(Launch({FAULTY!r}), 'float32')\n"
         "print(worker._process.pid, flush=True)\n"
         "case = next(p.case for p in probes('group_norm', 'float32', (5,)))\n"

@@ -16,15 +16,15 @@ import pytest
 
 from normgauge.adapters.base import Case
 from normgauge.adapters.cache_folder import VARIABLE
-from normgauge.conformance import reference_store
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.evaluated import References
-from normgauge.conformance.experiments import probes
-from normgauge.conformance.reference_store import ReferenceStore, code_digest
-from normgauge.conformance.references import Prediction, predict
-from normgauge.conformance.subjects import Launch
+from normgauge.conformance.diagnosis import reference_store
+from normgauge.conformance.diagnosis.predictions import Prediction, predict
+from normgauge.conformance.diagnosis.reference_store import ReferenceStore, code_digest
+from normgauge.conformance.diagnosis.references import References
+from normgauge.conformance.requirements.experiments import probes
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import Launch
 from normgauge.oracle import Arithmetic, Semantics, candidates
-from normgauge.reports.records import Footer, Header
+from normgauge.results.records import Footer, Header
 
 FLOAT32 = Arithmetic("float32")
 

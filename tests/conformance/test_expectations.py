@@ -12,21 +12,21 @@ import pytest
 from click.testing import CliRunner, Result
 from frameworks import MODULES, for_each
 
-from normgauge.adapters.worker import registered
-from normgauge.conformance.cli import main
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.expectations import (
+from normgauge.adapters.registry import registered_implementations
+from normgauge.adapters.worker.main import registered
+from normgauge.conformance.cli.main import main
+from normgauge.conformance.gating.expectations import (
     SHIPPED,
     TO_BE_WRITTEN,
     BrokenExpectations,
     Cell,
     load_expectations,
 )
-from normgauge.conformance.frameworks import registered_implementations
-from normgauge.conformance.gate import suggestions
-from normgauge.conformance.requirements import DTYPES
-from normgauge.conformance.subjects import Launch
-from normgauge.reports.records import (
+from normgauge.conformance.gating.gate import suggestions
+from normgauge.conformance.requirements.requirement import DTYPES
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import Launch
+from normgauge.results.records import (
     Claim,
     Counterexample,
     Example,
@@ -384,7 +384,7 @@ def test_what_is_suggested_is_ready_but_for_its_reasons(folder: Folder) -> None:
 
 
 def test_implementations_that_diverge_alike_share_a_suggested_entry() -> None:
-    from normgauge.conformance.expectations import of_judgement
+    from normgauge.conformance.gating.expectations import of_judgement
 
     names = ("torch.nn.BatchNorm1d", "torch.nn.BatchNorm2d")
     alike = [judgement("BN-18", implementation=name, dtype=d) for name in names for d in DTYPES]

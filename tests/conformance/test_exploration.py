@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from normgauge.adapters.base import Observation, StepResult
-from normgauge.conformance.cli import main
-from normgauge.conformance.experiments import in_mode
-from normgauge.conformance.plans import CASES_A_PLAN, REGIMES, Plan, cases_of
-from normgauge.conformance.references import predict, predict_together
-from normgauge.conformance.relations import RELATIONS, held_against
-from normgauge.conformance.strategies import Space, plans, settled_by
+from normgauge.conformance.cli.main import main
+from normgauge.conformance.diagnosis.predictions import predict, predict_together
+from normgauge.conformance.exploration.plans import CASES_A_PLAN, REGIMES, Plan, cases_of
+from normgauge.conformance.exploration.strategies import Space, plans, settled_by
+from normgauge.conformance.requirements.experiments import in_mode
+from normgauge.conformance.verdicts.relations import RELATIONS, held_against
 from normgauge.oracle import CANONICAL, Arithmetic, candidates
-from normgauge.reports.records import Explored, Footer, Header, Judgement, Profile, Record
+from normgauge.results.records import Explored, Footer, Header, Judgement, Profile, Record
 
 LAYERS = ("group_norm", "batch_norm")
 
@@ -252,7 +252,7 @@ def test_the_command_line_tells_what_was_explored(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_leaves_nothing_beside_its_results(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "normgauge.conformance.cli", "run", FAULTY, "-i", "group_norm.GroupNorm"]
+    command = [sys.executable, "-m", "normgauge.conformance.cli.main", "run", FAULTY, "-i", "group_norm.GroupNorm"]
     here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     here.pop("HYPOTHESIS_STORAGE_DIRECTORY", None)
     done = subprocess.run([*command, "--budget", "quick"], cwd=tmp_path, env=here, capture_output=True, check=False)

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 from normgauge.adapters.base import Case, Observation, Step
-from normgauge.conformance.casefile import promoted_cases
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.experiments.promoted import REQUIRED_BY
-from normgauge.conformance.requirements import REQUIREMENTS
-from normgauge.conformance.subjects import CannotRun, Launch, WorkerProcess
-from normgauge.reports.records import Footer, Header, Judgement, NotRun, Profile, Record
+from normgauge.conformance.requirements.case_files import promoted_cases
+from normgauge.conformance.requirements.committed_cases import REQUIRED_BY
+from normgauge.conformance.requirements.requirement import REQUIREMENTS
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import CannotRun, Launch, WorkerProcess
+from normgauge.results.records import Footer, Header, Judgement, NotRun, Profile, Record
 
 HERE: Final = Path(__file__).parents[1]
 WORKER: Final = HERE / "foreign" / "worker.mjs"

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 from faulty.adapter import FaultyAdapter
 
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.experiments import Probe, probes
-from normgauge.conformance.experiments.probe import GRADIENTS
-from normgauge.conformance.references import known_gradient_errors, predict
-from normgauge.conformance.subjects import Launch
+from normgauge.conformance.diagnosis.predictions import known_gradient_errors, predict
+from normgauge.conformance.requirements.experiments import Probe, probes
+from normgauge.conformance.requirements.probe import GRADIENTS
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import Launch
 from normgauge.oracle import CANONICAL, Arithmetic, Reference
-from normgauge.reports.records import Judgement
+from normgauge.results.records import Judgement
 
 DTYPES = ("float32", "float64")
 

@@ -10,10 +10,10 @@ from faulty import group_norm
 from faulty.adapter import FaultyAdapter
 
 from normgauge.adapters.base import Implementation
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.experiments.patterns import cast
-from normgauge.conformance.subjects import Launch
-from normgauge.reports.records import Judgement, Profile
+from normgauge.conformance.requirements.inputs import cast
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import Launch
+from normgauge.results.records import Judgement, Profile
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from normgauge.conformance.casefile import StoredCase, write_case
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.explorer import Departure, Explorer
-from normgauge.conformance.kinship import kin_of
-from normgauge.conformance.strategies import Space, settled_by
-from normgauge.conformance.subjects import InProcess, Launch
+from normgauge.conformance.exploration.search import Departure, Explorer
+from normgauge.conformance.exploration.strategies import Space, settled_by
+from normgauge.conformance.requirements.case_files import StoredCase, write_case
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import InProcess, Launch
+from normgauge.conformance.verdicts.related_layers import kin_of
 from normgauge.oracle import CANONICAL, Arithmetic, group_norm
-from normgauge.reports.records import DIVERGENT, Counterexample, Explored, Judgement, Record
+from normgauge.results.records import DIVERGENT, Counterexample, Explored, Judgement, Record
 
 HONEST = "group_norm.GroupNorm"
 BESIDE = {"GN-22", "GN-23"}

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.evaluated import References
-from normgauge.conformance.lanes import Lane, Lanes, Task
-from normgauge.conformance.subjects import CannotRun, Launch, Subject
-from normgauge.reports.records import Footer, Header, NotRun, Record
+from normgauge.conformance.diagnosis.references import References
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.parallel import Lane, Lanes, Task
+from normgauge.conformance.subjects.subject import CannotRun, Launch, Subject
+from normgauge.results.records import Footer, Header, NotRun, Record
 
 FAULTY = Launch("faulty.adapter:FaultyAdapter")
 WANTED = Wanted(("float32", "float64"), ("batch_norm.BiasedRunningVariance", "group_norm.OnePass"), budget="quick")

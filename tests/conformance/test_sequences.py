@@ -16,15 +16,15 @@ from hypothesis import seed as seeded
 from normgauge.adapters.actions import ACTIONS, Action
 from normgauge.adapters.base import Case, Step
 from normgauge.adapters.script import script
-from normgauge.conformance.casefile import read_case
-from normgauge.conformance.diagnosis import compare
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.references import predict
-from normgauge.conformance.requirements import REQUIREMENTS
-from normgauge.conformance.sequences import LONGEST, Calls, sequences
-from normgauge.conformance.subjects import Launch, actions_of
+from normgauge.conformance.diagnosis.candidates import compare
+from normgauge.conformance.diagnosis.predictions import predict
+from normgauge.conformance.exploration.sequences import LONGEST, Calls, sequences
+from normgauge.conformance.requirements.case_files import read_case
+from normgauge.conformance.requirements.requirement import REQUIREMENTS
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import Launch, actions_of
 from normgauge.oracle import CANONICAL, Arithmetic
-from normgauge.reports.records import Explored, Judgement, Record
+from normgauge.results.records import Explored, Judgement, Record
 
 X = np.array([[0, 1], [4, 2], [2, 6]], np.float32)
 #: Every requirement, as the verdicts of a layer that conforms.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from faulty.adapter import CAUGHT, FaultyAdapter
 
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.requirements import REQUIREMENTS
-from normgauge.conformance.subjects import Launch
-from normgauge.reports.records import Judgement, Profile
+from normgauge.conformance.requirements.requirement import REQUIREMENTS
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import Launch
+from normgauge.results.records import Judgement, Profile
 
 FAULTY = "faulty.adapter:FaultyAdapter"
 DTYPES = ("float32", "float64")

@@ -14,17 +14,17 @@ import jsonschema
 import pytest
 from support.same_results import differences
 
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.subjects import Launch
-from normgauge.reports.records import ResultsWriter, schema
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import Launch
+from normgauge.results.records import ResultsWriter, schema
 
 PROJECT = Path(__file__).parents[2]
 
 
 def test_the_published_schema_is_the_one_the_records_give() -> None:
-    published = json.loads(files("normgauge.reports").joinpath("results.schema.json").read_text(encoding="utf-8"))
+    published = json.loads(files("normgauge.results").joinpath("results.schema.json").read_text(encoding="utf-8"))
     assert published == json.loads(json.dumps(schema())), (
-        "write json.dumps(normgauge.reports.records.schema(), indent=1) to reports/results.schema.json"
+        "write json.dumps(normgauge.results.records.schema(), indent=1) to results/results.schema.json"
     )
 
 
@@ -51,9 +51,9 @@ def test_the_wheel_holds_the_four_packages_with_their_data(tmp_path: Path) -> No
     for wanted in (
         "normgauge/oracle/py.typed",
         "normgauge/adapters/py.typed",
-        "normgauge/adapters/worker.py",
+        "normgauge/adapters/worker/main.py",
         "normgauge/conformance/py.typed",
-        "normgauge/conformance/experiments/group_norm.py",
+        "normgauge/conformance/requirements/group_norm.py",
         "normgauge/conformance/expectations/mlx.toml",
         "normgauge/reports/py.typed",
         "normgauge/reports/results.schema.json",

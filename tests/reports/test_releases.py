@@ -23,10 +23,10 @@ from pages import (
     write,
 )
 
-from normgauge.conformance.cli import main
-from normgauge.reports.html import write_report
-from normgauge.reports.naming import Names, age, release_of
-from normgauge.reports.records import AxisMeasured, BrokenResults, Footer, NotRun, Record, read_records
+from normgauge.conformance.cli.main import main
+from normgauge.reports.implementation_names import Names, age, release_of
+from normgauge.reports.page.page import write_report
+from normgauge.results.records import AxisMeasured, BrokenResults, Footer, NotRun, Record, read_records
 
 BIASED = [AxisMeasured("running_var", "which variance", "unbiased", ["biased"])]
 UNBIASED = [AxisMeasured("running_var", "which variance", "unbiased", ["unbiased"])]

@@ -32,9 +32,9 @@ from pages import (
     write,
 )
 
-from normgauge.reports.divergences import TEXT_SHOWN, VALUES_SHOWN
-from normgauge.reports.html import render, write_report
-from normgauge.reports.records import (
+from normgauge.reports.page.divergences import TEXT_SHOWN, VALUES_SHOWN
+from normgauge.reports.page.page import render, write_report
+from normgauge.results.records import (
     FORMAT,
     AxisMeasured,
     BrokenResults,

@@ -25,8 +25,8 @@ from pages import (
     write,
 )
 
-from normgauge.reports.html import write_report
-from normgauge.reports.records import Footer, NotRun, Record
+from normgauge.reports.page.page import write_report
+from normgauge.results.records import Footer, NotRun, Record
 
 # --- documentation ------------------------------------------------------------------------------
 

@@ -12,9 +12,11 @@ import pytest
 from click.testing import CliRunner
 from pages import agreeing, claim, diverging, header, judgement, parsed, profile, rows, run, section, witness, write
 
-from normgauge.conformance.cli import main
-from normgauge.reports.figures import figure_of
-from normgauge.reports.records import (
+from normgauge.conformance.cli.main import main
+from normgauge.reports.timeline.files import write_timeline
+from normgauge.reports.timeline.history import NOTHING, Thread, Timeline, Value, timeline_of
+from normgauge.reports.timeline.picture import figure_of
+from normgauge.results.records import (
     AxisMeasured,
     BrokenResults,
     DefaultMeasured,
@@ -23,8 +25,6 @@ from normgauge.reports.records import (
     Profile,
     Record,
 )
-from normgauge.reports.threads import NOTHING, Thread, Timeline, Value, timeline_of
-from normgauge.reports.timeline import write_timeline
 
 LAYER = "mlx.nn.BatchNorm"
 

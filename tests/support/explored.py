@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from normgauge.conformance.engine import Wanted, run_framework
-from normgauge.conformance.subjects import Launch
-from normgauge.reports.records import Counterexample, Record
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import Launch
+from normgauge.results.records import Counterexample, Record
 
 FAULTY: Final = "faulty.adapter:FaultyAdapter"
 #: A layer whose defect no experiment covers.

@@ -20,9 +20,9 @@ from typing import Final
 import pytest
 
 from normgauge.adapters.base import Case, Observation
-from normgauge.adapters.wire import case_id
-from normgauge.conformance.subjects import ONE_THREAD, Launch, WorkerProcess
-from normgauge.reports.records import Record, read_records
+from normgauge.adapters.worker.protocol import case_id
+from normgauge.conformance.subjects.subject import ONE_THREAD, Launch, WorkerProcess
+from normgauge.results.records import Record, read_records
 
 #: Framework name to the module that must be installed.
 MODULES: Final = {
@@ -51,7 +51,7 @@ def for_each(*frameworks: str) -> pytest.MarkDecorator:
 
 def normgauge(*words: str) -> str:
     """What the command prints on standard output; it must succeed."""
-    command = [sys.executable, "-m", "normgauge.conformance.cli", *words]
+    command = [sys.executable, "-m", "normgauge.conformance.cli.main", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "160"})
     assert done.returncode == 0, done.stderr
     return done.stdout

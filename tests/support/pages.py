@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from normgauge.reports.html import render
-from normgauge.reports.records import (
+from normgauge.reports.page.page import render
+from normgauge.results.records import (
     FORMAT,
     AxisMeasured,
     Claim,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from normgauge.conformance.reference_store import Entry, default_store
+from normgauge.conformance.diagnosis.reference_store import Entry, default_store
 
 
 class InMemory:
     """A store that keeps everything, and reads what the store on disk has when it is first asked for.
 
-    It has the methods of :class:`normgauge.conformance.reference_store.ReferenceStore`.
+    It has the methods of :class:`normgauge.conformance.diagnosis.reference_store.ReferenceStore`.
     """
 
     def __init__(self) -> None:

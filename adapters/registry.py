@@ -1,0 +1,54 @@
+"""Which frameworks and implementations can be asked, told without starting any of them."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+
+from normgauge.adapters.base import Adapter, Implementation
+from normgauge.adapters.worker.main import adapter_class, registered
+
+
+class NoAdapter(ValueError):
+    """A name that leads to no adapter; the message says what is allowed."""
+
+
+def load_adapter(framework: str) -> type[Adapter]:
+    """The adapter of a registered framework, or of ``module:Class``; its framework is not imported.
+
+    Raises:
+        NoAdapter: the name is not registered, or what it names cannot be loaded or is no adapter.
+    """
+    if ":" not in framework and framework not in registered():
+        raise NoAdapter(not_known("framework", framework, sorted(registered())))
+    if ":" in framework and "" not in sys.path:
+        sys.path.insert(0, "")  # a module in this folder, as `python -m` finds it and as the worker does
+    try:
+        found = adapter_class(framework)
+    except Exception as error:  # a third party's module may raise anything
+        raise NoAdapter(
+            f"the adapter {framework!r} cannot be loaded: {error}; it must be a registered name or module:class"
+        ) from None
+    if not (isinstance(found, type) and issubclass(found, Adapter)):
+        raise NoAdapter(f"{framework!r} is no adapter: it must be a subclass of normgauge.adapters.base.Adapter")
+    return found
+
+
+def registered_implementations() -> dict[str, tuple[str, Implementation]]:
+    """By id: the framework and the implementation, of every registered adapter that can be loaded."""
+    found: dict[str, tuple[str, Implementation]] = {}
+    for framework in sorted(registered()):
+        try:
+            adapter = load_adapter(framework)
+        except NoAdapter:  # one broken registration disables no other
+            continue
+        found |= {one.id: (framework, one) for one in adapter.implementations}
+    return found
+
+
+def not_known(what: str, given: str, known: Sequence[str]) -> str:
+    """The message for a name that nothing has: the nearest known ones, or all."""
+    close = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
+    return f"{what} {given!r} is not known; {hint} (normgauge list shows all)"

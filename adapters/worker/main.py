@@ -1,0 +1,156 @@
+"""The worker: runs cases for the engine, in the framework's own process and interpreter.
+
+It speaks the line protocol on standard input and output (docs/protocol.md). What the framework
+prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib
+import importlib.metadata
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Final
+
+from normgauge.adapters.actions import ACTIONS
+from normgauge.adapters.base import Adapter, where_it_runs
+from normgauge.adapters.script import script
+from normgauge.adapters.worker.protocol import PROTOCOL, decode_case, dump_line, encode_observation
+
+#: The adapters of this distribution; others register in the entry-point group of the same name.
+ENTRY_POINT_GROUP: Final = "normgauge.adapters"
+BUILT_IN: Final = {
+    "torch": "normgauge.adapters.torch.adapter:TorchAdapter",
+    "mlx": "normgauge.adapters.mlx.adapter:MlxAdapter",
+    "keras-jax": "normgauge.adapters.keras.adapter:KerasOnJaxAdapter",
+    "keras-torch": "normgauge.adapters.keras.adapter:KerasOnTorchAdapter",
+    "keras-tensorflow": "normgauge.adapters.keras.adapter:KerasOnTensorflowAdapter",
+    "keras-numpy": "normgauge.adapters.keras.adapter:KerasOnNumpyAdapter",
+    "flax": "normgauge.adapters.flax.adapter:FlaxAdapter",
+    "lucid": "normgauge.adapters.lucid.adapter:LucidAdapter",
+}
+
+
+def registered() -> dict[str, str]:
+    """Framework name to ``module:class``; a registered entry point wins over a built-in of its name."""
+    return BUILT_IN | _entry_points(tuple(sys.path))
+
+
+@functools.cache
+def _entry_points(path: tuple[str, ...]) -> dict[str, str]:
+    """Those of what is installed along ``path``; the scan opens a file for every installed distribution."""
+    return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def adapter_class(framework: str) -> type[Adapter]:
+    """The adapter's class, without importing its framework. ``framework`` may be ``module:class``."""
+    path = framework if ":" in framework else registered()[framework]
+    module, _, name = path.partition(":")
+    found = getattr(importlib.import_module(module), name)
+    return found  # type: ignore[no-any-return]
+
+
+def make_adapter(framework: str, dtype: str) -> Adapter:
+    chosen = adapter_class(framework)
+    os.environ.update({**chosen.caching(), **chosen.environment(dtype)})
+    return chosen(dtype)
+
+
+class Adapters:
+    """A framework's adapters in this process, one for each dtype that it is asked for.
+
+    The framework reads its environment once, so they are for the dtypes that need the same one as the first, where
+    dtypes may be together at all.
+    """
+
+    def __init__(self, framework: str, dtype: str) -> None:
+        self.first = make_adapter(framework, dtype)
+        self._known = {dtype: self.first}
+
+    def serves(self) -> list[str]:
+        """The dtypes that this process can be asked for, the one that it was started for among them."""
+        environment = dict(self.first.environment(self.first.dtype))
+        others = self.first.dtypes() if self.first.dtypes_together else ()
+        alike = [one for one in others if dict(self.first.environment(one)) == environment]
+        return list(dict.fromkeys([self.first.dtype, *alike]))
+
+    def of(self, dtype: str) -> Adapter:
+        if dtype not in self._known:
+            self._known[dtype] = type(self.first)(dtype)
+        return self._known[dtype]
+
+
+def hello(adapters: Adapters) -> dict[str, Any]:
+    adapter = adapters.first
+    return {
+        "protocol": PROTOCOL,
+        "framework": adapter.framework,
+        "versions": adapter.versions(),
+        "device": adapter.device(),
+        "dtypes": list(adapter.dtypes()),
+        "serves": adapters.serves(),
+        "actions": [*ACTIONS, "inspect"],
+        **where_it_runs(),
+        "implementations": [adapter.describe(known) for known in adapter.implementations],
+        "kin": [{"id": one.id, "layer": one.layer, "ranks": list(one.ranks)} for one in adapter.kin],
+    }
+
+
+def answers(adapters: Adapters, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The answers to one request: one for each case of a ``run``, one for anything else."""
+    if message["op"] == "run":
+        for number, encoded in enumerate(message["cases"]):
+            case = decode_case(encoded)
+            seen = adapters.of(case.dtype).run(message["implementation"], case)
+            yield {"number": number, **encode_observation(seen)}
+    elif message["op"] == "script":
+        case = decode_case(message["case"])
+        yield {"script": script(adapters.of(case.dtype), message["implementation"], case, message["about"])}
+    else:
+        yield {"error": f"op {message['op']!r} is not known; allowed: run, script"}
+
+
+def serve(adapters: Adapters, requests: BinaryIO, replies: BinaryIO) -> None:
+    replies.write(dump_line(hello(adapters)))
+    replies.flush()
+    for line in requests:
+        for answer in answers(adapters, json.loads(line)):
+            replies.write(dump_line(answer))
+            replies.flush()
+
+
+def end_with(parent: int) -> None:
+    """End this process when its parent is gone, even from within a framework's call that never returns."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(framework: str, dtype: str) -> None:
+    end_with(os.getppid())
+    # The protocol keeps the real standard output; prints of the framework must not disturb it.
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        adapters = Adapters(framework, dtype)
+    except ImportError as error:
+        replies.write(dump_line({"protocol": PROTOCOL, "cannot_import": f"{type(error).__name__}: {error}"}))
+        replies.flush()
+        return
+    serve(adapters, sys.stdin.buffer, replies)
+    atexit._run_exitfuncs()
+    os._exit(0)  # to take a framework down part by part takes up to a second, for nothing
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,131 @@
+"""How records look on a terminal: a line each while a run goes on, a page for a diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Column, Table
+
+from normgauge.reports.timeline.history import Timeline
+from normgauge.results.records import (
+    DIVERGENT,
+    Counterexample,
+    DefaultMeasured,
+    Footer,
+    Header,
+    Judgement,
+    NotRun,
+    Profile,
+    Record,
+)
+
+
+def line_of(record: Record) -> str | None:
+    """What a run prints of a record, with markup; None for what it keeps to the file."""
+    if isinstance(record, Profile):
+        told = [f"{a.axis}={'/'.join(a.measured)}" for a in record.axes if a.canonical not in a.measured]
+        found = ", ".join(told) or "canonical" if record.known else "follows no known alternative"
+        undecided = [a.axis for a in record.axes if a.canonical in a.measured and len(a.measured) > 1]
+        if len(undecided) == len(record.axes):
+            found = "nothing measured"
+        elif undecided:
+            found += f" (not decided: {', '.join(undecided)})"
+        lines = [f"[bold]{escape(record.implementation)}[/] {record.dtype}: {found}"]
+        lines += [f"  [yellow]hazard[/] {escape(hazard)}" for hazard in record.hazards]
+        return "\n".join(lines)
+    if isinstance(record, Judgement) and record.verdict in DIVERGENT:
+        return f"  [red]{record.verdict}[/] {record.requirement} {record.title}: {escape(record.measured)}"
+    if isinstance(record, Counterexample):
+        kept = f" (kept in {record.stored})" if record.stored else ""
+        return f"  [red]counterexample[/] {record.found}: {escape(record.sentence)}{escape(kept)}"
+    if isinstance(record, NotRun):
+        return f"[yellow]not run[/] {record.implementation or record.framework}: {escape(record.reason)}"
+    if isinstance(record, Footer):
+        counted = ", ".join(f"{count} {verdict}" for verdict, count in record.counts.items())
+        line = f"{counted or 'nothing judged'} in {record.seconds:.1f} s"
+        if record.explored_cases:
+            line += f", of it {record.explored_seconds:.1f} s for {record.explored_cases:,} explored cases"
+        return line
+    return None
+
+
+def print_diagnosis(records: Sequence[Record]) -> None:
+    """The axes with their evidence, the defaults, the hazards and the divergences of one implementation."""
+    console = console_for()
+    header = next(r for r in records if isinstance(r, Header))
+    profile = next(r for r in records if isinstance(r, Profile))
+    judgements = [r for r in records if isinstance(r, Judgement)]
+    versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
+    console.print(f"[bold]{escape(profile.implementation)}[/]  {versions}, {profile.dtype}", highlight=False)
+    if not profile.known:
+        console.print("follows no known alternative; the nearest is shown")
+    table = Table("axis", "measured", "canonical", "what excludes the others", box=None, pad_edge=False)
+    for axis in profile.axes:
+        by_axis = [w for j in judgements for w in j.witnesses if w.against.startswith(f"{axis.axis}=")]
+        measured = axis.measured[0] if len(axis.measured) == 1 else "not told apart"
+        same = axis.measured == [axis.canonical]
+        evidence = "\n".join(_excluded(w.against, w.observed, w.expected, w.bound, w.margin) for w in by_axis)
+        table.add_row(axis.axis, measured if same else f"[red]{measured}[/]", axis.canonical, escape(evidence))
+    console.print(table)
+    for default in profile.defaults:
+        console.print(f"default {default.setting}: {_default(default)}", highlight=False)
+    console.print(f"accuracy: {(profile.accuracy or 'outside every class').replace('_', '-')} statistics")
+    for hazard in profile.hazards:
+        console.print(f"[yellow]hazard[/]: {escape(hazard)}", highlight=False, soft_wrap=True)
+    divergent = [j for j in judgements if j.verdict in DIVERGENT]
+    for judgement in divergent:
+        console.print(
+            f"[red]{judgement.verdict}[/] {judgement.requirement} {judgement.title}: {escape(judgement.sentence)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if judgement.remedy:
+            console.print(f"  remedy: {escape(judgement.remedy)}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{len(divergent)} divergence(s) in the {len(judgements)} requirements asked here; "
+        f"all of them: normgauge run {header.framework}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def table_of_changes(timeline: Timeline) -> Table:
+    """What each release changed, a line a change."""
+    table = Table("release", "what", "before", "now", Column("where", overflow="fold"), box=None, pad_edge=False)
+    table.title, table.title_justify = f"{timeline.framework}: {', '.join(timeline.releases)}", "left"
+    for _, release, changes in timeline.transitions:
+        for number, change in enumerate(changes):
+            thread = change.thread
+            where = ", ".join(f"{name} ({note})" if note else name for name, note in thread.members)
+            values = (thread.sign(value) + value.text for value in (change.before, change.after))
+            table.add_row("" if number else release, *map(escape, (thread.name, *values, where)))
+    return table
+
+
+def _excluded(against: str, observed: str, expected: str, bound: str, margin: float | None) -> str:
+    alternative = against.partition("=")[2]
+    if margin is None and not observed.replace(".", "").lstrip("-").isdigit():
+        return f"not {alternative}: {observed.splitlines()[0][:70]}"
+    size = "infinitely far" if margin is None else f"{margin:.1e} bounds away"
+    return f"not {alternative}: got {observed}, it gives {expected} ± {bound} ({size})"
+
+
+def _default(default: DefaultMeasured) -> str:
+    if default.rounded() is None:
+        return "not measured"
+    return f"{default.rounded()} measured (between {default.low:.12g} and {default.high:.12g})"
+
+
+def console_for(*, stderr: bool = False) -> Console:
+    """A console that is wide where nobody looks at it."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=160)
+
+
+def progress_on(console: Console) -> ProgressBar:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    return ProgressBar(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -1,0 +1,228 @@
+"""References on disk, in SQLite: by the digest of the oracle's code, bounded in size, shared by several processes.
+
+What is damaged is thrown away, and where nothing can be written nothing is kept: a store makes a run faster and changes
+no result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import platform
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from normgauge.adapters.cache_folder import cache_folder
+from normgauge.conformance.diagnosis.predictions import Prediction
+from normgauge.oracle import Reference
+
+#: Bytes of references that are kept; beyond them the ones used longest ago go.
+MOST: Final = 2**29
+#: What is larger costs more to read than to evaluate: 2^16 elements with their bounds.
+LARGEST: Final = 2**20
+#: Seconds that a process waits for another one that writes.
+_PATIENCE: Final = 5.0
+_TABLE: Final = (
+    "CREATE TABLE IF NOT EXISTS reference "
+    "(key BLOB PRIMARY KEY, entries BLOB NOT NULL, checksum INTEGER NOT NULL, used REAL NOT NULL) WITHOUT ROWID"
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A prediction, and the choices on which it depends."""
+
+    choices: Mapping[str, str]
+    prediction: Prediction
+
+    @property
+    def size(self) -> int:
+        """Bytes of its arrays."""
+        return sum(one.value.nbytes + one.bound.nbytes for step in self.prediction.steps for one in step.values())
+
+
+class _Array(msgspec.Struct, array_like=True):
+    """A reference by its name: shape, and value and bound as float64 in C order."""
+
+    name: str
+    shape: list[int]
+    value: bytes
+    bound: bytes
+
+
+class _Row(msgspec.Struct, array_like=True):
+    choices: dict[str, str]
+    refused: str | None
+    steps: list[list[_Array]]
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(list[_Row])
+
+
+def default_store() -> ReferenceStore | None:
+    """The user's store for the oracle as it is installed; None where none can be had."""
+    folder = cache_folder("references")
+    return None if folder is None else ReferenceStore.at(folder)
+
+
+class ReferenceStore:
+    """The entries of each key. ``at`` opens one; ``most`` bounds, in bytes, what is kept of all releases together."""
+
+    def __init__(self, path: Path, most: int = MOST) -> None:
+        self._path, self._most = path, most
+        self._used: set[bytes] = set()
+        self._connection: sqlite3.Connection | None = _opened(path)
+
+    @classmethod
+    def at(cls, folder: Path, most: int = MOST) -> ReferenceStore:
+        """The store of this oracle's code in ``folder``; those of other code go where all are larger than ``most``."""
+        path = folder / f"{code_digest()}.sqlite"
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            others = sorted((p for p in folder.glob("*.sqlite") if p != path), key=lambda p: p.stat().st_mtime)
+            sizes = [other.stat().st_size for other in others]
+            for number, other in enumerate(others):
+                if sum(sizes[number:]) > most // 2:
+                    _remove(other)
+        return cls(path, most)
+
+    def entries(self, key: bytes) -> list[Entry]:
+        """What is kept for ``key``; nothing where it is damaged."""
+        with self._trying() as connection:
+            row = connection.execute("SELECT entries, checksum FROM reference WHERE key = ?", (key,)).fetchone()
+            if row is not None:
+                self._used.add(key)
+                return _decoded(*row)
+        return []
+
+    def add(self, entries: Mapping[bytes, Sequence[Entry]]) -> None:
+        """Keep more entries, and note which were used."""
+        now = time.time()
+        with self._trying() as connection, connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for key, fresh in entries.items():
+                row = connection.execute("SELECT entries, checksum FROM reference WHERE key = ?", (key,)).fetchone()
+                kept = _decoded(*row) if row is not None else []
+                known = [one.choices for one in kept]
+                kept += [one for one in fresh if one.choices not in known]
+                if sum(one.size for one in kept) > LARGEST:
+                    continue
+                data = _encoded(kept)
+                if len(data) <= LARGEST:
+                    values = (key, data, zlib.crc32(data), now)
+                    connection.execute("INSERT OR REPLACE INTO reference VALUES (?, ?, ?, ?)", values)
+            connection.executemany("UPDATE reference SET used = ? WHERE key = ?", [(now, key) for key in self._used])
+            self._used.clear()
+            _cut(connection, self._most)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextlib.contextmanager
+    def _trying(self) -> Iterator[sqlite3.Connection]:
+        """The connection; a store that fails is left, and thrown away where it is damaged."""
+        try:
+            yield self._connection or sqlite3.connect(":memory:")
+        except sqlite3.OperationalError:  # locked for long, read-only, a full disk, no table
+            self.close()
+        except sqlite3.DatabaseError:  # no database, or a malformed one
+            self.close()
+            _remove(self._path)
+
+
+def code_digest() -> str:
+    """A digest of everything that decides a reference's bits: the oracle's code, and NumPy as it computes here."""
+    digest = hashlib.blake2b(digest_size=16)
+    sources = [one for one in files("normgauge.oracle").iterdir() if one.name.endswith(".py")]
+    sources += [files("normgauge.conformance.diagnosis") / "predictions.py", files("normgauge.adapters") / "actions.py"]
+    for source in sorted(sources, key=lambda one: one.name):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    configuration = np.show_config(mode="dicts")
+    simd = configuration.get("SIMD Extensions") if isinstance(configuration, dict) else None
+    digest.update(repr((np.__version__, platform.machine(), platform.python_version(), simd)).encode())
+    return digest.hexdigest()
+
+
+def _opened(path: Path) -> sqlite3.Connection | None:
+    for _ in range(2):
+        try:
+            connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = OFF")  # what a power cut damages is thrown away
+            connection.execute(_TABLE)
+            return connection
+        except sqlite3.OperationalError:
+            return None
+        except sqlite3.DatabaseError:  # another file of that name, or a damaged one
+            connection.close()
+            _remove(path)
+    return None
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(OSError):
+            path.with_name(path.name + suffix).unlink()
+
+
+def _cut(connection: sqlite3.Connection, most: int) -> None:
+    """Leave four fifths of ``most`` where there is more, those used last."""
+    (size,) = connection.execute("SELECT total(length(entries)) FROM reference").fetchone()
+    if size <= most:
+        return
+    excess = size - 0.8 * most
+    for key, length in connection.execute("SELECT key, length(entries) FROM reference ORDER BY used").fetchall():
+        if excess <= 0:
+            return
+        connection.execute("DELETE FROM reference WHERE key = ?", (key,))
+        excess -= length
+
+
+def _encoded(entries: Sequence[Entry]) -> bytes:
+    return _ENCODER.encode(
+        [
+            _Row(
+                dict(one.choices),
+                one.prediction.refused,
+                [[_array(name, reference) for name, reference in step.items()] for step in one.prediction.steps],
+            )
+            for one in entries
+        ]
+    )
+
+
+def _array(name: str, reference: Reference) -> _Array:
+    return _Array(name, list(reference.value.shape), reference.value.tobytes(), reference.bound.tobytes())
+
+
+def _decoded(data: bytes, checksum: int) -> list[Entry]:
+    if zlib.crc32(data) != checksum:
+        return []
+    try:
+        rows = _DECODER.decode(data)
+    except msgspec.DecodeError:
+        return []
+    return [
+        Entry(
+            row.choices,
+            Prediction(tuple({one.name: _reference(one) for one in step} for step in row.steps), row.refused),
+        )
+        for row in rows
+    ]
+
+
+def _reference(stored: _Array) -> Reference:
+    value, bound = (np.ndarray(stored.shape, np.float64, data) for data in (stored.value, stored.bound))
+    return Reference(value, bound)

@@ -1,0 +1,105 @@
+"""The oracle's references, each evaluated once: shared by the implementations of a run, and kept between runs.
+
+A reference depends on case, semantics and arithmetic alone, and of the semantics on those choices only that the oracle
+read. The modes of a layer and the next framework ask for the same ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from normgauge.adapters.base import Case
+from normgauge.conformance.diagnosis.predictions import Prediction, predict
+from normgauge.conformance.diagnosis.reference_store import Entry, ReferenceStore
+from normgauge.oracle import Arithmetic, Semantics
+
+#: Bytes of references that one process holds; those used longest ago are evaluated again.
+MEMORY: Final = 2**28
+
+
+@dataclass
+class _Group:
+    """What is known of one case in one arithmetic: an entry for each combination of choices that was read."""
+
+    entries: list[Entry]
+    size: int
+    fresh: list[Entry] = field(default_factory=list)
+
+
+class References:
+    """Predictions by case, semantics and arithmetic, the same as :func:`predict` gives them.
+
+    ``store`` keeps them between runs; ``memory`` bounds, in bytes, what this process holds of them.
+    """
+
+    def __init__(self, store: ReferenceStore | None = None, memory: int = MEMORY) -> None:
+        self._store, self._memory = store, memory
+        self._groups: OrderedDict[bytes, _Group] = OrderedDict()
+        self._size = 0
+        #: How many were asked for, and how many of these had to be evaluated.
+        self.asked = self.evaluated = 0
+
+    def predict(self, case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Prediction:
+        """As :func:`~normgauge.conformance.diagnosis.predictions.predict`; what was read is noted in ``semantics``."""
+        self.asked += 1
+        key = _key(case, arithmetic)
+        group = self._group(key)
+        entry = _agreeing(group.entries, semantics.choices)
+        if entry is None:
+            self.evaluated += 1
+            own = Semantics(semantics.layer, semantics.choices)
+            prediction = predict(case, own, arithmetic)
+            entry = Entry({axis: own.choices[axis] for axis in sorted(own.read)}, prediction)
+            group.entries.append(entry)
+            group.fresh.append(entry)
+            self._grow(group, entry.size)
+        semantics.read.update(entry.choices)
+        return entry.prediction
+
+    def flush(self) -> None:
+        """Give what is new to the store."""
+        if self._store is not None:
+            self._store.add({key: group.fresh for key, group in self._groups.items() if group.fresh})
+        for group in self._groups.values():
+            group.fresh = []
+
+    def close(self) -> None:
+        """Give what is new to the store and close it."""
+        self.flush()
+        if self._store is not None:
+            self._store.close()
+
+    def _group(self, key: bytes) -> _Group:
+        group = self._groups.get(key)
+        if group is None:
+            entries = [] if self._store is None else self._store.entries(key)
+            group = self._groups[key] = _Group(entries, 0)
+            self._grow(group, sum(entry.size for entry in entries))
+        else:
+            self._groups.move_to_end(key)
+        return group
+
+    def _grow(self, group: _Group, size: int) -> None:
+        group.size += size
+        self._size += size
+        while self._size > self._memory and len(self._groups) > 1:
+            key, oldest = self._groups.popitem(last=False)
+            self._size -= oldest.size
+            if self._store is not None and oldest.fresh:
+                self._store.add({key: oldest.fresh})
+
+
+def _agreeing(entries: list[Entry], choices: Mapping[str, str]) -> Entry | None:
+    """The entry whose choices are all among ``choices``.
+
+    There is one at most: which choice is read next depends on those that were read before.
+    """
+    return next((one for one in entries if one.choices.items() <= choices.items()), None)
+
+
+def _key(case: Case, arithmetic: Arithmetic) -> bytes:
+    return hashlib.blake2b(case.digest + repr(arithmetic).encode(), digest_size=16).digest()

@@ -1,0 +1,198 @@
+"""What a run explores of one implementation: stored counterexamples first, then the search, told as records."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from normgauge.conformance.diagnosis.predictions import predict
+from normgauge.conformance.exploration.plans import CASES_A_PLAN, MANY_CASES_A_PLAN
+from normgauge.conformance.exploration.search import Departure, Explorer
+from normgauge.conformance.exploration.sequences import Calls, SequenceSearch
+from normgauge.conformance.exploration.strategies import Space, settled_by
+from normgauge.conformance.requirements.case_files import StoredCase, read_folder, write_case
+from normgauge.conformance.requirements.experiments import Probe
+from normgauge.conformance.requirements.requirement import GRADIENT_REQUIREMENTS
+from normgauge.conformance.shrinking.example import example_of
+from normgauge.conformance.subjects.subject import Subject
+from normgauge.conformance.verdicts.evidence import Evidence, told_in
+from normgauge.oracle import CANONICAL, Arithmetic
+from normgauge.results.records import DIVERGENT, Counterexample, Explored
+
+#: Cases for one implementation at one dtype; where a call is cheap, a plan has more of them for as many plans.
+BUDGETS: Final[Mapping[str, int]] = {"none": 0, "quick": 256, "default": 2048, "thorough": 65536}
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._+-]+")
+#: One of so many cases is left to what is slow to ask, and to a mode of a layer that is explored without it.
+_SMALL_SHARE: Final = 4
+#: And a step of a sequence of calls for so many of its cases.
+_STEPS_SHARE: Final = 2
+#: Shapes that a compiling framework is asked in exploration.
+_POOL: Final = 8
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What is asked for: cases within ``budget``, from ``seed``; counterexamples live in ``store``.
+
+    What a ``committed`` case shows is judged, so it is no news here.
+    """
+
+    budget: int
+    seed: int
+    store: Path | None
+    committed: Sequence[StoredCase]
+
+
+def explored(
+    subject: Subject,
+    description: Mapping[str, Any],
+    framework: str,
+    evidence: Evidence,
+    accuracy: str | None,
+    verdicts: Mapping[str, str],
+    kin: Mapping[str, Mapping[int, str]],
+    asked: Exploration,
+    progress: Any,
+) -> Iterator[Counterexample | Explored]:
+    """The counterexamples replayed and found, each as it comes, then what was tried.
+
+    ``accuracy`` is the class measured by the experiments; what the requirements are about that diverge by their
+    ``verdicts`` is not asked again. ``kin`` names the framework's own layers for the relations with them, by rank.
+    """
+    widest = evidence.arithmetic
+    arithmetic = Arithmetic(widest.dtype, accuracy) if accuracy else widest
+    ranks = tuple(description["ranks"])
+    explorer = Explorer(
+        subject,
+        evidence.implementation,
+        ranks,
+        evidence.followed,
+        arithmetic,
+        description.get("mode", "eager"),
+        kin,
+    )
+    for stored in asked.committed:
+        if stored.dtype == evidence.dtype and stored.case.layer == description["layer"]:
+            explorer.again(stored)
+    folder = None if asked.store is None else asked.store / _folder_name(framework)
+    for path, stored in () if folder is None else read_folder(folder):
+        if (stored.implementation, stored.dtype) == (evidence.implementation, evidence.dtype):
+            again = explorer.again(stored)
+            if again is not None:
+                yield _record(again, "replayed", path, explorer, framework, evidence)
+    compiles = description.get("compiles", False)
+    small = compiles or description.get("slow", False) or description.get("mode", "eager") != "eager"
+    budget = asked.budget // (_SMALL_SHARE if small else 1)
+    cases = MANY_CASES_A_PLAN if description.get("cheap", False) and not compiles else CASES_A_PLAN
+    most = budget * cases // CASES_A_PLAN
+    pool = _pool(evidence) if compiles else ()
+    diverging = [requirement for requirement, verdict in verdicts.items() if verdict in DIVERGENT]
+    conforming = {requirement for requirement, verdict in verdicts.items() if verdict == "conforms"}
+    # What cannot be differentiated is not asked to, nor what would compile every gradient.
+    without = set() if not compiles and conforming & GRADIENT_REQUIREMENTS else {"gradients"}
+    space = Space(description["layer"], evidence.dtype, ranks, pool, settled_by(diverging) | without, cases)
+    shapes = [shape for shape, _ in pool]
+    calls = Calls.of(description["layer"], evidence.dtype, ranks, shapes, conforming)
+    sequences = SequenceSearch(explorer, calls)
+
+    def show(done: int) -> None:
+        progress(f"{evidence.implementation} {evidence.dtype}, exploring", min(done, most), most)
+
+    for departure in itertools.chain(
+        explorer.search(space, most, asked.seed, show),
+        sequences.search(budget // (_STEPS_SHARE if small else 1), asked.seed),
+    ):
+        own = None if folder is None else folder / _folder_name(evidence.implementation)
+        kept = None if own is None else _store(own, departure, evidence)
+        yield _record(departure, "explored", kept, explorer, framework, evidence)
+    tally = explorer.tally
+    yield Explored(
+        evidence.implementation,
+        framework,
+        evidence.dtype,
+        arithmetic.accuracy,
+        tally.plans,
+        tally.cases,
+        tally.refused + sequences.tally.refused,
+        tally.known + sequences.tally.known,
+        sequences.tally.plans,
+        sequences.steps,
+    )
+
+
+def _folder_name(identifier: str) -> str:
+    return _NOT_IN_A_NAME.sub("-", identifier).strip("-.") or "unnamed"
+
+
+def _pool(evidence: Evidence) -> tuple[tuple[tuple[int, ...], int], ...]:
+    """The shapes and group counts that the experiments used most: a framework that compiles knows them."""
+
+    def fits(probe: Probe) -> bool:
+        case = probe.case
+        shape = case.steps[0].x.shape
+        groups = case.settings.get("num_groups", 1)
+        if len(shape) < 2 or probe.curve:
+            return False
+        return 0 not in shape and shape[1] == case.settings["num_channels"] and shape[1] % groups == 0
+
+    found = [
+        (one.probe.case.steps[0].x.shape, one.probe.case.settings.get("num_groups", 1))
+        for one in evidence.seen
+        if fits(one.probe) and one.observation.steps
+    ]
+    often = collections.Counter(found)
+    return tuple(sorted(sorted(often, key=lambda one: (-often[one], one))[:_POOL]))
+
+
+def _sentence(departure: Departure, evidence: Evidence) -> str:
+    shown = told_in(departure.plan, departure.deviation)
+    if departure.kind == "accuracy":
+        return f"{evidence.implementation} exceeds its accuracy class, {departure.measured} allows it: {shown}"
+    if departure.relation is not None:
+        beside = f" beside {departure.kin}" if departure.kin else ""
+        return f"{evidence.implementation}{beside}: {departure.relation.statement} Not here: {shown}"
+    return f"{evidence.implementation}: {shown}"
+
+
+def _store(folder: Path, departure: Departure, evidence: Evidence) -> Path:
+    relation = departure.relation.name if departure.relation is not None else None
+    stored = StoredCase(
+        evidence.implementation,
+        evidence.dtype,
+        departure.signature,
+        departure.plan,
+        _sentence(departure, evidence),
+        relation,
+        departure.case,
+    )
+    return write_case(folder, stored)
+
+
+def _record(
+    departure: Departure, found: Any, path: Path | None, explorer: Explorer, framework: str, evidence: Evidence
+) -> Counterexample:
+    sentence = _sentence(departure, evidence)
+    followed = predict(departure.case, departure.followed, explorer.arithmetic)
+    canonical = CANONICAL[departure.followed.layer]
+    wanted = predict(departure.case, canonical, explorer.arithmetic)
+    other = followed if departure.followed.choices != canonical.choices else None
+    shown = departure.kin or evidence.implementation
+    example = example_of(departure.case, departure.observation, wanted, other, explorer.subject, shown, sentence)
+    return Counterexample(
+        evidence.implementation,
+        framework,
+        evidence.dtype,
+        departure.kind,
+        departure.signature,
+        departure.plan,
+        departure.measured,
+        sentence,
+        found,
+        example,
+        str(path) if path is not None else None,
+    )

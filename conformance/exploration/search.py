@@ -1,0 +1,390 @@
+"""Exploration: a search with Hypothesis beyond the experiments, for inputs on which an implementation departs.
+
+Every case is held to the semantics that the experiments diagnosed and to the accuracy class that they
+measured. What departs is shrunk and told; it changes no verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import seed as seeded
+from hypothesis.errors import Flaky
+
+from normgauge.adapters.base import Case, Observation
+from normgauge.conformance.diagnosis.candidates import Deviation, compare
+from normgauge.conformance.diagnosis.predictions import Prediction, Together, predict, predict_together
+from normgauge.conformance.exploration.plans import REGIMES, Plan, cases_of
+from normgauge.conformance.exploration.strategies import Space, plans
+from normgauge.conformance.requirements.case_files import StoredCase
+from normgauge.conformance.requirements.experiments import GRADIENTS, in_mode
+from normgauge.conformance.shrinking.shrink import shrink
+from normgauge.conformance.subjects.subject import NOT_RUN, Subject, with_right_shapes
+from normgauge.conformance.verdicts.evidence import instead
+from normgauge.conformance.verdicts.relations import RELATIONS, Relation, held_against
+from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference, Semantics
+
+#: What the data of a plan has in common with others of one cause; a cause among ordinary numbers shows everywhere.
+_ORDINARY: Final = "ordinary numbers"
+_KIND_OF_DATA: Final[Mapping[str, str]] = {
+    "large_mean": "a large mean",
+    "huge": "numbers at the end of the range",
+    "tiny": "numbers at the end of the range",
+    "with_nan": "NaN or infinity",
+    "with_infinity": "NaN or infinity",
+}
+#: How the signature of a sequence of calls names it; what is done between them follows.
+CALLS: Final = "calls"
+_DATA: Final = frozenset({_ORDINARY, *_KIND_OF_DATA.values()})
+
+
+@dataclass(frozen=True)
+class Departure:
+    """A case on which an implementation lies outside what its own profile allows.
+
+    ``kin`` is the framework's own other layer that was observed, where a relation is with that.
+    """
+
+    kind: Literal["values", "accuracy", "relation", "crash"]
+    signature: str
+    plan: str
+    case: Case
+    observation: Observation
+    deviation: Deviation
+    measured: str
+    followed: Semantics
+    regime: str = ""
+    relation: Relation | None = None
+    kin: str | None = None
+
+
+class _Departed(Exception):
+    """Tells Hypothesis that a plan shows something new; it shrinks the plan while that stays so."""
+
+
+class _Stop(BaseException):
+    """Ends a search without shrinking; no mere Exception, which Hypothesis would shrink."""
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A case that was run, with the semantics that it comes closest to; how close matters only where it departs."""
+
+    case: Case
+    observation: Observation
+    prediction: Prediction
+    deviation: Deviation
+    followed: Semantics
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Cases that were run, beside the predictions of the first semantics, and whether all are ``within`` its bounds.
+
+    There are fewer observations than cases where one of them ended the process.
+    """
+
+    cases: Sequence[Case]
+    observations: Sequence[Observation]
+    first: Together
+    within: bool
+
+
+@dataclass
+class Tally:
+    """What was tried."""
+
+    plans: int = 0
+    cases: int = 0
+    refused: int = 0
+    known: int = 0
+
+
+@dataclass
+class Explorer:
+    """The search for one implementation at one dtype.
+
+    ``followed`` are its surviving semantics, ``arithmetic`` its dtype and measured accuracy class. ``kin``
+    maps the names of the relations' kin to the framework's own layers of that kind, with their ranks.
+    ``known`` holds the signatures that are not news.
+    """
+
+    subject: Subject
+    implementation: str
+    ranks: tuple[int, ...]
+    followed: Sequence[Semantics]
+    arithmetic: Arithmetic
+    mode: str = "eager"
+    kin: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
+    tally: Tally = field(default_factory=Tally)
+
+    def search(self, space: Space, budget: int, seed: int, progress: Callable[[int], None]) -> Iterator[Departure]:
+        """The departures found within ``budget`` cases, each shrunk and unlike the others."""
+        self.subject.begin()  # what ended before is not held against the search
+        rounds, departure = 0, None
+        while self.tally.cases < budget and (rounds == 0 or departure is not None) and REGIMES.keys() - space.settled:
+            left = math.ceil((budget - self.tally.cases) / space.cases)
+            departure = self._first(space, left, seed + 1_000_003 * rounds, progress)
+            rounds += 1
+            if departure is None:
+                continue
+            if departure.observation.died:  # every further death would cost a worker
+                cause = departure.relation.name if departure.relation else departure.regime
+                space = replace(space, settled={*space.settled, cause})
+                self.subject.begin()
+            if not self.is_known(departure.signature):
+                self.known.add(departure.signature)
+                yield self.made_small(departure)
+
+    def _first(self, space: Space, most: int, seed: int, progress: Callable[[int], None]) -> Departure | None:
+        """The first departure that is news, its plan shrunk by Hypothesis; None when there is none."""
+        last: Departure | None = None
+        shrinking = False
+
+        @seeded(seed)
+        @settings(
+            max_examples=most,
+            database=None,
+            deadline=None,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+            verbosity=Verbosity.quiet,
+        )
+        @given(plans(space))
+        def look(plan: Plan) -> None:
+            nonlocal last, shrinking
+            if self.subject.given_up:
+                return
+            tally = Tally() if shrinking else self.tally
+            departures = self.departures(plan, tally)
+            # A death that is known ends this search too: the next one leaves out what it came from.
+            news = [one for one in departures if one.observation.died or not self.is_known(one.signature)]
+            if last is not None:
+                alike = (last.kind, last.deviation.quantity)
+                news = [one for one in news if (one.kind, one.deviation.quantity) == alike]
+            progress(self.tally.cases)
+            if news:
+                last = max(news, key=lambda one: one.deviation.ratio)
+                if last.observation.died:  # not repeated for the sake of a smaller case
+                    raise _Stop
+                shrinking = True
+                raise _Departed
+
+        try:
+            look()
+        except (_Departed, _Stop, Flaky):  # flaky: it departed, if not every time
+            return last
+        return None
+
+    def is_known(self, signature: str) -> bool:
+        """Whether this is no news: told already, or of a quantity that departs among ordinary numbers anyway."""
+        quantity, _, data = signature.partition(" of ")
+        if signature.startswith("accuracy"):
+            quantity, data = "output", _ORDINARY
+        if data.startswith(CALLS):  # known where part of what is done between the calls suffices
+            done = _actions(signature)
+            if any(CALLS in one and _actions(one) <= done for one in self.known):
+                return True
+            data = _ORDINARY
+        return signature in self.known or (data in _DATA and f"{quantity} of {_ORDINARY}" in self.known)
+
+    def departure(self, case: Case, plan: str, data: str, tally: Tally) -> Departure | None:
+        """The departure that one case shows, if any; ``plan`` and ``data`` say what it is and of what kind."""
+        (looked,) = self._told(self._run([case], self.implementation, tally), tally)
+        return self._departed(looked, plan, data)
+
+    def departures(self, plan: Plan, tally: Tally) -> list[Departure]:
+        """Every case of the plan that departs."""
+        relation = next((one for one in RELATIONS if one.name == plan.relation), None)
+        cases = [in_mode(case, self.mode) for case in cases_of(plan)]
+        if relation is not None:
+            cases = cases[: plan.cases // 2]
+        seen = self._run(cases, self.implementation, tally)
+        tally.plans += 1
+        if relation is None and seen.within:
+            return []
+        looked = self._told(seen, tally)
+        data = _KIND_OF_DATA.get(plan.regime, _ORDINARY)
+        found = [one for own in looked if (one := self._departed(own, str(plan), data)) is not None]
+        if relation is not None:
+            found += self._unrelated(relation, looked, str(plan), data, tally)
+        found = [replace(one, regime=plan.regime) for one in found]
+        tally.known += sum(self.is_known(one.signature) for one in found)
+        return found
+
+    def _run(self, cases: Sequence[Case], implementation: str, tally: Tally) -> _Seen:
+        """Run cases that differ in their numbers alone, and hold all together to the first semantics."""
+        observations: list[Observation] = []
+        answers = self.subject.run(implementation, cases)  # under way while the oracle works
+        first = predict_together(cases, self.followed[0], self.arithmetic)
+        for case, seen in zip(cases, answers, strict=True):
+            observations.append(with_right_shapes(case, seen))
+            if seen.died:  # the others would meet new workers, and end them too
+                break
+        tally.cases += len(observations)
+        unchanged = not any(step.modified for one in observations for step in one.steps)
+        within = len(observations) == len(cases) and unchanged and first.holds(observations)
+        return _Seen(cases, observations, first, within)
+
+    def _told(self, seen: _Seen, tally: Tally) -> list[_Looked]:
+        """Each case with the semantics that it comes closest to."""
+        predicted = [(self.followed[0], seen.first.apart())]
+        if seen.within:
+            alone = zip(seen.cases, seen.observations, predicted[0][1], strict=True)
+            return [_Looked(*one, Deviation(0.0), self.followed[0]) for one in alone]
+        predicted += [(one, predict_together(seen.cases, one, self.arithmetic).apart()) for one in self.followed[1:]]
+        looked = []
+        for number, (case, own) in enumerate(zip(seen.cases, seen.observations, strict=False)):
+            held = (
+                _Looked(case, own, parts[number], compare(own, parts[number]), semantics)
+                for semantics, parts in predicted
+            )
+            best = min(held, key=lambda one: one.deviation.ratio)
+            tally.refused += bool(own.unsupported or (own.raised and best.prediction.refused is None))
+            looked.append(best)
+        return looked
+
+    def _departed(self, looked: _Looked, plan: str, data: str) -> Departure | None:
+        """The departure that this case shows, if any; ``data`` is the kind of numbers that it has."""
+        seen, deviation, followed = looked.observation, looked.deviation, looked.followed
+        if seen.died and seen.died.startswith(NOT_RUN):
+            return None
+        changed = sorted({name for step in seen.steps for name in step.modified})
+        if seen.died or changed:
+            what = seen.died or f"the call changed {', '.join(changed)}"
+            told = Deviation(math.inf, len(seen.steps), "output", what=what)
+            return Departure("crash", "death" if seen.died else "change", plan, looked.case, seen, told, what, followed)
+        if deviation.ratio <= 1 or compare(seen, self._in_range(looked)).ratio <= 1:
+            return None
+        wider = self._wider_class(looked)
+        if wider is not None and deviation.quantity in GRADIENTS:
+            return None  # the class is that of the outputs
+        if wider is not None:
+            signature = f"accuracy: {wider}"
+            return Departure("accuracy", signature, plan, looked.case, seen, deviation, wider, followed)
+        signature = f"{deviation.quantity} of {data}"
+        return Departure("values", signature, plan, looked.case, seen, deviation, instead(deviation), followed)
+
+    def _in_range(self, looked: _Looked) -> Prediction:
+        """The prediction where no accuracy class leaves the range of the type: elsewhere a class cannot be told."""
+        widest = predict(looked.case, looked.followed, Arithmetic(self.arithmetic.dtype))
+        steps = tuple(
+            {
+                name: Reference(one.value, np.where(np.isposinf(other[name].bound), np.inf, one.bound))
+                for name, one in own.items()
+            }
+            for own, other in zip(looked.prediction.steps, widest.steps, strict=True)
+        )
+        return Prediction(steps, looked.prediction.refused)
+
+    def _wider_class(self, looked: _Looked) -> str | None:
+        """The tightest accuracy class beyond the measured one that allows for what came out."""
+        for accuracy in ACCURACY_CLASSES[ACCURACY_CLASSES.index(self.arithmetic.accuracy) + 1 :]:
+            arithmetic = replace(self.arithmetic, accuracy=accuracy)
+            if compare(looked.observation, predict(looked.case, looked.followed, arithmetic)).ratio <= 1:
+                return accuracy
+        return None
+
+    def _unrelated(
+        self, relation: Relation, looked: Sequence[_Looked], plan: str, data: str, tally: Tally
+    ) -> list[Departure]:
+        """The cases on which the relation does not hold, and what departs among their transformed forms."""
+        rank = looked[0].case.steps[0].x.ndim
+        target = self.implementation if relation.kin is None else self.kin.get(relation.kin, {}).get(rank)
+        within = [one for one in looked if one.deviation.ratio <= 1 and relation.applies(one.case)]
+        if target is None or not within:
+            return []
+        others = self._told(self._run([relation.transformed(one.case) for one in within], target, tally), tally)
+        within = within[: len(others)]
+        found = []
+        for one, other in zip(within, others, strict=True):
+            own = self._departed(other, plan, data) if relation.kin is None or other.observation.died else None
+            deviation = self._held(relation, one, other)
+            if own is not None and relation.kin is not None:
+                found.append(replace(own, signature=f"death of {target}", relation=relation, kin=target))
+            elif own is not None:
+                found.append(own)
+            elif deviation.ratio > 1:
+                found.append(_breaks(relation, one if relation.kin is None else other, deviation, plan, target))
+        return found
+
+    def _held(self, relation: Relation, one: _Looked, other: _Looked) -> Deviation:
+        """How far two related cases are from the relation, within the bounds of any class that may be meant."""
+        if relation.kin is None:
+            both = (one.observation, other.observation)
+            deviation = held_against(relation, both, (one.prediction, other.prediction))
+            if deviation.ratio <= 1:  # so it is within every wider bound: two more predictions saved
+                return deviation
+            return held_against(relation, both, (self._in_range(one), self._in_range(other)))
+        # What is told is the kin's value, instead of this one's; which accuracy class it has is not known.
+        both = (other.observation, one.observation)
+        deviation = held_against(relation, both, (one.prediction, one.prediction))
+        if deviation.ratio <= 1:
+            return deviation
+        widest = Arithmetic(self.arithmetic.dtype)
+        return held_against(
+            relation, both, (predict(other.case, one.followed, widest), predict(one.case, one.followed, widest))
+        )
+
+    def again(self, stored: StoredCase) -> Departure | None:
+        """What a stored counterexample shows now; what it shows is not news in the search that follows.
+
+        None where it shows nothing, or is for inputs of a rank that the implementation does not take.
+        """
+        if not {step.x.ndim for step in stored.case.steps} <= set(self.ranks):
+            return None
+        tally = Tally()
+        looked = self._told(self._run([in_mode(stored.case, self.mode)], self.implementation, tally), tally)
+        data = stored.signature.partition(" of ")[2] or _ORDINARY
+        found = self._departed(looked[0], stored.plan, data)
+        relation = next((one for one in RELATIONS if one.name == stored.relation), None)
+        if found is None and relation is not None:
+            found = next(iter(self._unrelated(relation, looked, stored.plan, data, Tally())), None)
+        if found is not None:
+            self.known.add(found.signature)
+        return found
+
+    def made_small(self, departure: Departure) -> Departure:
+        """The departure on simpler numbers, where they show it too."""
+        if departure.kind in {"crash", "relation"}:  # no numbers of one case show these
+            return departure
+
+        def deviation_of(case: Case, seen: Observation) -> Deviation:
+            return compare(seen, predict(case, departure.followed, self.arithmetic))
+
+        def shows(case: Case, seen: Observation) -> bool:
+            whole = not (seen.died or seen.unsupported or seen.raised)
+            return whole and deviation_of(case, seen).ratio > 1
+
+        case, seen = shrink(
+            departure.case, departure.observation, shows, self.subject, self.implementation, self.ranks, keep_form=False
+        )
+        small = deviation_of(case, seen)
+        measured = departure.measured if departure.kind == "accuracy" else instead(small)
+        return replace(departure, case=case, observation=seen, deviation=small, measured=measured)
+
+
+def _actions(signature: str) -> frozenset[str]:
+    """What a signature says is done between the calls; by the layer itself or by its model is one cause."""
+    return frozenset(name.removesuffix("_model") for name in signature.partition(" with ")[2].split(", ") if name)
+
+
+def _breaks(relation: Relation, shown: _Looked, deviation: Deviation, plan: str, target: str) -> Departure:
+    return Departure(
+        "relation",
+        f"relation: {relation.name}",
+        plan,
+        shown.case,
+        shown.observation,
+        deviation,
+        instead(deviation),
+        shown.followed,
+        relation=relation,
+        kin=target if relation.kin is not None else None,
+    )

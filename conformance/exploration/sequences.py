@@ -1,0 +1,247 @@
+"""Exploration of what a BatchNorm keeps: sequences of calls that train, evaluate, reset, save and freeze.
+
+Hypothesis draws the calls, each with what is done to the layer before it; the whole sequence is one case, on one living
+layer, and every step of it is held to the oracle: the output, the running statistics, the parameters, and what is
+trainable. What is drawn depends on no result, so it needs no state machine, which takes ten times as long to draw it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import seed as seeded
+from hypothesis import strategies as st
+from hypothesis.errors import Flaky
+
+from normgauge.adapters.actions import ACTIONS, Action
+from normgauge.adapters.base import Array, Case, Step
+from normgauge.conformance.exploration.search import CALLS, Departure, Explorer, Tally
+from normgauge.conformance.requirements.experiments import in_mode
+from normgauge.conformance.requirements.inputs import SPATIAL, cast, usual_eps
+
+#: Calls that one sequence may have.
+LONGEST: Final = 6
+#: Multiples of 1/8, never 1/2, with which weighing the new and weighing the old are the same.
+_MOMENTA: Final = (0.25, 0.75, 0.125, 1.0, 0.0)
+_MOMENTUM: Final = 0.25
+#: What a requirement must conform to be drawn: nothing else is news.
+_NEEDS: Final[Mapping[str, str]] = {
+    "reset": "BN-27",
+    "save_load": "BN-28",
+    "freeze": "BN-29",
+    "unfreeze": "BN-29",
+    "freeze_model": "BN-29",
+    "unfreeze_model": "BN-29",
+    "momentum": "BN-30",
+}
+#: Without these nothing can be said of several calls in a row.
+_ALWAYS: Final = frozenset({"BN-07", "BN-14"})
+_TRAINABLE: Final = "BN-31"
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What sequences may be drawn for one implementation at one dtype.
+
+    ``shapes`` are those that a compiling framework knows, alike in their channels; empty means any.
+    """
+
+    dtype: str
+    ranks: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...] = ()
+    actions: tuple[str, ...] = ()
+    evaluates: bool = True
+    averages: bool = True
+    new_statistics: bool = True
+    inspects: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        layer: str,
+        dtype: str,
+        ranks: tuple[int, ...],
+        shapes: Sequence[tuple[int, ...]],
+        conforming: Collection[str],
+    ) -> Calls | None:
+        """Those about which the requirements ``conforming`` leave something to find; None where nothing.
+
+        GroupNorm keeps nothing from call to call.
+        """
+        if layer != "batch_norm" or _ALWAYS - set(conforming):
+            return None
+        inspects = _TRAINABLE in conforming
+        actions = [name for name in ACTIONS if _NEEDS[name] in conforming and (inspects or "freeze" not in name)]
+        new = {"float32": "BN-23", "float64": "BN-26"}.get(dtype, "BN-23") in conforming
+        if not new:  # what is reset or loaded is a new layer's
+            actions = [name for name in actions if name not in {"reset", "save_load"}]
+        return cls(
+            dtype, ranks, _alike(shapes), tuple(actions), "BN-15" in conforming, "BN-05" in conforming, new, inspects
+        )
+
+
+def _alike(shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """The shapes with several values a channel that have the most common rank and channel count."""
+    several = [shape for shape in shapes if math.prod(shape) > shape[1]]
+    kinds = [(len(shape), shape[1]) for shape in several]
+    most = max(sorted(set(kinds)), key=kinds.count, default=None)
+    return tuple(shape for shape, kind in zip(several, kinds, strict=True) if kind == most)
+
+
+@dataclass
+class SequenceSearch:
+    """The search for one implementation at one dtype; what is known already is in ``explorer``."""
+
+    explorer: Explorer
+    calls: Calls | None
+    tally: Tally = field(default_factory=Tally)
+    steps: int = 0
+    _last: Departure | None = None
+    _shrinking: bool = False
+
+    def search(self, budget: int, seed: int) -> Iterator[Departure]:
+        """The departures found within ``budget`` steps, each shrunk and unlike the others."""
+        if self.calls is None:
+            return
+        self.explorer.subject.begin()
+        rounds, departure = 0, None
+        while self.steps < budget and (rounds == 0 or departure is not None):
+            departure = self._first(self.calls, budget, seed + 1_000_003 * rounds)
+            rounds += 1
+            if departure is None:
+                continue
+            if departure.observation.died:
+                self.explorer.subject.begin()
+            if not self.explorer.is_known(departure.signature):
+                departure = _named(self.explorer.made_small(departure))
+                self.explorer.known.add(departure.signature)
+                yield departure
+            elif departure.observation.died:
+                return  # every further death would cost a worker
+
+    def _first(self, calls: Calls, budget: int, seed: int) -> Departure | None:
+        """The first departure that is news, its sequence shrunk by Hypothesis; None when there is none."""
+        self._last, self._shrinking = None, False
+
+        @seeded(seed)
+        @settings(
+            max_examples=budget - self.steps,
+            database=None,
+            deadline=None,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+            verbosity=Verbosity.quiet,
+        )
+        @given(sequences(calls))
+        def look(case: Case) -> None:
+            self._look(case, budget)
+
+        with suppress(_Departed, _Stop, Flaky):  # flaky: it departed, if not every time
+            look()
+        return self._last
+
+    def _look(self, case: Case, budget: int) -> None:
+        if self.explorer.subject.given_up:
+            raise _Stop
+        if not self._shrinking:
+            self.steps += len(case.steps) + sum(len(step.before) for step in case.steps)
+            self.tally.plans += 1
+        case = in_mode(case, self.explorer.mode)
+        found = self.explorer.departure(case, told(case), data_of(case), Tally() if self._shrinking else self.tally)
+        alike = self._last is None or (
+            found is not None
+            and (found.kind, found.deviation.quantity) == (self._last.kind, self._last.deviation.quantity)
+        )
+        if found is not None and alike:
+            died = bool(found.observation.died)
+            if died or not self.explorer.is_known(found.signature):
+                self._last, self._shrinking = found, True
+                raise _Stop if died else _Departed
+            self.tally.known += 1
+        if not self._shrinking and self.steps >= budget:
+            raise _Stop
+
+
+class _Departed(Exception):
+    """Tells Hypothesis that a sequence shows something new; it shrinks the sequence while that stays so."""
+
+
+class _Stop(BaseException):
+    """Ends a search without shrinking; no mere Exception, which Hypothesis would shrink."""
+
+
+def _named(small: Departure) -> Departure:
+    """The departure told as the smaller sequence that shows it."""
+    if small.kind == "crash":
+        return small
+    signature = f"{small.deviation.quantity} of {data_of(small.case)}" if small.kind == "values" else small.signature
+    return replace(small, plan=told(small.case), signature=signature)
+
+
+def told(case: Case) -> str:
+    """The sequence in words."""
+    calls = [", ".join([*map(str, step.before), f"{step.mode} {step.x.shape}"]) for step in case.steps]
+    return f"momentum={case.settings['momentum']}, {', '.join(calls)}"
+
+
+def data_of(case: Case) -> str:
+    """What a signature says of the case: what is done between the calls."""
+    names = sorted({action.name for step in case.steps for action in step.before})
+    return f"{CALLS} with {', '.join(names)}" if names else f"{CALLS} in a row"
+
+
+def sequences(calls: Calls) -> st.SearchStrategy[Case]:
+    """Sequences out of ``calls``, each as one case; simpler ones come first, for Hypothesis to shrink towards."""
+    momenta = [*_MOMENTA, *([None] if calls.averages else [])]
+    # Each other action about as often as all momenta together: few draws of few choices, so that drawing costs little.
+    actions = [Action(name) for name in calls.actions if name != "momentum"] * 2
+    actions += [Action("momentum", momentum) for momentum in momenta if "momentum" in calls.actions]
+    between = st.lists(st.sampled_from(actions), max_size=3).map(tuple) if actions else st.just(())
+    shapes = {rank: calls.shapes or _shapes(rank) for rank in calls.ranks}
+    places = st.integers(0, max(map(len, shapes.values())) - 1)
+    modes = st.sampled_from(("train", "eval") if calls.evaluates else ("train",))
+    taken = st.lists(st.tuples(modes, places, between, st.integers(0, 2**16)), min_size=1, max_size=LONGEST)
+    ranks = st.sampled_from(sorted(calls.ranks))
+    channels = st.just(calls.shapes[0][1]) if calls.shapes else st.integers(1, 4)
+    momentum = st.sampled_from([_MOMENTUM, *momenta[2:]])
+    new = st.sampled_from([True, False] if calls.new_statistics else [False])
+
+    @st.composite
+    def sequence(draw: st.DrawFn) -> Case:
+        known, count = shapes[draw(ranks)], draw(channels)
+        settings = {"num_channels": count, "eps": usual_eps(calls.dtype), "momentum": draw(momentum)}
+        parameters = {} if draw(new) else _parameters(count, calls.dtype)
+        steps = []
+        for mode, place, before, seed in draw(taken):
+            samples, _, *spatial = known[place % len(known)]
+            x = np.random.default_rng(seed).integers(-16, 17, (samples, count, *spatial)) / 8
+            steps.append(Step(mode, cast(x, calls.dtype), before=before, inspect=calls.inspects))
+        return Case("batch_norm", calls.dtype, settings, parameters, tuple(steps))
+
+    return sequence()
+
+
+def _shapes(rank: int) -> tuple[tuple[int, ...], ...]:
+    """One to four samples, few positions, more than one value a channel; the smallest first. The channels are open."""
+    extents = itertools.product(range(1, 5), *(range(1, 2 * n + 1) for n in SPATIAL[rank]))
+    shapes = [(samples, 1, *spatial) for samples, *spatial in extents if samples * math.prod(spatial) > 1]
+    return tuple(sorted(shapes, key=lambda shape: (math.prod(shape), shape[::-1])))
+
+
+def _parameters(channels: int, dtype: str) -> dict[str, Array]:
+    """Multiples of 1/8, unlike from channel to channel."""
+    index = np.arange(channels)
+    values: dict[str, Any] = {
+        "weight": 0.5 + index / 8,
+        "bias": (index - 2) / 4,
+        "running_mean": index / 8 - 0.25,
+        "running_var": 1.25 + index / 4,
+    }
+    return {name: cast(value, dtype) for name, value in values.items()}

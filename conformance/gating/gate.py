@@ -1,0 +1,270 @@
+"""The gate: result files beside the expectations. Whatever deviates is told in a line that says what to do."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from packaging.version import InvalidVersion, Version
+
+from normgauge.adapters.registry import load_adapter, registered_implementations
+from normgauge.adapters.worker.main import registered
+from normgauge.conformance.gating.expectations import (
+    TO_BE_WRITTEN,
+    Cell,
+    Expectations,
+    Measured,
+    compare,
+    of_claims,
+    of_judgement,
+    told,
+)
+from normgauge.conformance.requirements.requirement import BY_ID, DTYPES
+from normgauge.reports.page.page import read_folder
+from normgauge.results.records import (
+    Counterexample,
+    Footer,
+    Header,
+    Judgement,
+    NotRun,
+    Profile,
+    Record,
+    read_records,
+)
+
+Kind = Literal["new", "gone", "changed", "not run", "counterexample", "interrupted"]
+#: The kinds that a summary always counts; the others only where there are some.
+_ALWAYS: Final = ("new", "gone", "changed")
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """Something that deviates from the expectations: of which kind, where, and what to do about it.
+
+    It stands for so many judgements, at several dtypes, of which the same is to be said.
+    """
+
+    kind: Kind
+    where: str
+    what: str
+    judgements: int = 1
+
+    def __str__(self) -> str:
+        return " ".join(f"{self.kind}: {self.where}: {self.what}".split())
+
+
+@dataclass
+class Gated:
+    """What a gate found. ``unchecked`` are the cells that something is expected of and that were not measured."""
+
+    met: int = 0
+    surprises: list[Surprise] = field(default_factory=list)
+    unchecked: dict[Path, list[Cell]] = field(default_factory=dict)
+    new: list[tuple[Measured, Header]] = field(default_factory=list)
+
+    def summary(self) -> str:
+        counts: Counter[str] = Counter()
+        for one in self.surprises:
+            counts[one.kind] += one.judgements
+        words = [f"{self.met} expected met", *(f"{counts[kind]} {kind}" for kind in _ALWAYS)]
+        words += [f"{count} {kind}" for kind, count in sorted(counts.items()) if kind not in _ALWAYS]
+        return ", ".join([*words, f"{sum(map(len, self.unchecked.values()))} not checked"])
+
+    def lines(self) -> list[str]:
+        """What deviates, then what was not checked."""
+        lines = [line for path, cells in self.unchecked.items() for line in _not_checked(path, cells)]
+        return [*map(str, self.surprises), *lines]
+
+
+def hold(paths: Sequence[Path], expectations: Expectations) -> Gated:
+    """Hold the result files, and those in the folders, against the expectations.
+
+    Raises:
+        BrokenResults: a file that is no result file, or a folder without any.
+        BrokenExpectations: an expectation that cannot be held against these results.
+    """
+    gated = Gated()
+    runs, missing = _read(paths)
+    _check_implementations(expectations, runs.values())
+    for row in missing:
+        gated.surprises.append(_not_run(row))
+    for path, records in runs.items():
+        _gate_one(path, records, expectations, gated)
+    return gated
+
+
+def suggestions(new: Iterable[tuple[Measured, Header]]) -> str:
+    """The TOML that expects these divergences, with each reason left to be written."""
+    alike: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+    for found, header in new:
+        about = alike.setdefault((found.cell.requirement, found.measured, _from_here_on(header)), {})
+        about.setdefault(found.cell.implementation, []).append(found.cell.dtype)
+    return "\n".join(
+        _entry(implementations, dtypes, versions, requirement, measured)
+        for (requirement, measured, versions), dtypes_of in alike.items()
+        for dtypes, implementations in _by_dtypes(dtypes_of).items()
+    )
+
+
+def _read(paths: Sequence[Path]) -> tuple[dict[Path, list[Record]], list[NotRun]]:
+    """The records of every result file, and what a folder's manifest asked for in vain."""
+    runs: dict[Path, list[Record]] = {}
+    missing: list[NotRun] = []
+    for path in paths:
+        if path.is_dir():
+            own, absent = read_folder(path)
+            runs |= own
+            missing += absent
+        else:
+            runs[path] = read_records(path)
+    return runs, missing
+
+
+def _check_implementations(expectations: Expectations, runs: Iterable[Sequence[Record]]) -> None:
+    """Refuse expectations of what nobody has.
+
+    A framework that is not registered tells only what was selected of it: beside one, nothing is refused.
+    """
+    headers = [record for records in runs for record in records if isinstance(record, Header)]
+    if all(header.framework in registered() for header in headers):
+        own = {identifier for header in headers for identifier in header.implementations}
+        expectations.check_implementations({*registered_implementations(), *own})
+
+
+def _gate_one(path: Path, records: Sequence[Record], expectations: Expectations, gated: Gated) -> None:
+    header = records[0]
+    assert isinstance(header, Header)  # the reader refuses anything else
+    measured = _measured(records)
+    _compare(path, header, measured, expectations, gated)
+    if unchecked := [cell for cell in _expected(records, header, expectations) if cell not in measured]:
+        gated.unchecked[path] = unchecked
+    for record in records:
+        if isinstance(record, NotRun) and record.failed:
+            gated.surprises.append(_not_run(record, f"{path.name}: "))
+        elif isinstance(record, Counterexample):
+            gated.surprises.append(_unknown_counterexample(record, path))
+    if not any(isinstance(record, Footer) for record in records):
+        gated.surprises.append(Surprise("interrupted", str(path), "it has no footer: the run was cut short; run again"))
+
+
+def _expected(records: Sequence[Record], header: Header, expectations: Expectations) -> Iterator[Cell]:
+    """The cells of a run that something is expected of: not those of a dtype that the framework does not have."""
+    own = {i: one for i, (framework, one) in registered_implementations().items() if framework == header.framework}
+    has = load_adapter(header.framework).dtypes() if own else DTYPES
+    absent = {one.dtype for one in records if isinstance(one, NotRun) and not one.failed and not one.implementation}
+    for cell, one in expectations.about({*own, *header.implementations}):
+        known = own.get(cell.implementation)
+        if cell.dtype in absent or cell.dtype not in (known.dtypes if known and known.dtypes else has):
+            continue
+        if known and known.thorough and cell.implementation not in header.implementations:
+            continue  # not asked for at this budget
+        if not header.versions or one.applies(header.versions):
+            yield cell
+
+
+def _measured(records: Iterable[Record]) -> dict[Cell, Measured]:
+    found: dict[Cell, Measured] = {}
+    for record in records:
+        if isinstance(record, Judgement):
+            one = of_judgement(record)
+            found[one.cell] = one
+        elif isinstance(record, Profile):
+            found |= {one.cell: one for one in of_claims(record)}
+    return found
+
+
+def _compare(
+    path: Path, header: Header, measured: Mapping[Cell, Measured], expectations: Expectations, gated: Gated
+) -> None:
+    """Count what is as expected, and tell what is not, in a line for all of which the same is to be said."""
+    alike: dict[tuple[Kind, str], dict[str, list[str]]] = {}
+    for cell, found in measured.items():
+        expected = expectations.of(cell, header.versions)
+        comparison = compare(found, expected)
+        if comparison == "met":
+            gated.met += 1
+        elif comparison != "conforms":
+            requirement = f"{cell.requirement} {found.title}".strip()
+            what = f"{requirement}: {told(found, expected, expectations)}"
+            dtypes_of = alike.setdefault((comparison, what), {})
+            dtypes_of.setdefault(cell.implementation, []).append(cell.dtype)
+        if comparison == "new":
+            gated.new.append((found, header))
+    for (kind, what), dtypes_of in alike.items():
+        for dtypes, implementations in _by_dtypes(dtypes_of).items():
+            where = f"{path.name}: {', '.join(implementations)}: {', '.join(dtypes)}"
+            gated.surprises.append(Surprise(kind, where, what, len(implementations) * len(dtypes)))
+
+
+def _by_dtypes(dtypes_of: Mapping[str, Iterable[str]]) -> dict[tuple[str, ...], list[str]]:
+    """The implementations that have the same dtypes, together."""
+    together: dict[tuple[str, ...], list[str]] = {}
+    for implementation, dtypes in dtypes_of.items():
+        together.setdefault(tuple(dtypes), []).append(implementation)
+    return together
+
+
+def _not_run(record: NotRun, run: str = "") -> Surprise:
+    where = " ".join(word for word in (record.implementation or record.framework, record.dtype) if word)
+    return Surprise("not run", f"{run}{where}", f"could not be run: {record.reason}")
+
+
+def _unknown_counterexample(record: Counterexample, path: Path) -> Surprise:
+    return Surprise(
+        "counterexample",
+        f"{path.name}: {record.implementation} {record.dtype}",
+        f"new counterexample ({record.kind}, {record.signature}): {record.sentence}; "
+        f"its input and script are in {record.stored or path}; look into it, then promote or repair it",
+    )
+
+
+def _not_checked(path: Path, cells: Iterable[Cell]) -> list[str]:
+    by_run: dict[tuple[str, str], dict[str, None]] = {}
+    for cell in cells:
+        by_run.setdefault((cell.implementation, cell.dtype), {})[cell.requirement] = None
+    return [f"not checked: {path.name}: {run} {dtype}: {', '.join(asked)}" for (run, dtype), asked in by_run.items()]
+
+
+def _from_here_on(header: Header) -> str:
+    """The versions of a suggested entry: the framework's own, from the one that was measured."""
+    try:
+        package = load_adapter(header.framework).distribution
+    except ValueError:  # no adapter here: a program of its own, say
+        package = next(iter(header.versions), "")
+    try:
+        return f'{{ {_key(package)} = ">={Version(header.versions[package]).public}" }}'
+    except (KeyError, InvalidVersion):
+        return ""
+
+
+def _entry(
+    implementations: Sequence[str], dtypes: Sequence[str], versions: str, requirement: str, measured: str
+) -> str:
+    asked = BY_ID[requirement].dtypes if requirement in BY_ID else DTYPES
+    lines = ["[[expected]]", f"implementations = {_list(implementations)}"]
+    if set(dtypes) != set(asked):
+        lines.append(f"dtypes = {_list(dtypes)}")
+    if versions:
+        lines.append(f"versions = {versions}")
+    lines += [f"requirement = {_text(requirement)}", f"measured = {_text(measured)}"]
+    return "\n".join([*lines, f"reason = {_text(TO_BE_WRITTEN)}"]) + "\n"
+
+
+def _text(value: str) -> str:
+    """A TOML string; JSON's is one too, but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _list(values: Sequence[str]) -> str:
+    line = f"[{', '.join(map(_text, values))}]"
+    if len(line) < 100:
+        return line
+    return "\n".join(["[", *(f"    {_text(value)}," for value in values), "]"])
+
+
+def _key(name: str) -> str:
+    return name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else _text(name)

@@ -1,0 +1,344 @@
+"""What pytest collects and runs: a framework, its implementations, an item for each requirement.
+
+An implementation is measured once, at the first of its items that is run, with the engine and the
+expectations that the command line has.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from normgauge.adapters import base
+from normgauge.adapters.registry import NoAdapter, load_adapter, not_known
+from normgauge.conformance.diagnosis.reference_store import default_store
+from normgauge.conformance.diagnosis.references import References
+from normgauge.conformance.gating.expectations import (
+    DOCUMENTATION,
+    BrokenExpectations,
+    Cell,
+    Expectation,
+    Measured,
+    compare,
+    load_expectations,
+    of_claims,
+    of_judgement,
+    told,
+)
+from normgauge.conformance.requirements.requirement import DTYPES, REQUIREMENTS
+from normgauge.conformance.run.engine import Wanted, measure
+from normgauge.conformance.run.parallel import served_by
+from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, Subject, WorkerProcess
+from normgauge.results.records import Judgement, Profile
+
+#: The item for what the documentation claims, beside those for the requirements.
+CLAIMS: Final = DOCUMENTATION.strip()
+
+
+class Deviates(Exception):
+    """What was measured is not what is required, or not what was expected of it."""
+
+
+class Conformance:
+    """The hooks of a pytest run with ``--normgauge``, and what it was asked for."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        given: Sequence[str] = config.getoption("--normgauge")
+        frameworks = list(dict.fromkeys(given))
+        self.python: str = config.getoption("--normgauge-python")
+        dtypes = config.getoption("--normgauge-dtype") or DTYPES
+        if not set(dtypes) <= set(DTYPES):
+            allowed = f"{', '.join(DTYPES[:-1])} and {DTYPES[-1]}"
+            raise pytest.UsageError(f"--normgauge-dtype takes {allowed}, got {', '.join(dtypes)}")
+        self.dtypes = tuple(dtype for dtype in DTYPES if dtype in dtypes)
+        try:
+            known = {framework: load_adapter(framework).implementations for framework in frameworks}
+            self.expectations = load_expectations(tuple(map(Path, config.getoption("--normgauge-expectations") or ())))
+        except (NoAdapter, BrokenExpectations) as error:
+            raise pytest.UsageError(str(error)) from None
+        ids = [one.id for implementations in known.values() for one in implementations]
+        chosen = config.getoption("--normgauge-implementation")
+        for one in chosen or ():
+            if one not in ids:
+                raise pytest.UsageError(not_known("implementation", one, ids))
+        self.implementations = {
+            framework: [one for one in implementations if (one.id in chosen if chosen else not one.thorough)]
+            for framework, implementations in known.items()
+        }
+        self.selected = self._take_own_arguments(config, ids)
+
+    @staticmethod
+    def _take_own_arguments(config: pytest.Config, ids: Sequence[str]) -> Sequence[str]:
+        """Take from pytest's arguments the node ids of this tree, and the folder that it would look in by itself."""
+        if config.args_source is not pytest.Config.ArgsSource.ARGS:
+            config.args = []
+        named = {argument: argument.partition("::")[0] for argument in config.args}
+        # pytest shows every id as if it were a path relative to the current folder.
+        own = {argument: os.path.basename(path) for argument, path in named.items() if os.path.basename(path) in ids}
+        config.args = [argument for argument in config.args if argument not in own]
+        return [path + argument.removeprefix(named[argument]) for argument, path in own.items()]
+
+    def pytest_report_header(self) -> str:
+        count = sum(map(len, self.implementations.values()))
+        return f"normgauge: {', '.join(self.implementations)}: {count} implementation(s) in {', '.join(self.dtypes)}"
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        report = yield
+        if isinstance(collector, pytest.Session):
+            nodes = [
+                Framework.from_parent(collector, name=framework, conformance=self)
+                for framework, implementations in self.implementations.items()
+                if implementations
+            ]
+            report.result = [*nodes, *(report.result or ())]
+        return report
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """With ``-n``: all items of an implementation go to one process; other tests are spread as ever."""
+        if config.getoption("dist") != "load":
+            return None
+        from xdist.scheduler import LoadScopeScheduling
+
+        ids = {one.id for implementations in self.implementations.values() for one in implementations}
+
+        class ByImplementation(LoadScopeScheduling):  # type: ignore[misc]  # it comes without types
+            def _split_scope(self, nodeid: str) -> str:
+                implementation = nodeid.partition("::")[0]
+                return implementation if implementation in ids else nodeid
+
+        return ByImplementation(config, log)
+
+
+class Framework(pytest.Collector):
+    """One framework, and the workers in which it runs, until its last item is done."""
+
+    def __init__(self, *, conformance: Conformance, **node: Any) -> None:
+        super().__init__(nodeid=node["name"], **node)
+        self.conformance = conformance
+        #: What could not be run, and whether an item has said so: one does.
+        self.problems: dict[str, bool] = {}
+        self._subjects: dict[str, Subject | CannotRun] = {}
+        self.references = References(default_store())
+
+    def collect(self) -> Iterator[Layer]:
+        for implementation in self.conformance.implementations[self.name]:
+            yield Layer.from_parent(self, implementation=implementation)
+
+    def subject(self, dtype: str) -> Subject:
+        """The framework at this dtype.
+
+        Raises:
+            CannotRun: it could not be started, now or before.
+        """
+        started = [one for one in self._subjects.values() if not isinstance(one, CannotRun)]
+        serving = (one for one in started if dtype in served_by(one.greeting, one.dtype))
+        if dtype not in self._subjects and (known := next(serving, None)) is not None:
+            self._subjects[dtype] = known
+        if dtype not in self._subjects:
+            launch = Launch(self.name, self.conformance.python)
+            try:
+                self._subjects[dtype] = WorkerProcess(launch, dtype)
+            except CannotRun as error:
+                self._subjects[dtype] = error
+        subject = self._subjects[dtype]
+        if isinstance(subject, CannotRun):
+            raise subject
+        return subject
+
+    def teardown(self) -> None:
+        """Called when no item of this framework is next, also after a failure or an interrupt."""
+        for subject in self._subjects.values():
+            if not isinstance(subject, CannotRun):
+                subject.close()
+        self._subjects.clear()
+        self.references.close()
+
+
+class Layer(pytest.Collector):
+    """One implementation, and what was measured of it."""
+
+    parent: Framework
+
+    def __init__(self, *, implementation: base.Implementation, **node: Any) -> None:
+        super().__init__(name=implementation.id, nodeid=implementation.id, **node)
+        self.implementation = implementation
+        self.found: dict[Cell, Measured] = {}
+        self.judgements: dict[Cell, Judgement] = {}
+        #: By dtype: why there is nothing.
+        self.absent: dict[str, str] = {}
+        self.versions: Mapping[str, str] = {}
+        self._measured = False
+
+    def collect(self) -> Iterator[RequirementItem]:
+        asked = [one for one in REQUIREMENTS if one.layer == self.implementation.layer]
+        titles = {one.id: f"{one.id} {one.title}" for one in asked if set(one.dtypes) & set(self.dtypes)}
+        for requirement, title in {**titles, CLAIMS: CLAIMS}.items():
+            item = RequirementItem.from_parent(self, name=title, requirement=requirement)
+            selected = self.parent.conformance.selected
+            if not selected or self.nodeid in selected or item.nodeid in selected:
+                yield item
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        return self.parent.conformance.dtypes
+
+    def measure_once(self) -> None:
+        if self._measured:
+            return
+        for dtype in self.dtypes:
+            try:
+                self._measure(self.parent.subject(dtype), dtype)
+            except CannotRun as error:
+                self.absent[dtype] = str(error)
+                self.parent.problems.setdefault(str(error), False)
+        self._measured = True
+
+    def _measure(self, subject: Subject, dtype: str) -> None:
+        greeting = subject.greeting
+        self.versions = greeting["versions"]
+        if dtype not in greeting["dtypes"]:
+            self.absent[dtype] = f"the framework has no {dtype} here"
+            return
+        description = next((one for one in greeting["implementations"] if one["id"] == self.name), None)
+        if description is None:
+            raise CannotRun(f"{self.name} is not there in {_versions(self.versions)}")
+        if dtype not in description.get("dtypes", [dtype]):
+            self.absent[dtype] = f"it is made for {' and '.join(description['dtypes'])}"
+            return
+        if missing := description.get("missing"):
+            raise CannotRun(missing)
+        wanted = Wanted((dtype,), (self.name,))
+        for record in measure(subject, description, greeting["framework"], dtype, wanted, self.parent.references):
+            if isinstance(record, Judgement):
+                one = of_judgement(record)
+                self.found[one.cell] = one
+                self.judgements[one.cell] = record
+            elif isinstance(record, Profile):
+                self.found |= {one.cell: one for one in of_claims(record)}
+
+
+class RequirementItem(pytest.Item):
+    """One requirement of one implementation, in every dtype; or what its documentation claims."""
+
+    parent: Layer
+
+    def __init__(self, *, requirement: str, **node: Any) -> None:
+        super().__init__(**node)
+        self.requirement = requirement
+
+    def reportinfo(self) -> tuple[os.PathLike[str], None, str]:
+        return self.config.rootpath / self.parent.name, None, f"{self.parent.name} {self.name}"
+
+    def setup(self) -> None:
+        """Measure the implementation. What could not be run is told by the first item that needs it."""
+        self.parent.measure_once()
+        problems = self.parent.parent.problems
+        for problem, is_told in problems.items():
+            if not is_told:
+                problems[problem] = True
+                pytest.fail(f"could not be run: {problem}", pytrace=False)
+
+    def runtest(self) -> None:
+        found = [one for one in self.parent.found.values() if self._is_about(one.cell)]
+        if not found:
+            pytest.skip(f"{self.name}: {self._why_nothing()}")
+        expectations = self.parent.parent.conformance.expectations
+        try:
+            expected = {one.cell: expectations.of(one.cell, self.parent.versions) for one in found}
+        except BrokenExpectations as error:
+            raise Deviates(str(error)) from None
+        deviating = [one for one in found if compare(one, expected[one.cell]) in {"new", "gone", "changed"}]
+        if deviating:
+            raise Deviates(self._report(deviating, expected))
+        known = [(one, why) for one in found if (why := expected[one.cell]) is not None]
+        if known:
+            pytest.xfail(_joined([(one.cell.dtype, why.why) for one, why in known], self._dtypes))
+            raise Deviates(self._report([one for one, _ in known], expected))  # with --runxfail
+        doubtful = [one for one in found if one.verdict not in {"conforms", "agrees"}]
+        if doubtful and not (self.requirement == CLAIMS and any(one.verdict == "agrees" for one in found)):
+            reasons = [(one.cell.dtype, f"{one.verdict}: {one.sentence}") for one in doubtful]
+            pytest.skip(f"{self.name}: {_joined(reasons, self._dtypes)}")
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        return str(excinfo.value) if isinstance(excinfo.value, Deviates) else super().repr_failure(excinfo, style)
+
+    def _why_nothing(self) -> str:
+        return "; ".join(dict.fromkeys(self.parent.absent.values())) or "not asked of this implementation"
+
+    @property
+    def _dtypes(self) -> list[str]:
+        """Those in which there is something to judge."""
+        return [one.cell.dtype for one in self.parent.found.values() if self._is_about(one.cell)]
+
+    def _is_about(self, cell: Cell) -> bool:
+        return cell.requirement == self.requirement or (
+            self.requirement == CLAIMS and cell.requirement.startswith(DOCUMENTATION)
+        )
+
+    def _report(self, found: Sequence[Measured], expected: Mapping[Cell, Expectation | None]) -> str:
+        """What deviates and what to do; dtypes of which the same is to be said, once."""
+        expectations = self.parent.parent.conformance.expectations
+        alike: dict[str, list[Measured]] = {}
+        for one in found:
+            alike.setdefault(told(one, expected[one.cell], expectations), []).append(one)
+        parts = []
+        for what, own in alike.items():
+            first = own[0]
+            about = first.sentence if first.divergent else what
+            rows = [("in", ", ".join(one.cell.dtype for one in own))]
+            judgement = self.parent.judgements.get(first.cell)
+            if judgement is not None and first.divergent:
+                rows += self._rows(judgement)
+            rows += [("to do", what)] if about != what else []
+            parts.append("\n".join([about, *(f"  {name:<10}{text}" for name, text in rows)]))
+        return "\n\n".join(parts)
+
+    def _rows(self, judgement: Judgement) -> Iterator[tuple[str, str]]:
+        example = judgement.example
+        if example is not None:
+            yield "settings", ", ".join(f"{name}={value}" for name, value in sorted(example.settings.items()))
+            yield "shapes", ", ".join(str(tuple(shape)) for shape in example.shapes)
+            for name in ("inputs", "observed", "canonical", "followed"):
+                yield from ((name, line) for line in getattr(example, name))
+        if judgement.remedy:
+            yield "remedy", judgement.remedy
+        yield "source", judgement.source
+        if example is not None and example.script != NO_SCRIPT:
+            path = self._stored(judgement, example.script)
+            if path is not None:
+                yield "script", f"{path} (needs {judgement.framework} and NumPy alone)"
+
+    def _stored(self, judgement: Judgement, script: str) -> str | None:
+        """Where in pytest's cache the script now is; None where pytest keeps none."""
+        cache = getattr(self.config, "cache", None)
+        if cache is None:
+            return None
+        name = f"{judgement.implementation}-{judgement.requirement}-{judgement.dtype}"
+        path: Path = cache.mkdir("normgauge") / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.py"
+        path.write_text(script, encoding="utf-8")
+        relative = os.path.relpath(path, self.config.invocation_params.dir)
+        return str(path) if relative.startswith(os.pardir) else relative
+
+
+def _joined(reasons: Sequence[tuple[str, str]], dtypes: Collection[str]) -> str:
+    """The reasons, each with the dtypes that it is about, where it is not about all."""
+    about: dict[str, list[str]] = {}
+    for dtype, reason in reasons:
+        about.setdefault(reason, []).append(dtype)
+    return "; ".join(
+        reason if set(own) == set(dtypes) else f"{', '.join(dict.fromkeys(own))}: {reason}"
+        for reason, own in about.items()
+    )
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())

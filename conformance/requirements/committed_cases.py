@@ -1,0 +1,29 @@
+"""The committed cases: counterexamples that exploration found once, asked of every implementation since."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from normgauge.conformance.requirements.case_files import StoredCase
+from normgauge.conformance.requirements.probe import QUANTITIES, Probe
+
+#: The requirement that they are judged by.
+REQUIRED_BY: Final = {"group_norm": "GN-21", "batch_norm": "BN-25"}
+
+
+def promoted_probes(layer: str, dtype: str, ranks: tuple[int, ...], stored: Sequence[StoredCase]) -> list[Probe]:
+    """A probe for each stored case that an implementation of ``layer`` for these ranks can be asked.
+
+    It is judged by the quantity that departed; what else shows in it other requirements are about.
+    """
+    return [
+        Probe(REQUIRED_BY[layer], f"{one.signature}, case {one.id}", one.case, quantities=_judged(one))
+        for one in stored
+        if one.case.layer == layer and one.case.dtype == dtype and {s.x.ndim for s in one.case.steps} <= set(ranks)
+    ]
+
+
+def _judged(stored: StoredCase) -> tuple[str, ...]:
+    quantity = stored.signature.partition(" of ")[0]
+    return (quantity,) if quantity in QUANTITIES else QUANTITIES

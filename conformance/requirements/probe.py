@@ -1,0 +1,69 @@
+"""A probe: a case, the requirement it belongs to, and what it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from normgauge.adapters.base import Array, Case, Step
+from normgauge.conformance.requirements.inputs import biases, cast, weights
+
+#: Those that a step with an upstream gradient has.
+GRADIENTS: Final = ("dx", "dweight", "dbias")
+#: What a step can show; the last three where it is asked for them.
+QUANTITIES: Final = ("output", "running_mean", "running_var", *GRADIENTS, "weight", "bias", "trainable")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One case of an experiment.
+
+    ``diagnoses`` marks the cases whose joint evidence selects the semantics; the others are judged
+    against it. ``special`` marks those of them that only one requirement is about. ``measures`` names a
+    setting that the case leaves to the implementation's default. ``quantities`` is what is judged here;
+    what else shows in the case is judged elsewhere, once. ``needs`` is a requirement without which the
+    case means nothing: where that follows no known alternative, there is nothing to hold the case to. ``curve``
+    names the axis of the error curve of which each step is a point.
+    """
+
+    requirement: str
+    label: str
+    case: Case
+    diagnoses: bool = False
+    special: bool = False
+    measures: str | None = None
+    quantities: tuple[str, ...] = QUANTITIES
+    needs: str | None = None
+    curve: str | None = None
+
+
+def make_case(
+    layer: str,
+    dtype: str,
+    settings: Mapping[str, Any],
+    steps: Sequence[tuple[str, Array] | tuple[str, Array, Array]],
+    parameters: Mapping[str, Array] | None = None,
+) -> Case:
+    """A case whose arrays are cast to ``dtype``; by default with a weight and a bias.
+
+    Steps are a mode, an input and, to differentiate it, an upstream gradient.
+    """
+    channels = settings["num_channels"]
+    if parameters is None:
+        parameters = {}
+        if settings.get("weight", True):
+            parameters["weight"] = weights(channels)
+        if settings.get("bias", True):
+            parameters["bias"] = biases(channels)
+    return Case(
+        layer,
+        dtype,
+        dict(settings),
+        {name: cast(value, dtype) for name, value in parameters.items()},
+        tuple(_step(mode, [cast(values, dtype) for values in arrays]) for mode, *arrays in steps),
+    )
+
+
+def _step(mode: str, arrays: Sequence[Array]) -> Step:
+    return Step(mode, arrays[0], arrays[1] if len(arrays) > 1 else None)

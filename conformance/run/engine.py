@@ -1,0 +1,392 @@
+"""The engine: run the cases of a framework's implementations, diagnose, judge, and yield records."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import importlib.metadata
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from normgauge.conformance.diagnosis.candidates import Deviation, Seen, diagnose, measured_setting
+from normgauge.conformance.diagnosis.references import References
+from normgauge.conformance.documentation.claims import claims
+from normgauge.conformance.exploration.explored import BUDGETS, Exploration, explored
+from normgauge.conformance.requirements.case_files import StoredCase, promoted_cases
+from normgauge.conformance.requirements.committed_cases import REQUIRED_BY, promoted_probes
+from normgauge.conformance.requirements.experiments import Probe, in_mode, probes
+from normgauge.conformance.requirements.requirement import BY_ID, FULL, REQUIREMENTS, Requirement
+from normgauge.conformance.run.parallel import CannotStart, Lane, Lanes, Measure, Progress, Task
+from normgauge.conformance.shrinking.example import shrunk_example
+from normgauge.conformance.subjects.subject import CannotRun, Launch, Subject, with_right_shapes
+from normgauge.conformance.verdicts.accuracy_class import Accuracy, accuracy_of
+from normgauge.conformance.verdicts.evidence import Evidence, Judged, instead, told
+from normgauge.conformance.verdicts.judge import judge
+from normgauge.conformance.verdicts.related_layers import REQUIRED, beside_kin, judge_kin, kin_of
+from normgauge.oracle import AXES
+from normgauge.results.records import (
+    DIVERGENT,
+    FORMAT,
+    AxisMeasured,
+    Counterexample,
+    DefaultMeasured,
+    Example,
+    Explored,
+    Footer,
+    Header,
+    Judgement,
+    NotRun,
+    Profile,
+    Record,
+    Series,
+)
+
+#: Modes in which parameters and inputs are of different types: then the output's type is the framework's choice.
+_PROMOTING: Final = frozenset({"mixed", "autocast", "mixed_compile"})
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run is asked for. Empty selections mean everything.
+
+    With ``all_dtypes`` no dtype was named: then the budget ``quick`` leaves out half precision where the framework
+    compiles, which it does for each dtype anew.
+
+    ``budget`` and ``seed`` are the exploration's; counterexamples are kept in the folder ``store`` and
+    replayed from there. ``cases`` are committed cases beside those of this distribution.
+    """
+
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    implementations: tuple[str, ...] = ()
+    in_process: bool = False
+    diagnosis_only: bool = False
+    budget: str = "none"
+    seed: int = 0
+    store: Path | None = None
+    cases: tuple[StoredCase, ...] = ()
+    all_dtypes: bool = False
+
+    def selects(self, description: Mapping[str, Any]) -> bool:
+        """Whether an implementation is run; without being named, one that takes long only at the largest budget."""
+        if self.implementations:
+            return description["id"] in self.implementations
+        return self.budget == "thorough" or not description.get("thorough", False)
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """What the exploration of an implementation took; it goes into the footer."""
+
+    cases: int
+    seconds: float
+
+
+def run_framework(
+    launch: Launch, wanted: Wanted, progress: Progress = lambda *_: None, jobs: int | None = None
+) -> Iterator[Record]:
+    """Every record of one framework's run, in the order of the result file.
+
+    ``jobs`` tasks are done at a time, in processes of their own: what is drawn does not depend on their number. By
+    default this process does them, one after the other.
+
+    Raises:
+        CannotRun: the framework could not be started at the first dtype wanted.
+    """
+    begun = time.monotonic()
+    counts: Counter[str] = Counter()
+    cases, seconds = 0, 0.0
+    lanes: Lanes | Lane
+    if jobs is not None and not wanted.in_process:
+        most = len(wanted.dtypes) * (len(wanted.implementations) or jobs)
+        lanes = Lanes(launch, wanted.dtypes, min(jobs, most))
+        greeting = lanes.greeting
+    else:
+        lanes = Lane(launch, wanted.in_process)
+        greeting = lanes.start(wanted.dtypes[0]).greeting
+    with contextlib.closing(lanes):
+        _check_selection(greeting, wanted)
+        framework, had = greeting["framework"], greeting["dtypes"]
+        yield _header(framework, wanted, greeting)
+        for dtype in wanted.dtypes:
+            if dtype not in had:
+                yield NotRun(framework, f"the framework has no {dtype} here", dtype=dtype, failed=False)
+        selected = [one for one in greeting["implementations"] if wanted.selects(one)]
+        compiles = any(one.get("compiles", False) for one in selected)
+        if wanted.all_dtypes and wanted.budget == "quick" and compiles:
+            for dtype in wanted.dtypes:
+                if dtype in had and dtype not in FULL:
+                    yield NotRun(framework, f"{dtype} is left out at the budget quick: every dtype is compiled anew",
+                                 dtype=dtype, failed=False)  # fmt: skip
+            had = [dtype for dtype in had if dtype in FULL]
+        asked = ((one, dtype) for dtype in wanted.dtypes if dtype in had for one in selected)
+        tasks = [
+            Task(number, one, dtype)
+            for number, (one, dtype) in enumerate(pair for pair in asked if pair[1] in pair[0].get("dtypes", had))
+        ]
+        without: set[str] = set()
+        for task, found in _done(lanes, tasks, functools.partial(_measured, framework, wanted), progress):
+            if isinstance(found, _Searched):
+                cases, seconds = cases + found.cases, seconds + found.seconds
+                continue
+            if isinstance(found, CannotStart):
+                record: Record = NotRun(framework, found.reason, dtype=task.dtype)
+                if task.dtype in without:
+                    continue
+                without.add(task.dtype)
+            else:
+                record = found
+            counts[_counted_as(record)] += 1
+            yield record
+    del counts[""]
+    yield Footer(dict(sorted(counts.items())), round(time.monotonic() - begun, 3), cases, round(seconds, 3))
+
+
+def _done(
+    lanes: Lanes | Lane, tasks: Sequence[Task], measured: Measure, progress: Progress
+) -> Iterator[tuple[Task, Record | _Searched | CannotStart]]:
+    if isinstance(lanes, Lanes):
+        yield from lanes.do(tasks, measured, progress)
+        return
+    for task in tasks:
+        yield from ((task, found) for found in lanes.do(task, measured, progress))
+
+
+def _measured(
+    framework: str, wanted: Wanted, subject: Subject, task: Task, references: References, progress: Progress
+) -> Iterator[Record | _Searched]:
+    """Every record of one implementation at one dtype, and after its exploration what that took."""
+    description, dtype = task.description, task.dtype
+    if missing := description.get("missing"):
+        yield NotRun(framework, missing, description["id"], dtype)
+        return
+    last = time.monotonic()
+    try:
+        for record in measure(subject, description, framework, dtype, wanted, references, progress):
+            yield record
+            if isinstance(record, Explored):
+                yield _Searched(record.cases, time.monotonic() - last)
+            if not isinstance(record, Counterexample):
+                last = time.monotonic()
+    except CannotRun as error:
+        yield NotRun(framework, str(error), description["id"], dtype)
+
+
+def _counted_as(record: Record) -> str:
+    """The word of the footer under which a record is counted; empty for what is not."""
+    if isinstance(record, NotRun):
+        return "not run"
+    if isinstance(record, Counterexample):
+        return "counterexamples"
+    return getattr(record, "verdict", "")
+
+
+def _check_selection(greeting: Mapping[str, Any], wanted: Wanted) -> None:
+    known = {description["id"]: description for description in greeting["implementations"]}
+    for identifier in wanted.implementations:
+        if identifier not in known:
+            raise CannotRun(f"there is no implementation {identifier!r} here; known are {', '.join(known)}")
+        if not {*wanted.dtypes} & {*known[identifier].get("dtypes", wanted.dtypes)}:
+            made_for, asked = " and ".join(known[identifier]["dtypes"]), " and ".join(wanted.dtypes)
+            raise CannotRun(f"{identifier} is made for {made_for}, not for {asked}")
+
+
+def _header(framework: str, wanted: Wanted, greeting: Mapping[str, Any]) -> Header:
+    return Header(
+        FORMAT,
+        importlib.metadata.version("normgauge"),
+        framework,
+        greeting["versions"],
+        greeting.get("python", ""),
+        greeting["platform"],
+        greeting.get("numpy", ""),
+        greeting["device"],
+        list(wanted.dtypes),
+        [
+            described["id"]
+            for described in greeting["implementations"]
+            if wanted.selects(described) and {*wanted.dtypes} & {*described.get("dtypes", wanted.dtypes)}
+        ],
+        datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        wanted.budget,
+        wanted.seed,
+    )
+
+
+def measure(
+    subject: Subject,
+    description: Mapping[str, Any],
+    framework: str,
+    dtype: str,
+    wanted: Wanted,
+    references: References,
+    progress: Progress = lambda *_: None,
+) -> Iterator[Profile | Series | Judgement | Explored | Counterexample]:
+    """What is known of one implementation at one dtype, in the order of the result file.
+
+    Its profile, its error curves, a judgement for each requirement, and what exploration found.
+    """
+    identifier, layer = description["id"], description["layer"]
+    mode = description.get("mode", "eager")
+    asked = list(probes(layer, dtype, tuple(description["ranks"]), mode))
+    committed = [*promoted_cases(), *wanted.cases]
+    promoted = promoted_probes(layer, dtype, tuple(description["ranks"]), committed)
+    asked += [replace(probe, case=in_mode(probe.case, mode)) for probe in promoted]
+    kin = {} if wanted.diagnosis_only else kin_of(subject, description)
+    # What nothing can be asked about is no requirement here: no committed case, no layer of the same kind.
+    nothing = {*REQUIRED_BY.values(), *REQUIRED.values()} - {probe.requirement for probe in asked}
+    nothing -= {REQUIRED[kind] for kind in kin}
+    if mode in _PROMOTING:
+        nothing |= {"GN-20", "BN-24"}
+    requirements = [one for one in REQUIREMENTS if one.layer == layer and dtype in one.dtypes and one.id not in nothing]
+    if wanted.diagnosis_only:
+        asked, left_out = _on_diagnosing_shapes(asked)
+        requirements = [requirement for requirement in requirements if requirement.id not in left_out]
+    subject.begin()
+    seen = _observe(subject, identifier, dtype, asked, progress)
+    diagnosis = diagnose(layer, seen, dtype, references)
+    evidence = Evidence(
+        identifier,
+        dtype,
+        description["names"],
+        description["remedies"],
+        tuple(seen),
+        diagnosis,
+        tuple(diagnosis.followed()),
+        references,
+    )
+    accuracy = accuracy_of(evidence, framework)
+    profile = _profile(description, framework, evidence, accuracy, subject)
+    yield profile
+    yield from [] if wanted.diagnosis_only else accuracy.curves
+    kinships = tuple(beside_kin(subject, identifier, dtype, tuple(description["ranks"]), kin))
+    verdicts: dict[str, str] = {}
+    for requirement in requirements:
+        judged = judge_kin(requirement, evidence, kinships) if requirement.relation else judge(requirement, evidence)
+        verdicts[requirement.id] = judged.verdict
+        example = None
+        if judged.verdict in DIVERGENT and judged.shows is not None and not wanted.diagnosis_only:
+            example, smallest = shrunk_example(judged, evidence, subject, description["ranks"])
+            if requirement.judged_by == "values" and smallest.ratio > 1:
+                judged = _told_of(smallest, judged, evidence)
+        yield _judgement(requirement, judged, example, evidence, framework)
+    explores = BUDGETS[wanted.budget] and not description.get("thorough", False)  # that takes long a case
+    if explores and dtype in FULL and evidence.diagnosis.known and not wanted.diagnosis_only:
+        asked_for = Exploration(BUDGETS[wanted.budget], wanted.seed, wanted.store, committed)
+        yield from explored(
+            subject, description, framework, evidence, profile.accuracy, verdicts, kin, asked_for, progress
+        )
+
+
+def _on_diagnosing_shapes(asked: Sequence[Probe]) -> tuple[list[Probe], set[str]]:
+    """The probes that need no shape beyond the diagnosing ones, and the requirements left incomplete.
+
+    A framework that compiles pays for every new shape.
+    """
+
+    def shapes(probe: Probe) -> set[tuple[Any, ...]]:
+        groups = probe.case.settings.get("num_groups")
+        return {(groups, *step.x.shape) for step in probe.case.steps}
+
+    known = set().union(*(shapes(probe) for probe in asked if probe.diagnoses))
+    kept = [probe for probe in asked if shapes(probe) <= known]
+    return kept, {probe.requirement for probe in asked if probe not in kept}
+
+
+def _observe(subject: Subject, identifier: str, dtype: str, asked: Sequence[Probe], progress: Progress) -> list[Seen]:
+    seen = []
+    observations = subject.run(identifier, [probe.case for probe in asked])
+    for probe, observation in zip(asked, observations, strict=True):
+        refusal = BY_ID[probe.requirement].judged_by == "refusal"
+        seen.append(Seen(probe, observation if refusal else with_right_shapes(probe.case, observation)))
+        progress(f"{identifier} {dtype}", len(seen), len(asked))
+    return seen
+
+
+def _profile(
+    description: Mapping[str, Any], framework: str, evidence: Evidence, accuracy: Accuracy, subject: Subject
+) -> Profile:
+    layer = description["layer"]
+    values = evidence.diagnosis.values
+    axes = [AxisMeasured(a.name, a.question, a.canonical, list(values[a.name])) for a in AXES[layer]]
+    defaults = _defaults(description, evidence)
+    return Profile(
+        evidence.implementation,
+        framework,
+        layer,
+        evidence.dtype,
+        subject.greeting["device"],
+        evidence.diagnosis.known,
+        axes,
+        defaults,
+        accuracy.computes_in,
+        accuracy.name,
+        accuracy.hazards,
+        description["layout"],
+        description["names"],
+        description["ranks"],
+        description["documentation"],
+        subject.restarts,
+        len(evidence.seen),
+        description.get("mode", "eager"),
+        claims(description, axes, defaults, evidence.diagnosis.known),
+        _types(evidence.seen),
+    )
+
+
+def _types(seen: Sequence[Seen]) -> dict[str, str]:
+    """The framework's own type of everything that came out, by name."""
+    found: dict[str, set[str]] = {}
+    for one in seen:
+        for step in one.observation.steps:
+            for name, dtype in {"output": step.dtype, **step.dtypes}.items():
+                found.setdefault(name, set()).add(dtype)
+    return {name: " or ".join(sorted(types)) for name, types in sorted(found.items())}
+
+
+def _defaults(description: Mapping[str, Any], evidence: Evidence) -> list[DefaultMeasured]:
+    signature = description["signature_defaults"]
+    found = []
+    for one in evidence.seen:
+        setting = one.probe.measures
+        if setting is None:
+            continue
+        interval = measured_setting(one, evidence.followed[0], setting, evidence.arithmetic, evidence.references)
+        ends = (interval.low, interval.best, interval.high) if interval else (None, None, None)
+        found.append(DefaultMeasured(setting, str(signature[setting]) if setting in signature else None, *ends))
+    return found
+
+
+def _judgement(
+    requirement: Requirement, judged: Judged, example: Example | None, evidence: Evidence, framework: str
+) -> Judgement:
+    return Judgement(
+        requirement.id,
+        requirement.title,
+        requirement.statement,
+        requirement.source,
+        evidence.implementation,
+        framework,
+        evidence.dtype,
+        judged.verdict,
+        judged.measured,
+        judged.sentence,
+        list(judged.notes),
+        list(judged.witnesses),
+        judged.remedy,
+        example,
+    )
+
+
+def _told_of(smallest: Deviation, judged: Judged, evidence: Evidence) -> Judged:
+    """The judgement in the numbers of its smallest form, which are those that the script prints."""
+    assert judged.shows is not None
+    probe = replace(judged.shows.probe, label=f"{judged.shows.probe.label}, made small")
+    named = f": {judged.measured}" if judged.sentence.endswith(f": {judged.measured}") else ""
+    sentence = f"{evidence.implementation}: {told(smallest, Seen(probe, judged.shows.observation))}{named}"
+    measured = instead(smallest) if " instead of " in judged.measured else judged.measured
+    return replace(judged, sentence=sentence, measured=measured)

@@ -1,0 +1,111 @@
+"""From a divergence to what a person sees of it: the smallest input, the numbers, the script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from normgauge.adapters.base import CARRIERS, Case, Observation
+from normgauge.adapters.script import numbers
+from normgauge.adapters.worker.protocol import case_id
+from normgauge.conformance.diagnosis.candidates import Deviation, compare
+from normgauge.conformance.diagnosis.predictions import Prediction, predict
+from normgauge.conformance.shrinking.shrink import shrink
+from normgauge.conformance.subjects.subject import NO_SCRIPT, Subject
+from normgauge.conformance.verdicts.evidence import Evidence, Judged
+from normgauge.oracle import Semantics
+from normgauge.results.records import Example
+
+
+def shrunk_example(
+    judged: Judged, evidence: Evidence, subject: Subject, ranks: Sequence[int]
+) -> tuple[Example, Deviation]:
+    """The smallest input found that shows what was judged, and the deviation that it shows."""
+    assert judged.shows is not None
+    case, observation = judged.shows.probe.case, judged.shows.observation
+    arithmetic = judged.held_to or evidence.arithmetic
+    followed = evidence.followed[0]
+    expected = Semantics(followed.layer, {**followed.choices, **judged.departs})
+
+    implementation = judged.of or evidence.implementation
+    quantities = judged.shows.probe.quantities
+    empty = [step.x.size == 0 for step in case.steps]
+
+    def shows(candidate: Case, seen: Observation) -> bool:
+        if seen.died or seen.unsupported or seen.raised:
+            return False
+        if not judged.departs and [step.x.size == 0 for step in candidate.steps] != empty:
+            return False
+        if judged.departs and compare(seen, predict(candidate, followed, arithmetic)).ratio > 1:
+            return False
+        return compare(seen, predict(candidate, expected, arithmetic), quantities).ratio > 2
+
+    if judged.verdict == "diverges" and shows(case, observation):
+        case, observation = shrink(
+            case, observation, shows, subject, implementation, ranks, keep_form=not judged.departs
+        )
+    wanted = predict(case, expected, arithmetic)
+    other = predict(case, followed, arithmetic) if judged.departs else None
+    example = example_of(case, observation, wanted, other, subject, implementation, judged.sentence)
+    return example, compare(observation, wanted, quantities)
+
+
+def example_of(
+    case: Case,
+    observation: Observation,
+    canonical: Prediction,
+    followed: Prediction | None,
+    subject: Subject,
+    implementation: str,
+    about: str,
+) -> Example:
+    """A case with what came out, what should have, what the followed semantics give, and its script."""
+    predicted = {"canonical": canonical} | ({"followed": followed} if followed else {})
+    lines = {name: _predicted_lines(one, case.dtype) for name, one in predicted.items()}
+    script = subject.script(implementation, case, about)
+    if script != NO_SCRIPT:
+        script += "".join(f"print({f'{name}: {line}'!r})\n" for name, own in lines.items() for line in own)
+    return Example(
+        case_id(case),
+        dict(case.settings),
+        [list(step.x.shape) for step in case.steps],
+        _input_lines(case),
+        _observed_lines(observation, case.dtype),
+        lines["canonical"],
+        lines.get("followed", []),
+        script,
+    )
+
+
+def _input_lines(case: Case) -> list[str]:
+    lines = [f"{name} {numbers(value, case.dtype)}" for name, value in case.parameters.items()]
+    for number, step in enumerate(case.steps, start=1):
+        lines.append(f"step {number} {step.mode} x {numbers(step.x, case.dtype)}")
+        if step.dy is not None:
+            lines.append(f"step {number} {step.mode} dy {numbers(step.dy, case.dtype)}")
+    return lines
+
+
+def _observed_lines(observation: Observation, dtype: str) -> list[str]:
+    lines = []
+    for number, step in enumerate(observation.steps, start=1):
+        for name, values in step.quantities.items():
+            lines.append(f"step {number} {name} {numbers(values, dtype)}")
+    if observation.raised:
+        lines.append(f"raised {observation.raised.type}: {observation.raised.message}")
+    if observation.died:
+        lines.append(observation.died)
+    return lines
+
+
+def _predicted_lines(prediction: Prediction, dtype: str) -> list[str]:
+    lines = []
+    for number, step in enumerate(prediction.steps, start=1):
+        for name, reference in step.items():
+            with np.errstate(over="ignore"):
+                rounded = reference.value.astype(CARRIERS[dtype])
+            lines.append(f"step {number} {name} {numbers(rounded, dtype)}")
+    if prediction.refused is not None:
+        lines.append(f"refused: {prediction.refused}")
+    return lines

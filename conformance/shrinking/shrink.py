@@ -1,0 +1,206 @@
+"""From the case that shows a divergence to the smallest one that still does, by fixed steps.
+
+Greedy and deterministic: a step is taken when the simpler case, really run, still shows it.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from normgauge.adapters.base import Array, Case, Observation, Step
+from normgauge.adapters.script import LARGE, PERIODS
+from normgauge.conformance.subjects.subject import Subject
+
+#: Runs that one divergence may cost; frameworks that compile pay for each new shape.
+MOST_RUNS: Final = 60
+
+
+def shrink(
+    case: Case,
+    observation: Observation,
+    shows: Callable[[Case, Observation], bool],
+    subject: Subject,
+    implementation: str,
+    ranks: Sequence[int],
+    *,
+    keep_form: bool,
+) -> tuple[Case, Observation]:
+    """The simplest case found for which ``shows`` holds, with its observation.
+
+    ``ranks`` are those that the implementation takes. With ``keep_form`` the case keeps its rank and its
+    steps, because they are part of the question.
+    """
+    if keep_form:
+        ranks = [max(step.x.ndim for step in case.steps)]
+    runs = 0
+    moved = True
+    while moved and runs < MOST_RUNS:
+        moved = False
+        for simpler in _simplifications(case, ranks, keep_form=keep_form):
+            if _size(simpler) >= _size(case):
+                continue
+            runs += 1
+            (seen,) = subject.run(implementation, [simpler])
+            if shows(simpler, seen):
+                case, observation, moved = simpler, seen, True
+                break
+            if runs >= MOST_RUNS:
+                break
+    return case, observation
+
+
+def _size(case: Case) -> tuple[float, ...]:
+    """What makes a case hard to check by hand, the gravest first."""
+    arrays = [step.x for step in case.steps] + list(case.parameters.values())
+    arrays += [step.dy for step in case.steps if step.dy is not None]
+    digits = sum(len(format(float(v), "g")) for array in arrays for v in _told(array))
+    elements = sum(array.size for array in arrays)
+    actions = sum(len(step.before) for step in case.steps)
+    return (len(case.steps) + actions, elements, max(step.x.ndim for step in case.steps), digits)
+
+
+def _told(array: Array) -> Array:
+    """The numbers that a person reads of an array: of a large one each once."""
+    return np.unique(array) if array.size > LARGE else array.ravel()
+
+
+def _simplifications(case: Case, ranks: Sequence[int], *, keep_form: bool) -> Iterator[Case]:
+    """Simpler cases, the boldest first."""
+    if len(case.steps) > 1 and not keep_form:
+        for step in case.steps:
+            yield replace(case, steps=(step,))
+        yield replace(case, steps=case.steps[1:])
+        yield replace(case, steps=case.steps[:-1])
+        for number, (step, after) in enumerate(itertools.pairwise(case.steps)):
+            kept = replace(after, before=(*step.before, *after.before))  # a call less, with what is done before it
+            yield replace(case, steps=(*case.steps[:number], kept, *case.steps[number + 2 :]))
+    if not keep_form:
+        for number, step in enumerate(case.steps):
+            for place in range(len(step.before)):
+                fewer = replace(step, before=(*step.before[:place], *step.before[place + 1 :]))
+                yield replace(case, steps=(*case.steps[:number], fewer, *case.steps[number + 1 :]))
+    if max(step.x.size for step in case.steps) > LARGE:
+        yield from _less_of_much(case)
+    yield from _smaller_shapes(case, ranks)
+    yield from _without_parameters(case)
+    yield from _plainer_numbers(case)
+
+
+def _less_of_much(case: Case) -> Iterator[Case]:
+    """Half of the positions along one axis; a few values over and over again."""
+    shape = max((step.x.shape for step in case.steps), key=math.prod)
+    for axis in range(2, len(shape)):
+        if shape[axis] > 1:
+            yield _cut(case, (*shape[:axis], shape[axis] // 2, *shape[axis + 1 :]))
+    for period in PERIODS[::-1]:
+        yield replace(case, steps=tuple(_mapped(step, functools.partial(_repeated, period)) for step in case.steps))
+
+
+def _repeated(period: int, values: Array) -> Array:
+    return np.resize(values.ravel()[:period], values.shape)
+
+
+def _smaller_shapes(case: Case, ranks: Sequence[int]) -> Iterator[Case]:
+    shape = max((step.x.shape for step in case.steps), key=math.prod)
+    if len(shape) < 2:  # the question is the rank
+        return
+    groups = case.settings.get("num_groups", 1)
+    channels = sorted({c for c in (2, 4, shape[1] // 2) if c % min(groups, 2) == 0 and 0 < c <= shape[1]} | {shape[1]})
+    targets = []
+    for count in channels:
+        for rank in sorted(ranks):
+            for samples in (1, 2, shape[0]):
+                for extent in (1, 2):
+                    if samples <= shape[0] and rank <= len(shape) and _droppable(case, rank):
+                        spatial = tuple(min(extent if i == 0 else 1, n) for i, n in enumerate(shape[2:rank]))
+                        targets.append((samples, count, *spatial))
+    targets = [
+        target for target in dict.fromkeys(targets) if math.prod(target) < math.prod(shape) or len(target) < len(shape)
+    ]
+    for target in sorted(targets, key=lambda t: (math.prod(t), len(t))):
+        if case.layer == "batch_norm" and 0 < math.prod(target) == target[1] < math.prod(shape) // shape[1] * target[1]:
+            continue  # one value a channel is a question of its own
+        yield _cut(case, target)
+
+
+def _droppable(case: Case, rank: int) -> bool:
+    """Whether the positions beyond ``rank`` exist, so that the first of them can stand for all."""
+    return all(0 not in step.x.shape[rank:] for step in case.steps)
+
+
+def _cut(case: Case, shape: tuple[int, ...]) -> Case:
+    channels = shape[1]
+    settings = dict(case.settings)
+    if settings["num_channels"] == case.steps[0].x.shape[1]:
+        settings["num_channels"] = channels
+    if "num_groups" in settings:
+        whole = settings["num_groups"] == case.steps[0].x.shape[1]  # one channel a group stays so
+        settings["num_groups"] = channels if whole else math.gcd(settings["num_groups"], max(channels // 2, 1))
+    steps = tuple(_mapped(step, lambda values: _corner(values, shape)) for step in case.steps)
+    parameters = {name: value[: settings["num_channels"]] for name, value in case.parameters.items()}
+    return replace(case, settings=settings, steps=steps, parameters=parameters)
+
+
+def _corner(x: Array, shape: tuple[int, ...]) -> Array:
+    index: tuple[Any, ...] = tuple(slice(0, n) for n in shape) + (0,) * (x.ndim - len(shape))
+    return np.ascontiguousarray(x[index])
+
+
+def _without_parameters(case: Case) -> Iterator[Case]:
+    kept = {name: value for name, value in case.parameters.items() if name.startswith("running")}
+    if len(kept) < len(case.parameters):
+        yield replace(case, parameters=kept)
+    if kept:
+        yield replace(case, parameters={n: v for n, v in case.parameters.items() if n not in kept})
+
+
+def _plainer_numbers(case: Case) -> Iterator[Case]:
+    large = max(step.x.size for step in case.steps) > LARGE
+    for plain in (_rounded,) if large else (_counted, _counted_apart, _rounded):
+        yield replace(case, steps=tuple(replace(step, x=plain(step.x)) for step in case.steps))
+    if any(step.dy is not None for step in case.steps):
+        for plain in (_one_hot, _counted, _rounded):
+            yield replace(case, steps=tuple(_mapped(step, plain, only="dy") for step in case.steps))
+    small = {name: np.arange(1, value.size + 1).astype(value.dtype) for name, value in case.parameters.items()}
+    if small:
+        yield replace(case, parameters=small)
+
+
+def _mapped(step: Step, change: Callable[[Array], Array], only: str | None = None) -> Step:
+    """The step with its arrays changed."""
+    x = change(step.x) if only in {None, "x"} else step.x
+    dy = step.dy if step.dy is None or only == "x" else change(step.dy)
+    return replace(step, x=x, dy=dy)
+
+
+def _one_hot(x: Array) -> Array:
+    """1, 0, 0, ..."""
+    hot = np.zeros_like(x)
+    hot.flat[:1] = 1
+    return hot
+
+
+def _counted(x: Array) -> Array:
+    """0, 1, 2, ..."""
+    return np.arange(x.size).reshape(x.shape).astype(x.dtype)
+
+
+def _counted_apart(x: Array) -> Array:
+    """0, 1, 10, 11, 20, ...: differences that no permutation of them repeats."""
+    index = np.arange(x.size)
+    return (index // 2 * 10 + index % 2).reshape(x.shape).astype(x.dtype)
+
+
+def _rounded(x: Array) -> Array:
+    """One significant digit."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit = 10.0 ** np.floor(np.log10(np.abs(x.astype(np.float64))))
+        rounded = np.where(x == 0, 0.0, np.round(x / unit) * unit)
+    return np.where(np.isfinite(x), rounded, x).astype(x.dtype)

@@ -1,0 +1,182 @@
+"""How accurate an implementation is: its class, its error curves, and what a user must beware of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from normgauge.adapters.base import Array, Case, Step
+from normgauge.conformance.diagnosis.candidates import Seen, compare
+from normgauge.conformance.requirements.accuracy_curves import LENGTH, RATIO, REQUIRED
+from normgauge.conformance.verdicts.evidence import Evidence
+from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference
+from normgauge.oracle.moments import moments
+from normgauge.results.records import Series, SeriesPoint
+
+#: What the classes are about: a case of these outside the widest is outside every class.
+ABOUT_STATISTICS: Final = frozenset(one for own in REQUIRED.values() for one in own)
+#: The quantities that curves are drawn of: what a layer gives forward and backward.
+DRAWN: Final = ("output", "dx")
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What was measured: ``name`` is the class, None outside every one; ``computes_in`` names the type."""
+
+    name: str | None
+    computes_in: str
+    hazards: list[str]
+    curves: list[Series]
+
+
+def accuracy_of(evidence: Evidence, framework: str) -> Accuracy:
+    """The accuracy of an implementation, as far as it follows known semantics."""
+    measured = accuracy_class(evidence) if evidence.diagnosis.known else None
+    arithmetic = measured or evidence.arithmetic
+    curves = series_of(evidence, arithmetic, framework) if evidence.diagnosis.known else []
+    hazards = hazards_of(measured, curves, evidence) if measured else []
+    return Accuracy(measured.accuracy if measured else None, computes_in(arithmetic), hazards, curves)
+
+
+def computes_in(arithmetic: Arithmetic) -> str:
+    return f"{arithmetic.dtype}, held in {arithmetic.held.name}" if arithmetic.stored else arithmetic.dtype
+
+
+def accuracy_class(evidence: Evidence) -> Arithmetic | None:
+    """The tightest arithmetic whose bounds hold on every case: first the precision, then the accuracy class.
+
+    None when not even the widest holds on the diagnosing cases and those of large means and long reductions. Any
+    other case that is outside the widest is a divergence of its own, and the class of all the others is still worth
+    knowing.
+    """
+    misfits = evidence.diagnosis.misfits
+    unexplained = {one.probe.requirement for one in misfits}
+    kept = [
+        one
+        for one in evidence.seen
+        if one.observation.steps
+        and not one.observation.raised
+        and not one.probe.measures
+        and one.probe.needs not in unexplained
+        and not any(one is misfit for misfit in misfits)
+    ]
+    asked = [left for one in kept if (left := evidence.without_known_departures(one)) is not None]
+    if not any(_about_statistics(one) for one in asked):
+        return None
+    widest = evidence.precisions[-1]
+    for precision in evidence.precisions:
+        for accuracy in ACCURACY_CLASSES:
+            arithmetic = replace(precision, accuracy=accuracy)
+            if all(
+                _holds(one, arithmetic, evidence) or not (_about_statistics(one) or _holds(one, widest, evidence))
+                for one in asked
+            ):
+                return arithmetic
+    return None
+
+
+def _about_statistics(one: Seen) -> bool:
+    return one.probe.diagnoses or one.probe.requirement in ABOUT_STATISTICS
+
+
+def _holds(one: Seen, arithmetic: Arithmetic, evidence: Evidence) -> bool:
+    prediction = evidence.expected(one.probe.case, evidence.followed[0], arithmetic)
+    return compare(one.observation, prediction, one.probe.quantities).ratio <= 1
+
+
+def hazards_of(measured: Arithmetic, found: Sequence[Series], evidence: Evidence) -> list[str]:
+    """What lies within the bounds and costs digits all the same."""
+    hazards = []
+    if measured.computing.is_half:
+        hazards.append(f"sums in {measured.dtype}: the error grows with the number of values")
+    if measured.accuracy == "one_pass":
+        curve = next((one for one in found if (one.axis, one.quantity) == ("ratio", "output")), None)
+        gone = curve.half_gone_at if curve else None
+        seen = f", as measured from {float(f'{gone:.2g}'):,g} on" if gone else ""
+        own = evidence.remedies.get("accuracy=one_pass")
+        hazards.append(
+            "one-pass statistics: half of the digits are gone where |mean| exceeds "
+            f"{measured.one_pass_limit:,.0f} deviations{seen}{f' ({own})' if own else ''}"
+        )
+    return hazards
+
+
+def series_of(evidence: Evidence, arithmetic: Arithmetic, framework: str) -> list[Series]:
+    """A curve for each axis and quantity that something was observed on, beside the bounds of ``arithmetic``."""
+    found = []
+    for axis in (RATIO, LENGTH):
+        points = [
+            pair
+            for one in evidence.seen
+            if one.probe.curve == axis
+            for pair in _points(one, axis, evidence, arithmetic)
+        ]
+        for quantity in DRAWN:
+            own = sorted((point for name, point in points if name == quantity), key=lambda point: point.at)
+            if own:
+                found.append(_series(own, axis, quantity, evidence, arithmetic, framework))
+    return found
+
+
+def _series(
+    own: Sequence[SeriesPoint], axis: str, quantity: str, evidence: Evidence, arithmetic: Arithmetic, framework: str
+) -> Series:
+    half = arithmetic.half_of_digits
+    gone = (point.at for point in own if point.error is None or point.error >= half)
+    return Series(
+        evidence.implementation,
+        framework,
+        evidence.dtype,
+        computes_in(arithmetic),
+        quantity,
+        "ratio" if axis == RATIO else "n",
+        list(ACCURACY_CLASSES),
+        half,
+        next(gone, None),
+        list(own),
+    )
+
+
+def _points(one: Seen, axis: str, evidence: Evidence, arithmetic: Arithmetic) -> Iterator[tuple[str, SeriesPoint]]:
+    """For each step of a case and each quantity drawn, the point; where nothing was observed, none."""
+    case = one.probe.case
+    classes = [replace(arithmetic, accuracy=accuracy) for accuracy in ACCURACY_CLASSES]
+    in_class = [evidence.expected(case, evidence.followed[0], own).steps for own in classes]
+    for step, seen, *expected in zip(case.steps, one.observation.steps, *in_class, strict=False):
+        at = _place(case, step, axis)
+        for quantity in DRAWN:
+            actual = seen.quantities.get(quantity)
+            if at <= 0 or actual is None or quantity not in one.probe.quantities:
+                continue
+            references = [own[quantity] for own in expected]
+            if actual.shape == references[0].value.shape and np.any(references[0].value):
+                yield quantity, _point(at, actual, references)
+
+
+def _point(at: float, actual: Array, references: Sequence[Reference]) -> SeriesPoint:
+    exact = references[0].value
+    unit = np.max(np.abs(exact))
+    with np.errstate(all="ignore"):
+        error = np.max(np.abs(actual.astype(np.float64) - exact)) / unit
+        bounds = [np.max(reference.bound) / unit for reference in references]
+    held = (name for name, own in zip(ACCURACY_CLASSES, references, strict=True) if not own.excludes(actual))
+    return SeriesPoint(at, _number(error), [_number(bound) for bound in bounds], next(held, None))
+
+
+def _number(value: float) -> float | None:
+    """``value`` with as many digits as a curve can show; None for what is not finite."""
+    return float(f"{value:.4g}") if math.isfinite(value) else None
+
+
+def _place(case: Case, step: Step, axis: str) -> float:
+    if axis == LENGTH:
+        samples, channels = step.x.shape[:2]
+        sets: int = channels if case.layer == "batch_norm" else samples * case.settings["num_groups"]
+        return step.x.size // sets
+    whole = moments(step.x.astype(np.float64).reshape(1, -1), compensated=True)
+    mean, deviation = abs(whole.mean.item() + whole.mean_tail.item()), math.sqrt(whole.var.item())
+    return float(f"{mean / deviation:.4g}") if deviation else 0.0

@@ -1,0 +1,136 @@
+"""The rule for axis requirements: what survived on the axis, and nothing else (docs/verdicts.md)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from normgauge.conformance.diagnosis.candidates import compare
+from normgauge.conformance.requirements.requirement import Requirement
+from normgauge.conformance.verdicts.evidence import (
+    Evidence,
+    Judged,
+    crashed,
+    excuse,
+    foreseen,
+    raised_notes,
+    refused,
+    remedy,
+    told,
+    witness,
+)
+from normgauge.oracle import AXES, Axis, Semantics
+from normgauge.results.records import Witness
+
+
+def judge_axis(requirement: Requirement, evidence: Evidence) -> Judged:
+    axis = next(a for a in AXES[requirement.layer] if a.name == requirement.axis)
+    own = evidence.of(requirement.id)
+    died = [one for one in own if one.observation.died]
+    if died:
+        return crashed(died)
+    diagnosis = evidence.diagnosis
+    if any(one.probe.requirement == requirement.id for one in diagnosis.misfits):
+        return _misfit(requirement, evidence)
+    values = diagnosis.values[axis.name]
+    if not diagnosis.known:
+        return _no_survivor(requirement, axis, values, evidence)
+    witnesses = (_against(axis, value, evidence) for value in axis.names if value not in values)
+    shown = tuple(one for one in witnesses if one is not None)
+    if values == (axis.canonical,):
+        return Judged("conforms", axis.canonical, _axis_sentence(evidence, axis, values), (), shown)
+    if axis.canonical not in values:
+        return _departs(axis, values, evidence, shown)
+    # Undecided: because the cases that decide it could not be run, or because they say too little.
+    deciding = own or list(diagnosis.seen)
+    if any(one.observation.died for one in deciding):
+        return crashed([one for one in deciding if one.observation.died])
+    excused = [reason for one in deciding if (reason := excuse(one.observation)) and not foreseen(one, evidence)]
+    if excused:
+        return Judged("unsupported", "", f"{evidence.implementation}: {excused[0]}", tuple(excused))
+    left = ", ".join(values)
+    return Judged("cannot tell", left, f"{axis.question}: the cases did not tell apart {left}", (), shown)
+
+
+def _departs(axis: Axis, values: tuple[str, ...], evidence: Evidence, shown: tuple[Witness, ...]) -> Judged:
+    measured = ", ".join(values)
+    sentence = _axis_sentence(evidence, axis, values)
+    canonical = _against(axis, axis.canonical, evidence)
+    loudest = evidence.diagnosis.against(axis.name, axis.canonical)
+    notes: tuple[str, ...] = ()
+    if values == ("refused",):
+        # Not offering a choice is no divergence (rule 4); what it says is kept.
+        own = loudest[0].observation if loudest else None
+        notes = raised_notes(own)
+        advice = remedy(f"{axis.name}=refused", evidence)
+        return Judged("unsupported", measured, sentence, notes, shown, advice)
+    witnesses = ((canonical,) if canonical else ()) + tuple(w for w in shown if w is not canonical and w != canonical)
+    return Judged(
+        "diverges",
+        measured,
+        sentence,
+        notes,
+        witnesses,
+        remedy(f"{axis.name}={values[0]}", evidence),
+        loudest[0] if loudest else None,
+        {axis.name: axis.canonical},
+    )
+
+
+def _misfit(requirement: Requirement, evidence: Evidence) -> Judged:
+    """The requirement's own case follows no known alternative, while all the others fit."""
+    found = []
+    for one in evidence.diagnosis.misfits:
+        if one.probe.requirement == requirement.id:
+            deviation, _ = evidence.best(one.probe.case, one.observation)
+            if deviation.ratio <= 1 and one.observation.raised is not None:
+                deviation = refused(one.observation)
+            found.append((one, deviation))
+    one, deviation = max(found, key=lambda pair: pair[1].ratio)
+    sentence = f"{evidence.implementation} follows no known alternative here: {told(deviation, one)}"
+    witnesses = tuple(witness(o, d, "the nearest alternative", evidence.dtype) for o, d in found)
+    return Judged("diverges", "no known alternative", sentence, (), witnesses, None, one)
+
+
+#: Where nothing fits, the axis that a departing quantity puts in doubt first.
+_SHOWN_BY: Final = {"output": "eps_placement", "running_mean": "momentum_weighs", "running_var": "running_var"}
+
+
+def _no_survivor(requirement: Requirement, axis: Axis, values: tuple[str, ...], evidence: Evidence) -> Judged:
+    """Rule 3: no known alternative fits; the axes whose own cases depart from the nearest one diverge."""
+    measured = "no known alternative"
+    departing = []
+    for one in evidence.diagnosis.seen:
+        deviation, nearest = evidence.best(one.probe.case, one.observation)
+        if deviation.ratio > 1:
+            departing.append((one, deviation, nearest))
+    own = [found for found in departing if _SHOWN_BY.get(found[1].quantity) == axis.name]
+    nearest_text = ", ".join(f"{name}={value}" for name, value in evidence.followed[0].choices.items())
+    if not own:
+        sentence = f"{evidence.implementation} follows no known alternative; nearest is {nearest_text}"
+        return Judged("cannot tell", f"nearest: {', '.join(values)}", sentence)
+    witnesses = tuple(witness(one, deviation, "the nearest alternative", evidence.dtype) for one, deviation, _ in own)
+    shown = told(own[0][1], own[0][0])
+    sentence = f"{evidence.implementation} follows no known alternative: {shown}; nearest is {nearest_text}"
+    return Judged("diverges", measured, sentence, (), witnesses, None, own[0][0])
+
+
+def _axis_sentence(evidence: Evidence, axis: Axis, values: tuple[str, ...]) -> str:
+    measured = " or ".join(f"{value} ({axis.value(value).meaning})" for value in values)
+    text = f"{evidence.implementation}: {axis.name} is {measured}"
+    if values == (axis.canonical,):
+        return text
+    return f"{text}; canonical is {axis.canonical} ({axis.value(axis.canonical).meaning})"
+
+
+def _against(axis: Axis, value: str, evidence: Evidence) -> Witness | None:
+    """The witness that excludes ``value``, everything else as followed."""
+    loudest = evidence.diagnosis.against(axis.name, value)
+    if loudest is None:
+        return None
+    seen, _ = loudest
+    other = Semantics(evidence.diagnosis.layer, {**evidence.followed[0].choices, axis.name: value})
+    prediction = evidence.expected(seen.probe.case, other)
+    deviation = compare(seen.observation, prediction)
+    if seen.observation.raised is not None and prediction.refused is None:
+        deviation = refused(seen.observation)
+    return witness(seen, deviation, f"{axis.name}={value}", evidence.dtype)

@@ -1,0 +1,192 @@
+"""What is known of an implementation when it is judged, and the words in which a verdict is told."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from normgauge.adapters.base import Case, Observation
+from normgauge.adapters.script import DIGITS
+from normgauge.adapters.worker.protocol import case_id
+from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen, allowed, compare
+from normgauge.conformance.diagnosis.predictions import Prediction
+from normgauge.conformance.diagnosis.references import References
+from normgauge.conformance.requirements.experiments import GRADIENTS, QUANTITIES
+from normgauge.conformance.requirements.remedies import REMEDIES
+from normgauge.conformance.requirements.requirement import GRADIENT_REQUIREMENTS
+from normgauge.oracle import Arithmetic, Semantics
+from normgauge.results.records import Verdict, Witness
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything known of one implementation at one dtype when it is judged."""
+
+    implementation: str
+    dtype: str
+    names: Mapping[str, str]
+    remedies: Mapping[str, str]
+    seen: tuple[Seen, ...]
+    diagnosis: Diagnosis
+    followed: tuple[Semantics, ...]
+    references: References = field(repr=False, compare=False)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """The arithmetic that the implementation was found to use."""
+        return self.diagnosis.arithmetic
+
+    @property
+    def precisions(self) -> tuple[Arithmetic, ...]:
+        """What it may compute in without departing, tight to wide."""
+        return allowed(self.arithmetic, self.dtype)
+
+    def of(self, requirement: str) -> list[Seen]:
+        """The cases that a requirement is judged by."""
+        unexplained = {one.probe.requirement for one in self.diagnosis.misfits}
+        own = [one for one in self.seen if one.probe.requirement == requirement and not one.probe.measures]
+        if requirement not in GRADIENT_REQUIREMENTS:
+            own = [held for one in own if (held := self.without_known_departures(one)) is not None]
+        return [one for one in own if one.probe.needs not in unexplained]
+
+    @functools.cached_property
+    def wrong_gradients(self) -> frozenset[tuple[str, str]]:
+        """The gradients, each with its step's mode, that depart on ordinary inputs: told there alone (no cascade)."""
+        found = set()
+        for one in self.seen:
+            if one.probe.requirement in GRADIENT_REQUIREMENTS:
+                for quantity in set(one.probe.quantities) & set(GRADIENTS):
+                    if self.best(one.probe.case, one.observation, (quantity,))[0].ratio > 1:
+                        found.add((one.probe.case.steps[-1].mode, quantity))
+        return frozenset(found)
+
+    def without_known_departures(self, one: Seen) -> Seen | None:
+        """``one`` asked only for what is right on ordinary inputs; None where nothing is left of it."""
+        mode = one.probe.case.steps[-1].mode if one.probe.case.steps else ""
+        left = tuple(q for q in one.probe.quantities if (mode, q) not in self.wrong_gradients)
+        if left == one.probe.quantities:
+            return one
+        return Seen(replace(one.probe, quantities=left), one.observation) if left else None
+
+    def best(
+        self, case: Case, observation: Observation, quantities: Sequence[str] = QUANTITIES
+    ) -> tuple[Deviation, Semantics]:
+        """The smallest deviation among the surviving semantics, and which one has it.
+
+        It is that of the tightest precision that allows for the observation, of the widest if none does.
+        """
+        nearest = (Deviation(math.inf), self.followed[0])
+        for arithmetic in self.precisions:
+            found = [
+                (compare(observation, self.expected(case, one, arithmetic), quantities), one) for one in self.followed
+            ]
+            nearest = min(found, key=lambda pair: pair[0].ratio)
+            if nearest[0].ratio <= 1:
+                break
+        return nearest
+
+    def expected(self, case: Case, semantics: Semantics, arithmetic: Arithmetic | None = None) -> Prediction:
+        """What a semantics predicts for a case, by default in the arithmetic of the diagnosis."""
+        return self.references.predict(case, semantics, arithmetic or self.arithmetic)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict with what decided it; ``shows`` is the probe that shows a divergence best.
+
+    ``of`` is the layer that it was observed of, where that is not the implementation itself.
+    """
+
+    verdict: Verdict
+    measured: str = ""
+    sentence: str = ""
+    notes: tuple[str, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
+    remedy: str | None = None
+    shows: Seen | None = None
+    departs: Mapping[str, str] = field(default_factory=dict)
+    held_to: Arithmetic | None = None
+    of: str | None = None
+
+
+def witness(seen: Seen, deviation: Deviation, against: str, dtype: str) -> Witness:
+    digits = DIGITS[dtype]
+    return Witness(
+        seen.probe.label,
+        case_id(seen.probe.case),
+        against,
+        deviation.step,
+        deviation.quantity,
+        list(deviation.index),
+        deviation.what or format(deviation.observed, digits),
+        format(deviation.expected, ".9g"),
+        format(deviation.bound, ".3g"),
+        deviation.ratio if math.isfinite(deviation.ratio) else None,
+    )
+
+
+def crashed(died: Sequence[Seen]) -> Judged:
+    how = died[0].observation.died or ""
+    notes = tuple(f"{one.probe.label}: {one.observation.died}" for one in died)
+    return Judged("crashes", how, f"{died[0].probe.label}: {how}", notes, (), None, died[0])
+
+
+def excuse(observation: Observation) -> str | None:
+    if observation.unsupported:
+        return observation.unsupported
+    if observation.raised:
+        said = " ".join(observation.raised.message.split())
+        return f"{observation.raised.type} in {observation.raised.where}: {said[:300]}"
+    return None
+
+
+def refused(observation: Observation) -> Deviation:
+    """An exception as a deviation: infinitely far from any output."""
+    said = excuse(observation) or ""
+    return Deviation(math.inf, len(observation.steps) + 1, "output", what=said)
+
+
+def foreseen(one: Seen, evidence: Evidence) -> bool:
+    """Whether an exception is the refusal that the followed semantics demand."""
+    if one.observation.raised is None:
+        return False
+    return any(evidence.expected(one.probe.case, s).refused is not None for s in evidence.followed)
+
+
+def raised_notes(observation: Observation | None) -> tuple[str, ...]:
+    reason = excuse(observation) if observation else None
+    return (reason,) if reason else ()
+
+
+def told(deviation: Deviation, seen: Seen) -> str:
+    return told_in(seen.probe.label, deviation)
+
+
+def told_in(label: str, deviation: Deviation) -> str:
+    where = f"{label}, step {deviation.step} {deviation.quantity}"
+    if deviation.what:
+        return f"{where}: {deviation.what}"
+    index = f"[{', '.join(map(str, deviation.index))}]"
+    observed, expected = _told_apart(deviation, ".9g", ".17g")
+    return f"{where}{index} = {observed}, expected {expected} ± {deviation.bound:.3g}"
+
+
+def instead(deviation: Deviation) -> str:
+    if deviation.what:
+        return deviation.what
+    observed, expected = _told_apart(deviation, ".6g", ".9g", ".17g")
+    return f"{deviation.quantity} {observed} instead of {expected}"
+
+
+def _told_apart(deviation: Deviation, *formats: str) -> list[str]:
+    """What came out and what should have, in the first of the formats that shows them to differ."""
+    pairs = [[format(value, digits) for value in (deviation.observed, deviation.expected)] for digits in formats]
+    return next((pair for pair in pairs if pair[0] != pair[1]), pairs[-1])
+
+
+def remedy(key: str, evidence: Evidence) -> str | None:
+    own = evidence.remedies.get(key)
+    general = REMEDIES.get(key)
+    return "; or ".join(text for text in (own, general) if text) or None

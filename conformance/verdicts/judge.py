@@ -1,0 +1,405 @@
+"""Verdicts: a requirement held against what was observed and diagnosed. The rules stand in docs/verdicts.md."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+
+from normgauge.adapters.base import Observation
+from normgauge.conformance.diagnosis.candidates import (
+    SHOWN_IN,
+    Deviation,
+    Interval,
+    Seen,
+    compare,
+    explained,
+    measured_setting,
+)
+from normgauge.conformance.diagnosis.predictions import known_gradient_errors
+from normgauge.conformance.requirements.inputs import per_channel
+from normgauge.conformance.requirements.probe import GRADIENTS, Probe
+from normgauge.conformance.requirements.requirement import Requirement
+from normgauge.conformance.verdicts.axis import judge_axis
+from normgauge.conformance.verdicts.evidence import (
+    Evidence,
+    Judged,
+    crashed,
+    excuse,
+    foreseen,
+    instead,
+    refused,
+    remedy,
+    told,
+    witness,
+)
+from normgauge.conformance.verdicts.overflow import overflow
+from normgauge.oracle import Arithmetic, Reference, Semantics
+from normgauge.results.records import Verdict
+
+#: How far from the setting given a used setting must be told apart, relative to it.
+RESOLUTION: Final[Mapping[str, Mapping[str, float]]] = {
+    "eps": {"float32": 1e-5, "float64": 1e-6},
+    "momentum": {"float32": 1e-4, "float64": 1e-6},
+}
+
+
+def judge(requirement: Requirement, evidence: Evidence) -> Judged:
+    """The verdict on one requirement."""
+    return _JUDGES[requirement.judged_by](requirement, evidence)
+
+
+# --- values -------------------------------------------------------------------------------------
+
+
+def _judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
+    asked = evidence.of(requirement.id)
+    died = [one for one in asked if one.observation.died]
+    if died:
+        return crashed(died)
+    if not asked:
+        return Judged("unsupported", "", f"{evidence.implementation}: no input of this kind exists for it")
+    sorted_ = _sorted_cases(asked, evidence)
+    notes = (*sorted_.excused, *sorted_.silent)
+    if sorted_.outside:
+        return _outside(requirement, sorted_, notes, evidence)
+    if sorted_.held and not sorted_.raised:
+        one, deviation = max(sorted_.held, key=lambda pair: pair[1].ratio)
+        closest = witness(one, deviation, "the bound, at its closest", evidence.dtype)
+        sentence = f"{evidence.implementation}: within the bound on {len(sorted_.held)} case(s)"
+        return Judged("conforms", "", sentence, notes, (closest,))
+    if sorted_.silent and not sorted_.held:
+        return Judged("cannot tell", "", f"{evidence.implementation}: {sorted_.silent[0]}", notes)
+    # What the framework has no way to ask for is a note; what it refuses to compute is not.
+    part = f"{len(sorted_.excused)} of {len(asked)} cases" if sorted_.held else ""
+    reason = sorted_.excused[0] if sorted_.excused else "its semantics refuse every case"
+    return Judged("unsupported", part, f"{evidence.implementation}: {reason}", notes)
+
+
+def _judge_constant(requirement: Requirement, evidence: Evidence) -> Judged:
+    judged = _judge_values(requirement, evidence)
+    exact, asked = 0, 0
+    for one in evidence.of(requirement.id):
+        bias = one.probe.case.parameters.get("bias")
+        for seen in one.observation.steps:
+            if bias is not None and "output" in one.probe.quantities and np.shape(seen.output)[1:2] == bias.shape:
+                asked += 1
+                exact += bool(np.all(seen.output == per_channel(seen.output.shape, bias)))
+    note = f"the bias comes out bit for bit in {exact} of {asked} constant inputs"
+    return replace(judged, notes=(*judged.notes, note)) if asked else judged
+
+
+def _judge_answer(requirement: Requirement, evidence: Evidence) -> Judged:
+    """As by values; and a refusal is as good an answer."""
+    asked = evidence.of(requirement.id)
+    refusals = [one for one in asked if one.observation.raised]
+    answered = replace(evidence, seen=tuple(one for one in evidence.seen if one not in refusals))
+    if len(refusals) < len(asked) or not asked:
+        judged = _judge_values(requirement, answered)
+        notes = tuple(f"{one.probe.label}: refused" for one in refusals)
+        if judged.verdict != "unsupported" or not refusals:
+            return replace(judged, notes=(*judged.notes, *notes))
+    witnesses = tuple(witness(one, refused(one.observation), "acceptance", evidence.dtype) for one in refusals)
+    return Judged("conforms", "refused", f"{evidence.implementation} refuses", (), witnesses)
+
+
+@dataclass
+class _SortedCases:
+    """The cases of a ``values`` requirement by what became of them; ``raised`` counts the exceptions."""
+
+    outside: list[tuple[Seen, Deviation]] = field(default_factory=list)
+    excused: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+    held: list[tuple[Seen, Deviation]] = field(default_factory=list)
+    raised: int = 0
+
+
+def _sorted_cases(asked: Sequence[Seen], evidence: Evidence) -> _SortedCases:
+    found = _SortedCases()
+    for one in asked:
+        reason = excuse(one.observation)
+        deviation, nearest = evidence.best(one.probe.case, one.observation, one.probe.quantities)
+        if deviation.ratio <= 1:
+            deviation = overflow(one, evidence) or deviation
+        if deviation.ratio > 1:
+            found.outside.append((one, deviation))
+        elif foreseen(one, evidence):
+            continue  # the semantics it follows refuse this; the axis says so once
+        elif reason:
+            found.excused.append(f"{one.probe.label}: {reason}")
+            found.raised += one.observation.raised is not None
+        elif _hides_state(one, nearest, evidence):
+            found.silent.append(f"{one.probe.label}: not everything asked for is shown")
+        elif _says_nothing(one, nearest, evidence):
+            found.silent.append(f"{one.probe.label}: out of range, the bound is infinite")
+        else:
+            found.held.append((one, deviation))
+    return found
+
+
+def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ...], evidence: Evidence) -> Judged:
+    one, deviation = max(found.outside, key=lambda pair: pair[1].ratio)
+    witnesses = tuple(witness(o, d, "the semantics it follows elsewhere", evidence.dtype) for o, d in found.outside)
+    forgotten = _forgotten(one, deviation, evidence)
+    # What is within its bound and left the range of its type is explained by that: it follows nothing else there.
+    overflowed = evidence.best(one.probe.case, one.observation, one.probe.quantities)[0].ratio <= 1
+    elsewhere = "" if forgotten or overflowed else _follows_there(one, evidence)
+    measured = forgotten or elsewhere or deviation.what or instead(deviation)
+    if len(found.outside) > 1:
+        notes = (*notes, f"shown by: {'; '.join(o.probe.label for o, _ in found.outside)}")
+    sentence = f"{evidence.implementation}: {told(deviation, one)}{f': {forgotten}' if forgotten else ''}"
+    return Judged("diverges", measured, sentence, notes, witnesses, remedy(requirement.id, evidence), one)
+
+
+def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
+    """Which classic error of a backward pass explains a gradient wholly, if one does."""
+    if deviation.quantity not in GRADIENTS:
+        return ""
+    case, step, followed = one.probe.case, deviation.step - 1, evidence.followed[0]
+    seen = one.observation.steps[step].gradients[deviation.quantity]
+    right = evidence.expected(case, followed).steps[step][deviation.quantity]
+    for name, wrong in known_gradient_errors(case, step, followed).items():
+        value = wrong.get(deviation.quantity)
+        if value is None or not np.all(np.isfinite(value)):  # NaN explains no NaN
+            continue
+        # It has no bound of its own; it must explain the departure to half of the digits.
+        left = np.max(np.abs(value - right.value), initial=0.0) * evidence.arithmetic.half_of_digits
+        if not Reference(value, right.bound + left).excludes(seen):
+            return name
+    return ""
+
+
+def _hides_state(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
+    """Whether a quantity that is asked for was not shown, as by a worker that reports no state."""
+    prediction = evidence.expected(one.probe.case, semantics)
+    return any(
+        quantity in one.probe.quantities and quantity not in seen.quantities
+        for seen, expected in zip(one.observation.steps, prediction.steps, strict=False)
+        for quantity in expected
+    )
+
+
+def _says_nothing(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
+    prediction = evidence.expected(one.probe.case, semantics)
+    references = [reference for step in prediction.steps for reference in step.values()]
+    sizes = [reference.value.size for reference in references]
+    return sum(sizes) > 0 and not any(reference.says_something().any() for reference in references)
+
+
+def _follows_there(one: Seen, evidence: Evidence) -> str:
+    """Which semantics the departing case alone would follow, where that differs."""
+    local = explained(one.probe.case.layer, _beginnings(one), evidence.dtype, evidence.references)
+    if local is None or _out_of_range(one, local.followed()[0], local.arithmetic, evidence):
+        return ""
+    usual = evidence.followed[0].choices
+    differing = {axis: values for axis, values in local.values.items() if usual[axis] not in values}
+    return ", ".join(f"there {axis}={'/'.join(values)}" for axis, values in differing.items())
+
+
+def _beginnings(one: Seen) -> list[Seen]:
+    """Its first step, its first two, four and so on, and all: a beginning excludes most candidates at little cost."""
+    case, steps = one.probe.case, one.observation.steps
+    counts = [2**power for power in range(len(steps).bit_length()) if 2**power < len(steps)]
+    parts = [(replace(case, steps=case.steps[:count]), Observation(steps[:count])) for count in counts]
+    probe = Probe(one.probe.requirement, one.probe.label, case, diagnoses=True)
+    return [Seen(replace(probe, case=own), seen) for own, seen in [*parts, (case, one.observation)]]
+
+
+def _out_of_range(one: Seen, semantics: Semantics, arithmetic: Arithmetic, evidence: Evidence) -> bool:
+    """Whether a bound is infinite somewhere, so that what was observed there speaks for nothing."""
+    prediction = evidence.expected(one.probe.case, semantics, arithmetic)
+    return any(not own.says_something().all() for step in prediction.steps for own in step.values())
+
+
+# --- setting ------------------------------------------------------------------------------------
+
+
+def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
+    setting = str(requirement.setting)
+    asked = evidence.of(requirement.id)
+    died = [one for one in asked if one.observation.died]
+    if died:
+        return crashed(died)
+    step = RESOLUTION[setting][evidence.arithmetic.dtype]
+    excused, rounded, witnesses = [], [], []
+    told_apart: dict[tuple[float, float], bool] = {}
+    for one in asked:
+        reason = excuse(one.observation)
+        if reason:
+            excused.append(f"{one.probe.label}: {reason}")
+            continue
+        deviation, followed = evidence.best(one.probe.case, one.observation, SHOWN_IN[setting])
+        given = one.probe.case.settings[setting]
+        if deviation.ratio > 1:
+            found = measured_setting(one, followed, setting, evidence.arithmetic, evidence.references)
+            if found is None or abs(found.best - given) > step * given:
+                return _another_setting(setting, one, deviation, found, evidence)
+            rounded.append(f"{setting}={given:g} is used as {found.best:.12g}")
+        for factor in (1 - step, 1 + step):
+            case = one.probe.case
+            other = replace(case, settings={**case.settings, setting: given * factor})
+            away = compare(one.observation, evidence.expected(other, followed), SHOWN_IN[setting])
+            told_apart[given, factor] = told_apart.get((given, factor), False) or away.ratio > 1
+            if away.ratio > 1:
+                witnesses.append(witness(one, away, f"{setting} * {factor:g}", evidence.dtype))
+    unclear = [
+        f"{setting}={given:g} * {factor:g} is not excluded" for (given, factor), told in told_apart.items() if not told
+    ]
+    notes = (*excused, *rounded, *unclear)
+    if unclear:
+        return Judged("cannot tell", "", f"steps of {step:g} in {setting} were not told apart", notes, tuple(witnesses))
+    if excused:
+        part = f"{len(excused)} of {len(asked)} cases" if witnesses else ""
+        return Judged("unsupported", part, f"{evidence.implementation}: {excused[0]}", notes, tuple(witnesses))
+    sentence = f"{evidence.implementation}: uses the {setting} given, to {step:g} of itself"
+    return Judged("conforms", "", sentence, notes, tuple(witnesses))
+
+
+def _another_setting(
+    setting: str, one: Seen, deviation: Deviation, found: Interval | None, evidence: Evidence
+) -> Judged:
+    given = one.probe.case.settings[setting]
+    measured = f"{setting}={found.best:.6g}" if found else "no value fits"
+    sentence = f"{evidence.implementation}: given {setting}={given:g}, it computes as with {measured}"
+    shown = witness(one, deviation, f"{setting}={given:g}", evidence.dtype)
+    return Judged("diverges", measured, sentence, (), (shown,), remedy(f"setting={setting}", evidence), one)
+
+
+# --- precision ----------------------------------------------------------------------------------
+
+
+def _judge_precision(requirement: Requirement, evidence: Evidence) -> Judged:
+    if not any(one.observation.steps for one in evidence.diagnosis.seen):
+        return Judged("cannot tell", "", "no call returned")
+    if not evidence.diagnosis.known:
+        return Judged("cannot tell", "", f"{evidence.implementation} follows no known alternative in any precision")
+    if evidence.arithmetic.dtype == evidence.dtype:
+        sentence = f"{evidence.implementation} computes {evidence.dtype} input in {evidence.dtype}"
+        return Judged("conforms", evidence.dtype, sentence)
+    honoured = Arithmetic(evidence.dtype)
+    found = []
+    for one in evidence.diagnosis.seen:
+        prediction = evidence.expected(one.probe.case, evidence.followed[0], honoured)
+        found.append((compare(one.observation, prediction), one))
+    deviation, loudest = max(found, key=lambda pair: pair[0].ratio)
+    outputs = sorted({step.dtype for one in evidence.seen for step in one.observation.steps})
+    sentence = (
+        f"{evidence.implementation} takes {evidence.dtype}, returns {', '.join(outputs)}, and computes in "
+        f"{evidence.arithmetic.dtype}: {told(deviation, loudest)}"
+    )
+    shown = witness(loudest, deviation, f"computing in {evidence.dtype}", evidence.dtype)
+    return Judged("diverges", f"computes in {evidence.arithmetic.dtype}", sentence, (), (shown,),
+                  remedy("precision", evidence), loudest, held_to=honoured)  # fmt: skip
+
+
+# --- refusal and side effects -------------------------------------------------------------------
+
+
+def _judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
+    asked = evidence.of(requirement.id)
+    died = [one for one in asked if one.observation.died]
+    if died:
+        return crashed(died)
+    if not any(one.observation.steps for one in evidence.seen):
+        reason = next((excuse(one.observation) for one in evidence.seen if excuse(one.observation)), "no call returned")
+        return Judged("cannot tell", "", f"{evidence.implementation} refuses everything: {reason}")
+    accepted = [one for one in asked if one.observation.raised is None and not one.observation.unsupported]
+    notes = []
+    for one in asked:
+        if one.observation.unsupported:
+            notes.append(f"{one.probe.label}: {one.observation.unsupported}")
+        elif one.observation.raised and not _names_the_cause(one, evidence.names):
+            said = " ".join(one.observation.raised.message.split())[:160]
+            notes.append(f"{one.probe.label}: the message names neither value nor rule: {said!r}")
+    if accepted:
+        labels = "; ".join(one.probe.label for one in accepted)
+        witnesses = tuple(
+            witness(
+                one,
+                Deviation(math.inf, 1, "output", what=f"an output of shape {one.observation.steps[0].output.shape}"),
+                "a refusal",
+                evidence.dtype,
+            )
+            for one in accepted
+        )
+        sentence = f"{evidence.implementation} accepts what must be refused: {labels}"
+        return Judged("diverges", "accepted", sentence, tuple(notes), witnesses, remedy(requirement.id, evidence),
+                      accepted[0])  # fmt: skip
+    if all(one.observation.unsupported for one in asked):
+        return Judged(
+            "unsupported",
+            "",
+            f"{evidence.implementation}: {notes[0] if notes else 'not asked'}",
+            tuple(notes),
+        )
+    refusals = tuple(
+        witness(one, refused(one.observation), "acceptance", evidence.dtype) for one in asked if one.observation.raised
+    )
+    sentence = f"{evidence.implementation} refuses all {len(refusals)} case(s)"
+    return Judged("conforms", "refused", sentence, tuple(notes), refusals)
+
+
+def _names_the_cause(seen: Seen, names: Mapping[str, str]) -> bool:
+    """Whether a refusal's message names a value that was given or a setting by its name."""
+    assert seen.observation.raised is not None
+    message = seen.observation.raised.message
+    settings: Mapping[str, Any] = seen.probe.case.settings
+    values = {str(settings[name]) for name in ("num_channels", "num_groups") if name in settings}
+    values |= {str(step.x.shape[1]) for step in seen.probe.case.steps}
+    words = {names.get(name, name) for name in ("num_channels", "num_groups")} | {
+        "channel",
+        "channels",
+        "group",
+        "groups",
+    }
+    return bool(set(re.findall(r"\w+", message)) & (values | words))
+
+
+def _judge_output_type(requirement: Requirement, evidence: Evidence) -> Judged:
+    found = [(one, step.dtype) for one in evidence.seen for step in one.observation.steps]
+    if not found:
+        return Judged("cannot tell", "", "no call returned")
+    other = [(one, dtype) for one, dtype in found if dtype != evidence.dtype]
+    if not other:
+        return Judged(
+            "conforms", evidence.dtype, f"{evidence.implementation}: {len(found)} outputs of {evidence.dtype}"
+        )
+    one, dtype = other[0]
+    text = f"an output of {dtype} for an input of {evidence.dtype} ({len(other)} of {len(found)} calls)"
+    return Judged("diverges", dtype, f"{evidence.implementation}: {text}", (), (), "cast the output yourself", one)
+
+
+def _judge_unmodified(requirement: Requirement, evidence: Evidence) -> Judged:
+    changed = [(one, {name for step in one.observation.steps for name in step.modified}) for one in evidence.seen]
+    shared = [(one, {name for step in one.observation.steps for name in step.shares}) for one in evidence.seen]
+    rows: tuple[tuple[list[tuple[Seen, set[str]]], Verdict, str, str], ...] = (
+        (changed, "crashes", "the call changed", "pass a copy"),
+        (shared, "diverges", "the output shares memory with", "copy the output before writing to it"),
+    )
+    for found, verdict, what, advice in rows:
+        guilty = [(one, names) for one, names in found if names]
+        if guilty:
+            one, names = guilty[0]
+            text = f"{what} {', '.join(sorted(names))} ({len(guilty)} of {len(found)} cases)"
+            return Judged(verdict, text, f"{evidence.implementation}: {text}", (), (), advice, one)
+    steps = sum(len(one.observation.steps) for one in evidence.seen)
+    if not steps:
+        return Judged("cannot tell", "", "no call returned")
+    return Judged("conforms", "", f"{evidence.implementation}: {steps} calls changed nothing")
+
+
+_JUDGES: Final[Mapping[str, Callable[[Requirement, Evidence], Judged]]] = {
+    "axis": judge_axis,
+    "values": _judge_values,
+    "constant": _judge_constant,
+    "answer": _judge_answer,
+    "setting": _judge_setting,
+    "refusal": _judge_refusal,
+    "unmodified": _judge_unmodified,
+    "precision": _judge_precision,
+    "output_type": _judge_output_type,
+}

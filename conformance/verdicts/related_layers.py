@@ -1,0 +1,151 @@
+"""GroupNorm beside the framework's own InstanceNorm and LayerNorm, which are its two ends."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from normgauge.adapters.base import Case
+from normgauge.conformance.diagnosis.candidates import Deviation, Seen, compare
+from normgauge.conformance.requirements.experiments import Probe
+from normgauge.conformance.requirements.inputs import SPATIAL, scrambled, small, usual_eps
+from normgauge.conformance.requirements.probe import make_case
+from normgauge.conformance.requirements.requirement import REQUIREMENTS, Requirement
+from normgauge.conformance.subjects.subject import Subject, with_right_shapes
+from normgauge.conformance.verdicts.evidence import Evidence, Judged, crashed, excuse, instead, told, witness
+from normgauge.conformance.verdicts.relations import RELATIONS, Relation, held_against
+from normgauge.oracle import CANONICAL, Arithmetic
+from normgauge.results.records import Verdict
+
+_CHANNELS: Final = 4
+BY_NAME: Final[Mapping[str, Relation]] = {one.name: one for one in RELATIONS}
+#: The requirements judged here, by the kind of the other layer.
+REQUIRED: Final = {str(BY_NAME[one.relation].kin): one.id for one in REQUIREMENTS if one.relation is not None}
+
+
+@dataclass(frozen=True)
+class Kinship:
+    """One case on GroupNorm (``own``) and on its kin (``other``, whose id is ``kin``)."""
+
+    relation: Relation
+    kin: str
+    own: Seen
+    other: Seen
+
+
+def kin_of(subject: Subject, description: Mapping[str, Any]) -> dict[str, dict[int, str]]:
+    """The framework's own InstanceNorm and LayerNorm: for each kind the id by rank.
+
+    They stand beside a GroupNorm as it is run without a mode. Of several for one rank it is one of the GroupNorm's
+    own module: a framework may have two libraries of layers.
+    """
+    module = re.split(r"[(\[]", description["id"])[0].rpartition(".")[0]
+    found: dict[str, dict[int, str]] = {}
+    if description["layer"] == "group_norm" and description.get("mode", "eager") == "eager":
+        known = [one for one in subject.greeting.get("kin", ()) if one["layer"] in REQUIRED]
+        for one in sorted(known, key=lambda one: one["id"].startswith(f"{module}.")):  # the last one stays
+            found.setdefault(one["layer"], {}).update(dict.fromkeys(one["ranks"], one["id"]))
+    return found
+
+
+def beside_kin(
+    subject: Subject, implementation: str, dtype: str, ranks: tuple[int, ...], kin: Mapping[str, Mapping[int, str]]
+) -> Iterator[Kinship]:
+    """Every case that an implementation for inputs of ``ranks`` and its kin can both be asked, run on both."""
+    for kind, requirement in REQUIRED.items():
+        relation = next(one for one in RELATIONS if one.kin == kind)
+        for rank, other in kin.get(kind, {}).items():
+            if rank not in ranks:
+                continue
+            probes = [
+                Probe(requirement, f"{relation.name}, {label}", case) for label, case in _cases(kind, dtype, rank)
+            ]
+            own = _seen(subject, implementation, probes)
+            if subject.given_up:
+                return
+            others = _seen(subject, other, probes)
+            subject.begin()  # a worker that this ended is not counted against the implementation
+            yield from (Kinship(relation, other, *pair) for pair in zip(own, others, strict=True))
+
+
+def _seen(subject: Subject, implementation: str, probes: Sequence[Probe]) -> list[Seen]:
+    observations = subject.run(implementation, [probe.case for probe in probes])
+    return [Seen(p, with_right_shapes(p.case, o)) for p, o in zip(probes, observations, strict=True)]
+
+
+def _cases(kind: str, dtype: str, rank: int) -> Iterator[tuple[str, Case]]:
+    x = scrambled((2, _CHANNELS, *SPATIAL[rank]), seed=rank)
+    groups = _CHANNELS if kind == "instance_norm" else 1
+    affine = kind == "instance_norm"
+    eps = usual_eps(dtype)
+    settings = {"num_channels": _CHANNELS, "num_groups": groups, "eps": eps, "weight": affine, "bias": affine}
+    for label, values in (
+        (f"rank {rank}", x),
+        (f"rank {rank}, mean = 2^4 deviations", x + 16),
+        (f"rank {rank}, deviation = sqrt(eps)", small(x.shape, math.sqrt(eps), seed=rank)),
+    ):
+        yield label, make_case("group_norm", dtype, settings, [("train", values)])
+
+
+def judge_kin(requirement: Requirement, evidence: Evidence, kinships: tuple[Kinship, ...]) -> Judged:
+    """Whether the framework's own layer agrees, within the sum of both bounds.
+
+    What GroupNorm itself does wrong is told elsewhere: where it lies outside of its own semantics, or where the
+    other layer has the canonical result and GroupNorm has not.
+    """
+    asked = [one for one in kinships if one.relation.name == requirement.relation and not one.own.observation.died]
+    died = [one for one in asked if one.other.observation.died]
+    if died:
+        judged, kin = crashed([one.other for one in died]), died[0].kin
+        return replace(judged, measured=f"{kin}: {judged.measured}", sentence=f"{kin}: {judged.sentence}", of=kin)
+    excused: list[str] = []
+    departs: list[str] = []
+    held: list[tuple[Kinship, Deviation]] = []
+    apart: list[tuple[Kinship, Deviation]] = []
+    for one in asked:
+        case, own, other = one.own.probe.case, one.own.observation, one.other.observation
+        reason = excuse(own) or excuse(other)
+        if reason:
+            excused.append(f"{one.own.probe.label}: {reason}")
+            continue
+        outside, followed = evidence.best(case, own)
+        predicted = evidence.expected(case, followed)
+        deviation = held_against(one.relation, (other, own), (predicted, predicted))
+        canonical = evidence.expected(case, CANONICAL[followed.layer])
+        if outside.ratio > 1 or (deviation.ratio > 1 and compare(other, canonical).ratio <= 1):
+            departs.append(f"{one.own.probe.label}: {evidence.implementation} itself departs")
+        elif deviation.ratio > 1:
+            apart.append((one, deviation))
+        else:
+            held.append((one, deviation))
+    notes = (*excused, *departs)
+    if apart:
+        return _disagrees(apart, notes, evidence)
+    if not held:
+        reason = excused[0] if excused else "itself departs on every case, or ends the process"
+        verdict: Verdict = "unsupported" if excused else "cannot tell"
+        return Judged(verdict, "", f"{evidence.implementation}: {reason}", notes)
+    one, deviation = max(held, key=lambda pair: pair[1].ratio)
+    sentence = f"{evidence.implementation}: agrees with {one.kin} on {len(held)} case(s)"
+    if deviation.ratio == 0:  # nowhere is it closest
+        return Judged("conforms", "", f"{sentence}, to the last digit", notes)
+    closest = witness(one.other, deviation, "the sum of both bounds, at its closest", evidence.dtype)
+    return Judged("conforms", "", sentence, notes, (closest,))
+
+
+def _disagrees(apart: list[tuple[Kinship, Deviation]], notes: tuple[str, ...], evidence: Evidence) -> Judged:
+    one, deviation = max(apart, key=lambda pair: pair[1].ratio)
+    measured = f"{one.kin}: {instead(deviation)}"
+    single = Arithmetic("float32")
+    if evidence.dtype != "float32" and all(
+        compare(k.other.observation, evidence.expected(k.other.probe.case, evidence.followed[0], single)).ratio <= 1
+        for k, _ in apart
+    ):
+        measured = f"{one.kin} computes in float32"
+    sentence = f"{one.kin} differs from {evidence.implementation}: {told(deviation, one.other)}"
+    against = f"{evidence.implementation} on the same input"
+    witnesses = tuple(witness(k.other, d, against, evidence.dtype) for k, d in apart)
+    return Judged("diverges", measured, sentence, notes, witnesses, None, one.other, of=one.kin)

@@ -1,0 +1,193 @@
+"""Relations: what two calls of one framework have in common, whatever a formula says of either.
+
+A relation transforms a case and says which output the transformed case must then have. Two honest outputs
+of the same exact result differ by at most the sum of their bounds (the triangle inequality), so that sum is
+the bound of a relation; each is evaluated at its own input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from normgauge.adapters.base import Array, Case, Observation
+from normgauge.conformance.diagnosis.candidates import Deviation
+from normgauge.conformance.diagnosis.predictions import Prediction
+from normgauge.oracle.moments import two_sum
+
+_SCALE: Final = 32.0
+_SHIFT: Final = 16.0
+
+
+def _whole(output: Array) -> Array:
+    return output
+
+
+@dataclass(frozen=True)
+class Relation:
+    """``statement`` holds between every case that ``applies`` to and what ``transformed`` makes of it.
+
+    ``shown`` is the part of the case's output that is compared, ``restored`` the same part of the other's.
+    ``kin`` names the layer that the transformed case goes to, where that is another one of the framework.
+    """
+
+    name: str
+    statement: str
+    layers: tuple[str, ...]
+    applies: Callable[[Case], bool]
+    transformed: Callable[[Case], Case]
+    restored: Callable[[Array], Array] = _whole
+    shown: Callable[[Array], Array] = _whole
+    kin: str | None = None
+
+
+def held_against(
+    relation: Relation,
+    observed: tuple[Observation, Observation],
+    predicted: tuple[Prediction, Prediction],
+) -> Deviation:
+    """How far the outputs of a case and of its transformed form are from what the relation says.
+
+    A ratio above 1 breaks it. Steps that either call did not reach say nothing.
+    """
+    worst = Deviation(0.0)
+    steps = zip(observed[0].steps, observed[1].steps, predicted[0].steps, predicted[1].steps, strict=False)
+    for number, (seen, other, expected, expected_other) in enumerate(steps, start=1):
+        here = relation.shown(seen.output).astype(np.float64)
+        there = relation.restored(other.output).astype(np.float64)
+        if here.shape != there.shape:
+            return Deviation(math.inf, number, "output", what=f"shapes {here.shape} and {there.shape}")
+        bound = relation.shown(expected["output"].bound) + relation.restored(expected_other["output"].bound)
+        worst = max(worst, _apart(number, here, there, bound), key=lambda d: d.ratio)
+    return worst
+
+
+def _apart(step: int, here: Array, there: Array, bound: Array) -> Deviation:
+    if here.size == 0:
+        return Deviation(0.0)
+    with np.errstate(all="ignore"):
+        ratios = np.abs(here - there) / bound
+    if not np.isfinite(np.max(ratios)):  # 0 / 0, a NaN, or an infinite bound
+        same = (here == there) | (np.isnan(here) & np.isnan(there)) | np.isposinf(bound)
+        ratios = np.where(same, 0.0, np.where(np.isnan(ratios), np.inf, ratios))
+    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratios)), ratios.shape))
+    return Deviation(
+        float(ratios[index]), step, "output", index, float(here[index]), float(there[index]), float(bound[index])
+    )
+
+
+def _with_inputs(case: Case, change: Callable[[Array], Array], **settings: Any) -> Case:
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        steps = tuple(replace(step, x=np.ascontiguousarray(change(step.x)).astype(case.dtype)) for step in case.steps)
+    return replace(case, settings={**case.settings, **settings}, steps=steps)
+
+
+def _normalises_with_the_batch(case: Case) -> bool:
+    return all(step.mode == "train" for step in case.steps)
+
+
+def _scaled(x: Array) -> Array:
+    return np.asarray(x * x.dtype.type(_SCALE))
+
+
+def _shifted(x: Array) -> Array:
+    return np.asarray(x + x.dtype.type(_SHIFT))
+
+
+def _scales_exactly(case: Case) -> bool:
+    """Whether no number leaves the normal range of its type when it is multiplied by a power of two."""
+    with np.errstate(over="ignore"):
+        return _normalises_with_the_batch(case) and all(
+            bool(np.isfinite(_scaled(step.x)).all())
+            and bool((np.abs(step.x[step.x != 0]) >= np.finfo(case.dtype).tiny).all())
+            for step in case.steps
+        )
+
+
+def _shifts_exactly(case: Case) -> bool:
+    """Whether the sums have no error, by Knuth's TwoSum."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _normalises_with_the_batch(case) and all(
+            bool((two_sum(step.x, np.full_like(step.x, _SHIFT))[1] == 0).all()) for step in case.steps
+        )
+
+
+def _channels_reversed(case: Case) -> Case:
+    """Groups in reverse, and each one's channels: adjacent or interleaved, groups stay groups."""
+    turned = _with_inputs(case, lambda x: x[:, ::-1])
+    return replace(turned, parameters={name: value[::-1].copy() for name, value in case.parameters.items()})
+
+
+def _neighbours_replaced(case: Case) -> Case:
+    return _with_inputs(case, lambda x: np.concatenate([x[:1], np.ones_like(x[1:])]))
+
+
+def _other_history(case: Case) -> Case:
+    channels = case.settings["num_channels"]
+    history = {
+        "running_mean": np.full(channels, 3.0, dtype=case.dtype),
+        "running_var": np.full(channels, 7.0, dtype=case.dtype),
+    }
+    return replace(case, settings={**case.settings, "momentum": 0.375}, parameters={**case.parameters, **history})
+
+
+def _bare(case: Case) -> bool:
+    return not case.settings["weight"] and not case.settings["bias"]
+
+
+GROUP_NORM: Final = ("group_norm",)
+BATCH_NORM: Final = ("batch_norm",)
+BOTH: Final = (*GROUP_NORM, *BATCH_NORM)
+
+RELATIONS: Final[tuple[Relation, ...]] = (
+    Relation(
+        "scale", f"{_SCALE:g} times the input and {_SCALE**2:g} times eps give the same output.", BOTH,
+        _scales_exactly,
+        lambda case: _with_inputs(case, _scaled, eps=case.settings["eps"] * _SCALE**2),
+    ),
+    Relation(
+        "shift", f"{_SHIFT:g} added to the input gives the same output.", BOTH,
+        _shifts_exactly,
+        lambda case: _with_inputs(case, _shifted),
+    ),
+    Relation(
+        "sample order", "Samples in another order give the same outputs in that order.", BOTH,
+        lambda case: all(len(step.x) > 1 for step in case.steps),
+        lambda case: _with_inputs(case, lambda x: x[::-1]),
+        restored=lambda output: output[::-1],
+    ),
+    Relation(
+        "channel order", "Channels in an order that keeps the groups give the same outputs in that order.", BOTH,
+        lambda case: case.settings["num_channels"] > 1,
+        _channels_reversed,
+        restored=lambda output: output[:, ::-1],
+    ),
+    Relation(
+        "other samples", "A sample's output does not depend on the other samples.", GROUP_NORM,
+        lambda case: all(len(step.x) > 1 for step in case.steps),
+        _neighbours_replaced,
+        restored=lambda output: output[:1],
+        shown=lambda output: output[:1],
+    ),
+    Relation(
+        "momentum and history", "The training output depends neither on momentum nor on earlier state.", BATCH_NORM,
+        lambda case: _normalises_with_the_batch(case) and bool(case.settings["track"]),
+        _other_history,
+    ),
+    Relation(
+        "groups = C", "With a group a channel, GroupNorm is the framework's own InstanceNorm.", GROUP_NORM,
+        lambda case: case.settings["num_groups"] == case.settings["num_channels"],
+        lambda case: case,
+        kin="instance_norm",
+    ),
+    Relation(
+        "groups = 1", "With one group and no affine parts, GroupNorm is the framework's own LayerNorm.", GROUP_NORM,
+        lambda case: case.settings["num_groups"] == 1 and _bare(case),
+        lambda case: case,
+        kin="layer_norm",
+    ),
+)  # fmt: skip

@@ -1,0 +1,35 @@
+"""Accuracy as files: tables in Markdown, and the pictures of the curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from normgauge.reports.implementation_names import Names, told_apart
+from normgauge.reports.page.accuracy import accuracy_of
+from normgauge.reports.page.curves import PANEL
+from normgauge.reports.page.page import environment, read_folder
+from normgauge.results.records import Header, Profile, Series
+
+
+def write_accuracy(results: Path, folder: Path) -> list[Path]:
+    """Write the tables as Markdown, and the pictures beside it; the files.
+
+    Raises:
+        BrokenResults: as :func:`read_folder`.
+        OSError: a file cannot be written.
+    """
+    runs, _ = read_folder(results)
+    ordered, releases = told_apart([*runs.values()])
+    everything = [record for records in ordered for record in records]
+    profiles = [one for one in everything if isinstance(one, Profile)]
+    shown = accuracy_of(profiles, [one for one in everything if isinstance(one, Series)], Names(profiles, releases))
+    headers = [one for one in everything if isinstance(one, Header) and one.versions]
+    picture = environment().get_template("curves.svg")
+    texts = {
+        figure.file: picture.render(figure=figure, size=PANEL) + "\n" for layer in shown for figure in layer.figures
+    }
+    page = environment(autoescape=False).get_template("accuracy.md")
+    texts["accuracy.md"] = page.render(layers=shown, headers=headers)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]

@@ -1,0 +1,180 @@
+"""What each implementation is called on a page: several releases are told apart, modes stand with their layer."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from packaging.version import InvalidVersion, Version
+
+from normgauge.reports.grouping import grouped
+from normgauge.results.records import Counterexample, Explored, Header, Judgement, NotRun, Profile, Record, Series
+
+EAGER: Final = "eager"
+#: A layer as it is written, and a note: its releases, modes and dtypes where they are not all.
+Told = tuple[str, str]
+_VERSION: Final = re.compile(r"\d[^\s,]*")
+_BRACKET: Final = re.compile(r"\[([^\[\]]+)\]")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A layer of a framework, the way of running it, and the release, empty where there is only one."""
+
+    framework: str
+    layer: str
+    mode: str
+    release: str
+
+    @property
+    def without_mode(self) -> tuple[str, str, str]:
+        return self.framework, self.layer, self.release
+
+
+class Names:
+    """Knows every implementation on a page, and says a list of them in few words."""
+
+    def __init__(self, profiles: Iterable[Profile], releases: dict[str, tuple[str, str]]) -> None:
+        """``releases`` maps a framework as it is labelled to what it is without, and the release."""
+        self._releases_of = releases
+        self.known: dict[str, Identity] = {}
+        for profile in profiles:
+            framework, release = releases.get(profile.framework, (profile.framework, ""))
+            layer = profile.implementation.removesuffix(f" @{release}")
+            if profile.mode != EAGER:
+                layer = layer.replace(f"[{profile.mode}]", "")
+            self.known[profile.implementation] = Identity(framework, layer, profile.mode, release)
+
+    def framework(self, labelled: str) -> str:
+        """A framework without its release."""
+        return self._releases_of.get(labelled, (labelled, ""))[0]
+
+    def of(self, implementation: str) -> Identity:
+        return self.known.get(implementation) or Identity("", implementation, EAGER, "")
+
+    def told(self, members: Iterable[Told]) -> list[Told]:
+        """Implementations, each with a note, in few words: what differs in mode, release or backend alone is one.
+
+        ``layer`` alone stands for all its modes that are known, ``layer[a, b]`` for these.
+        """
+        entries: dict[tuple[str, str], dict[Identity, None]] = {}
+        by_layer = grouped(
+            ((self.of(name), note) for name, note in members),
+            lambda one: (one[0].framework, one[0].layer, one[0].release, one[1]),
+        )
+        for (*_, note), own in by_layer.items():
+            identities = [identity for identity, _ in own]
+            for text, more, identity in self._by_mode(identities):
+                entries.setdefault((text, ", ".join(part for part in (more, note) if part)), {})[identity] = None
+        told = []
+        for (text, note), alike in entries.items():
+            releases = self._releases([*alike])
+            told.append((text, ", ".join(part for part in (releases, note) if part)))
+        return _brackets_joined(told)
+
+    def _by_mode(self, alike: Sequence[Identity]) -> Iterator[tuple[str, str, Identity]]:
+        """The texts for the modes of one layer and release, each with what is noted beside it."""
+        first = alike[0]
+        everything = {one.mode for one in self.known.values() if one.without_mode == first.without_mode}
+        if len(everything) > 1 and everything <= {one.mode for one in alike}:
+            yield first.layer, "", first
+            return
+        for one in alike:
+            if one.mode == EAGER:
+                yield one.layer, EAGER if len(everything) > 1 else "", one
+            else:
+                yield f"{one.layer}[{one.mode}]", "", one
+
+    def _releases(self, alike: Sequence[Identity]) -> str:
+        first = alike[0]
+        same = [one for one in self.known.values() if (one.framework, one.layer) == (first.framework, first.layer)]
+        everything = sorted({one.release for one in same}, key=age)
+        if len(everything) < 2:
+            return ""
+        places = sorted({everything.index(one.release) for one in alike})
+        if len(places) == len(everything):
+            return "every release"
+        if len(places) > 2 and places[-1] - places[0] == len(places) - 1:
+            return f"{everything[places[0]]} to {everything[places[-1]]}"
+        return ", ".join(everything[place] for place in places)
+
+
+def _brackets_joined(told: Sequence[Told]) -> list[Told]:
+    """``layer[a]`` and ``layer[b]`` as ``layer[a, b]``, where their notes are the same."""
+
+    def without(one: Told) -> tuple[str, str, str]:
+        return _BRACKET.sub("[]", one[0], count=1), one[1], "" if _BRACKET.search(one[0]) else one[0]
+
+    found = []
+    for (text, note, _), alike in grouped(told, without).items():
+        inside = [match[1] for match in (_BRACKET.search(name) for name, _ in alike) if match]
+        found.append((text.replace("[]", f"[{', '.join(inside)}]", 1) if inside else text, note))
+    return found
+
+
+def age(release: str) -> tuple[bool, Version, str]:
+    """A key that sorts releases from old to new; what names no version comes last."""
+    for word in _VERSION.findall(release):
+        with contextlib.suppress(InvalidVersion):
+            return False, Version(word), release
+    return True, Version("0"), release
+
+
+def told_apart(runs: Sequence[Sequence[Record]]) -> tuple[list[list[Record]], dict[str, tuple[str, str]]]:
+    """The runs, those of one framework next to each other, by release; and the frameworks that were labelled.
+
+    Where several runs are of one framework, their records say of which release they are.
+    """
+    labelled: dict[str, tuple[str, str]] = {}
+    found: list[tuple[int, tuple[bool, Version, str], list[Record]]] = []
+    by_framework = grouped(runs, lambda records: _header(records).framework)
+    for place, (framework, own) in enumerate(by_framework.items()):
+        for records in own:
+            release = release_of(_header(records), [_header(other) for other in own])
+            label = f"{framework} {release}"
+            if release:
+                labelled[label] = framework, release
+            named = [_labelled(one, label, release) if release else one for one in records]
+            found.append((place, age(release), named))
+    return [records for *_, records in sorted(found, key=lambda one: one[:2])], labelled
+
+
+def release_of(header: Header, siblings: Sequence[Header]) -> str:
+    """What tells a run from the others of its framework: the versions in which they differ, the device."""
+    if not header.versions:  # it never started
+        return ""
+    others = [one for one in siblings if one.versions]
+    differ = [
+        (name, version)
+        for name, version in header.versions.items()
+        if any(one.versions.get(name) != version for one in others)
+    ]
+    said = [version if len(differ) == 1 else f"{name} {version}" for name, version in differ]
+    if any(one.device != header.device for one in others):
+        said.append(header.device)
+    return ", ".join(said)
+
+
+def _header(records: Sequence[Record]) -> Header:
+    return next(one for one in records if isinstance(one, Header))
+
+
+def _labelled(record: Record, framework: str, release: str) -> Record:
+    if isinstance(record, Header):
+        names = [f"{name} @{release}" for name in record.implementations]
+        return msgspec.structs.replace(record, framework=framework, implementations=names)
+    if isinstance(record, NotRun):
+        name = record.implementation and f"{record.implementation} @{release}"
+        return msgspec.structs.replace(record, framework=framework, implementation=name)
+    if isinstance(record, Profile | Series | Explored | Judgement | Counterexample):
+        name = f"{record.implementation} @{release}"
+        changes = {"framework": framework, "implementation": name}
+        sentence = getattr(record, "sentence", "")
+        if sentence.startswith(record.implementation):
+            changes["sentence"] = name + sentence.removeprefix(record.implementation)
+        return msgspec.structs.replace(record, **changes)
+    return record

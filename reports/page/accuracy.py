@@ -1,0 +1,82 @@
+"""What is told of accuracy: a table of the classes, and pictures of the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from normgauge.reports.grouping import LAYERS, grouped
+from normgauge.reports.implementation_names import Names, Told
+from normgauge.reports.page.curves import CurvesFigure, curves_of
+from normgauge.results.records import Profile, Series
+
+
+@dataclass(frozen=True)
+class AccuracyCell:
+    """One dtype: ``kind`` as in the pictures, the class, the type of the sums, where half of the digits are gone."""
+
+    kind: str
+    name: str
+    inside: str
+    half: str
+
+
+@dataclass(frozen=True)
+class AccuracyRow:
+    """Modes and releases of one layer that are alike; a cell for each dtype, None where it was not measured."""
+
+    members: list[Told]
+    cells: tuple[AccuracyCell | None, ...]
+
+
+@dataclass(frozen=True)
+class AccuracyShown:
+    """The table of one layer kind and its pictures, one for each dtype."""
+
+    name: str
+    dtypes: tuple[str, ...]
+    frameworks: tuple[tuple[str, tuple[AccuracyRow, ...]], ...]
+    figures: tuple[CurvesFigure, ...]
+
+
+def accuracy_of(profiles: Sequence[Profile], series: Sequence[Series], names: Names) -> list[AccuracyShown]:
+    """The tables and pictures of the layer kinds that something was measured of."""
+    figures = curves_of(profiles, series, names)
+    half = {(one.implementation, one.dtype): one for one in series if (one.axis, one.quantity) == ("ratio", "output")}
+    found = []
+    for kind, name in LAYERS.items():
+        own = [one for one in profiles if one.layer == kind]
+        if not any((one.implementation, one.dtype) in half for one in own):
+            continue
+        dtypes = tuple(dict.fromkeys(one.dtype for one in own))
+        frameworks = []
+        for framework, alike in grouped(own, lambda one: names.framework(one.framework)).items():
+            by_name = grouped(alike, lambda one: one.implementation)
+            rows = [(_cells(measured, dtypes, half), implementation) for implementation, measured in by_name.items()]
+            shown = (
+                AccuracyRow(names.told((implementation, "") for _, implementation in same), cells)
+                for cells, same in grouped(rows, lambda row: row[0]).items()
+            )
+            frameworks.append((framework, tuple(shown)))
+        pictures = tuple(figure for figure in figures if figure.kind == kind)
+        found.append(AccuracyShown(name, dtypes, tuple(frameworks), pictures))
+    return found
+
+
+def _cells(
+    measured: Sequence[Profile], dtypes: Sequence[str], half: dict[tuple[str, str], Series]
+) -> tuple[AccuracyCell | None, ...]:
+    by_dtype = {one.dtype: one for one in measured}
+    return tuple(_cell(by_dtype[dtype], half) if dtype in by_dtype else None for dtype in dtypes)
+
+
+def _cell(profile: Profile, half: dict[tuple[str, str], Series]) -> AccuracyCell:
+    curve = half.get((profile.implementation, profile.dtype))
+    if not profile.known:
+        return AccuracyCell("outside", "no known semantics", "", "")
+    name = (profile.accuracy or "outside every class").replace("_", "-")
+    inside = "" if profile.computes_in == profile.dtype else f"sums in {profile.computes_in}"
+    gone = ""
+    if curve:
+        gone = "never" if curve.half_gone_at is None else f"{float(f'{curve.half_gone_at:.2g}'):,g}"
+    return AccuracyCell(profile.accuracy or "outside", name, inside, gone)

@@ -1,0 +1,218 @@
+"""Error curves as pictures: a row for each curve, a column for each framework, a line for what came out alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from normgauge.reports.grouping import LAYERS, grouped
+from normgauge.reports.implementation_names import Names
+from normgauge.results.records import Profile, Series, SeriesPoint
+
+#: Widths and heights in user units of an SVG.
+PANEL: Final = (168, 150)
+GAP: Final = (18, 66)
+LEFT: Final = 78
+TOP: Final = 74
+BOTTOM: Final = 62
+
+#: The curves of a picture, top to bottom: axis, quantity, and their heading.
+ROWS: Final = (
+    ("ratio", "output", "Error of the output, over |mean| / deviation of the input"),
+    ("ratio", "dx", "Error of the gradient dx, over |mean| / deviation of the input"),
+    ("n", "output", "Error of the output, over n, the number of values that are normalised together"),
+)
+#: Errors above this are drawn there: at 1 nothing is left of a value.
+MOST: Final = 3.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """``kind`` is an accuracy class or ``outside``; ``points`` are as an SVG polyline has them."""
+
+    kind: str
+    points: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One framework's curves.
+
+    Ticks are places with their labels, ``nothing`` and ``half`` the heights of error 1 and of half of the digits,
+    which are told in the panel that is ``labelled``.
+    """
+
+    x: float
+    y: float
+    name: str
+    axis: str
+    bounds: tuple[Line, ...]
+    lines: tuple[Line, ...]
+    ticks_x: tuple[tuple[float, str], ...]
+    ticks_y: tuple[tuple[float, str], ...]
+    nothing: float
+    half: float
+    first: bool
+    labelled: bool
+
+
+@dataclass(frozen=True)
+class CurvesFigure:
+    """The picture of one layer kind at one dtype; ``rows`` pairs the height of each row's heading with its text."""
+
+    kind: str
+    layer: str
+    dtype: str
+    width: int
+    height: int
+    rows: tuple[tuple[float, str], ...]
+    panels: tuple[Panel, ...]
+    described: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.layer}, {self.dtype}: error against the exact value"
+
+    @property
+    def file(self) -> str:
+        return f"accuracy-{self.kind}-{self.dtype}.svg"
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """From a value to a place on a logarithmic axis of ``length`` units."""
+
+    low: float
+    high: float
+    length: float
+
+    def __call__(self, value: float) -> float:
+        inside = min(max(math.log10(max(value, 1e-300)), self.low), self.high)
+        return (inside - self.low) / (self.high - self.low) * self.length
+
+    def ticks(self, count: int) -> Iterator[int]:
+        """Powers of ten at even steps, at most about ``count``."""
+        step = max(1, math.ceil((self.high - self.low) / count))
+        first = math.ceil(self.low / step) * step
+        yield from range(first, math.floor(self.high) + 1, step)
+
+
+def curves_of(profiles: Sequence[Profile], series: Sequence[Series], names: Names) -> list[CurvesFigure]:
+    """A picture for each layer kind and dtype that curves were measured of."""
+    measured = {(one.implementation, one.dtype): one for one in profiles}
+    kinds = {(one.implementation, one.dtype): one.layer for one in profiles}
+    found = []
+    for layer in LAYERS:
+        own = [one for one in series if kinds.get((one.implementation, one.dtype)) == layer]
+        for dtype, alike in grouped(own, lambda one: one.dtype).items():
+            found.append(_figure(layer, dtype, alike, measured, names))
+    return found
+
+
+def _figure(
+    layer: str, dtype: str, series: Sequence[Series], measured: dict[tuple[str, str], Profile], names: Names
+) -> CurvesFigure:
+    frameworks = grouped(series, lambda one: names.framework(one.framework))
+    rows = [row for row in ROWS if any((one.axis, one.quantity) == row[:2] for one in series)]
+    headings, panels = [], []
+    for place, (axis, quantity, heading) in enumerate(rows):
+        y = TOP + place * (PANEL[1] + GAP[1])
+        headings.append((y - 26.0, heading))
+        everything = [one for one in series if (one.axis, one.quantity) == (axis, quantity)]
+        scales = _scales(everything)
+        for column, (framework, own) in enumerate(frameworks.items()):
+            here = [one for one in own if (one.axis, one.quantity) == (axis, quantity)]
+            x = LEFT + column * (PANEL[0] + GAP[0])
+            labelled = bool(here) and here[0] is everything[0]
+            panels.append(_panel(x, y, framework, here, scales, measured, names, column == 0, labelled))
+    described = "; ".join(_said(framework, own, measured) for framework, own in frameworks.items())
+    width = LEFT + len(frameworks) * (PANEL[0] + GAP[0])
+    height = TOP + len(rows) * (PANEL[1] + GAP[1]) + BOTTOM - GAP[1]
+    return CurvesFigure(layer, LAYERS[layer], dtype, max(width, 640), height, tuple(headings), tuple(panels), described)
+
+
+def _scales(series: Sequence[Series]) -> tuple[_Scale, _Scale]:
+    """One pair of axes for all panels of a row."""
+    places = [point.at for one in series for point in one.points]
+    errors = [point.error for one in series for point in one.points if point.error]
+    low = math.floor(math.log10(min([*errors, *(one.half**2 for one in series)])))
+    across = _Scale(math.log10(min(places)), math.log10(max(places)), PANEL[0])
+    return across, _Scale(max(low, -18), math.log10(MOST), PANEL[1])
+
+
+def _panel(
+    x: float,
+    y: float,
+    framework: str,
+    series: Sequence[Series],
+    scales: tuple[_Scale, _Scale],
+    measured: dict[tuple[str, str], Profile],
+    names: Names,
+    first: bool,
+    labelled: bool,
+) -> Panel:
+    across, up = scales
+
+    def polyline(points: Iterable[tuple[float, float | None]]) -> str:
+        return " ".join(
+            f"{x + across(at):.1f},{y + PANEL[1] - up(MOST if value is None else value):.1f}" for at, value in points
+        )
+
+    def class_of(one: Series) -> str:
+        return measured[one.implementation, one.dtype].accuracy or "outside"
+
+    lines = []
+    for (kind, points), alike in grouped(series, lambda one: (class_of(one), _values(one.points))).items():
+        told = ", ".join(f"{name} ({note})" if note else name for name, note in names.told(_members(alike)))
+        lines.append(Line(kind, polyline(points), f"{told}: {_worded(kind)}"))
+    bounds = []
+    if series:
+        model = series[0]
+        for place, kind in enumerate(model.classes):
+            points = tuple((point.at, point.bounds[place]) for point in model.points)
+            said = f"bound of {_worded(kind)} statistics in {model.computes_in}"
+            bounds.append(Line(kind, polyline(points), said))
+    half = series[0].half if series else MOST
+    return Panel(
+        x,
+        y,
+        framework,
+        series[0].axis if series else "ratio",
+        tuple(bounds),
+        tuple(lines),
+        tuple((x + across(10.0**power), _power(power)) for power in across.ticks(4)),
+        tuple((y + PANEL[1] - up(10.0**power), _power(power)) for power in up.ticks(6)),
+        y + PANEL[1] - up(1.0),
+        y + PANEL[1] - up(half),
+        first,
+        labelled,
+    )
+
+
+def _values(points: Sequence[SeriesPoint]) -> tuple[tuple[float, float | None], ...]:
+    return tuple((point.at, point.error) for point in points)
+
+
+def _members(series: Iterable[Series]) -> list[tuple[str, str]]:
+    return [(one.implementation, "") for one in series]
+
+
+def _power(power: int) -> str:
+    """A power of ten in superscript digits."""
+    return "1" if power == 0 else "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def _worded(kind: str) -> str:
+    return {"outside": "outside every class"}.get(kind, kind.replace("_", "-"))
+
+
+def _said(framework: str, series: Sequence[Series], measured: dict[tuple[str, str], Profile]) -> str:
+    """What a picture shows of a framework, for who does not see it."""
+    counted = grouped(
+        dict.fromkeys(one.implementation for one in series),
+        lambda name: measured[name, series[0].dtype].accuracy or "outside",
+    )
+    return f"{framework}: {', '.join(f'{len(own)} {_worded(kind)}' for kind, own in counted.items())}"

@@ -1,0 +1,210 @@
+"""Divergences as the page tells them: one finding a requirement, like evidence told once."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from normgauge.reports.grouping import LAYERS, Anchors, grouped
+from normgauge.reports.implementation_names import Names, Told
+from normgauge.results.records import (
+    DIVERGENT,
+    Example,
+    Judgement,
+    Profile,
+)
+
+#: Of a long row of numbers, this many are shown; the script prints them all.
+VALUES_SHOWN: Final = 16
+TEXT_SHOWN: Final = 400
+
+_STEP = re.compile(r"(step \d+ \S+) (.*)", re.DOTALL)
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*(e[-+]?\d+)?|nan|inf)")
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """One quantity of an example: who says what; what is equal to the letter shares a row."""
+
+    label: str
+    rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Departing:
+    """One implementation that does not meet a requirement."""
+
+    anchor: str
+    documentation: str
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One way of not meeting a requirement, with every implementation that shows the very same."""
+
+    judgement: Judgement
+    dtypes: str
+    sentence: str
+    numbers: tuple[Numbers, ...]
+    members: tuple[Departing, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One requirement with the implementations that do not meet it.
+
+    ``on_axis`` says that the requirement is about an axis: another value of it stands behind a witness.
+    ``only`` is the framework that is alone with this among ``measured``, the frameworks that were held
+    against the requirement; ``values`` pairs each measured value, ``remedies`` each remedy with the
+    implementations it is for; a remedy for all has none beside it.
+    """
+
+    anchor: str
+    judgement: Judgement
+    evidence: tuple[Evidence, ...]
+    on_axis: bool
+    measured: tuple[str, ...]
+    only: str
+    values: tuple[tuple[str, list[Told]], ...]
+    remedies: tuple[tuple[str, list[Told]], ...]
+    conforming: list[Told]
+
+
+def findings_of(
+    judgements: Sequence[Judgement], profiles: Sequence[Profile], names: Names, anchors: Anchors
+) -> list[Finding]:
+    """Departures on an axis first, the rest after, each in the catalogue's order."""
+    layer_of = {profile.implementation: list(LAYERS).index(profile.layer) for profile in profiles}
+    axes = {axis.axis for profile in profiles for axis in profile.axes}
+    documentation = {profile.implementation: profile.documentation for profile in profiles}
+    by_requirement = grouped(judgements, lambda judgement: judgement.requirement)
+
+    found = [
+        _finding(own, axes, documentation, anchors, names)
+        for own in by_requirement.values()
+        if any(one.verdict in DIVERGENT for one in own)
+    ]
+
+    def place(finding: Finding) -> tuple[bool, int, str]:
+        layer = layer_of.get(finding.judgement.implementation, len(LAYERS))
+        return not finding.on_axis, layer, finding.judgement.requirement
+
+    return sorted(found, key=place)
+
+
+def _finding(
+    judgements: Sequence[Judgement], axes: set[str], documentation: dict[str, str], anchors: Anchors, names: Names
+) -> Finding:
+    anchor = anchors.new(judgements[0].requirement)
+    departing = [one for one in judgements if one.verdict in DIVERGENT]
+    concerned = {one.implementation for one in departing}
+    by_implementation = grouped(judgements, lambda judgement: judgement.implementation)
+    remedies: dict[str, dict[str, None]] = {}
+    for one in departing:
+        if one.remedy:
+            remedies.setdefault(one.remedy, {})[one.implementation] = None
+    for_all = len(remedies) == 1 and all(whom.keys() == concerned for whom in remedies.values())
+    held = {one.framework for one in judgements if one.verdict in {*DIVERGENT, "conforms"}}
+    frameworks = {one.framework for one in departing}
+    evidence = _evidence(departing, by_implementation, documentation, anchors)
+    return Finding(
+        anchor,
+        judgements[0],
+        evidence,
+        any(witness.against.partition("=")[0] in axes for one in judgements for witness in one.witnesses),
+        tuple(sorted(held)),
+        frameworks.pop() if len(frameworks) == 1 and len(held) > 1 else "",
+        _values(evidence, names),
+        tuple((remedy, [] if for_all else names.told((one, "") for one in whom)) for remedy, whom in remedies.items()),
+        names.told(
+            (name, "") for name, own in by_implementation.items() if all(one.verdict == "conforms" for one in own)
+        ),
+    )
+
+
+def _values(evidence: Sequence[Evidence], names: Names) -> tuple[tuple[str, list[Told]], ...]:
+    """Each measured value with the implementations that have it, and the dtypes where these are not all."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for one in evidence:
+        own = found.setdefault(one.judgement.measured or one.judgement.verdict, {})
+        for member in one.members:
+            own.setdefault(member.judgement.implementation, []).append(one.dtypes)
+    return tuple((said, names.told((name, ", ".join(at)) for name, at in own.items())) for said, own in found.items())
+
+
+def _evidence(
+    departing: Sequence[Judgement],
+    judged: dict[str, list[Judgement]],
+    documentation: dict[str, str],
+    anchors: Anchors,
+) -> tuple[Evidence, ...]:
+    same: dict[Hashable, list[tuple[Judgement, str]]] = {}
+    for (name, *_), own in grouped(departing, lambda one: (one.implementation, one.verdict, one.measured)).items():
+        shown = next((one for one in own if one.example), own[0])
+        everywhere = {one.dtype for one in own} == {one.dtype for one in judged[name]}
+        dtypes = "" if everywhere else ", ".join(one.dtype for one in own)
+        same.setdefault((dtypes, *_told(shown)), []).append((shown, dtypes))
+    found = []
+    for alike in same.values():
+        shown, dtypes = alike[0]
+        members = (
+            Departing(
+                anchors.new(f"{one.requirement}-{one.implementation}"), documentation.get(one.implementation, ""), one
+            )
+            for one, _ in alike
+        )
+        numbers = numbers_of(shown.example) if shown.example else ()
+        found.append(Evidence(shown, dtypes, _nameless(shown), numbers, tuple(members)))
+    return tuple(found)
+
+
+def _told(judgement: Judgement) -> tuple[Hashable, ...]:
+    """All that a reader sees of a divergence without unfolding anything."""
+    example = judgement.example
+    shown = (example.settings, example.shapes, example.observed, example.canonical, example.followed) if example else ()
+    return judgement.verdict, judgement.measured, judgement.dtype, _nameless(judgement), repr((judgement.notes, shown))
+
+
+def _nameless(judgement: Judgement) -> str:
+    """The sentence without the implementation, which stands above it."""
+    text = judgement.sentence.removeprefix(judgement.implementation)
+    return text.removeprefix(":").lstrip()
+
+
+def numbers_of(example: Example) -> tuple[Numbers, ...]:
+    """The lines of an example by quantity, so that what is compared stands one under the other."""
+    columns = {"came out": example.observed, "canonical": example.canonical, "as diagnosed": example.followed}
+    told: dict[str, dict[str, str]] = {}
+    for name, lines in columns.items():
+        for line in lines:
+            found = _STEP.fullmatch(line)
+            label, text = (found[1], found[2]) if found else ("the call", line)
+            own = told.setdefault(label, {})
+            own[name] = f"{own[name]}\n{text}" if name in own else text
+    shown = []
+    for label, texts in told.items():
+        same = grouped(texts.items(), lambda pair: pair[1])
+        names = (" = ".join(name for name, _ in own) for own in same.values())
+        shown.append(Numbers(label, tuple(zip(names, _aligned(list(same)), strict=True))))
+    return tuple(shown)
+
+
+def _aligned(texts: Sequence[str]) -> list[str]:
+    """Rows of numbers, one under the other and none of them endless; other text stays as it is."""
+    rows = [text.split() for text in texts]
+    numeric = [all(_NUMBER.fullmatch(value) for value in row) for row in rows]
+    columns = itertools.zip_longest(*(row for row, number in zip(rows, numeric, strict=True) if number), fillvalue="")
+    widths = [max(map(len, column)) for column in columns]
+    aligned = []
+    for text, row, number in zip(texts, rows, numeric, strict=True):
+        if not number:
+            aligned.append(text if len(text) <= TEXT_SHOWN else f"{text[:TEXT_SHOWN]}…")
+            continue
+        values = [value.rjust(width) for value, width in zip(row, widths, strict=False)]
+        left = f"  … {len(values) - VALUES_SHOWN} more" if len(values) > VALUES_SHOWN else ""
+        aligned.append("  ".join(values[:VALUES_SHOWN]) + left)
+    return aligned

@@ -1,0 +1,89 @@
+"""What the installed documentation says beside what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from normgauge.reports.grouping import LAYERS, Anchors, grouped
+from normgauge.reports.implementation_names import Names, Told
+from normgauge.results.records import Claim, Profile
+
+#: The sign of each verdict on a claim.
+SIGNS: Final = {"agrees": "✓", "contradicts": "✗", "silent": "–", "cannot tell": "?"}
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """Words of a documentation that measurement contradicts, with all implementations they stand for."""
+
+    anchor: str
+    claim: Claim
+    members: list[Told]
+
+
+@dataclass(frozen=True)
+class ClaimCell:
+    """What is claimed on one subject, with the dtypes where these are not all; ``target`` leads to a contradiction."""
+
+    kind: str
+    text: str
+    dtypes: str
+    target: str
+
+
+@dataclass(frozen=True)
+class ClaimsTable:
+    """The claims of a layer kind: a row for all implementations whose documentation says the same."""
+
+    name: str
+    subjects: tuple[str, ...]
+    rows: tuple[tuple[list[Told], tuple[tuple[ClaimCell, ...], ...]], ...]
+
+
+def contradictions_of(profiles: Sequence[Profile], names: Names, anchors: Anchors) -> list[Contradiction]:
+    told = [(claim, profile) for profile in profiles for claim in profile.claims if claim.verdict == "contradicts"]
+    dtypes = {name: {p.dtype for p in own} for name, own in grouped(profiles, lambda p: p.implementation).items()}
+    found = []
+    for own in grouped(told, lambda pair: (pair[0].subject, pair[0].claimed, pair[0].quote, pair[0].measured)).values():
+        members = []
+        for name, at in grouped(own, lambda pair: pair[1].implementation).items():
+            said = [profile.dtype for _, profile in at]
+            members.append((name, "" if set(said) == dtypes[name] else ", ".join(said)))
+        anchor = anchors.new(f"documentation-{own[0][1].implementation}-{own[0][0].subject}")
+        found.append(Contradiction(anchor, own[0][0], names.told(members)))
+    return found
+
+
+def claims_of(profiles: Sequence[Profile], contradictions: Sequence[Contradiction], names: Names) -> list[ClaimsTable]:
+    targets = {(one.claim.subject, one.claim.claimed, one.claim.quote): one.anchor for one in contradictions}
+    tables = []
+    for kind, name in LAYERS.items():
+        own = [profile for profile in profiles if profile.layer == kind and profile.claims]
+        if not own:
+            continue
+        subjects = tuple(dict.fromkeys(claim.subject for profile in own for claim in profile.claims))
+        by_implementation = grouped(own, lambda profile: profile.implementation)
+        cells = [(one, _cells(at, subjects, targets)) for one, at in by_implementation.items()]
+        alike = grouped(cells, lambda pair: pair[1])
+        rows = ((names.told((one, "") for one, _ in same), said) for said, same in alike.items())
+        tables.append(ClaimsTable(name, subjects, tuple(rows)))
+    return tables
+
+
+def _cells(
+    profiles: Sequence[Profile], subjects: Sequence[str], targets: dict[tuple[str, str | None, str], str]
+) -> tuple[tuple[ClaimCell, ...], ...]:
+    everywhere = {profile.dtype for profile in profiles}
+    row = []
+    for subject in subjects:
+        told = [(claim, profile.dtype) for profile in profiles for claim in profile.claims if claim.subject == subject]
+        cell = []
+        for (kind, claimed), own in grouped(told, lambda pair: (pair[0].verdict, pair[0].claimed)).items():
+            dtypes = [dtype for _, dtype in own]
+            at = "" if set(dtypes) == everywhere else ", ".join(dtypes)
+            target = targets.get((subject, claimed, own[0][0].quote), "") if kind == "contradicts" else ""
+            cell.append(ClaimCell(kind, claimed or "", at, target))
+        row.append(tuple(cell))
+    return tuple(row)

@@ -1,0 +1,60 @@
+"""What exploration tried and found, as the page tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from normgauge.reports.grouping import Anchors, grouped
+from normgauge.reports.implementation_names import Names, Told
+from normgauge.reports.page.divergences import Numbers, numbers_of
+from normgauge.results.records import Counterexample, Explored
+
+KINDS: Final = {
+    "values": "outside every bound of its own semantics",
+    "accuracy": "less accurate than measured",
+    "relation": "breaks a relation",
+    "crash": "crashes",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """One cause that was come upon, in the words and numbers of one of those that have it."""
+
+    anchor: str
+    counterexample: Counterexample
+    sentence: str
+    members: list[Told]
+    others: tuple[Counterexample, ...]
+    numbers: tuple[Numbers, ...]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What was tried on implementations for which the counts are the same."""
+
+    members: list[Told]
+    explored: Explored
+
+
+def found_of(counterexamples: Sequence[Counterexample], names: Names, anchors: Anchors) -> list[Found]:
+    """One for each signature of a framework, in the order of discovery."""
+    found = []
+    same = grouped(counterexamples, lambda one: (names.framework(one.framework), one.kind, one.signature))
+    for own in same.values():
+        first = own[0]
+        by_name = grouped(own, lambda one: one.implementation)
+        members = names.told((name, ", ".join(one.dtype for one in at)) for name, at in by_name.items())
+        sentence = first.sentence.removeprefix(first.implementation).removeprefix(":").lstrip()
+        anchor = anchors.new(f"counterexample-{first.implementation}-{first.kind}")
+        found.append(Found(anchor, first, sentence, members, tuple(own[1:]), numbers_of(first.example)))
+    return found
+
+
+def tried_of(explored: Sequence[Explored], names: Names) -> list[Tried]:
+    alike = grouped(explored, lambda one: msgspec.structs.replace(one, implementation="", framework=""))
+    return [Tried(names.told((one.implementation, "") for one in own), own[0]) for own in alike.values()]

@@ -1,0 +1,253 @@
+"""The tables of the page, an implementation a row: verdicts, axes, and facts beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from normgauge.reports.grouping import LAYERS, grouped
+from normgauge.reports.implementation_names import Names, Told
+from normgauge.reports.page.divergences import Finding
+from normgauge.results.records import (
+    DIVERGENT,
+    AxisMeasured,
+    DefaultMeasured,
+    Footer,
+    Header,
+    Judgement,
+    Profile,
+)
+
+_NO_AXIS: Final = "no known alternative; nearest: "
+
+
+@dataclass(frozen=True)
+class RunShown:
+    """One result file. Without its footer it was interrupted; ``missing`` has no result in it."""
+
+    header: Header
+    footer: Footer | None
+    missing: tuple[str, ...]
+
+    @property
+    def versions(self) -> str:
+        return ", ".join(f"{name} {version}" for name, version in self.header.versions.items())
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a cell says, and for which dtypes: empty where it says it for all of the row's."""
+
+    kind: str
+    text: str
+    dtypes: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One requirement or axis for one implementation: one entry where the dtypes agree."""
+
+    entries: tuple[Entry, ...]
+    target: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One implementation, and its dtypes where others have more.
+
+    ``below`` says that it is a mode or a release of the layer of the row above.
+    """
+
+    implementation: str
+    dtypes: str
+    below: bool
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class AxesRow:
+    """Modes and releases of one layer for which the same values were measured."""
+
+    members: list[Told]
+    dtypes: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class FactsRow:
+    """Names, layout, defaults and accuracy of implementations that have them alike; ``defaults`` by setting."""
+
+    members: list[Told]
+    profile: Profile
+    names: tuple[tuple[str, str], ...]
+    defaults: dict[str, tuple[str, tuple[str, ...]]]
+    statistics: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class FrameworkShown:
+    """The rows of one framework; ``versions`` has what its result files were made with."""
+
+    name: str
+    versions: tuple[str, ...]
+    verdicts: tuple[Row, ...]
+    axes: tuple[AxesRow, ...]
+    facts: tuple[FactsRow, ...]
+
+
+@dataclass(frozen=True)
+class LayerShown:
+    """The tables of one layer kind; ``requirements`` and ``axes`` head their columns."""
+
+    name: str
+    requirements: tuple[Judgement, ...]
+    axes: tuple[AxisMeasured, ...]
+    settings: tuple[str, ...]
+    frameworks: tuple[FrameworkShown, ...]
+
+
+def layers_of(
+    judgements: Sequence[Judgement],
+    profiles: Sequence[Profile],
+    runs: Sequence[RunShown],
+    findings: Sequence[Finding],
+    names: Names,
+) -> list[LayerShown]:
+    targets: dict[tuple[str, str], str] = {}
+    for finding in findings:
+        for member in (member for one in finding.evidence for member in one.members):
+            targets.setdefault((finding.judgement.requirement, member.judgement.implementation), member.anchor)
+    versions = grouped(runs, lambda run: names.framework(run.header.framework))
+    layers = []
+    for kind, name in LAYERS.items():
+        measured = grouped((p for p in profiles if p.layer == kind), lambda profile: profile.implementation)
+        if not measured:
+            continue
+        judged = grouped((j for j in judgements if j.implementation in measured), lambda j: j.requirement)
+        columns = [judged[requirement] for requirement in sorted(judged)]
+        axes = {axis.axis: axis for own in measured.values() for profile in own for axis in profile.axes}
+        dtypes = [*dict.fromkeys(profile.dtype for own in measured.values() for profile in own)]
+        frameworks = []
+        for framework, own in grouped(measured, lambda one: names.of(one).framework).items():
+            verdicts, semantics = [], []
+            for one, below in _siblings_together(own, names):
+                has = [dtype for dtype in dtypes if dtype in {profile.dtype for profile in measured[one]}]
+                only = ", ".join(has) if len(has) < len(dtypes) else ""
+                verdicts.append(Row(one, only, below, _verdicts(one, has, columns, targets)))
+                semantics.append((names.of(one).layer, only, _semantics(measured[one], has, list(axes)), one))
+            frameworks.append(
+                FrameworkShown(
+                    framework,
+                    tuple(run.versions for run in versions.get(framework, []) if run.versions),
+                    tuple(verdicts),
+                    tuple(
+                        AxesRow(names.told((row[3], "") for row in alike), only, cells)
+                        for (_, only, cells), alike in grouped(semantics, lambda row: row[:3]).items()
+                    ),
+                    _facts([measured[row.implementation] for row in verdicts], names),
+                )
+            )
+        settings = dict.fromkeys(default.setting for own in measured.values() for p in own for default in p.defaults)
+        heads = tuple(column[0] for column in columns)
+        layers.append(LayerShown(name, heads, tuple(axes.values()), tuple(settings), tuple(frameworks)))
+    return layers
+
+
+def _siblings_together(implementations: Sequence[str], names: Names) -> list[tuple[str, bool]]:
+    """The releases and modes of one layer next to each other, each but the first ``below``."""
+    by_layer = grouped(implementations, lambda one: names.of(one).layer)
+    return [(one, place > 0) for own in by_layer.values() for place, one in enumerate(own)]
+
+
+def _verdicts(
+    implementation: str,
+    dtypes: Sequence[str],
+    columns: Sequence[Sequence[Judgement]],
+    targets: dict[tuple[str, str], str],
+) -> tuple[Cell, ...]:
+    cells = []
+    for column in columns:
+        own = [judgement for judgement in column if judgement.implementation == implementation]
+        asked = {judgement.dtype for judgement in column} & set(dtypes)
+        entries = _entries(((j.verdict, j.measured if j.verdict in DIVERGENT else ""), j.dtype) for j in own)
+        said = dict.fromkeys(text for j in own for text in (j.sentence, *j.notes) if text)
+        target = targets.get((column[0].requirement, implementation), "")
+        cells.append(Cell(_unless_all(entries, asked), target, "\n".join(said)))
+    return tuple(cells)
+
+
+def _semantics(profiles: Sequence[Profile], dtypes: Sequence[str], axes: Sequence[str]) -> tuple[Cell, ...]:
+    cells = []
+    for axis in axes:
+        found = (
+            (_axis_value(profile.known, one.measured, one.canonical), profile.dtype)
+            for profile in profiles
+            for one in profile.axes
+            if one.axis == axis
+        )
+        cells.append(Cell(_unless_all(_entries(found), set(dtypes))))
+    return tuple(cells)
+
+
+def _axis_value(known: bool, measured: Sequence[str], canonical: str) -> tuple[str, str]:
+    values = ", ".join(measured)
+    if not known:
+        return "open", _NO_AXIS + values
+    if len(measured) != 1:
+        return "open", f"not told apart: {values}" if values else "nothing measured"
+    return ("same" if values == canonical else "other"), values
+
+
+def _entries(told: Iterable[tuple[tuple[str, str], str]]) -> dict[tuple[str, str], list[str]]:
+    """What is said, each once, with the dtypes it is said of."""
+    return {said: [dtype for _, dtype in own] for said, own in grouped(told, lambda pair: pair[0]).items()}
+
+
+def _unless_all(entries: dict[tuple[str, str], list[str]], everywhere: set[str]) -> tuple[Entry, ...]:
+    return tuple(
+        Entry(kind, text, "" if set(dtypes) == everywhere else ", ".join(dtypes))
+        for (kind, text), dtypes in entries.items()
+    )
+
+
+def _facts(measured: Sequence[Sequence[Profile]], names: Names) -> tuple[FactsRow, ...]:
+    """A row for each implementation; what a page would show alike shares it."""
+    rows = [_facts_of(profiles) for profiles in measured]
+
+    def shown(row: FactsRow) -> str:
+        return repr((row.profile.layout, row.profile.ranks, row.names, row.defaults, row.statistics))
+
+    return tuple(
+        replace(alike[0], members=names.told((row.profile.implementation, "") for row in alike))
+        for alike in grouped(rows, shown).values()
+    )
+
+
+def _facts_of(profiles: Sequence[Profile]) -> FactsRow:
+    first = profiles[0]
+    names = tuple((canonical, own) for canonical, own in first.names.items() if canonical != own)
+    defaults: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for profile in profiles:
+        for default in profile.defaults:
+            signature, measured = defaults.get(default.setting, (default.signature or "none", ()))
+            said = f"{profile.dtype}: {_interval(default)}"
+            defaults[default.setting] = (signature, (*measured, said))
+    statistics = tuple(
+        (
+            f"{profile.dtype}: {(profile.accuracy or 'outside every class').replace('_', '-')}",
+            "" if profile.computes_in == profile.dtype else f"computed in {profile.computes_in}",
+        )
+        for profile in profiles
+    )
+    return FactsRow([], first, names, defaults, statistics)
+
+
+def _interval(default: DefaultMeasured) -> str:
+    if default.best is None:
+        return "not measured"
+    if default.low is None or default.high is None:
+        return f"{default.best:.6g}"
+    half = max(default.high - default.best, default.best - default.low)
+    return f"{default.rounded()} ± {half:.1g}"

@@ -1,0 +1,300 @@
+"""What changed from release to release of one framework, from a folder with a result file for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from normgauge.reports.grouping import LAYERS, grouped
+from normgauge.reports.implementation_names import Names, Told, age, release_of
+from normgauge.reports.page.page import read_folder
+from normgauge.results.records import (
+    DIVERGENT,
+    AxisMeasured,
+    BrokenResults,
+    Claim,
+    Header,
+    Judgement,
+    NotRun,
+    Profile,
+    Record,
+)
+
+#: What a release may change, in the order in which it is shown.
+KINDS: Final = ("semantics", "documentation", "requirement", "statistics", "default", "dtype")
+#: What stands where a release has nothing to say.
+ABSENT: Final = "–"
+_RANK: Final = {"same": 0, "none": 1, "open": 2, "other": 3, "crash": 4}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Value:
+    """What one release has; ``kind`` is ``same`` as canonical, ``other``, ``crash``, ``open``, or ``none`` measured."""
+
+    text: str
+    kind: str
+
+
+NOTHING: Final = Value(ABSENT, "none")
+
+
+@dataclass(frozen=True)
+class Thread:
+    """One thing that was measured, through all releases, with the implementations for which it went alike."""
+
+    kind: str
+    subject: str
+    members: list[Told]
+    values: tuple[Value, ...]
+
+    @property
+    def name(self) -> str:
+        return {"documentation": f"documented {self.subject}"}.get(self.kind, self.subject)
+
+    def sign(self, value: Value) -> str:
+        """What stands before a value that departs."""
+        return {"other": "≠ " if self.kind == "semantics" else "✗ ", "crash": "☠ "}.get(value.kind, "")
+
+    @property
+    def settled(self) -> Value:
+        """The value of the last release that has one."""
+        return next((value for value in reversed(self.values) if value is not NOTHING), NOTHING)
+
+    @property
+    def departs(self) -> bool:
+        return any(value.kind in {"other", "crash"} for value in self.values)
+
+    @property
+    def changes(self) -> bool:
+        return len({value.text for value in self.values if value is not NOTHING}) > 1
+
+    @property
+    def comes_and_goes(self) -> bool:
+        """Whether a death or a hang alternates with something else: such a change may be luck, and no release's."""
+        stretches = [value for _, _, value in self.bands if value is not NOTHING]
+        returns = len(stretches) > len(set(stretches))
+        return returns and any(value.kind == "crash" for value in stretches)
+
+    @property
+    def bands(self) -> list[tuple[int, int, Value]]:
+        """The releases in stretches of one value: where each begins, how many it has."""
+        found: list[tuple[int, int, Value]] = []
+        for place, value in enumerate(self.values):
+            if found and found[-1][2] == value:
+                begin, length, _ = found[-1]
+                found[-1] = begin, length + 1, value
+            else:
+                found.append((place, 1, value))
+        return found
+
+
+@dataclass(frozen=True)
+class Change:
+    """A thread's value in a release beside that of the release before, of those that were measured."""
+
+    thread: Thread
+    before: Value
+    after: Value
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The releases of a framework from old to new, what changed between them, and what did not."""
+
+    framework: str
+    releases: tuple[str, ...]
+    threads: tuple[Thread, ...]
+    not_run: tuple[NotRun, ...]
+
+    @property
+    def changed(self) -> list[Thread]:
+        return [thread for thread in self.threads if thread.changes]
+
+    @property
+    def unsteady(self) -> list[Thread]:
+        return [thread for thread in self.changed if thread.comes_and_goes]
+
+    def stretches(self, thread: Thread) -> list[tuple[str, Value]]:
+        """A thread in words: from which release to which it has each value."""
+        found = []
+        for begin, length, value in thread.bands:
+            first, last = self.releases[begin], self.releases[begin + length - 1]
+            found.append((first if length == 1 else f"{first} to {last}", value))
+        return found
+
+    @property
+    def kept(self) -> list[Thread]:
+        """What is the same in every release, departures first."""
+        own = [thread for thread in self.threads if not thread.changes]
+        return sorted(own, key=lambda thread: -max(_RANK[value.kind] for value in thread.values))
+
+    @property
+    def transitions(self) -> list[tuple[str, str, list[Change]]]:
+        """Each release that changed something, with the release before it; without what comes and goes."""
+        found = []
+        for place, (before, after) in enumerate(zip(self.releases, self.releases[1:], strict=False), start=1):
+            changes = []
+            for thread in self.changed:
+                if thread.comes_and_goes:
+                    continue
+                earlier = [value for value in thread.values[:place] if value is not NOTHING]
+                now = thread.values[place]
+                if earlier and now is not NOTHING and now.text != earlier[-1].text:
+                    changes.append(Change(thread, earlier[-1], now))
+            if changes:
+                found.append((before, after, changes))
+        return found
+
+
+def read_timeline(results: Path) -> Timeline:
+    """The timeline of the result files in a folder.
+
+    Raises:
+        BrokenResults: as for a report, or results of more than one framework.
+    """
+    records, absent = read_folder(results)
+    return timeline_of(list(records.values()), absent)
+
+
+def timeline_of(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ()) -> Timeline:
+    everything = list(runs)
+    headers = [_of(records, Header)[0] for records in everything]
+    frameworks = sorted({header.framework for header in headers})
+    if len(frameworks) > 1:
+        raise BrokenResults(
+            f"these results are of {', '.join(frameworks)}; a timeline is of one framework: give it a folder of its own"
+        )
+    not_run = [*absent, *(one for records in everything for one in _of(records, NotRun) if one.failed)]
+    started = [(header, records) for header, records in zip(headers, everything, strict=True) if header.versions]
+    labels = [release_of(header, [one for one, _ in started]) or _versions(header) for header, _ in started]
+    order = sorted(range(len(started)), key=lambda place: age(labels[place]))
+    ordered = [started[place][1] for place in order]
+    threads = _threads([_of(records, Profile) for records in ordered], [_of(records, Judgement) for records in ordered])
+    framework = frameworks[0] if frameworks else not_run[0].framework.partition("-")[0]
+    return Timeline(framework, tuple(labels[place] for place in order), tuple(threads), tuple(not_run))
+
+
+def _of(records: Sequence[Record], kind: type[T]) -> list[T]:
+    return [one for one in records if isinstance(one, kind)]
+
+
+def _versions(header: Header) -> str:
+    return ", ".join(f"{name} {version}" for name, version in header.versions.items())
+
+
+# --- threads ------------------------------------------------------------------------------------
+
+#: Implementation, kind, subject and dtype: what is followed through the releases.
+Key = tuple[str, str, str, str]
+
+
+def _threads(profiles: Sequence[Sequence[Profile]], judgements: Sequence[Sequence[Judgement]]) -> Iterator[Thread]:
+    """Everything that was measured; what went alike for several dtypes and implementations is told once."""
+    everything = [one for own in profiles for one in own]
+    axes = {axis.axis for one in everything for axis in one.axes}
+    on_axes = {
+        one.requirement
+        for own in judgements
+        for one in own
+        if any(witness.against.partition("=")[0] in axes for witness in one.witnesses)
+    }
+    followed: dict[Key, list[Value]] = {}
+    for place, (own, judged) in enumerate(zip(profiles, judgements, strict=True)):
+        for key, value in _values(own, [one for one in judged if one.requirement not in on_axes]):
+            followed.setdefault(key, [NOTHING] * len(profiles))[place] = value
+
+    layers = {one.implementation: list(LAYERS).index(one.layer) for one in everything}
+    dtypes = grouped(followed, lambda key: key[:3])
+    found = []
+    for (name, kind, subject), keys in dtypes.items():
+        for where, values in _merged([(key[3], followed[key]) for key in keys]):
+            note = "" if len(where) == len(keys) else ", ".join(where)
+            found.append((kind, subject, tuple(values), (name, note)))
+    found.sort(key=lambda one: (KINDS.index(one[0]), layers[one[3][0]]))
+    names = Names(everything, {})
+    for (kind, subject, through), alike in grouped(found, lambda one: one[:3]).items():
+        yield Thread(kind, subject, names.told(member for *_, member in alike), through)
+
+
+def _merged(by_dtype: Sequence[tuple[str, list[Value]]]) -> list[tuple[list[str], list[Value]]]:
+    """Dtypes together that agree in every release that has both."""
+    found: list[tuple[list[str], list[Value]]] = []
+    for dtype, values in by_dtype:
+        for dtypes, own in found:
+            if all(NOTHING in (one, other) or one == other for one, other in zip(own, values, strict=True)):
+                dtypes.append(dtype)
+                own[:] = [other if one is NOTHING else one for one, other in zip(own, values, strict=True)]
+                break
+        else:
+            found.append(([dtype], list(values)))
+    return found
+
+
+def _values(profiles: Sequence[Profile], judgements: Sequence[Judgement]) -> Iterator[tuple[Key, Value]]:
+    """What one release has on everything. A dtype of which nothing could be measured says that alone."""
+    seen = set()
+    for one in profiles:
+        about = one.implementation, one.dtype
+        if _blind(one):
+            yield _key(about, "dtype", one.dtype), Value("nothing measured", "none")
+            continue
+        seen.add(about)
+        yield _key(about, "dtype", one.dtype), Value("measured", "same")
+        for axis in one.axes:
+            yield _key(about, "semantics", axis.axis), _measured(one, axis)
+        accuracy = (one.accuracy or "outside every class").replace("_", "-")
+        kind = {"one-pass": "open", "outside every class": "other"}.get(accuracy, "same")
+        yield _key(about, "statistics", "statistics"), Value(accuracy, kind)
+        for default in one.defaults:
+            measured, signature = default.rounded(), default.signature
+            yield _key(about, "default", f"default {default.setting}"), Value(signature or ABSENT, "same")
+            if measured is not None:
+                kind = "same" if signature and float(measured) == _number(signature) else "other"
+                yield _key(about, "default", f"measured default {default.setting}"), Value(measured, kind)
+        for claim in one.claims:
+            yield _key(about, "documentation", claim.subject), _claimed(claim)
+    for judged in judgements:
+        about = judged.implementation, judged.dtype
+        if about in seen:
+            yield _key(about, "requirement", f"{judged.requirement} {judged.title}"), _verdict(judged)
+
+
+def _key(about: tuple[str, str], kind: str, subject: str) -> Key:
+    return about[0], kind, subject, about[1]
+
+
+def _measured(profile: Profile, axis: AxisMeasured) -> Value:
+    values = "/".join(axis.measured) or "nothing measured"
+    if not profile.known or len(axis.measured) != 1:
+        return Value(values, "open")
+    return Value(values, "same" if axis.measured == [axis.canonical] else "other")
+
+
+def _claimed(claim: Claim) -> Value:
+    kinds = {"agrees": "same", "contradicts": "other", "silent": "none", "cannot tell": "open"}
+    return Value(claim.claimed or claim.verdict, kinds[claim.verdict])
+
+
+def _verdict(judgement: Judgement) -> Value:
+    if judgement.verdict in DIVERGENT:
+        kind = "crash" if judgement.verdict == "crashes" else "other"
+        return Value(judgement.measured or judgement.verdict, kind)
+    kinds = {"conforms": "same", "unsupported": "none", "cannot tell": "open"}
+    return Value(judgement.verdict, kinds[judgement.verdict])
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _blind(profile: Profile) -> bool:
+    """Whether next to nothing is known of this dtype, as where a release does not have it."""
+    undecided = sum(len(axis.measured) != 1 for axis in profile.axes)
+    return profile.known and profile.accuracy is None and 2 * undecided >= len(profile.axes)
