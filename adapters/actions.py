@@ -4,30 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
-if TYPE_CHECKING:
-    from normgauge.adapters.base import Case, Implementation
-
-#: ``reset``: the running statistics to those of a new layer. ``save_load``: the state written and read into a new
-#: layer, constructed alike, which lives on. ``freeze``, ``unfreeze``: the parameters out of training, and back, by the
-#: layer itself or by a model that it is in. ``momentum``: another momentum from now on.
-ACTIONS: Final = ("reset", "save_load", "freeze", "unfreeze", "freeze_model", "unfreeze_model", "momentum")
-
-
-class Unsupported(Exception):
-    """The framework offers no way to ask for what the case wants; the message says what is missing."""
-
-
-@dataclass(frozen=True)
-class Action:
-    """One of :data:`ACTIONS`; ``momentum`` has the new momentum as its ``value``."""
-
-    name: str
-    value: float | None = None
-
-    def __str__(self) -> str:
-        return f"momentum={self.value}" if self.name == "momentum" else self.name.replace("_", " ")
+from normgauge.adapters.case import ACTIONS, Action, Case, Implementation, Unsupported
 
 
 @dataclass(frozen=True)

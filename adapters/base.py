@@ -1,12 +1,8 @@
-"""The words that the engine and a framework share: Case, Observation, Implementation, Adapter.
-
-NumPy alone is needed here, so this package can live in any framework's environment.
-"""
+"""What an adapter is: the translation between a case and one framework's layer. NumPy alone is needed here."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.metadata
 import inspect
 import math
@@ -19,172 +15,25 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from normgauge.adapters import actions
-from normgauge.adapters.actions import Acting, Action
+from normgauge.adapters.actions import Acting
+from normgauge.adapters.case import (
+    Array,
+    Case,
+    Implementation,
+    Observation,
+    Raised,
+    Step,
+    StepResult,
+    Unsupported,
+)
 
-Array = NDArray[Any]
-
-#: Settings a case may give. What is absent is left to the implementation's own default.
-SETTINGS: Final = ("num_channels", "num_groups", "eps", "momentum", "weight", "bias", "track")
-PARAMETERS: Final = ("weight", "bias", "running_mean", "running_var")
 #: Those that no call changes.
 _UNCHANGED: Final = ("weight", "bias")
-
-
 #: Terminal colours that some frameworks put into messages.
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;]*m")
 #: Where an object lies in memory, which some messages tell and which is another place in every run.
 _ADDRESS: Final = re.compile(r"\bat 0x[0-9a-f]+")
-
-
-#: The NumPy type that carries a dtype: NumPy has no bfloat16, float32 holds all of its values.
-CARRIERS: Final = {"float16": "float16", "bfloat16": "float32", "float32": "float32", "float64": "float64"}
-
-
-@dataclass(frozen=True)
-class Step:
-    """One call of the living layer: ``train`` or ``eval`` on x of shape (N, C, *spatial).
-
-    With ``dy``, of the shape of x, the call is differentiated, too: what is asked for are the gradients
-    of sum(y * dy). ``before`` is what is done to the layer before the call. With ``inspect`` the parameters are
-    asked for after it, and which of them are trainable.
-    """
-
-    mode: str
-    x: Array
-    dy: Array | None = None
-    before: tuple[Action, ...] = ()
-    inspect: bool = False
-
-
-@dataclass(frozen=True)
-class Case:
-    """Canonical inputs, hyperparameters and steps: everything needed to run an implementation.
-
-    ``settings`` uses the names of :data:`SETTINGS`; ``weight`` and ``bias`` there say whether the layer
-    has them, ``track`` whether it tracks statistics. ``parameters`` maps names of :data:`PARAMETERS` to
-    arrays of shape (C,) that replace the initial ones. Arrays of ``dtype`` bfloat16 are of float32.
-    """
-
-    layer: str
-    dtype: str
-    settings: Mapping[str, Any]
-    parameters: Mapping[str, Array]
-    steps: tuple[Step, ...]
-
-    @functools.cached_property
-    def digest(self) -> bytes:
-        """32 bytes (BLAKE2b) that differ for cases that differ in anything."""
-        digest = hashlib.blake2b(digest_size=32)
-        digest.update(repr((self.layer, self.dtype, sorted(self.settings.items()))).encode())
-        for name, value in sorted(self.parameters.items()):
-            _add(digest, name, value)
-        for step in self.steps:
-            digest.update(repr((step.mode, step.before, step.inspect)).encode())
-            _add(digest, "x", step.x)
-            if step.dy is not None:
-                _add(digest, "dy", step.dy)
-        return digest.digest()
-
-
-def _add(digest: hashlib.blake2b, name: str, values: Array) -> None:
-    digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
-    digest.update(np.ascontiguousarray(values).data)
-
-
-@dataclass(frozen=True)
-class Raised:
-    """An exception: where (``construct``, ``step 1``, ...), its type and its message."""
-
-    where: str
-    type: str
-    message: str
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one step gave: the output in canonical layout, its native dtype, the state afterwards.
-
-    ``modified`` names what the call changed and should not have: ``x``, ``weight``, ``bias``, or
-    ``memory beside x`` where x itself is as it was but not the rest of the buffer that it lies in. ``shares``
-    names what the output shares memory with: ``x``, a parameter or a running statistic. ``gradients`` has
-    ``dx`` in canonical layout and, as far as the layer has the parameters, ``dweight`` and ``dbias``, of shape
-    (C,). ``dtypes`` are the native dtypes of what is in ``state`` and ``gradients``. Of a step with ``inspect``
-    the state has the weight and the bias, too, and ``trainable`` names the parameters that are trained.
-    """
-
-    output: Array
-    dtype: str
-    state: Mapping[str, Array]
-    modified: tuple[str, ...] = ()
-    shares: tuple[str, ...] = ()
-    gradients: Mapping[str, Array] = field(default_factory=dict)
-    dtypes: Mapping[str, str] = field(default_factory=dict)
-    trainable: tuple[str, ...] | None = None
-
-    @property
-    def quantities(self) -> dict[str, Array]:
-        """Everything that can be held against a reference, by name.
-
-        ``trainable`` is 1 for each of :data:`PARAMETERS` that is trained and 0 for the others.
-        """
-        found = {"output": self.output, **self.state, **self.gradients}
-        return found if self.trainable is None else {**found, "trainable": marked(self.trainable)}
-
-
-def marked(names: Iterable[str]) -> Array:
-    """1 for each of :data:`PARAMETERS` that is among ``names``, 0 for the others."""
-    among = set(names)
-    return np.array([float(name in among) for name in PARAMETERS])
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What an implementation did on a case.
-
-    Steps end at the first exception (``raised``). ``unsupported`` is the adapter's own word that the
-    framework has no way to ask for this. ``died`` tells how the process ended (signal, exit code,
-    time-out) when it did; then nothing else is known.
-    """
-
-    steps: tuple[StepResult, ...] = ()
-    raised: Raised | None = None
-    unsupported: str | None = None
-    died: str | None = None
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Implementation:
-    """One layer under test, as a user would construct it.
-
-    ``names`` maps canonical names to the framework's; ``layout`` spells the input layout; ``options``
-    are constructor arguments beyond the canonical settings; ``remedies`` maps ``axis=value`` to what a
-    port should write instead, where the framework has its own switch. ``mode`` is the way of running it,
-    such as the memory layout of its inputs. What is ``thorough`` takes long, as a compiler does, and is run
-    only at the budget of that name, or when it is asked for by its id. ``dtypes`` are those that it is made for,
-    where these are not all of the framework's: mixed precision is about half types. What ``compiles`` does so for
-    every new shape, though its framework does not (:attr:`Adapter.compiles`).
-    """
-
-    id: str
-    layer: str
-    layout: str
-    names: Mapping[str, str]
-    documentation: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    ranks: tuple[int, ...] = (2, 3, 4, 5)
-    remedies: Mapping[str, str] = field(default_factory=dict)
-    mode: str = "eager"
-    thorough: bool = False
-    dtypes: tuple[str, ...] = ()
-    compiles: bool = False
-
-
-#: The framework offers no way to ask for what the case wants; the message says what is missing.
-Unsupported = actions.Unsupported
 
 
 @dataclass(frozen=True)
@@ -453,13 +302,6 @@ class noted:
     def __exit__(self, *_: object) -> None:
         self._catcher.__exit__(None, None, None)  # it only restores, whatever was raised
         self._caught.extend(self._fresh or ())
-
-
-def buffer_of(array: Array) -> Array:
-    """The bytes of the buffer that a NumPy array is a view of; what :meth:`Adapter.memory` gives for one."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array.ravel(order="K").view(np.uint8)
 
 
 def _same(a: Array, b: Array) -> bool:

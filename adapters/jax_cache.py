@@ -19,8 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from normgauge.adapters.base import Adapter, Case, Observation
+from normgauge.adapters.base import Adapter
 from normgauge.adapters.cache_folder import cache_folder, keep_within, usable
+from normgauge.adapters.case import Case, Observation
 
 #: Bytes of all files together; the experiments of flax and of keras-jax at four dtypes write about 13 MB.
 MOST_BYTES: Final = 512 * 2**20

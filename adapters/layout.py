@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from normgauge.adapters.base import Array
+from normgauge.adapters.case import Array
 
 CHANNELS_FIRST: Final = "N, C, *"
 CHANNELS_LAST: Final = "N, *, C"

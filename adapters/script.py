@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 
 from normgauge.adapters.actions import StateRecipe
-from normgauge.adapters.base import CARRIERS, PARAMETERS, Adapter, Array, Case, Recipe, Step
+from normgauge.adapters.base import Adapter, Recipe
+from normgauge.adapters.case import CARRIERS, PARAMETERS, Array, Case, Step
 
 DIGITS = {"float16": ".5g", "bfloat16": ".4g", "float32": ".9g", "float64": ".17g"}
 

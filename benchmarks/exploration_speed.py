@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from normgauge.adapters.base import Case, Observation
+from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.torch.adapter import TorchAdapter
 from normgauge.conformance.exploration.plans import MANY_CASES_A_PLAN
 from normgauge.conformance.exploration.search import Explorer, Tally

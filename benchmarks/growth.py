@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from normgauge.adapters.base import Case, Step
 from normgauge.adapters.cache_folder import VARIABLE
+from normgauge.adapters.case import Case, Step
 from normgauge.conformance.diagnosis.candidates import compare
 from normgauge.conformance.diagnosis.predictions import predict
 from normgauge.conformance.subjects.subject import Launch, WorkerProcess

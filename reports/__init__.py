@@ -1,0 +1,1 @@
+"""How results are shown. Made from result files alone; it decides nothing."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from normgauge.reports.implementation_names import Names, told_apart
 from normgauge.reports.page.accuracy import accuracy_of
 from normgauge.reports.page.curves import PANEL
-from normgauge.reports.page.page import environment, read_folder
+from normgauge.reports.templating import environment
+from normgauge.results.folder import read_folder
 from normgauge.results.records import Header, Profile, Series
 
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from normgauge.reports.grouping import grouped
 from normgauge.results.records import Counterexample, Explored, Header, Judgement, NotRun, Profile, Record, Series
+from normgauge.results.releases import age, release_of
 
 EAGER: Final = "eager"
 #: A layer as it is written, and a note: its releases, modes and dtypes where they are not all.
 Told = tuple[str, str]
-_VERSION: Final = re.compile(r"\d[^\s,]*")
 _BRACKET: Final = re.compile(r"\[([^\[\]]+)\]")
 
 
@@ -116,14 +115,6 @@ def _brackets_joined(told: Sequence[Told]) -> list[Told]:
     return found
 
 
-def age(release: str) -> tuple[bool, Version, str]:
-    """A key that sorts releases from old to new; what names no version comes last."""
-    for word in _VERSION.findall(release):
-        with contextlib.suppress(InvalidVersion):
-            return False, Version(word), release
-    return True, Version("0"), release
-
-
 def told_apart(runs: Sequence[Sequence[Record]]) -> tuple[list[list[Record]], dict[str, tuple[str, str]]]:
     """The runs, those of one framework next to each other, by release; and the frameworks that were labelled.
 
@@ -141,22 +132,6 @@ def told_apart(runs: Sequence[Sequence[Record]]) -> tuple[list[list[Record]], di
             named = [_labelled(one, label, release) if release else one for one in records]
             found.append((place, age(release), named))
     return [records for *_, records in sorted(found, key=lambda one: one[:2])], labelled
-
-
-def release_of(header: Header, siblings: Sequence[Header]) -> str:
-    """What tells a run from the others of its framework: the versions in which they differ, the device."""
-    if not header.versions:  # it never started
-        return ""
-    others = [one for one in siblings if one.versions]
-    differ = [
-        (name, version)
-        for name, version in header.versions.items()
-        if any(one.versions.get(name) != version for one in others)
-    ]
-    said = [version if len(differ) == 1 else f"{name} {version}" for name, version in differ]
-    if any(one.device != header.device for one in others):
-        said.append(header.device)
-    return ", ".join(said)
 
 
 def _header(records: Sequence[Record]) -> Header:

@@ -1,0 +1,1 @@
+"""The file format: the engine writes it, reports and gate read it. It imports nothing of ours."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from normgauge.adapters.actions import StateRecipe, bare
-from normgauge.adapters.base import Adapter, Case, Implementation
+from normgauge.adapters.base import Adapter
+from normgauge.adapters.case import Case, Implementation
 
 _PLACE: Final = 'os.path.join(folder, "layer")'
 _CANONICAL: Final = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.base import Array, Case, Implementation, Recipe, Unsupported
+from normgauge.adapters.base import Recipe
+from normgauge.adapters.case import Array, Case, Implementation, Unsupported
 from normgauge.adapters.flax.actions import FlaxState
 from normgauge.adapters.flax.scripts import AXIS_NAME, WAYS, LinenTexts, NnxTexts
 from normgauge.adapters.jax_cache import OnJax

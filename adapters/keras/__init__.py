@@ -1,0 +1,1 @@
+"""The layers of Keras on each of its backends. Nothing outside this folder imports it but the registry."""

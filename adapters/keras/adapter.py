@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from normgauge.adapters.base import Array, Case, Implementation, Recipe, Unsupported, buffer_of
+from normgauge.adapters.base import Recipe
+from normgauge.adapters.case import Array, Case, Implementation, Unsupported
 from normgauge.adapters.jax_cache import OnJax
 from normgauge.adapters.keras.actions import KerasState
 from normgauge.adapters.keras.backends import Backend, Jax, Tensorflow, Torch
@@ -22,8 +23,8 @@ from normgauge.adapters.layout import (
     to_layout,
     to_layout_text,
 )
+from normgauge.adapters.memory import buffer_of, storage_of
 from normgauge.adapters.script import arguments, literal
-from normgauge.adapters.torch.adapter import storage_of
 
 _DOCS = "https://keras.io/api/layers/normalization_layers"
 _NAMES = {"weight": "gamma", "bias": "beta", "eps": "epsilon"}

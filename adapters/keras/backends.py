@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from normgauge.adapters.actions import Unsupported
+from normgauge.adapters.case import Unsupported
 
 Gradients = tuple[Any, Mapping[str, Any]]
 #: The canonical gradient of each of Keras' variables.

@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from normgauge.adapters.base import Array, Case, Implementation, Recipe, Unsupported, buffer_of
+from normgauge.adapters.base import Recipe
+from normgauge.adapters.case import Array, Case, Implementation, Unsupported
 from normgauge.adapters.layout import CHANNELS_FIRST
 from normgauge.adapters.lucid.actions import LucidState
+from normgauge.adapters.memory import buffer_of
 from normgauge.adapters.script import arguments, literal
 
 _DOCS = "https://chanlumerico.github.io/lucid/build/html/nn/modules/norm"

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from normgauge.adapters.base import Array, Case, Implementation, Observation, Recipe, Unsupported
+from normgauge.adapters.base import Recipe
+from normgauge.adapters.case import Array, Case, Implementation, Observation, Unsupported
 from normgauge.adapters.layout import CHANNELS_LAST, from_layout, from_layout_text, to_layout, to_layout_text
 from normgauge.adapters.mlx.actions import MlxState
 from normgauge.adapters.script import arguments, literal

@@ -1,0 +1,1 @@
+"""torch.nn's layers. Nothing outside this folder imports it but the registry."""

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from normgauge.adapters.actions import StateRecipe, bare
-from normgauge.adapters.base import Adapter, Case, Implementation
+from normgauge.adapters.base import Adapter
+from normgauge.adapters.case import Case, Implementation
 
 
 class TorchState(Adapter):

@@ -7,8 +7,10 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Final
 
-from normgauge.adapters.base import PARAMETERS, Array, Case, Implementation, Recipe, Unsupported
+from normgauge.adapters.base import Recipe
+from normgauge.adapters.case import PARAMETERS, Array, Case, Implementation, Unsupported
 from normgauge.adapters.layout import CHANNELS_FIRST
+from normgauge.adapters.memory import in_the_storage_of, storage_of
 from normgauge.adapters.script import arguments, literal
 from normgauge.adapters.torch.actions import TorchState
 from normgauge.adapters.torch.modes import MODES, Mode
@@ -204,25 +206,6 @@ class TorchAdapter(TorchState):
             },
             {f"d{name}": f"found['d{name}']{plain}" for name in parameters},
         )
-
-
-def storage_of(tensor: Any) -> Array:
-    """The bytes of the storage of a tensor on the CPU, all of them, whatever part of it the tensor shows."""
-    import torch
-
-    return torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage()).numpy()  # type: ignore[no-any-return]
-
-
-def in_the_storage_of(tensor: Any, others: Mapping[str, Any]) -> list[str]:
-    """The names of those tensors on the CPU whose storage overlaps that of ``tensor``, found by their addresses."""
-
-    def ends(one: Any) -> tuple[int, int]:
-        storage = one.untyped_storage()
-        return storage.data_ptr(), storage.data_ptr() + storage.nbytes()
-
-    begin, end = ends(tensor)
-    spans = {name: ends(other) for name, other in others.items()}
-    return [name for name, (first, last) in spans.items() if first < end and begin < last]
 
 
 @functools.cache

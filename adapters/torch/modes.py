@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from normgauge.adapters.base import Array, Unsupported
+from normgauge.adapters.case import Array, Unsupported
 
 HALF: Final = ("float16", "bfloat16")
 #: What one call in a script looks like: lines, the last of which sets ``output``.

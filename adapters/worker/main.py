@@ -7,59 +7,19 @@ prints goes to standard error.
 from __future__ import annotations
 
 import atexit
-import functools
-import importlib
-import importlib.metadata
 import json
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
-from normgauge.adapters.actions import ACTIONS
 from normgauge.adapters.base import Adapter, where_it_runs
+from normgauge.adapters.case import ACTIONS
+from normgauge.adapters.registry import make_adapter
 from normgauge.adapters.script import script
 from normgauge.adapters.worker.protocol import PROTOCOL, decode_case, dump_line, encode_observation
-
-#: The adapters of this distribution; others register in the entry-point group of the same name.
-ENTRY_POINT_GROUP: Final = "normgauge.adapters"
-BUILT_IN: Final = {
-    "torch": "normgauge.adapters.torch.adapter:TorchAdapter",
-    "mlx": "normgauge.adapters.mlx.adapter:MlxAdapter",
-    "keras-jax": "normgauge.adapters.keras.adapter:KerasOnJaxAdapter",
-    "keras-torch": "normgauge.adapters.keras.adapter:KerasOnTorchAdapter",
-    "keras-tensorflow": "normgauge.adapters.keras.adapter:KerasOnTensorflowAdapter",
-    "keras-numpy": "normgauge.adapters.keras.adapter:KerasOnNumpyAdapter",
-    "flax": "normgauge.adapters.flax.adapter:FlaxAdapter",
-    "lucid": "normgauge.adapters.lucid.adapter:LucidAdapter",
-}
-
-
-def registered() -> dict[str, str]:
-    """Framework name to ``module:class``; a registered entry point wins over a built-in of its name."""
-    return BUILT_IN | _entry_points(tuple(sys.path))
-
-
-@functools.cache
-def _entry_points(path: tuple[str, ...]) -> dict[str, str]:
-    """Those of what is installed along ``path``; the scan opens a file for every installed distribution."""
-    return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
-
-
-def adapter_class(framework: str) -> type[Adapter]:
-    """The adapter's class, without importing its framework. ``framework`` may be ``module:class``."""
-    path = framework if ":" in framework else registered()[framework]
-    module, _, name = path.partition(":")
-    found = getattr(importlib.import_module(module), name)
-    return found  # type: ignore[no-any-return]
-
-
-def make_adapter(framework: str, dtype: str) -> Adapter:
-    chosen = adapter_class(framework)
-    os.environ.update({**chosen.caching(), **chosen.environment(dtype)})
-    return chosen(dtype)
 
 
 class Adapters:

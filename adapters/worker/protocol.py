@@ -15,8 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.actions import Action
-from normgauge.adapters.base import Array, Case, Observation, Raised, Step, StepResult
+from normgauge.adapters.case import Action, Array, Case, Observation, Raised, Step, StepResult
 
 PROTOCOL = 1
 

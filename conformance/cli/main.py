@@ -24,8 +24,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from normgauge.adapters.base import Adapter
-from normgauge.adapters.registry import NoAdapter, load_adapter, not_known
-from normgauge.adapters.worker.main import registered
+from normgauge.adapters.registry import NoAdapter, load_adapter, not_known, registered
 from normgauge.conformance.cli.errors import Mistake, NotRunnable, make_folder
 from normgauge.conformance.cli.show import accuracy, report, timeline
 from normgauge.conformance.cli.terminal import console_for, line_of, print_diagnosis, progress_on
@@ -37,15 +36,8 @@ from normgauge.conformance.requirements.requirement import DTYPES
 from normgauge.conformance.run.engine import Wanted, run_framework
 from normgauge.conformance.run.parallel import processors
 from normgauge.conformance.subjects.subject import CannotRun, Launch
-from normgauge.results.records import (
-    FORMAT,
-    BrokenResults,
-    Footer,
-    Header,
-    NotRun,
-    Record,
-    ResultsWriter,
-)
+from normgauge.results.file import BrokenResults, ResultsWriter
+from normgauge.results.records import FORMAT, Footer, Header, NotRun, Record
 
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._+-]+")
 _WORKER_OPTIONS: Final = (

@@ -13,7 +13,7 @@ from normgauge.conformance.cli.terminal import console_for, table_of_changes
 from normgauge.reports.accuracy_files import write_accuracy
 from normgauge.reports.page.page import write_report
 from normgauge.reports.timeline.files import write_timeline
-from normgauge.results.records import BrokenResults
+from normgauge.results.file import BrokenResults
 
 RESULTS = click.Path(path_type=Path)
 

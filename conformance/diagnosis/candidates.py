@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from normgauge.adapters.base import PARAMETERS, Case, Observation
+from normgauge.adapters.case import PARAMETERS, Case, Observation
 from normgauge.conformance.diagnosis.predictions import Prediction
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.requirements.experiments import QUANTITIES, Probe

@@ -9,8 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.actions import Action
-from normgauge.adapters.base import Array, Case, Observation, Step
+from normgauge.adapters.case import Action, Array, Case, Observation, Step
 from normgauge.oracle import (
     Arithmetic,
     Gradients,

@@ -146,7 +146,7 @@ def code_digest() -> str:
     """A digest of everything that decides a reference's bits: the oracle's code, and NumPy as it computes here."""
     digest = hashlib.blake2b(digest_size=16)
     sources = [one for one in files("normgauge.oracle").iterdir() if one.name.endswith(".py")]
-    sources += [files("normgauge.conformance.diagnosis") / "predictions.py", files("normgauge.adapters") / "actions.py"]
+    sources += [files("normgauge.conformance.diagnosis") / "predictions.py", files("normgauge.adapters") / "case.py"]
     for source in sorted(sources, key=lambda one: one.name):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     configuration = np.show_config(mode="dicts")

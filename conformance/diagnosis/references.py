@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from normgauge.adapters.base import Case
+from normgauge.adapters.case import Case
 from normgauge.conformance.diagnosis.predictions import Prediction, predict
 from normgauge.conformance.diagnosis.reference_store import Entry, ReferenceStore
 from normgauge.oracle import Arithmetic, Semantics

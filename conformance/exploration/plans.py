@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.base import Array, Case, Step
+from normgauge.adapters.case import Array, Case, Step
 from normgauge.conformance.requirements.inputs import LARGE_MEANS
 
 #: Cases of one plan, alike in everything but their numbers: where a call takes longer than drawing a plan does.

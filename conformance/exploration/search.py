@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import seed as seeded
 from hypothesis.errors import Flaky
 
-from normgauge.adapters.base import Case, Observation
+from normgauge.adapters.case import Case, Observation
 from normgauge.conformance.diagnosis.candidates import Deviation, compare
 from normgauge.conformance.diagnosis.predictions import Prediction, Together, predict, predict_together
 from normgauge.conformance.exploration.plans import REGIMES, Plan, cases_of

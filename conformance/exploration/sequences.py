@@ -20,8 +20,7 @@ from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 
-from normgauge.adapters.actions import ACTIONS, Action
-from normgauge.adapters.base import Array, Case, Step
+from normgauge.adapters.case import ACTIONS, Action, Array, Case, Step
 from normgauge.conformance.exploration.search import CALLS, Departure, Explorer, Tally
 from normgauge.conformance.requirements.experiments import in_mode
 from normgauge.conformance.requirements.inputs import SPATIAL, cast, usual_eps

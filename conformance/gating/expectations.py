@@ -17,7 +17,7 @@ import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from normgauge.adapters.base import SETTINGS
+from normgauge.adapters.case import SETTINGS
 from normgauge.adapters.registry import not_known, registered_implementations
 from normgauge.conformance.requirements.requirement import BY_ID, DTYPES
 from normgauge.oracle import AXES

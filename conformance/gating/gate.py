@@ -11,8 +11,7 @@ from typing import Final, Literal
 
 from packaging.version import InvalidVersion, Version
 
-from normgauge.adapters.registry import load_adapter, registered_implementations
-from normgauge.adapters.worker.main import registered
+from normgauge.adapters.registry import load_adapter, registered, registered_implementations
 from normgauge.conformance.gating.expectations import (
     TO_BE_WRITTEN,
     Cell,
@@ -24,17 +23,9 @@ from normgauge.conformance.gating.expectations import (
     told,
 )
 from normgauge.conformance.requirements.requirement import BY_ID, DTYPES
-from normgauge.reports.page.page import read_folder
-from normgauge.results.records import (
-    Counterexample,
-    Footer,
-    Header,
-    Judgement,
-    NotRun,
-    Profile,
-    Record,
-    read_records,
-)
+from normgauge.results.file import read_records
+from normgauge.results.folder import read_folder
+from normgauge.results.records import Counterexample, Footer, Header, Judgement, NotRun, Profile, Record
 
 Kind = Literal["new", "gone", "changed", "not run", "counterexample", "interrupted"]
 #: The kinds that a summary always counts; the others only where there are some.

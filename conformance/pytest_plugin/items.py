@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from normgauge.adapters import base
+from normgauge.adapters.case import Implementation
 from normgauge.adapters.registry import NoAdapter, load_adapter, not_known
 from normgauge.conformance.diagnosis.reference_store import default_store
 from normgauge.conformance.diagnosis.references import References
@@ -168,7 +168,7 @@ class Layer(pytest.Collector):
 
     parent: Framework
 
-    def __init__(self, *, implementation: base.Implementation, **node: Any) -> None:
+    def __init__(self, *, implementation: Implementation, **node: Any) -> None:
         super().__init__(name=implementation.id, nodeid=implementation.id, **node)
         self.implementation = implementation
         self.found: dict[Cell, Measured] = {}

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.base import Array
+from normgauge.adapters.case import Array
 from normgauge.conformance.requirements.gradients import upstream
 from normgauge.conformance.requirements.inputs import SPATIAL, cast, scrambled
 from normgauge.conformance.requirements.probe import Probe, make_case

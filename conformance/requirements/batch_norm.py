@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.base import Array
+from normgauge.adapters.case import Array
 from normgauge.conformance.requirements.gradients import batch_norm_gradient_probes
 from normgauge.conformance.requirements.group_norm import EPS_GIVEN
 from normgauge.conformance.requirements.inputs import (

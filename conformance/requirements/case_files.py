@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from normgauge.adapters.base import Case
+from normgauge.adapters.case import Case
 from normgauge.adapters.worker.protocol import case_id, decode_case, encode_case
 
 #: Where the committed cases of this distribution are.

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from normgauge.adapters.base import Case
+from normgauge.adapters.case import Case
 from normgauge.conformance.requirements.accuracy_curves import curve_probes
 from normgauge.conformance.requirements.batch_norm import batch_norm_probes
 from normgauge.conformance.requirements.group_norm import group_norm_probes

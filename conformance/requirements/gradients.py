@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.base import Array, Case
+from normgauge.adapters.case import Array, Case
 from normgauge.conformance.requirements.inputs import ODD, graded, scrambled
 from normgauge.conformance.requirements.probe import Probe, make_case
 

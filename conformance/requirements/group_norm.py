@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.base import Case
+from normgauge.adapters.case import Case
 from normgauge.conformance.requirements.gradients import group_norm_gradient_probes
 from normgauge.conformance.requirements.inputs import LARGE_MEANS, ODD, SPATIAL, graded, scrambled, small, usual_eps
 from normgauge.conformance.requirements.probe import Probe, make_case

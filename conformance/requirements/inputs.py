@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.base import CARRIERS, Array
+from normgauge.adapters.case import CARRIERS, Array
 from normgauge.oracle import rounded
 
 #: Spatial sizes for each rank, four positions wherever there is room: one pool of shapes for all.

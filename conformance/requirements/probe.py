@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from normgauge.adapters.base import Array, Case, Step
+from normgauge.adapters.case import Array, Case, Step
 from normgauge.conformance.requirements.inputs import biases, cast, weights
 
 #: Those that a step with an upstream gradient has.

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from normgauge.adapters.actions import Action
-from normgauge.adapters.base import Array, Case
+from normgauge.adapters.case import Action, Array, Case
 from normgauge.conformance.requirements.inputs import scrambled
 from normgauge.conformance.requirements.probe import Probe, make_case
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from normgauge.adapters.base import Array, Case
+from normgauge.adapters.case import Array, Case
 from normgauge.conformance.requirements.gradients import along, upstream
 from normgauge.conformance.requirements.inputs import SPATIAL, scrambled
 from normgauge.conformance.requirements.probe import GRADIENTS, QUANTITIES, Probe

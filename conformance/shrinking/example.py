@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from normgauge.adapters.base import CARRIERS, Case, Observation
+from normgauge.adapters.case import CARRIERS, Case, Observation
 from normgauge.adapters.script import numbers
 from normgauge.adapters.worker.protocol import case_id
 from normgauge.conformance.diagnosis.candidates import Deviation, compare

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.base import Array, Case, Observation, Step
+from normgauge.adapters.case import Array, Case, Observation, Step
 from normgauge.adapters.script import LARGE, PERIODS
 from normgauge.conformance.subjects.subject import Subject
 

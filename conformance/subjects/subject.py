@@ -19,9 +19,10 @@ from typing import Any, ClassVar, Final, Protocol
 import msgspec
 
 import normgauge.adapters
-from normgauge.adapters.base import Case, Observation
+from normgauge.adapters.case import Case, Observation
+from normgauge.adapters.registry import adapter_class, registered
 from normgauge.adapters.script import script
-from normgauge.adapters.worker.main import Adapters, adapter_class, hello, registered
+from normgauge.adapters.worker.main import Adapters, hello
 from normgauge.adapters.worker.protocol import PROTOCOL, decode_observation, dump_line, encode_case
 from normgauge.conformance.requirements.inputs import SPATIAL
 from normgauge.conformance.subjects.line_pipes import Lines

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from normgauge.adapters.base import Array, Case, Step
+from normgauge.adapters.case import Array, Case, Step
 from normgauge.conformance.diagnosis.candidates import Seen, compare
 from normgauge.conformance.requirements.accuracy_curves import LENGTH, RATIO, REQUIRED
 from normgauge.conformance.verdicts.evidence import Evidence

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from normgauge.adapters.base import Case, Observation
+from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.script import DIGITS
 from normgauge.adapters.worker.protocol import case_id
 from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen, allowed, compare

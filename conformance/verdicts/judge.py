@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.base import Observation
+from normgauge.adapters.case import Observation
 from normgauge.conformance.diagnosis.candidates import (
     SHOWN_IN,
     Deviation,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from normgauge.adapters.base import Case
+from normgauge.adapters.case import Case
 from normgauge.conformance.diagnosis.candidates import Deviation, Seen, compare
 from normgauge.conformance.requirements.experiments import Probe
 from normgauge.conformance.requirements.inputs import SPATIAL, scrambled, small, usual_eps

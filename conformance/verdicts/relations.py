@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.base import Array, Case, Observation
+from normgauge.adapters.case import Array, Case, Observation
 from normgauge.conformance.diagnosis.candidates import Deviation
 from normgauge.conformance.diagnosis.predictions import Prediction
 from normgauge.oracle.moments import two_sum

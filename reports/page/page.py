@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import jinja2
-import msgspec
-from markupsafe import Markup
-
 from normgauge.reports.grouping import FIXED_ANCHORS, LAYERS, Anchors, grouped
-from normgauge.reports.implementation_names import Names, Told, release_of, told_apart
+from normgauge.reports.implementation_names import Names, Told, told_apart
 from normgauge.reports.page import accuracy, documentation, explored
 from normgauge.reports.page.curves import PANEL
 from normgauge.reports.page.divergences import findings_of
 from normgauge.reports.page.tables import RunShown, layers_of
+from normgauge.reports.templating import environment
+from normgauge.results.folder import read_folder
 from normgauge.results.records import (
     DIVERGENT,
-    BrokenResults,
     Counterexample,
     Explored,
     Footer,
@@ -31,7 +26,6 @@ from normgauge.results.records import (
     Profile,
     Record,
     Series,
-    read_records,
 )
 
 #: The sign of each verdict and what the verdict means, in the order of the legend.
@@ -42,11 +36,6 @@ LEGEND: Final = {
     "unsupported": ("–", "the layer has no way to ask for it, or raised an exception"),
     "cannot tell": ("?", "the error bounds do not tell the alternatives apart"),
 }
-#: A folder of results may hold this list of what was asked for: framework name to the reason it is absent.
-MANIFEST: Final = "manifest.json"
-
-_TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
-_BREAK_AFTER = re.compile(r"(?<=[.(\[=_/])(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -68,63 +57,6 @@ def write_report(results: Path, target: Path) -> Path:
     records, absent = read_folder(results)
     target.write_text(render(list(records.values()), absent), encoding="utf-8")
     return target
-
-
-def read_folder(results: Path) -> tuple[dict[Path, list[Record]], list[NotRun]]:
-    """The records of every result file in a folder, and what its manifest says was asked for and has none.
-
-    Raises:
-        BrokenResults: as :func:`write_report`.
-    """
-    files = sorted(results.glob("*.jsonl"))
-    absent = _absent(results, files)
-    if not files and not absent:
-        raise BrokenResults(
-            f"{results} holds no result file (*.jsonl); make one with: normgauge run FRAMEWORK --out {results}"
-        )
-    records = {path: _named_like(path, read_records(path)) for path in files}
-    _refuse_two_runs(records)
-    return records, absent
-
-
-def _named_like(path: Path, records: list[Record]) -> list[Record]:
-    """The records; what never started, and so has no version, is called as its file is."""
-    if any(isinstance(one, Header) and one.versions for one in records):
-        return records
-    return [msgspec.structs.replace(one, framework=path.stem) if isinstance(one, NotRun) else one for one in records]
-
-
-def _absent(results: Path, files: Sequence[Path]) -> list[NotRun]:
-    """What the manifest says was asked for and has no result file."""
-    manifest = results / MANIFEST
-    if not manifest.is_file():
-        return []
-    try:
-        asked = json.loads(manifest.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BrokenResults(f"{manifest} is no JSON: {error}; remove it") from None
-    if not isinstance(asked, dict):
-        raise BrokenResults(f"{manifest} is no object of framework names and reasons; remove it")
-    present = {path.stem for path in files}
-    return [NotRun(str(name), str(reason)) for name, reason in sorted(asked.items()) if name not in present]
-
-
-def _refuse_two_runs(records: dict[Path, list[Record]]) -> None:
-    """Releases of one framework may stand side by side; one release was measured twice by mistake."""
-    headers = {path: next(one for one in own if isinstance(one, Header)) for path, own in records.items()}
-    seen: dict[tuple[str, str, str], Path] = {}
-    for path, own in records.items():
-        siblings = [one for one in headers.values() if one.framework == headers[path].framework]
-        release = release_of(headers[path], siblings)
-        for one in own:
-            if not isinstance(one, Profile):
-                continue
-            first = seen.setdefault((release, one.implementation, one.dtype), path)
-            if first != path:
-                raise BrokenResults(
-                    f"{first} and {path} both hold {one.implementation} at {one.dtype}, of the same release; "
-                    "a report shows one run of each: move one file to a folder of its own"
-                )
 
 
 def render(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ()) -> str:
@@ -163,21 +95,6 @@ def render(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ()) -> s
         not_run=[*absent, *(r for r in everything if isinstance(r, NotRun))],
         legend=LEGEND,
     )
-
-
-def environment(*, autoescape: bool = True) -> jinja2.Environment:
-    """The templates, with what they share; ``autoescape`` off for what is no markup."""
-    found = jinja2.Environment(
-        loader=jinja2.PackageLoader("normgauge.reports"),
-        autoescape=autoescape,
-        undefined=jinja2.StrictUndefined,
-        finalize=_printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found.filters["breakable"] = _breakable
-    found.tests["web_address"] = lambda text: text.startswith(("https://", "http://"))
-    return found
 
 
 def _run(records: Sequence[Record]) -> RunShown:
@@ -239,18 +156,3 @@ def _remarks(judgements: Sequence[Judgement], names: Names) -> list[Remark]:
     ]
     order = list(LEGEND)
     return sorted(remarks, key=lambda r: (-order.index(r.judgement.verdict), r.judgement.requirement))
-
-
-# --- small things -------------------------------------------------------------------------------
-
-
-def _printable(value: object) -> object:
-    """Text without the control characters that colour a terminal; anything else as it is."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return _TERMINAL.sub("", value)
-    return value
-
-
-def _breakable(text: str) -> Markup:
-    """A long dotted name that a narrow column may break."""
-    return Markup("<wbr>").join(_BREAK_AFTER.split(text))

@@ -1,0 +1,1 @@
+"""What changed from release to release of one framework, as pages and pictures."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normgauge.reports.page.page import environment, write_report
+from normgauge.reports.page.page import write_report
+from normgauge.reports.templating import environment
 from normgauge.reports.timeline.history import Timeline, read_timeline
 from normgauge.reports.timeline.picture import figure_of
 

@@ -8,19 +8,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from normgauge.reports.grouping import LAYERS, grouped
-from normgauge.reports.implementation_names import Names, Told, age, release_of
-from normgauge.reports.page.page import read_folder
-from normgauge.results.records import (
-    DIVERGENT,
-    AxisMeasured,
-    BrokenResults,
-    Claim,
-    Header,
-    Judgement,
-    NotRun,
-    Profile,
-    Record,
-)
+from normgauge.reports.implementation_names import Names, Told
+from normgauge.results.file import BrokenResults
+from normgauge.results.folder import read_folder
+from normgauge.results.records import DIVERGENT, AxisMeasured, Claim, Header, Judgement, NotRun, Profile, Record
+from normgauge.results.releases import age, release_of
 
 #: What a release may change, in the order in which it is shown.
 KINDS: Final = ("semantics", "documentation", "requirement", "statistics", "default", "dtype")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from normgauge.adapters.registry import adapter_class, registered
 from normgauge.adapters.torch.modes import MODES
-from normgauge.adapters.worker.main import adapter_class, registered
 
 
 def test_frameworks_that_compile_for_every_shape_say_so() -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from normgauge.adapters.base import Case, Step
 from normgauge.adapters.cache_folder import VARIABLE, cache_folder, keep_within, usable
-from normgauge.adapters.worker.main import adapter_class
+from normgauge.adapters.case import Case, Step
+from normgauge.adapters.registry import adapter_class
 from normgauge.adapters.worker.protocol import dump_line, encode_case
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from frameworks import NEEDED, Frameworks, for_each
 
-from normgauge.adapters.base import CARRIERS, Array, Case, Observation, Step
+from normgauge.adapters.case import CARRIERS, Array, Case, Observation, Step
 from normgauge.adapters.script import numbers
 from normgauge.conformance.diagnosis.candidates import compare
 from normgauge.conformance.diagnosis.predictions import predict

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from frameworks import for_each, python_of
 
-from normgauge.adapters.base import Case, Step, StepResult
-from normgauge.adapters.worker.main import make_adapter
+from normgauge.adapters.case import Case, Step, StepResult
+from normgauge.adapters.registry import make_adapter
 
 
 @for_each("torch")

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from frameworks import MODULES, Frameworks, for_each
 
-from normgauge.adapters.actions import ACTIONS, Action
-from normgauge.adapters.base import Case, Observation, Step
+from normgauge.adapters.case import ACTIONS, Action, Case, Observation, Step
 from normgauge.adapters.script import numbers
 from normgauge.oracle import Arithmetic, group_norm
 from normgauge.results.records import Example, Judgement, Profile, Record

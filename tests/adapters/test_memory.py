@@ -10,7 +10,8 @@ import pytest
 from faulty.adapter import FaultyAdapter
 from faulty.group_norm import GroupNorm
 
-from normgauge.adapters.base import Array, Case, Implementation, Observation, Step, buffer_of
+from normgauge.adapters.case import Array, Case, Implementation, Observation, Step
+from normgauge.adapters.memory import buffer_of
 from normgauge.conformance.requirements.experiments import probes
 from normgauge.conformance.requirements.group_norm import CHANNELS
 

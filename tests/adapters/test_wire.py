@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from normgauge.adapters.actions import ACTIONS, Action
-from normgauge.adapters.base import Array, Case, Observation, Raised, Step, StepResult
+from normgauge.adapters.case import ACTIONS, Action, Array, Case, Observation, Raised, Step, StepResult
 from normgauge.adapters.worker.protocol import (
     case_id,
     decode_array,

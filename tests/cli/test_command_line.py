@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from normgauge.conformance.cli.main import main
-from normgauge.results.records import Footer, Header, Judgement, NotRun, read_records
+from normgauge.results.file import read_records
+from normgauge.results.records import Footer, Header, Judgement, NotRun
 
 FAULTY = "faulty.adapter:FaultyAdapter"
 

@@ -23,7 +23,8 @@ from normgauge.conformance.run.engine import Wanted, run_framework
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic
 from normgauge.reports.accuracy_files import write_accuracy
-from normgauge.results.records import Judgement, Profile, Record, ResultsWriter, Series, SeriesPoint
+from normgauge.results.file import ResultsWriter
+from normgauge.results.records import Judgement, Profile, Record, Series, SeriesPoint
 
 CLASSES = list(ACCURACY_CLASSES)
 

@@ -16,7 +16,7 @@ from frameworks import MODULES, for_each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normgauge.adapters.base import Implementation
+from normgauge.adapters.case import Implementation
 from normgauge.conformance.documentation import claims as claims_module
 from normgauge.conformance.documentation.claims import RULES, Statement, claims, hold, read_claims, subjects
 from normgauge.conformance.documentation.docstrings import passages, sentences

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from faulty.adapter import FaultyAdapter
 
-from normgauge.adapters.base import Implementation
+from normgauge.adapters.case import Implementation
 from normgauge.conformance.run.engine import Wanted, run_framework
 from normgauge.conformance.subjects.subject import CannotRun, Launch
-from normgauge.results.records import Footer, Header, Judgement, NotRun, Profile, Record, ResultsWriter, read_records
+from normgauge.results.file import ResultsWriter, read_records
+from normgauge.results.records import Footer, Header, Judgement, NotRun, Profile, Record
 
 FAULTY = "faulty.adapter:FaultyAdapter"
 

@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from normgauge.adapters.base import Case
 from normgauge.adapters.cache_folder import VARIABLE
+from normgauge.adapters.case import Case
 from normgauge.conformance.diagnosis import reference_store
 from normgauge.conformance.diagnosis.predictions import Prediction, predict
 from normgauge.conformance.diagnosis.reference_store import ReferenceStore, code_digest

@@ -12,8 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from frameworks import MODULES, for_each
 
-from normgauge.adapters.registry import registered_implementations
-from normgauge.adapters.worker.main import registered
+from normgauge.adapters.registry import registered, registered_implementations
 from normgauge.conformance.cli.main import main
 from normgauge.conformance.gating.expectations import (
     SHIPPED,
@@ -26,6 +25,7 @@ from normgauge.conformance.gating.gate import suggestions
 from normgauge.conformance.requirements.requirement import DTYPES
 from normgauge.conformance.run.engine import Wanted, run_framework
 from normgauge.conformance.subjects.subject import Launch
+from normgauge.results.file import ResultsWriter
 from normgauge.results.records import (
     Claim,
     Counterexample,
@@ -36,7 +36,6 @@ from normgauge.results.records import (
     NotRun,
     Profile,
     Record,
-    ResultsWriter,
     Verdict,
 )
 

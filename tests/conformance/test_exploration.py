@@ -16,7 +16,7 @@ from faulty.adapter import CAUGHT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normgauge.adapters.base import Observation, StepResult
+from normgauge.adapters.case import Observation, StepResult
 from normgauge.conformance.cli.main import main
 from normgauge.conformance.diagnosis.predictions import predict, predict_together
 from normgauge.conformance.exploration.plans import CASES_A_PLAN, REGIMES, Plan, cases_of

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from normgauge.adapters.base import Case, Observation, Step
+from normgauge.adapters.case import Case, Observation, Step
 from normgauge.conformance.requirements.case_files import promoted_cases
 from normgauge.conformance.requirements.committed_cases import REQUIRED_BY
 from normgauge.conformance.requirements.requirement import REQUIREMENTS

@@ -9,7 +9,7 @@ import pytest
 from faulty import group_norm
 from faulty.adapter import FaultyAdapter
 
-from normgauge.adapters.base import Implementation
+from normgauge.adapters.case import Implementation
 from normgauge.conformance.requirements.inputs import cast
 from normgauge.conformance.run.engine import Wanted, run_framework
 from normgauge.conformance.subjects.subject import Launch

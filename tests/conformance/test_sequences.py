@@ -13,8 +13,7 @@ from faulty.adapter import FaultyAdapter
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 
-from normgauge.adapters.actions import ACTIONS, Action
-from normgauge.adapters.base import Case, Step
+from normgauge.adapters.case import ACTIONS, Action, Case, Step
 from normgauge.adapters.script import script
 from normgauge.conformance.diagnosis.candidates import compare
 from normgauge.conformance.diagnosis.predictions import predict

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from faulty import batch_norm, group_norm, process, rare, state
-from normgauge.adapters.base import Adapter, Array, Case, Implementation, Recipe, buffer_of
+from normgauge.adapters.base import Adapter, Recipe
+from normgauge.adapters.case import Array, Case, Implementation
+from normgauge.adapters.memory import buffer_of
 
 _NAMES = {"weight": "weight", "bias": "bias", "eps": "eps", "num_channels": "num_channels"}
 _GROUP_NAMES = _NAMES | {"num_groups": "num_groups"}

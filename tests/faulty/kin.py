@@ -10,7 +10,7 @@ import numpy as np
 
 from faulty.adapter import FaultyAdapter
 from faulty.group_norm import GroupNorm
-from normgauge.adapters.base import Array, Case, Implementation, Unsupported
+from normgauge.adapters.case import Array, Case, Implementation, Unsupported
 
 _NAMES = {"weight": "weight", "bias": "bias", "eps": "eps", "num_channels": "num_channels"}
 

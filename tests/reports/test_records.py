@@ -16,7 +16,8 @@ from support.same_results import differences
 
 from normgauge.conformance.run.engine import Wanted, run_framework
 from normgauge.conformance.subjects.subject import Launch
-from normgauge.results.records import ResultsWriter, schema
+from normgauge.results.file import ResultsWriter
+from normgauge.results.records import schema
 
 PROJECT = Path(__file__).parents[2]
 

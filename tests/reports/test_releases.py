@@ -24,9 +24,11 @@ from pages import (
 )
 
 from normgauge.conformance.cli.main import main
-from normgauge.reports.implementation_names import Names, age, release_of
+from normgauge.reports.implementation_names import Names
 from normgauge.reports.page.page import write_report
-from normgauge.results.records import AxisMeasured, BrokenResults, Footer, NotRun, Record, read_records
+from normgauge.results.file import BrokenResults, read_records
+from normgauge.results.records import AxisMeasured, Footer, NotRun, Record
+from normgauge.results.releases import age, release_of
 
 BIASED = [AxisMeasured("running_var", "which variance", "unbiased", ["biased"])]
 UNBIASED = [AxisMeasured("running_var", "which variance", "unbiased", ["unbiased"])]

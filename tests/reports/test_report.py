@@ -34,10 +34,10 @@ from pages import (
 
 from normgauge.reports.page.divergences import TEXT_SHOWN, VALUES_SHOWN
 from normgauge.reports.page.page import render, write_report
+from normgauge.results.file import BrokenResults
 from normgauge.results.records import (
     FORMAT,
     AxisMeasured,
-    BrokenResults,
     Claim,
     DefaultMeasured,
     Footer,

@@ -16,15 +16,8 @@ from normgauge.conformance.cli.main import main
 from normgauge.reports.timeline.files import write_timeline
 from normgauge.reports.timeline.history import NOTHING, Thread, Timeline, Value, timeline_of
 from normgauge.reports.timeline.picture import figure_of
-from normgauge.results.records import (
-    AxisMeasured,
-    BrokenResults,
-    DefaultMeasured,
-    Footer,
-    NotRun,
-    Profile,
-    Record,
-)
+from normgauge.results.file import BrokenResults
+from normgauge.results.records import AxisMeasured, DefaultMeasured, Footer, NotRun, Profile, Record
 
 LAYER = "mlx.nn.BatchNorm"
 

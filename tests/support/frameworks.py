@@ -19,10 +19,11 @@ from typing import Final
 
 import pytest
 
-from normgauge.adapters.base import Case, Observation
+from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.worker.protocol import case_id
 from normgauge.conformance.subjects.subject import ONE_THREAD, Launch, WorkerProcess
-from normgauge.results.records import Record, read_records
+from normgauge.results.file import read_records
+from normgauge.results.records import Record
 
 #: Framework name to the module that must be installed.
 MODULES: Final = {

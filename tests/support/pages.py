@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from normgauge.reports.page.page import render
+from normgauge.results.file import ResultsWriter
 from normgauge.results.records import (
     FORMAT,
     AxisMeasured,
@@ -25,7 +26,6 @@ from normgauge.results.records import (
     NotRun,
     Profile,
     Record,
-    ResultsWriter,
     Witness,
 )
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from xdist.scheduler import LoadScopeScheduling
 
-from normgauge.adapters.worker.main import BUILT_IN
+from normgauge.adapters.registry import BUILT_IN
 
 #: Files whose tests share a fixture that measures or explores.
 SHARED: Final = (
