@@ -2,8 +2,8 @@
 
 NumPy only; nothing here knows a framework. A framework author's unit test needs two lines::
 
-    from normgauge.oracle import group_norm
-    assert not group_norm(x, num_groups=4, weight=w, bias=b, eps=1e-5).excludes(my_group_norm(x, ...))
+    import normgauge
+    assert not normgauge.group_norm(x, num_groups=4, weight=w, bias=b, eps=1e-5).excludes(my_group_norm(x, ...))
 """
 
 from normgauge.oracle.backward import Gradients

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+import normgauge
 from normgauge.adapters.base import Adapter
 from normgauge.adapters.registry import NoAdapter, load_adapter, not_known, registered
 from normgauge.conformance.cli.errors import Mistake, NotRunnable, make_folder
@@ -55,7 +56,7 @@ _WORKER_OPTIONS: Final = (
 
 
 @click.group()
-@click.version_option(package_name="normgauge")
+@click.version_option(normgauge.__version__)
 def main() -> None:
     """Measure what a framework's GroupNorm and BatchNorm really compute."""
 
@@ -208,7 +209,7 @@ def _write(records: Iterator[Record], path: Path, console: Console) -> bool:
 
 def _nothing_ran(launch: Launch, wanted: Wanted, error: CannotRun) -> Iterator[Record]:
     """The records of a framework that could not be started: a file that says so."""
-    suite = importlib.metadata.version("normgauge")
+    suite = normgauge.__version__
     yield Header(FORMAT, suite, launch.framework, {}, "", "", "", "", list(wanted.dtypes), [], "")
     yield NotRun(launch.framework, str(error))
     yield Footer({"not run": 1}, 0.0)

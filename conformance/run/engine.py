@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
-import importlib.metadata
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import normgauge
 from normgauge.conformance.diagnosis.candidates import Deviation, Seen, diagnose, measured_setting
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.documentation.claims import claims
@@ -198,7 +198,7 @@ def _check_selection(greeting: Mapping[str, Any], wanted: Wanted) -> None:
 def _header(framework: str, wanted: Wanted, greeting: Mapping[str, Any]) -> Header:
     return Header(
         FORMAT,
-        importlib.metadata.version("normgauge"),
+        normgauge.__version__,
         framework,
         greeting["versions"],
         greeting.get("python", ""),

@@ -44,12 +44,14 @@ def test_every_line_of_a_real_result_file_satisfies_the_published_schema(tmp_pat
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_four_packages_with_their_data(tmp_path: Path) -> None:
+def test_the_wheel_holds_every_room_with_its_data(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(PROJECT)]
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     for wanted in (
+        "normgauge/__init__.py",
+        "normgauge/py.typed",
         "normgauge/oracle/py.typed",
         "normgauge/adapters/py.typed",
         "normgauge/adapters/worker/main.py",
@@ -57,7 +59,7 @@ def test_the_wheel_holds_the_four_packages_with_their_data(tmp_path: Path) -> No
         "normgauge/conformance/requirements/group_norm.py",
         "normgauge/conformance/expectations/mlx.toml",
         "normgauge/reports/py.typed",
-        "normgauge/reports/results.schema.json",
+        "normgauge/results/results.schema.json",
         "normgauge/reports/templates/report.html",
         "normgauge/reports/templates/report.css",
     ):
