@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from normgauge.adapters.case import Case, Observation
@@ -16,7 +16,8 @@ from normgauge.adapters.torch.adapter import TorchAdapter
 from normgauge.conformance.exploration.plans import MANY_CASES_A_PLAN
 from normgauge.conformance.exploration.search import Explorer, Tally
 from normgauge.conformance.exploration.strategies import Space
-from normgauge.conformance.subjects.subject import Launch, WorkerProcess
+from normgauge.conformance.subjects.subject import Launch
+from normgauge.conformance.subjects.worker_process import WorkerProcess
 from normgauge.oracle import CANONICAL, Arithmetic
 
 FEW, MANY = 4096, 36864
@@ -47,7 +48,7 @@ class Timed:
     """The same in this process, with the seconds that running takes beside those of torch."""
 
     restarts, given_up = 0, False
-    greeting: Mapping[str, Any] = {}
+    greeting: Any = None
 
     def __init__(self) -> None:
         self.adapter = TimedAdapter("float32")

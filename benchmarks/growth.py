@@ -24,7 +24,8 @@ from normgauge.adapters.cache_folder import VARIABLE
 from normgauge.adapters.case import Case, Step
 from normgauge.conformance.diagnosis.candidates import compare
 from normgauge.conformance.diagnosis.predictions import predict
-from normgauge.conformance.subjects.subject import Launch, WorkerProcess
+from normgauge.conformance.subjects.subject import Launch
+from normgauge.conformance.subjects.worker_process import WorkerProcess
 from normgauge.oracle import CANONICAL, Arithmetic
 
 #: What is counted, and how often: the figure shows each beside its first.

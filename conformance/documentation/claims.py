@@ -18,6 +18,7 @@ import numpy as np
 from normgauge.conformance.documentation.docstrings import Passage, passages
 from normgauge.conformance.documentation.formulas import Formula, eps_placements, momentum_weighs
 from normgauge.conformance.documentation.notation import Unreadable, read_code, read_latex
+from normgauge.conformance.subjects.messages import Description
 from normgauge.oracle import AXES
 from normgauge.results.records import AxisMeasured, Claim, DefaultMeasured
 
@@ -358,14 +359,14 @@ def _held_to_default(statement: Statement, default: DefaultMeasured | None) -> t
 
 
 def claims(
-    description: Mapping[str, Any], axes: Sequence[AxisMeasured], defaults: Sequence[DefaultMeasured], known: bool
+    description: Description, axes: Sequence[AxisMeasured], defaults: Sequence[DefaultMeasured], known: bool
 ) -> list[Claim]:
     """The claims of a worker's description beside the profile; nothing is measured where no candidate survived."""
-    texts = description.get("documentation_texts") or {}
+    texts = description.documentation_texts
     kept = {str(where): text for where, text in texts.items() if isinstance(text, str) and text.strip()}
     measured = (axes, defaults) if known else ((), ())
     found = []
-    for one in read_claims(description["layer"], kept, description["names"], description["signature_defaults"]):
+    for one in read_claims(description.layer, kept, description.names, description.signature_defaults):
         verdict, beside = hold(one, *measured)
         found.append(Claim(one.subject, one.value, one.quote, one.where, beside, verdict))
     return found

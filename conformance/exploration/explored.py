@@ -19,6 +19,7 @@ from normgauge.conformance.requirements.case_files import StoredCase, read_folde
 from normgauge.conformance.requirements.experiments import Probe
 from normgauge.conformance.requirements.requirement import GRADIENT_REQUIREMENTS
 from normgauge.conformance.shrinking.example import example_of
+from normgauge.conformance.subjects.messages import Description
 from normgauge.conformance.subjects.subject import Subject
 from normgauge.conformance.verdicts.evidence import Evidence, told_in
 from normgauge.oracle import CANONICAL, Arithmetic
@@ -50,7 +51,7 @@ class Exploration:
 
 def explored(
     subject: Subject,
-    description: Mapping[str, Any],
+    description: Description,
     framework: str,
     evidence: Evidence,
     accuracy: str | None,
@@ -66,18 +67,18 @@ def explored(
     """
     widest = evidence.arithmetic
     arithmetic = Arithmetic(widest.dtype, accuracy) if accuracy else widest
-    ranks = tuple(description["ranks"])
+    ranks = description.ranks
     explorer = Explorer(
         subject,
         evidence.implementation,
         ranks,
         evidence.followed,
         arithmetic,
-        description.get("mode", "eager"),
+        description.mode,
         kin,
     )
     for stored in asked.committed:
-        if stored.dtype == evidence.dtype and stored.case.layer == description["layer"]:
+        if stored.dtype == evidence.dtype and stored.case.layer == description.layer:
             explorer.again(stored)
     folder = None if asked.store is None else asked.store / _folder_name(framework)
     for path, stored in () if folder is None else read_folder(folder):
@@ -85,19 +86,19 @@ def explored(
             again = explorer.again(stored)
             if again is not None:
                 yield _record(again, "replayed", path, explorer, framework, evidence)
-    compiles = description.get("compiles", False)
-    small = compiles or description.get("slow", False) or description.get("mode", "eager") != "eager"
+    compiles = description.compiles
+    small = compiles or description.slow or description.mode != "eager"
     budget = asked.budget // (_SMALL_SHARE if small else 1)
-    cases = MANY_CASES_A_PLAN if description.get("cheap", False) and not compiles else CASES_A_PLAN
+    cases = MANY_CASES_A_PLAN if description.cheap and not compiles else CASES_A_PLAN
     most = budget * cases // CASES_A_PLAN
     pool = _pool(evidence) if compiles else ()
     diverging = [requirement for requirement, verdict in verdicts.items() if verdict in DIVERGENT]
     conforming = {requirement for requirement, verdict in verdicts.items() if verdict == "conforms"}
     # What cannot be differentiated is not asked to, nor what would compile every gradient.
     without = set() if not compiles and conforming & GRADIENT_REQUIREMENTS else {"gradients"}
-    space = Space(description["layer"], evidence.dtype, ranks, pool, settled_by(diverging) | without, cases)
+    space = Space(description.layer, evidence.dtype, ranks, pool, settled_by(diverging) | without, cases)
     shapes = [shape for shape, _ in pool]
-    calls = Calls.of(description["layer"], evidence.dtype, ranks, shapes, conforming)
+    calls = Calls.of(description.layer, evidence.dtype, ranks, shapes, conforming)
     sequences = SequenceSearch(explorer, calls)
 
     def show(done: int) -> None:

@@ -32,8 +32,8 @@ from normgauge.conformance.gating.expectations import (
 )
 from normgauge.conformance.requirements.requirement import DTYPES, REQUIREMENTS
 from normgauge.conformance.run.engine import Wanted, measure
-from normgauge.conformance.run.parallel import served_by
-from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, Subject, WorkerProcess
+from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, Subject
+from normgauge.conformance.subjects.worker_process import WorkerProcess
 from normgauge.results.records import Judgement, Profile
 
 #: The item for what the documentation claims, beside those for the requirements.
@@ -140,7 +140,7 @@ class Framework(pytest.Collector):
             CannotRun: it could not be started, now or before.
         """
         started = [one for one in self._subjects.values() if not isinstance(one, CannotRun)]
-        serving = (one for one in started if dtype in served_by(one.greeting, one.dtype))
+        serving = (one for one in started if dtype in one.greeting.serves)
         if dtype not in self._subjects and (known := next(serving, None)) is not None:
             self._subjects[dtype] = known
         if dtype not in self._subjects:
@@ -204,20 +204,20 @@ class Layer(pytest.Collector):
 
     def _measure(self, subject: Subject, dtype: str) -> None:
         greeting = subject.greeting
-        self.versions = greeting["versions"]
-        if dtype not in greeting["dtypes"]:
+        self.versions = greeting.versions
+        if dtype not in greeting.dtypes:
             self.absent[dtype] = f"the framework has no {dtype} here"
             return
-        description = next((one for one in greeting["implementations"] if one["id"] == self.name), None)
+        description = next((one for one in greeting.implementations if one.id == self.name), None)
         if description is None:
             raise CannotRun(f"{self.name} is not there in {_versions(self.versions)}")
-        if dtype not in description.get("dtypes", [dtype]):
-            self.absent[dtype] = f"it is made for {' and '.join(description['dtypes'])}"
+        if dtype not in description.dtypes:
+            self.absent[dtype] = f"it is made for {' and '.join(description.dtypes)}"
             return
-        if missing := description.get("missing"):
+        if missing := description.missing:
             raise CannotRun(missing)
         wanted = Wanted((dtype,), (self.name,))
-        for record in measure(subject, description, greeting["framework"], dtype, wanted, self.parent.references):
+        for record in measure(subject, description, greeting.framework, dtype, wanted, self.parent.references):
             if isinstance(record, Judgement):
                 one = of_judgement(record)
                 self.found[one.cell] = one

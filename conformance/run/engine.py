@@ -7,7 +7,7 @@ import datetime
 import functools
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from normgauge.conformance.requirements.experiments import Probe, in_mode, probe
 from normgauge.conformance.requirements.requirement import BY_ID, FULL, REQUIREMENTS, Requirement
 from normgauge.conformance.run.parallel import CannotStart, Lane, Lanes, Measure, Progress, Task
 from normgauge.conformance.shrinking.example import shrunk_example
+from normgauge.conformance.subjects.messages import Description, Hello
 from normgauge.conformance.subjects.subject import CannotRun, Launch, Subject, with_right_shapes
 from normgauge.conformance.verdicts.accuracy_class import Accuracy, accuracy_of
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, instead, told
@@ -71,11 +72,11 @@ class Wanted:
     cases: tuple[StoredCase, ...] = ()
     all_dtypes: bool = False
 
-    def selects(self, description: Mapping[str, Any]) -> bool:
+    def selects(self, description: Description) -> bool:
         """Whether an implementation is run; without being named, one that takes long only at the largest budget."""
         if self.implementations:
-            return description["id"] in self.implementations
-        return self.budget == "thorough" or not description.get("thorough", False)
+            return description.id in self.implementations
+        return self.budget == "thorough" or not description.thorough
 
 
 @dataclass(frozen=True)
@@ -110,23 +111,23 @@ def run_framework(
         greeting = lanes.start(wanted.dtypes[0]).greeting
     with contextlib.closing(lanes):
         _check_selection(greeting, wanted)
-        framework, had = greeting["framework"], greeting["dtypes"]
+        framework, had = greeting.framework, greeting.dtypes
         yield _header(framework, wanted, greeting)
         for dtype in wanted.dtypes:
             if dtype not in had:
                 yield NotRun(framework, f"the framework has no {dtype} here", dtype=dtype, failed=False)
-        selected = [one for one in greeting["implementations"] if wanted.selects(one)]
-        compiles = any(one.get("compiles", False) for one in selected)
+        selected = [one for one in greeting.implementations if wanted.selects(one)]
+        compiles = any(one.compiles for one in selected)
         if wanted.all_dtypes and wanted.budget == "quick" and compiles:
             for dtype in wanted.dtypes:
                 if dtype in had and dtype not in FULL:
                     yield NotRun(framework, f"{dtype} is left out at the budget quick: every dtype is compiled anew",
                                  dtype=dtype, failed=False)  # fmt: skip
-            had = [dtype for dtype in had if dtype in FULL]
+            had = tuple(dtype for dtype in had if dtype in FULL)
         asked = ((one, dtype) for dtype in wanted.dtypes if dtype in had for one in selected)
         tasks = [
             Task(number, one, dtype)
-            for number, (one, dtype) in enumerate(pair for pair in asked if pair[1] in pair[0].get("dtypes", had))
+            for number, (one, dtype) in enumerate(pair for pair in asked if pair[1] in pair[0].dtypes)
         ]
         without: set[str] = set()
         for task, found in _done(lanes, tasks, functools.partial(_measured, framework, wanted), progress):
@@ -161,8 +162,8 @@ def _measured(
 ) -> Iterator[Record | _Searched]:
     """Every record of one implementation at one dtype, and after its exploration what that took."""
     description, dtype = task.description, task.dtype
-    if missing := description.get("missing"):
-        yield NotRun(framework, missing, description["id"], dtype)
+    if missing := description.missing:
+        yield NotRun(framework, missing, description.id, dtype)
         return
     last = time.monotonic()
     try:
@@ -173,7 +174,7 @@ def _measured(
             if not isinstance(record, Counterexample):
                 last = time.monotonic()
     except CannotRun as error:
-        yield NotRun(framework, str(error), description["id"], dtype)
+        yield NotRun(framework, str(error), description.id, dtype)
 
 
 def _counted_as(record: Record) -> str:
@@ -185,31 +186,31 @@ def _counted_as(record: Record) -> str:
     return getattr(record, "verdict", "")
 
 
-def _check_selection(greeting: Mapping[str, Any], wanted: Wanted) -> None:
-    known = {description["id"]: description for description in greeting["implementations"]}
+def _check_selection(greeting: Hello, wanted: Wanted) -> None:
+    known = {description.id: description for description in greeting.implementations}
     for identifier in wanted.implementations:
         if identifier not in known:
             raise CannotRun(f"there is no implementation {identifier!r} here; known are {', '.join(known)}")
-        if not {*wanted.dtypes} & {*known[identifier].get("dtypes", wanted.dtypes)}:
-            made_for, asked = " and ".join(known[identifier]["dtypes"]), " and ".join(wanted.dtypes)
+        if not {*wanted.dtypes} & {*known[identifier].dtypes}:
+            made_for, asked = " and ".join(known[identifier].dtypes), " and ".join(wanted.dtypes)
             raise CannotRun(f"{identifier} is made for {made_for}, not for {asked}")
 
 
-def _header(framework: str, wanted: Wanted, greeting: Mapping[str, Any]) -> Header:
+def _header(framework: str, wanted: Wanted, greeting: Hello) -> Header:
     return Header(
         FORMAT,
         normgauge.__version__,
         framework,
-        greeting["versions"],
-        greeting.get("python", ""),
-        greeting["platform"],
-        greeting.get("numpy", ""),
-        greeting["device"],
+        greeting.versions,
+        greeting.python,
+        greeting.platform,
+        greeting.numpy,
+        greeting.device,
         list(wanted.dtypes),
         [
-            described["id"]
-            for described in greeting["implementations"]
-            if wanted.selects(described) and {*wanted.dtypes} & {*described.get("dtypes", wanted.dtypes)}
+            described.id
+            for described in greeting.implementations
+            if wanted.selects(described) and {*wanted.dtypes} & {*described.dtypes}
         ],
         datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         wanted.budget,
@@ -219,7 +220,7 @@ def _header(framework: str, wanted: Wanted, greeting: Mapping[str, Any]) -> Head
 
 def measure(
     subject: Subject,
-    description: Mapping[str, Any],
+    description: Description,
     framework: str,
     dtype: str,
     wanted: Wanted,
@@ -230,11 +231,11 @@ def measure(
 
     Its profile, its error curves, a judgement for each requirement, and what exploration found.
     """
-    identifier, layer = description["id"], description["layer"]
-    mode = description.get("mode", "eager")
-    asked = list(probes(layer, dtype, tuple(description["ranks"]), mode))
+    identifier, layer = description.id, description.layer
+    mode = description.mode
+    asked = list(probes(layer, dtype, description.ranks, mode))
     committed = [*promoted_cases(), *wanted.cases]
-    promoted = promoted_probes(layer, dtype, tuple(description["ranks"]), committed)
+    promoted = promoted_probes(layer, dtype, description.ranks, committed)
     asked += [replace(probe, case=in_mode(probe.case, mode)) for probe in promoted]
     kin = {} if wanted.diagnosis_only else kin_of(subject, description)
     # What nothing can be asked about is no requirement here: no committed case, no layer of the same kind.
@@ -252,8 +253,8 @@ def measure(
     evidence = Evidence(
         identifier,
         dtype,
-        description["names"],
-        description["remedies"],
+        description.names,
+        description.remedies,
         tuple(seen),
         diagnosis,
         tuple(diagnosis.followed()),
@@ -263,18 +264,18 @@ def measure(
     profile = _profile(description, framework, evidence, accuracy, subject)
     yield profile
     yield from [] if wanted.diagnosis_only else accuracy.curves
-    kinships = tuple(beside_kin(subject, identifier, dtype, tuple(description["ranks"]), kin))
+    kinships = tuple(beside_kin(subject, identifier, dtype, description.ranks, kin))
     verdicts: dict[str, str] = {}
     for requirement in requirements:
         judged = judge_kin(requirement, evidence, kinships) if requirement.relation else judge(requirement, evidence)
         verdicts[requirement.id] = judged.verdict
         example = None
         if judged.verdict in DIVERGENT and judged.shows is not None and not wanted.diagnosis_only:
-            example, smallest = shrunk_example(judged, evidence, subject, description["ranks"])
+            example, smallest = shrunk_example(judged, evidence, subject, description.ranks)
             if requirement.judged_by == "values" and smallest.ratio > 1:
                 judged = _told_of(smallest, judged, evidence)
         yield _judgement(requirement, judged, example, evidence, framework)
-    explores = BUDGETS[wanted.budget] and not description.get("thorough", False)  # that takes long a case
+    explores = BUDGETS[wanted.budget] and not description.thorough  # that takes long a case
     if explores and dtype in FULL and evidence.diagnosis.known and not wanted.diagnosis_only:
         asked_for = Exploration(BUDGETS[wanted.budget], wanted.seed, wanted.store, committed)
         yield from explored(
@@ -308,9 +309,9 @@ def _observe(subject: Subject, identifier: str, dtype: str, asked: Sequence[Prob
 
 
 def _profile(
-    description: Mapping[str, Any], framework: str, evidence: Evidence, accuracy: Accuracy, subject: Subject
+    description: Description, framework: str, evidence: Evidence, accuracy: Accuracy, subject: Subject
 ) -> Profile:
-    layer = description["layer"]
+    layer = description.layer
     values = evidence.diagnosis.values
     axes = [AxisMeasured(a.name, a.question, a.canonical, list(values[a.name])) for a in AXES[layer]]
     defaults = _defaults(description, evidence)
@@ -319,20 +320,20 @@ def _profile(
         framework,
         layer,
         evidence.dtype,
-        subject.greeting["device"],
+        subject.greeting.device,
         evidence.diagnosis.known,
         axes,
         defaults,
         accuracy.computes_in,
         accuracy.name,
         accuracy.hazards,
-        description["layout"],
-        description["names"],
-        description["ranks"],
-        description["documentation"],
+        description.layout,
+        description.names,
+        list(description.ranks),
+        description.documentation,
         subject.restarts,
         len(evidence.seen),
-        description.get("mode", "eager"),
+        description.mode,
         claims(description, axes, defaults, evidence.diagnosis.known),
         _types(evidence.seen),
     )
@@ -348,8 +349,8 @@ def _types(seen: Sequence[Seen]) -> dict[str, str]:
     return {name: " or ".join(sorted(types)) for name, types in sorted(found.items())}
 
 
-def _defaults(description: Mapping[str, Any], evidence: Evidence) -> list[DefaultMeasured]:
-    signature = description["signature_defaults"]
+def _defaults(description: Description, evidence: Evidence) -> list[DefaultMeasured]:
+    signature = description.signature_defaults
     found = []
     for one in evidence.seen:
         setting = one.probe.measures

@@ -20,7 +20,10 @@ from typing import Any, Final, Protocol
 
 from normgauge.conformance.diagnosis.reference_store import default_store
 from normgauge.conformance.diagnosis.references import References
-from normgauge.conformance.subjects.subject import CannotRun, InProcess, Launch, Subject, WorkerProcess
+from normgauge.conformance.subjects.in_process import InProcess
+from normgauge.conformance.subjects.messages import Description, Hello
+from normgauge.conformance.subjects.subject import CannotRun, Launch, Subject
+from normgauge.conformance.subjects.worker_process import WorkerProcess
 
 Progress = Callable[[str, int, int], None]
 #: Seconds between two words of a lane on how far it is.
@@ -32,7 +35,7 @@ class Task:
     """An implementation, as its worker describes it, at one dtype."""
 
     number: int
-    description: Mapping[str, Any]
+    description: Description
     dtype: str
 
 
@@ -66,7 +69,7 @@ class Lane:
         Raises:
             CannotRun: it could not be started.
         """
-        if self._subject is not None and dtype in served_by(self._subject.greeting, self._subject.dtype):
+        if self._subject is not None and dtype in self._subject.greeting.serves:
             return self._subject
         if dtype in self._failed:
             raise CannotRun(self._failed[dtype])
@@ -99,11 +102,6 @@ class Lane:
         if self._references is not None:
             self._references.close()
             self._references = None
-
-
-def served_by(greeting: Mapping[str, Any], dtype: str) -> tuple[str, ...]:
-    """The dtypes that a worker serves which was started for ``dtype``."""
-    return tuple(greeting.get("serves") or (dtype,))
 
 
 def processors() -> int:
@@ -139,8 +137,8 @@ class Lanes:
             kind, content = self._received(first)
             if kind != "greeting":
                 raise CannotRun(str(content))
-            self.greeting: Mapping[str, Any] = content[1]
-            self._serves[first] = served_by(self.greeting, content[0])
+            self.greeting: Hello = content
+            self._serves[first] = self.greeting.serves
             self._busy.remove(first)
         except BaseException:
             self.close()
@@ -189,7 +187,7 @@ class Lanes:
             else:
                 self._busy.remove(lane)
             if kind == "greeting":
-                self._serves[lane] = served_by(content[1], content[0])
+                self._serves[lane] = content.serves
             elif kind == "done":
                 ended.add(self._last[lane].number)
 
@@ -229,7 +227,7 @@ class Lanes:
 
 def _family(task: Task) -> tuple[str, str]:
     """Tasks that are held to the same references."""
-    return task.description["layer"], task.dtype
+    return task.description.layer, task.dtype
 
 
 def _run_lane(pipe: Connection, launch: Launch, dtype: str) -> None:
@@ -247,7 +245,7 @@ def _run_lane(pipe: Connection, launch: Launch, dtype: str) -> None:
 
     try:
         try:
-            pipe.send(("greeting", (dtype, lane.start(dtype).greeting)))
+            pipe.send(("greeting", lane.start(dtype).greeting))
         except CannotRun as error:
             pipe.send(("cannot", str(error)))
         while True:

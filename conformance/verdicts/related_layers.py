@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from normgauge.adapters.case import Case
 from normgauge.conformance.diagnosis.candidates import Deviation, Seen, compare
@@ -14,6 +14,7 @@ from normgauge.conformance.requirements.experiments import Probe
 from normgauge.conformance.requirements.inputs import SPATIAL, scrambled, small, usual_eps
 from normgauge.conformance.requirements.probe import make_case
 from normgauge.conformance.requirements.requirement import REQUIREMENTS, Requirement
+from normgauge.conformance.subjects.messages import Description
 from normgauge.conformance.subjects.subject import Subject, with_right_shapes
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, crashed, excuse, instead, told, witness
 from normgauge.conformance.verdicts.relations import RELATIONS, Relation, held_against
@@ -36,18 +37,18 @@ class Kinship:
     other: Seen
 
 
-def kin_of(subject: Subject, description: Mapping[str, Any]) -> dict[str, dict[int, str]]:
+def kin_of(subject: Subject, description: Description) -> dict[str, dict[int, str]]:
     """The framework's own InstanceNorm and LayerNorm: for each kind the id by rank.
 
     They stand beside a GroupNorm as it is run without a mode. Of several for one rank it is one of the GroupNorm's
     own module: a framework may have two libraries of layers.
     """
-    module = re.split(r"[(\[]", description["id"])[0].rpartition(".")[0]
+    module = re.split(r"[(\[]", description.id)[0].rpartition(".")[0]
     found: dict[str, dict[int, str]] = {}
-    if description["layer"] == "group_norm" and description.get("mode", "eager") == "eager":
-        known = [one for one in subject.greeting.get("kin", ()) if one["layer"] in REQUIRED]
-        for one in sorted(known, key=lambda one: one["id"].startswith(f"{module}.")):  # the last one stays
-            found.setdefault(one["layer"], {}).update(dict.fromkeys(one["ranks"], one["id"]))
+    if description.layer == "group_norm" and description.mode == "eager":
+        known = [one for one in subject.greeting.kin if one.layer in REQUIRED]
+        for one in sorted(known, key=lambda one: one.id.startswith(f"{module}.")):  # the last one stays
+            found.setdefault(one.layer, {}).update(dict.fromkeys(one.ranks, one.id))
     return found
 
 

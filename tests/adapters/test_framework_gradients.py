@@ -201,11 +201,11 @@ def test_a_script_in_the_bare_framework_prints_the_same_gradients(frameworks: Fr
 @for_each("torch")
 def test_a_compiled_layer_gives_gradients_within_the_bounds(frameworks: Frameworks, framework: str) -> None:
     worker = frameworks(framework).worker("float32")
-    (described,) = [one for one in worker.greeting["implementations"] if one["id"] == "torch.nn.GroupNorm[compile]"]
-    assert described["thorough"]
-    if described["missing"]:
-        pytest.skip(described["missing"])
-    row = Row("torch", described["id"], "group_norm")
+    (described,) = [one for one in worker.greeting.implementations if one.id == "torch.nn.GroupNorm[compile]"]
+    assert described.thorough
+    if described.missing:
+        pytest.skip(described.missing)
+    row = Row("torch", described.id, "group_norm")
     case = living_layer(row, "float32")
     case = replace(case, steps=case.steps[:1])
     seen = seen_by(frameworks, row, case)
@@ -227,8 +227,8 @@ def test_what_is_made_for_half_types_is_not_run_in_others(
     frameworks: Frameworks, framework: str, identifier: str
 ) -> None:
     greeting = frameworks(framework).worker("float32").greeting
-    (described,) = [one for one in greeting["implementations"] if one["id"] == identifier]
-    assert described["dtypes"] == ["float16", "bfloat16"]
+    (described,) = [one for one in greeting.implementations if one.id == identifier]
+    assert described.dtypes == ("float16", "bfloat16")
     launch = Launch(framework, frameworks(framework).python)
     with pytest.raises(CannotRun, match="is made for float16 and bfloat16, not for float32"):
         next(run_framework(launch, Wanted(("float32",), (identifier,))))

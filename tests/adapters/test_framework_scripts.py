@@ -39,18 +39,18 @@ def test_the_script_of_an_instance_norm_or_layer_norm_prints_what_came_out(
 ) -> None:
     processes = frameworks(framework)
     worker = processes.worker("float64")
-    asked = [one for one in worker.greeting["kin"] if 4 in one["ranks"] or one["ranks"] == [2]]
-    assert {one["layer"] for one in asked} == {one["layer"] for one in worker.greeting["kin"]}
+    asked = [one for one in worker.greeting.kin if 4 in one.ranks or one.ranks == (2,)]
+    assert {one.layer for one in asked} == {one.layer for one in worker.greeting.kin}
     for kin in asked:
-        case = beside_kin_case(kin["ranks"], kin["layer"])
-        (seen,) = worker.run(kin["id"], [case])
+        case = beside_kin_case(kin.ranks, kin.layer)
+        (seen,) = worker.run(kin.id, [case])
         y, groups = seen.steps[0].output, case.settings["num_groups"]
         expected = group_norm(
             case.steps[0].x, groups, **case.parameters, eps=0.5, arithmetic=Arithmetic("float32")
         )  # not all honour float64
-        assert not expected.excludes(y), kin["id"]
-        script = worker.script(kin["id"], case, "what came out")
-        assert processes.printed(script, "float64") == [f"step 1 output {numbers(y, 'float64')}"], kin["id"]
+        assert not expected.excludes(y), kin.id
+        script = worker.script(kin.id, case, "what came out")
+        assert processes.printed(script, "float64") == [f"step 1 output {numbers(y, 'float64')}"], kin.id
 
 
 @for_each("torch", "keras-numpy")
@@ -59,8 +59,8 @@ def test_a_layer_norm_whose_affine_parts_have_no_channels_says_so(
     frameworks: Frameworks, framework: str, affine: dict[str, bool]
 ) -> None:
     worker = frameworks(framework).worker("float64")
-    (kin,) = [one for one in worker.greeting["kin"] if one["layer"] == "layer_norm"]
-    (seen,) = worker.run(kin["id"], [beside_kin_case(kin["ranks"], kin["layer"], **affine)])
+    (kin,) = [one for one in worker.greeting.kin if one.layer == "layer_norm"]
+    (seen,) = worker.run(kin.id, [beside_kin_case(kin.ranks, kin.layer, **affine)])
     assert seen.unsupported is not None
     assert seen.unsupported.endswith("hold one value for each element, not for each channel")
 
@@ -87,17 +87,17 @@ LACKING: Mapping[str, set[str]] = {
 def test_the_script_of_what_is_done_between_calls_prints_what_came_out(frameworks: Frameworks, framework: str) -> None:
     processes = frameworks(framework)
     worker = processes.worker("float32")
-    for described in worker.greeting["implementations"]:
-        if described["layer"] != "batch_norm" or described["thorough"] or "float32" not in described["dtypes"]:
+    for described in worker.greeting.implementations:
+        if described.layer != "batch_norm" or described.thorough or "float32" not in described.dtypes:
             continue
-        case = acted_on("float32", described["ranks"][-1], LACKING[framework])
-        (seen,) = worker.run(described["id"], [case])
+        case = acted_on("float32", described.ranks[-1], LACKING[framework])
+        (seen,) = worker.run(described.id, [case])
         if seen.unsupported is not None:
-            assert described["mode"] == "expanded"  # these samples differ
+            assert described.mode == "expanded"  # these samples differ
             continue
         assert seen.raised is None
-        script = worker.script(described["id"], case, "what came out")
-        assert processes.printed(script, "float32") == lines_of(seen, "float32"), described["id"]
+        script = worker.script(described.id, case, "what came out")
+        assert processes.printed(script, "float32") == lines_of(seen, "float32"), described.id
 
 
 def examples_in(records: list[Record]) -> dict[tuple[str, str], tuple[str, Example]]:

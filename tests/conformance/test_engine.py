@@ -146,7 +146,8 @@ def test_an_interpreter_that_does_not_exist_is_one_clear_line() -> None:
 @pytest.mark.slow
 def test_a_hanging_worker_ends_with_the_engine_that_was_killed() -> None:
     source = (
-        "from normgauge.conformance.subjects.subject import Launch, WorkerProcess\n"
+        "from normgauge.conformance.subjects.subject import Launch\n"
+        "from normgauge.conformance.subjects.worker_process import WorkerProcess\n"
         "from normgauge.conformance.requirements.experiments import probes\n"
         f"worker = WorkerProcess(Launch({FAULTY!r}), 'float32')\n"
         "print(worker._process.pid, flush=True)\n"

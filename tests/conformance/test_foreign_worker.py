@@ -10,18 +10,24 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+import jsonschema
 import numpy as np
 import pytest
 
 from normgauge.adapters.case import Case, Observation, Step
+from normgauge.adapters.worker.main import Adapters, answers, hello
+from normgauge.adapters.worker.protocol import dump_line, encode_case
 from normgauge.conformance.requirements.case_files import promoted_cases
 from normgauge.conformance.requirements.committed_cases import REQUIRED_BY
 from normgauge.conformance.requirements.requirement import REQUIREMENTS
 from normgauge.conformance.run.engine import Wanted, run_framework
-from normgauge.conformance.subjects.subject import CannotRun, Launch, WorkerProcess
+from normgauge.conformance.subjects.messages import schema
+from normgauge.conformance.subjects.subject import CannotRun, Launch
+from normgauge.conformance.subjects.worker_process import WorkerProcess
 from normgauge.results.records import Footer, Header, Judgement, NotRun, Profile, Record
 
 HERE: Final = Path(__file__).parents[1]
@@ -52,6 +58,12 @@ hello = {{
     "protocol": 1, "framework": "broken", "versions": {{}}, "device": "cpu", "dtypes": ["float32"],
     "python": "", "platform": "", "numpy": "", "implementations": [],
 }}
+
+def with_implementation(**changes):
+    texts = dict.fromkeys(("layout", "documentation"), "")
+    objects = {{name: {{}} for name in ("names", "remedies", "signature_defaults")}}
+    described = {{"id": "broken.GroupNorm", "layer": "group_norm", "ranks": [2], **texts, **objects, **changes}}
+    return hello | {{"implementations": [described]}}
 
 def answer(case):
     steps = [{{"output": step["x"], "dtype": "float32", "state": {{}}, "modified": []}} for step in case["steps"]]
@@ -228,11 +240,10 @@ NEVER_STARTS: Final = {
     ),
     "leaves out its device": (
         "del hello['device']; say(hello); sys.stdin.read()",
-        r"^broken: the worker's hello lacks device$",
+        r"^broken: the worker's hello cannot be used: Object missing required field `device`; docs/protocol\.md",
     ),
     "has a layer that nobody knows": (
-        "hello['implementations'] = [dict.fromkeys(('id', 'layout', 'names', 'documentation', 'ranks', 'remedies', "
-        "'signature_defaults'), '') | {'layer': 'layer_norm', 'ranks': [2]}]; say(hello); sys.stdin.read()",
+        "say(with_implementation(layer='layer_norm')); sys.stdin.read()",
         r"is of layer 'layer_norm'; allowed: group_norm, batch_norm$",
     ),
     "speaks another protocol": (
@@ -285,7 +296,7 @@ def test_the_dtype_is_the_last_argument() -> None:
     launch = written_in_python("say(hello | {'device': ' '.join(sys.argv[1:])}); sys.stdin.read()")
     launch = Launch("broken", program=(*launch.program, "--fast"))
     with started(launch) as worker:
-        assert worker.greeting["device"] == "--fast float32"
+        assert worker.greeting.device == "--fast float32"
 
 
 # --- workers that fail on a case ----------------------------------------------------------------
@@ -345,46 +356,37 @@ for number, case in enumerate(cases()):
     assert (first.died, third.died) == (None, None)
 
 
+RESULT: Final = {
+    "output": {"dtype": "float32", "shape": [0], "data": ""},
+    "dtype": "float32",
+    "state": {},
+    "modified": [],
+}
+
+
+def with_output(**changes: Any) -> dict[str, Any]:
+    return {"steps": [{**RESULT, "output": {"dtype": "float32", "shape": [1], "data": "AACAPw==", **changes}}]}
+
+
 MALFORMED: Final = {
-    "an error": {"error": "I would rather not"},
-    "no warnings": {"steps": []},
-    "fewer results than steps": {"steps": [], "warnings": []},
-    "a state that is no object": {
-        "steps": [
-            {
-                "output": {"dtype": "float32", "shape": [0], "data": ""},
-                "dtype": "float32",
-                "state": [],
-                "modified": [],
-            }
-        ],
-        "warnings": [],
-    },
-    "an output that is no array of real numbers": {
-        "steps": [
-            {
-                "output": {"dtype": "S4", "shape": [1], "data": "AACAPw=="},
-                "dtype": "float32",
-                "state": {},
-                "modified": [],
-            }
-        ],
-        "warnings": [],
-    },
-    "steps that are no list": {"steps": 3, "warnings": []},
-    "a step without its output": {"steps": [{"dtype": "float32", "state": {}, "modified": []}], "warnings": []},
-    "an output whose shape is not its data's": {
-        "steps": [
-            {
-                "output": {"dtype": "float32", "shape": [3], "data": "AACAPw=="},
-                "dtype": "float32",
-                "state": {},
-                "modified": [],
-            }
-        ],
-        "warnings": [],
-    },
-    "an exception without its type": {"steps": [], "warnings": [], "raised": {"where": "construct", "message": "no"}},
+    "an error": {"error": "I would rather not", "warnings": None},
+    "no warnings": {"steps": [], "warnings": None},
+    "fewer results than steps": {"steps": []},
+    "steps that are no list": {"steps": 3},
+    "a step without its output": {"steps": [{"dtype": "float32", "state": {}, "modified": []}]},
+    "a state that is no object": {"steps": [{**RESULT, "state": []}]},
+    "gradients that are a list": {"steps": [{**RESULT, "gradients": []}]},
+    "types that are numbers": {"steps": [{**RESULT, "dtypes": {"dx": 4}}]},
+    "what is trainable as a text": {"steps": [{**RESULT, "trainable": "weight"}]},
+    "an output that is no array of real numbers": with_output(dtype="S4"),
+    "an output whose shape is not its data's": with_output(shape=[3]),
+    "a negative length": with_output(shape=[-1]),
+    "data that is no base64": with_output(data="!"),
+    "data that is a list": with_output(data=[1]),
+    "an exception without its type": {"steps": [], "raised": {"where": "construct", "message": "no"}},
+    "an exception that is a text": {"steps": [], "raised": "no"},
+    "a reason that is a number": {"steps": [], "unsupported": 5},
+    "warnings that are numbers": {"steps": [], "warnings": [5]},
 }
 
 
@@ -393,7 +395,7 @@ def test_a_malformed_answer_is_an_observation_and_the_worker_goes_on(malformed: 
     body = f"""
 say(hello)
 for number, case in enumerate(cases()):
-    say({malformed!r} | {{"number": 0}} if number == 0 else answer(case))
+    say({{"number": 0, "warnings": []}} | {malformed!r} if number == 0 else answer(case))
 """
     with started(written_in_python(body)) as worker:
         first, second = worker.run("broken.GroupNorm", [CASE, CASE])
@@ -443,12 +445,16 @@ def test_a_worker_that_never_reads_its_input_meets_the_time_limit() -> None:
 @pytest.mark.parametrize(
     ("hello", "said"),
     [
-        ("hello | {'implementations': 5}", "the hello's implementations and kin must be lists of objects, got 5"),
-        (
-            "hello | {'implementations': [dict.fromkeys(('id', 'layout', 'names', 'documentation', 'remedies', "
-            "'signature_defaults'), '') | {'layer': 'group_norm', 'ranks': [1]}]}",
-            r"has ranks \[1\]; allowed: some of \[2, 3, 4, 5\]",
-        ),
+        ("hello | {'implementations': 5}", r"Expected `array`, got `int` - at `\$\.implementations`"),
+        ("hello | {'kin': [5]}", r"Expected `object`, got `int` - at `\$\.kin\[0\]`"),
+        ("hello | {'versions': {'broken': 1}}", r"Expected `str`, got `int` - at `\$\.versions\[\.\.\.\]`"),
+        ("hello | {'dtypes': ['float8']}", r"Invalid enum value 'float8' - at `\$\.dtypes\[0\]`"),
+        ("hello | {'framework': None}", r"Expected `str`, got `null` - at `\$\.framework`"),
+        ("with_implementation(ranks=[1])", r"Invalid enum value 1 - at `\$\.implementations\[0\]\.ranks\[0\]`"),
+        ("with_implementation(ranks=[])", r"Expected `array` of length >= 1 - at `\$\.implementations\[0\]\.ranks`"),
+        ("with_implementation(ranks='2')", r"Expected `array`, got `str` - at `\$\.implementations\[0\]\.ranks`"),
+        ("with_implementation(names=['eps'])", r"Expected `object`, got `array` - at `\$\.implementations\[0\]\.names"),
+        ("with_implementation(slow='no')", r"Expected `bool`, got `str` - at `\$\.implementations\[0\]\.slow`"),
     ],
 )
 def test_a_hello_with_nonsense_in_it_is_refused_in_one_line(hello: str, said: str) -> None:
@@ -477,3 +483,27 @@ def test_an_unknown_signal_is_told_by_its_number() -> None:
     body = "say(hello)\nfor line in sys.stdin: os.kill(os.getpid(), 40)"
     (seen,) = observed(written_in_python(body, most_restarts=0), 1)
     assert (seen.died or "").startswith("the worker was ended by signal 40")
+
+
+# --- the published schema -----------------------------------------------------------------------
+
+PUBLISHED: Final = json.loads(
+    files("normgauge.conformance.subjects").joinpath("protocol.schema.json").read_text("utf-8")
+)
+
+
+def test_the_published_schema_is_the_one_by_which_messages_are_decoded() -> None:
+    assert json.loads(json.dumps(schema())) == PUBLISHED, (
+        "write json.dumps(normgauge.conformance.subjects.messages.schema(), indent=1) to "
+        "conformance/subjects/protocol.schema.json"
+    )
+
+
+def test_what_our_own_worker_writes_satisfies_the_published_schema() -> None:
+    adapters = Adapters("faulty.adapter:FaultyAdapter", "float32")
+    request = {"op": "run", "implementation": "group_norm.GroupNorm", "cases": [encode_case(CASE)]}
+    written = [hello(adapters), *answers(adapters, request)]
+    for message, name in zip(written, ("Hello", "Answer"), strict=True):
+        validator = jsonschema.Draft202012Validator({**PUBLISHED, "anyOf": [{"$ref": f"#/$defs/{name}"}]})
+        assert [error.message for error in validator.iter_errors(json.loads(dump_line(message)))] == []
+        assert not validator.is_valid({"protocol": 1})

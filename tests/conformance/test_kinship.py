@@ -6,14 +6,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from support.described import described
 
 from normgauge.conformance.exploration.search import Departure, Explorer
 from normgauge.conformance.exploration.strategies import Space, settled_by
 from normgauge.conformance.requirements.case_files import StoredCase, write_case
 from normgauge.conformance.run.engine import Wanted, run_framework
-from normgauge.conformance.subjects.subject import InProcess, Launch
+from normgauge.conformance.subjects.in_process import InProcess
+from normgauge.conformance.subjects.messages import RelatedLayer
+from normgauge.conformance.subjects.subject import Launch
 from normgauge.conformance.verdicts.related_layers import kin_of
 from normgauge.oracle import CANONICAL, Arithmetic, group_norm
 from normgauge.results.records import DIVERGENT, Counterexample, Explored, Judgement, Record
@@ -264,8 +268,9 @@ def test_batch_norm_and_other_modes_have_no_kin() -> None:
 
 
 def beside(kin: list[dict[str, Any]], identifier: str, **description: Any) -> dict[str, dict[int, str]]:
-    subject: Any = SimpleNamespace(greeting={"kin": kin})
-    return kin_of(subject, {"id": identifier, "layer": "group_norm", **description})
+    related = msgspec.convert(kin, list[RelatedLayer])
+    subject: Any = SimpleNamespace(greeting=SimpleNamespace(kin=related))
+    return kin_of(subject, described(identifier, **description))
 
 
 @pytest.mark.parametrize("backwards", [False, True])
@@ -299,7 +304,7 @@ THREE_CHANNELS = (((2, 3, 2), 3), ((2, 3, 2), 1))
 
 def departures(adapter: str, dtype: str = "float32", diverging: tuple[str, ...] = ()) -> dict[str, Departure]:
     subject = InProcess(Launch(f"faulty.kin:{adapter}"), dtype)
-    kin = kin_of(subject, {"id": HONEST, "layer": "group_norm"})
+    kin = kin_of(subject, described(HONEST))
     space = Space("group_norm", dtype, (3,), THREE_CHANNELS, settled_by(diverging))
     explorer = Explorer(subject, HONEST, (3,), [CANONICAL["group_norm"]], Arithmetic(dtype, "two_pass"), kin=kin)
     return {one.signature: one for one in explorer.search(space, 2048, 0, lambda _: None)}

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from support.described import described
 
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.run.engine import Wanted, run_framework
@@ -33,11 +34,14 @@ def test_records_do_not_depend_on_the_number_of_jobs() -> None:
 
 def tasks(*counts: int) -> list[Task]:
     layers = ("group_norm", "batch_norm")
-    return [Task(n, {"layer": layers[n % 2], "count": count}, "float32") for n, count in enumerate(counts)]
+    return [
+        Task(n, described("counting", layers[n % 2], signature_defaults={"count": count}), "float32")
+        for n, count in enumerate(counts)
+    ]
 
 
 def counted(subject: Subject, task: Task, references: References, progress: Any) -> Iterator[int]:
-    count = task.description["count"]
+    count = task.description.signature_defaults["count"]
     for number in range(count):
         progress("counting", number, count)
         yield number
@@ -45,7 +49,7 @@ def counted(subject: Subject, task: Task, references: References, progress: Any)
 
 def failing(subject: Subject, task: Task, references: References, progress: Any) -> Iterator[str]:
     yield "before"
-    if task.description["count"] == 0:
+    if task.description.signature_defaults["count"] == 0:
         os._exit(3)
     raise ValueError("no such thing")
 
@@ -95,7 +99,9 @@ def test_a_worker_serves_every_dtype_that_needs_its_environment() -> None:
     lane = Lane(FAULTY)
     try:
         found = [
-            one for dtype in ("float32", "float64") for one in lane.do(Task(0, {}, dtype), worker_of, lambda *_: None)
+            one
+            for dtype in ("float32", "float64")
+            for one in lane.do(Task(0, described("any"), dtype), worker_of, lambda *_: None)
         ]
     finally:
         lane.close()

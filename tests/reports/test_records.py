@@ -58,6 +58,8 @@ def test_the_wheel_holds_every_room_with_its_data(tmp_path: Path) -> None:
         "normgauge/conformance/py.typed",
         "normgauge/conformance/requirements/group_norm.py",
         "normgauge/conformance/expectations/mlx.toml",
+        "normgauge/conformance/requirements/cases/group_norm-9dfaef2a2899.json",
+        "normgauge/conformance/subjects/protocol.schema.json",
         "normgauge/reports/py.typed",
         "normgauge/results/results.schema.json",
         "normgauge/reports/templates/report.html",

@@ -21,7 +21,8 @@ import pytest
 
 from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.worker.protocol import case_id
-from normgauge.conformance.subjects.subject import ONE_THREAD, Launch, WorkerProcess
+from normgauge.conformance.subjects.subject import Launch
+from normgauge.conformance.subjects.worker_process import ONE_THREAD, WorkerProcess
 from normgauge.results.file import read_records
 from normgauge.results.records import Record
 
@@ -162,7 +163,7 @@ class Processes:
 
     def worker(self, dtype: str) -> WorkerProcess:
         for started in self._workers:
-            if dtype in started.greeting.get("serves", [started.dtype]):
+            if dtype in started.greeting.serves:
                 return started
         self._workers.append(WorkerProcess(Launch(self.framework, self.python), dtype))
         return self._workers[-1]

@@ -1,0 +1,55 @@
+"""The framework in this process, for a debugger."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
+
+import msgspec
+
+from normgauge.adapters.case import Case, Observation
+from normgauge.adapters.registry import adapter_class
+from normgauge.adapters.script import script
+from normgauge.adapters.worker.main import Adapters, hello
+from normgauge.adapters.worker.protocol import dump_line
+from normgauge.conformance.subjects.messages import hello_of
+from normgauge.conformance.subjects.subject import CannotRun, Launch
+
+
+class InProcess:
+    """The framework in this process: for a debugger. A crash here is a crash of everything."""
+
+    #: What each framework read from the environment when it was imported here; it reads it once.
+    _imported: ClassVar[dict[str, Mapping[str, str]]] = {}
+
+    def __init__(self, launch: Launch, dtype: str) -> None:
+        self.dtype = dtype
+        wanted = adapter_class(launch.framework).environment(dtype)
+        if dict(self._imported.setdefault(launch.framework, wanted)) != dict(wanted):
+            raise CannotRun(
+                f"{launch.framework} reads its environment once a process, and {dtype} needs another: "
+                "choose one with --dtype, or leave out --in-process"
+            )
+        try:
+            self._adapters = Adapters(launch.framework, dtype)
+        except ImportError as error:
+            raise CannotRun(
+                f"{launch.framework} is not installed for {sys.executable}: {error}; install it there"
+            ) from None
+        self.greeting = hello_of(msgspec.json.decode(dump_line(hello(self._adapters))), dtype)
+        self.restarts = 0
+        self.given_up = False
+
+    def begin(self) -> None:
+        pass
+
+    def run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
+        for case in cases:
+            yield self._adapters.of(case.dtype).run(implementation, case)
+
+    def script(self, implementation: str, case: Case, about: str) -> str:
+        return script(self._adapters.of(case.dtype), implementation, case, about)
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,187 @@
+"""What a worker says, decoded once and checked (docs/protocol.md).
+
+``protocol.schema.json`` beside this file is generated from these classes. Fields that they do not have are ignored, so
+that a worker may know more than this release.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import numpy as np
+
+from normgauge.adapters.case import Array, Observation, Raised, StepResult
+from normgauge.adapters.worker.protocol import PROTOCOL
+
+DtypeName = Literal["float16", "bfloat16", "float32", "float64"]
+Rank = Literal[2, 3, 4, 5]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A message, or a part of one."""
+
+
+class Description(Message, frozen=True, kw_only=True):
+    """What a worker says of an implementation.
+
+    ``dtypes`` are those that it is made for; where the worker names none, those of the framework.
+    """
+
+    id: str
+    layer: str
+    layout: str
+    names: dict[str, str]
+    documentation: str
+    ranks: Annotated[tuple[Rank, ...], msgspec.Meta(min_length=1)]
+    remedies: dict[str, str]
+    signature_defaults: dict[str, Any]
+    documentation_texts: dict[str, str] = {}
+    mode: str = "eager"
+    compiles: bool = False
+    slow: bool = False
+    cheap: bool = False
+    thorough: bool = False
+    dtypes: tuple[DtypeName, ...] = ()
+    missing: str | None = None
+
+
+class RelatedLayer(Message, frozen=True, kw_only=True):
+    """An InstanceNorm or LayerNorm of the framework, which is compared with its GroupNorm."""
+
+    id: str
+    layer: str
+    ranks: tuple[Rank, ...]
+
+
+class Hello(Message, frozen=True, kw_only=True):
+    """What a worker says first. ``serves`` are the dtypes of the cases that this process takes."""
+
+    protocol: int
+    framework: str
+    versions: dict[str, str]
+    platform: str
+    device: str
+    dtypes: tuple[DtypeName, ...]
+    implementations: tuple[Description, ...]
+    serves: tuple[DtypeName, ...] = ()
+    actions: tuple[str, ...] = ()
+    python: str = ""
+    numpy: str = ""
+    kin: tuple[RelatedLayer, ...] = ()
+
+
+class Numbers(Message, frozen=True, kw_only=True):
+    """An array: ``data`` has its values in C order, each little-endian, and travels as base64 text."""
+
+    dtype: Literal["float16", "float32", "float64"]
+    shape: tuple[Annotated[int, msgspec.Meta(ge=0)], ...]
+    data: bytes
+
+    def array(self) -> Array:
+        """The values as an array of this machine's byte order.
+
+        Raises:
+            ValueError: there are more or fewer values than the shape has.
+        """
+        flat = np.frombuffer(self.data, dtype=np.dtype(self.dtype).newbyteorder("<"))
+        return flat.reshape(self.shape).astype(np.dtype(self.dtype))
+
+
+class Exceptional(Message, frozen=True, kw_only=True):
+    """The exception that ended a case."""
+
+    where: str
+    type: str
+    message: str
+
+
+class Result(Message, frozen=True, kw_only=True):
+    """What one step of a case gave."""
+
+    output: Numbers
+    dtype: str
+    state: dict[str, Numbers]
+    modified: tuple[str, ...]
+    shares: tuple[str, ...] = ()
+    gradients: dict[str, Numbers] = {}
+    dtypes: dict[str, str] = {}
+    trainable: tuple[str, ...] | None = None
+
+
+class Answer(Message, frozen=True, kw_only=True):
+    """The answer to one case of a request ``run``."""
+
+    number: int
+    steps: tuple[Result, ...]
+    warnings: tuple[str, ...]
+    raised: Exceptional | None = None
+    unsupported: str | None = None
+
+    def observation(self) -> Observation:
+        """The same in the words of the engine.
+
+        Raises:
+            ValueError: an array whose values do not fit its shape.
+        """
+        raised = self.raised
+        return Observation(
+            tuple(_result(step) for step in self.steps),
+            Raised(raised.where, raised.type, raised.message) if raised else None,
+            self.unsupported,
+            None,
+            self.warnings,
+        )
+
+
+class ScriptAnswer(Message, frozen=True, kw_only=True):
+    """The answer to a request ``script``; a worker that writes none leaves the text out."""
+
+    script: str | None = None
+
+
+def _result(step: Result) -> StepResult:
+    return StepResult(
+        step.output.array(),
+        step.dtype,
+        {name: value.array() for name, value in step.state.items()},
+        step.modified,
+        step.shares,
+        {name: value.array() for name, value in step.gradients.items()},
+        step.dtypes,
+        step.trainable,
+    )
+
+
+def hello_of(message: dict[str, Any], dtype: str) -> Hello:
+    """The hello of a worker that was started for ``dtype``, with everything filled in that it may leave out.
+
+    Raises:
+        ValueError: another protocol, or a field that is missing or of the wrong type; the message names it.
+    """
+    if message.get("protocol") != PROTOCOL:
+        raise ValueError(f"the worker speaks protocol {message.get('protocol')!r}, this is {PROTOCOL}")
+    try:
+        hello = msgspec.convert(message, Hello)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"the worker's hello cannot be used: {error}; docs/protocol.md says what it has") from None
+    described = [
+        one if one.dtypes else msgspec.structs.replace(one, dtypes=hello.dtypes) for one in hello.implementations
+    ]
+    serves = hello.serves or msgspec.convert((dtype,), tuple[DtypeName, ...])
+    return msgspec.structs.replace(hello, implementations=tuple(described), serves=serves)
+
+
+#: What a worker may write, by the name that docs/protocol.md gives it.
+MESSAGES: Final = {"hello": Hello, "answer": Answer, "script": ScriptAnswer}
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of everything that a worker writes; ``$defs`` has a schema for each of :data:`MESSAGES`."""
+    found, components = msgspec.json.schema_components(MESSAGES.values(), ref_template="#/$defs/{name}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"what a worker writes, one message a line, protocol {PROTOCOL}",
+        "anyOf": list(found),
+        "$defs": components,
+    }
