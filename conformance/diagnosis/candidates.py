@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from normgauge.adapters.case import PARAMETERS, Case, Observation
 from normgauge.conformance.diagnosis.predictions import Prediction
 from normgauge.conformance.diagnosis.references import References
-from normgauge.conformance.requirements.experiments import QUANTITIES, Probe
-from normgauge.oracle import AXES, Arithmetic, Reference, Semantics, precisions
+from normgauge.conformance.layers.registry import kind_of
+from normgauge.conformance.requirements.probe import QUANTITIES, Probe
+from normgauge.oracle import Arithmetic, Reference, Semantics, precisions
 
 Scores = NDArray[np.float64]
 
@@ -109,19 +110,19 @@ def score(
     The oracle runs once for each combination of the choices that it really read; all candidates that
     agree on those share the result. What is ``excluded`` already need not be evaluated, and is infinite then.
     """
-    axes = AXES[seen.probe.case.layer]
-    ratios = np.full([len(axis.values) for axis in axes], np.nan)
+    kind = kind_of(seen.probe.case.layer)
+    ratios = np.full(kind.sizes, np.nan)
     if excluded is not None:
         ratios[excluded] = np.inf
     refusals = np.zeros(ratios.shape, dtype=bool)
     while np.isnan(ratios).any():
         first = tuple(int(i) for i in np.argwhere(np.isnan(ratios))[0])
-        candidate = Semantics(
-            seen.probe.case.layer, {axis.name: axis.names[i] for axis, i in zip(axes, first, strict=True)}
-        )
+        candidate = kind.at(first)
         prediction = references.predict(seen.probe.case, candidate, arithmetic)
         deviation = compare(seen.observation, prediction)
-        alike = tuple(i if axis.name in candidate.read else slice(None) for axis, i in zip(axes, first, strict=True))
+        alike = tuple(
+            i if axis.name in candidate.read else slice(None) for axis, i in zip(kind.axes, first, strict=True)
+        )
         ratios[alike] = deviation.ratio
         refusals[alike] = prediction.refused is not None
     if seen.observation.raised is not None and refusals.any():
@@ -151,7 +152,7 @@ class Diagnosis:
         index = np.argwhere(self.survivors) if self.survivors.any() else [self._nearest_index()]
         return {
             axis.name: tuple(axis.names[i] for i in sorted({int(point[position]) for point in index}))
-            for position, axis in enumerate(AXES[self.layer])
+            for position, axis in enumerate(kind_of(self.layer).axes)
         }
 
     @property
@@ -173,32 +174,26 @@ class Diagnosis:
         Survivors differ only where nothing was observed, so one of each axis's values is enough: the
         first survivor, and each variation of it along one axis.
         """
-        axes = AXES[self.layer]
+        kind = kind_of(self.layer)
         if not self.known:
             points = [self._nearest_index()]
         else:
             points = [tuple(int(i) for i in np.argwhere(self.survivors)[0])]
-            for position, axis in enumerate(axes):
+            for position, axis in enumerate(kind.axes):
                 for i in range(len(axis.values)):
                     varied = (*points[0][:position], i, *points[0][position + 1 :])
                     if self.survivors[varied] and varied not in points:
                         points.append(varied)
-        return [
-            Semantics(self.layer, {axis.name: axis.names[i] for axis, i in zip(axes, point, strict=True)})
-            for point in points
-        ]
+        return [kind.at(point) for point in points]
 
     def against(self, axis_name: str, value: str) -> tuple[Seen, float] | None:
         """The first probe that speaks clearly against ``value`` on an axis, all else as followed, and its ratio.
 
         Probes stand in order, the plain ones before the degenerate ones; the loudest speaks if none is clear.
         """
-        axes = AXES[self.layer]
-        position = next(i for i, axis in enumerate(axes) if axis.name == axis_name)
-        base = self.followed()[0]
-        point = [axis.names.index(base.choices[axis.name]) for axis in axes]
-        point[position] = axes[position].names.index(value)
-        ratios = [scores[tuple(point)] for scores in self.scores]
+        followed = self.followed()[0]
+        other = Semantics(self.layer, {**followed.choices, axis_name: value})
+        ratios = [scores[kind_of(self.layer).point_of(other)] for scores in self.scores]
         best = next((i for i, ratio in enumerate(ratios) if ratio > CLEAR), int(np.argmax(ratios)))
         return (self.seen[best], float(ratios[best])) if ratios[best] > 1 else None
 
@@ -213,7 +208,7 @@ def diagnose(layer: str, seen: Sequence[Seen], dtype: str, references: Reference
     asked = tuple(one for one in seen if one.probe.diagnoses)
     if found := explained(layer, asked, dtype, references):
         return found
-    arithmetic, shape = Arithmetic(dtype), [len(axis.values) for axis in AXES[layer]]
+    arithmetic, shape = Arithmetic(dtype), kind_of(layer).sizes
     scores = tuple(score(one, arithmetic, references) for one in asked)
     return Diagnosis(layer, asked, scores, np.zeros(shape, bool), arithmetic)
 
@@ -221,7 +216,7 @@ def diagnose(layer: str, seen: Sequence[Seen], dtype: str, references: Reference
 def explained(layer: str, asked: Sequence[Seen], dtype: str, references: References) -> Diagnosis | None:
     """The diagnosis of these probes where a candidate survives, special ones left out if need be; else None."""
     special = [number for number, one in enumerate(asked) if one.probe.special]
-    shape = [len(axis.values) for axis in AXES[layer]]
+    shape = kind_of(layer).sizes
     for arithmetic in precisions(dtype):
         scores = _scores(layer, asked, arithmetic, references)
         for count in range(len(special) + 1):
@@ -238,7 +233,7 @@ def explained(layer: str, asked: Sequence[Seen], dtype: str, references: Referen
 def _scores(layer: str, asked: Sequence[Seen], arithmetic: Arithmetic, references: References) -> list[Scores]:
     """Those of every probe, without the candidates that a plain probe before it has clearly excluded."""
     scores: list[Scores] = []
-    excluded: NDArray[np.bool_] = np.zeros([len(axis.values) for axis in AXES[layer]], dtype=bool)
+    excluded: NDArray[np.bool_] = np.zeros(kind_of(layer).sizes, dtype=bool)
     for one in asked:
         scores.append(score(one, arithmetic, references, excluded))
         if not one.probe.special:

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.case import Action, Array, Case, Observation, Step
-from normgauge.oracle import (
-    Arithmetic,
-    Gradients,
-    LayerState,
-    Reference,
-    Refusal,
-    RunningStatistics,
-    Semantics,
-    batch_norm,
-    batch_norm_backward,
-    batch_norm_gradient_errors,
-    exactly,
-    group_norm,
-    group_norm_backward,
-    group_norm_gradient_errors,
-    initial_statistics,
-)
+from normgauge.adapters.case import Array, Case, Observation, Step
+from normgauge.conformance.layers.registry import kind_of
+from normgauge.oracle import Arithmetic, Reference, Refusal, Semantics
 
 
 @dataclass(frozen=True)
@@ -50,10 +34,9 @@ def predict(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Predict
         return _without_samples(predict(_as_one_sample(case), semantics, arithmetic))
     if arithmetic.result.name != case.dtype:
         case = _rounded(case, arithmetic.result.name)
-    walk = _group_norm_steps if case.layer == "group_norm" else _batch_norm_steps
     steps: list[Mapping[str, Reference]] = []
     try:
-        for quantities in walk(case, case.settings, semantics, arithmetic):
+        for quantities in kind_of(case.layer).steps(case, semantics, arithmetic):
             steps.append(quantities)
     except Refusal as refusal:
         return Prediction(tuple(steps), str(refusal))
@@ -105,10 +88,10 @@ class Together:
 def predict_together(cases: Sequence[Case], semantics: Semantics, arithmetic: Arithmetic) -> Together:
     """:func:`predict` for cases that differ in their inputs' values alone, at the cost of little more than one.
 
-    GroupNorm treats samples apart and BatchNorm channels, so the cases are laid side by side along that axis.
-    GroupNorm's dweight and dbias sum over samples, those of the other cases, too, and are left out.
+    The cases are laid side by side along the axis whose values do not affect each other: samples, or channels. Where
+    it is samples, dweight and dbias sum over those of the other cases, too, and are left out.
     """
-    along = 0 if cases[0].layer == "group_norm" else 1
+    along = kind_of(cases[0].layer).apart_along
     found = predict(_side_by_side(cases, along), semantics, arithmetic)
     if along == 0:
         steps = ({name: one for name, one in step.items() if name not in {"dweight", "dbias"}} for step in found.steps)
@@ -182,97 +165,6 @@ def _rounded(case: Case, dtype: str) -> Case:
         )
 
 
-def _affine(case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: case.parameters.get(name) if settings.get(name, True) else None for name in ("weight", "bias")}
-
-
-def _group_norm_steps(case: Case, settings: Mapping[str, Any], semantics: Semantics, arithmetic: Arithmetic) -> Any:
-    affine, groups = _affine(case, settings), settings["num_groups"]
-    common: dict[str, Any] = {"eps": settings["eps"], "semantics": semantics, "arithmetic": arithmetic}
-    for step in case.steps:
-        output = group_norm(step.x, groups, **affine, num_channels=settings["num_channels"], **common)
-        gradients: dict[str, Reference] = {}
-        if step.dy is not None:
-            found = group_norm_backward(step.x, step.dy, groups, affine["weight"], **common)
-            gradients = _shown(found, settings)
-        yield {"output": output} | gradients
-
-
-def known_gradient_errors(case: Case, step: int, semantics: Semantics) -> dict[str, dict[str, Array]]:
+def known_gradient_errors(case: Case, step: int, semantics: Semantics) -> Mapping[str, Mapping[str, Array]]:
     """The classic wrong gradients at ``step`` (from 0) of ``case``: what is forgotten, then the quantity's name."""
-    own, settings = case.steps[step], case.settings
-    if own.dy is None:
-        return {}
-    weight = _affine(case, settings)["weight"]
-    if case.layer == "group_norm":
-        return group_norm_gradient_errors(
-            own.x, own.dy, settings["num_groups"], weight, eps=settings["eps"], semantics=semantics
-        )
-    before = predict(replace(case, steps=case.steps[:step]), semantics, Arithmetic("float64"))
-    running = _initial(case)
-    if before.steps and running is not None:
-        last = before.steps[-1]
-        running = RunningStatistics(last["running_mean"], last["running_var"], step)
-    return batch_norm_gradient_errors(
-        own.x, own.dy, running, weight, training=own.mode == "train", eps=settings["eps"], semantics=semantics
-    )
-
-
-def _initial(case: Case) -> RunningStatistics | None:
-    channels = case.settings["num_channels"]
-    if not case.settings.get("track", True):
-        return None
-    return initial_statistics(
-        case.parameters.get("running_mean", np.zeros(channels)), case.parameters.get("running_var", np.ones(channels))
-    )
-
-
-def _shown(gradients: Gradients, settings: Mapping[str, Any]) -> dict[str, Reference]:
-    """The gradients by name, of the parameters that the layer has."""
-    found = {"dx": gradients.dx, "dweight": gradients.dweight, "dbias": gradients.dbias}
-    return {name: one for name, one in found.items() if settings.get(name[1:], True)}
-
-
-def _batch_norm_steps(case: Case, settings: Mapping[str, Any], semantics: Semantics, arithmetic: Arithmetic) -> Any:
-    channels, affine = settings["num_channels"], _affine(case, settings)
-    state = LayerState(_initial(case), settings["momentum"])
-    for step in case.steps:
-        for action in step.before:
-            state = _AFTER[action.name](state, action, settings)
-        if step.x.shape[1] != channels:
-            raise Refusal(f"the layer has {channels} channels, the input {step.x.shape[1]}")
-        common: dict[str, Any] = {"training": step.mode == "train", "momentum": state.momentum}
-        common |= {"eps": settings["eps"], "semantics": semantics, "arithmetic": arithmetic}
-        result = batch_norm(step.x, state.running, **affine, **common)
-        quantities = {"output": result.output}
-        if step.dy is not None:
-            quantities |= _shown(
-                batch_norm_backward(step.x, step.dy, state.running, affine["weight"], **common), settings
-            )
-        state = replace(state, running=result.running)
-        if state.running is not None:
-            quantities |= {"running_mean": state.running.mean, "running_var": state.running.var}
-        if step.inspect:
-            quantities |= _inspected(case, settings, state)
-        yield quantities
-
-
-def _inspected(case: Case, settings: Mapping[str, Any], state: LayerState) -> dict[str, Reference]:
-    has = {name: bool(settings.get(name, True)) for name in _INITIAL}
-    values = {name: case.parameters.get(name, np.full(settings["num_channels"], _INITIAL[name])) for name in has}
-    found = {name: exactly(values[name].astype(np.float64)) for name in has if has[name]}
-    return found | {"trainable": state.trainable(**has)}
-
-
-_INITIAL: Final = {"weight": 1.0, "bias": 0.0}
-
-#: What an action makes of the state that the oracle keeps.
-_AFTER: Final[Mapping[str, Callable[[LayerState, Action, Mapping[str, Any]], LayerState]]] = {
-    "reset": lambda state, action, settings: state.reset(),
-    "save_load": lambda state, action, settings: state.saved_and_loaded(settings["momentum"]),
-    "freeze": lambda state, action, settings: replace(state, frozen=True),
-    "unfreeze": lambda state, action, settings: replace(state, frozen=False),
-    "freeze_model": lambda state, action, settings: replace(state, frozen=True),
-    "unfreeze_model": lambda state, action, settings: replace(state, frozen=False),
-    "momentum": lambda state, action, settings: replace(state, momentum=action.value),
-}
+    return {} if case.steps[step].dy is None else kind_of(case.layer).wrong_gradients(case, step, semantics)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import platform
 import sqlite3
 import time
@@ -23,6 +24,7 @@ import numpy as np
 
 from normgauge.adapters.cache_folder import cache_folder
 from normgauge.conformance.diagnosis.predictions import Prediction
+from normgauge.conformance.layers.registry import layer_kinds
 from normgauge.oracle import Reference
 
 #: Bytes of references that are kept; beyond them the ones used longest ago go.
@@ -147,6 +149,8 @@ def code_digest() -> str:
     digest = hashlib.blake2b(digest_size=16)
     sources = [one for one in files("normgauge.oracle").iterdir() if one.name.endswith(".py")]
     sources += [files("normgauge.conformance.diagnosis") / "predictions.py", files("normgauge.adapters") / "case.py"]
+    sources += [one for one in files("normgauge.conformance.layers").iterdir() if one.name.endswith(".py")]
+    sources += [Path(inspect.getfile(kind.steps)) for kind in layer_kinds().values()]
     for source in sorted(sources, key=lambda one: one.name):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     configuration = np.show_config(mode="dicts")

@@ -18,8 +18,8 @@ import numpy as np
 from normgauge.conformance.documentation.docstrings import Passage, passages
 from normgauge.conformance.documentation.formulas import Formula, eps_placements, momentum_weighs
 from normgauge.conformance.documentation.notation import Unreadable, read_code, read_latex
+from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.subjects.messages import Description
-from normgauge.oracle import AXES
 from normgauge.results.records import AxisMeasured, Claim, DefaultMeasured
 
 SIGNATURE: Final = "signature"
@@ -195,7 +195,7 @@ def read_claims(
 
 def subjects(layer: str, names: Mapping[str, str]) -> list[str]:
     """The axes of the layer, and the defaults of the settings that it has."""
-    return [axis.name for axis in AXES[layer]] + [f"default {name}" for name in _DEFAULTED if name in names]
+    return [axis.name for axis in kind_of(layer).axes] + [f"default {name}" for name in _DEFAULTED if name in names]
 
 
 def _all(

@@ -15,14 +15,14 @@ from normgauge.conformance.exploration.plans import CASES_A_PLAN, MANY_CASES_A_P
 from normgauge.conformance.exploration.search import Departure, Explorer
 from normgauge.conformance.exploration.sequences import Calls, SequenceSearch
 from normgauge.conformance.exploration.strategies import Space, settled_by
+from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.requirements.case_files import StoredCase, read_folder, write_case
-from normgauge.conformance.requirements.experiments import Probe
-from normgauge.conformance.requirements.requirement import GRADIENT_REQUIREMENTS
+from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.shrinking.example import example_of
 from normgauge.conformance.subjects.messages import Description
 from normgauge.conformance.subjects.subject import Subject
 from normgauge.conformance.verdicts.evidence import Evidence, told_in
-from normgauge.oracle import CANONICAL, Arithmetic
+from normgauge.oracle import Arithmetic
 from normgauge.results.records import DIVERGENT, Counterexample, Explored
 
 #: Cases for one implementation at one dtype; where a call is cheap, a plan has more of them for as many plans.
@@ -95,10 +95,12 @@ def explored(
     diverging = [requirement for requirement, verdict in verdicts.items() if verdict in DIVERGENT]
     conforming = {requirement for requirement, verdict in verdicts.items() if verdict == "conforms"}
     # What cannot be differentiated is not asked to, nor what would compile every gradient.
-    without = set() if not compiles and conforming & GRADIENT_REQUIREMENTS else {"gradients"}
+    without = (
+        set() if not compiles and any(requirements()[one].about == "gradients" for one in conforming) else {"gradients"}
+    )
     space = Space(description.layer, evidence.dtype, ranks, pool, settled_by(diverging) | without, cases)
     shapes = [shape for shape, _ in pool]
-    calls = Calls.of(description.layer, evidence.dtype, ranks, shapes, conforming)
+    calls = Calls.of(kind_of(description.layer), evidence.dtype, ranks, shapes, conforming)
     sequences = SequenceSearch(explorer, calls)
 
     def show(done: int) -> None:
@@ -179,7 +181,7 @@ def _record(
 ) -> Counterexample:
     sentence = _sentence(departure, evidence)
     followed = predict(departure.case, departure.followed, explorer.arithmetic)
-    canonical = CANONICAL[departure.followed.layer]
+    canonical = kind_of(departure.followed.layer).canonical
     wanted = predict(departure.case, canonical, explorer.arithmetic)
     other = followed if departure.followed.choices != canonical.choices else None
     shown = departure.kin or evidence.implementation

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from normgauge.adapters.case import Array, Case, Step
+from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.requirements.inputs import LARGE_MEANS
 
 #: Cases of one plan, alike in everything but their numbers: where a call takes longer than drawing a plan does.
@@ -48,10 +49,11 @@ class Plan:
     cases: int = CASES_A_PLAN
 
     def __str__(self) -> str:
+        kind = kind_of(self.layer)
         parts = [f"shape {self.shape}"]
-        parts += [f"G={self.groups}"] if self.layer == "group_norm" else []
+        parts += [f"G={self.groups}"] if kind.grouped else []
         parts += [f"{self.regime.replace('_', ' ')} numbers", f"seed {self.seed}", f"eps={self.eps:g}"]
-        if self.layer == "batch_norm":
+        if kind.tracks:
             parts += [" ".join(self.modes)]
             parts += [f"momentum={self.momentum:g}" if self.momentum is not None else "momentum=None"]
             parts += [] if self.track else ["nothing tracked"]
@@ -176,9 +178,10 @@ def cases_of(plan: Plan) -> list[Case]:
     random = np.random.Generator(np.random.PCG64([plan.seed, *plan.shape]))
     draw = _Draw(random, plan.dtype, plan.eps, (plan.cases, *plan.shape))
     settings: dict[str, Any] = {"num_channels": plan.shape[1], "eps": plan.eps}
-    if plan.layer == "group_norm":
+    kind = kind_of(plan.layer)
+    if kind.grouped:
         settings["num_groups"] = plan.groups
-    else:
+    if kind.tracks:
         settings |= {"momentum": plan.momentum, "track": plan.track}
     settings |= {"weight": plan.weight, "bias": plan.bias}
     parameters = _parameters(plan, random)

@@ -21,8 +21,9 @@ from normgauge.conformance.diagnosis.candidates import Deviation, compare
 from normgauge.conformance.diagnosis.predictions import Prediction, Together, predict, predict_together
 from normgauge.conformance.exploration.plans import REGIMES, Plan, cases_of
 from normgauge.conformance.exploration.strategies import Space, plans
+from normgauge.conformance.layers.experiments import in_mode
 from normgauge.conformance.requirements.case_files import StoredCase
-from normgauge.conformance.requirements.experiments import GRADIENTS, in_mode
+from normgauge.conformance.requirements.probe import GRADIENTS
 from normgauge.conformance.shrinking.shrink import shrink
 from normgauge.conformance.subjects.subject import NOT_RUN, Subject, with_right_shapes
 from normgauge.conformance.verdicts.evidence import instead

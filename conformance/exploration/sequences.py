@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -22,7 +22,8 @@ from hypothesis.errors import Flaky
 
 from normgauge.adapters.case import ACTIONS, Action, Array, Case, Step
 from normgauge.conformance.exploration.search import CALLS, Departure, Explorer, Tally
-from normgauge.conformance.requirements.experiments import in_mode
+from normgauge.conformance.layers.experiments import in_mode
+from normgauge.conformance.layers.kind import LayerKind
 from normgauge.conformance.requirements.inputs import SPATIAL, cast, usual_eps
 
 #: Calls that one sequence may have.
@@ -30,19 +31,6 @@ LONGEST: Final = 6
 #: Multiples of 1/8, never 1/2, with which weighing the new and weighing the old are the same.
 _MOMENTA: Final = (0.25, 0.75, 0.125, 1.0, 0.0)
 _MOMENTUM: Final = 0.25
-#: What a requirement must conform to be drawn: nothing else is news.
-_NEEDS: Final[Mapping[str, str]] = {
-    "reset": "BN-27",
-    "save_load": "BN-28",
-    "freeze": "BN-29",
-    "unfreeze": "BN-29",
-    "freeze_model": "BN-29",
-    "unfreeze_model": "BN-29",
-    "momentum": "BN-30",
-}
-#: Without these nothing can be said of several calls in a row.
-_ALWAYS: Final = frozenset({"BN-07", "BN-14"})
-_TRAINABLE: Final = "BN-31"
 
 
 @dataclass(frozen=True)
@@ -52,6 +40,7 @@ class Calls:
     ``shapes`` are those that a compiling framework knows, alike in their channels; empty means any.
     """
 
+    layer: str
     dtype: str
     ranks: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...] = ()
@@ -64,7 +53,7 @@ class Calls:
     @classmethod
     def of(
         cls,
-        layer: str,
+        kind: LayerKind,
         dtype: str,
         ranks: tuple[int, ...],
         shapes: Sequence[tuple[int, ...]],
@@ -72,18 +61,20 @@ class Calls:
     ) -> Calls | None:
         """Those about which the requirements ``conforming`` leave something to find; None where nothing.
 
-        GroupNorm keeps nothing from call to call.
+        What a sequence may have is what every requirement that allows it conforms to. A layer that keeps nothing from
+        call to call has no requirement that allows several.
         """
-        if layer != "batch_norm" or _ALWAYS - set(conforming):
+        asked = [one for one in kind.requirements if dtype in one.dtypes]
+        drawable = {feature for one in asked for feature in one.allows}
+        drawable -= {feature for one in asked if one.id not in conforming for feature in one.allows}
+        if "several calls" not in drawable:
             return None
-        inspects = _TRAINABLE in conforming
-        actions = [name for name in ACTIONS if _NEEDS[name] in conforming and (inspects or "freeze" not in name)]
-        new = {"float32": "BN-23", "float64": "BN-26"}.get(dtype, "BN-23") in conforming
+        inspects, new = "inspect" in drawable, "new statistics" in drawable
+        actions = [name for name in ACTIONS if name in drawable and (inspects or "freeze" not in name)]
         if not new:  # what is reset or loaded is a new layer's
             actions = [name for name in actions if name not in {"reset", "save_load"}]
-        return cls(
-            dtype, ranks, _alike(shapes), tuple(actions), "BN-15" in conforming, "BN-05" in conforming, new, inspects
-        )
+        evaluates, averages = "eval" in drawable, "momentum None" in drawable
+        return cls(kind.name, dtype, ranks, _alike(shapes), tuple(actions), evaluates, averages, new, inspects)
 
 
 def _alike(shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
@@ -222,7 +213,7 @@ def sequences(calls: Calls) -> st.SearchStrategy[Case]:
             samples, _, *spatial = known[place % len(known)]
             x = np.random.default_rng(seed).integers(-16, 17, (samples, count, *spatial)) / 8
             steps.append(Step(mode, cast(x, calls.dtype), before=before, inspect=calls.inspects))
-        return Case("batch_norm", calls.dtype, settings, parameters, tuple(steps))
+        return Case(calls.layer, calls.dtype, settings, parameters, tuple(steps))
 
     return sequence()
 

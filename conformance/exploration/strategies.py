@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,8 +10,8 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from normgauge.conformance.exploration.plans import CASES_A_PLAN, REGIMES, Plan
+from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.requirements.inputs import usual_eps
-from normgauge.conformance.requirements.requirement import GRADIENT_REQUIREMENTS
 from normgauge.conformance.verdicts.relations import RELATIONS
 
 #: Positions for each rank are drawn within these, so that a case stays small.
@@ -20,31 +19,6 @@ _EXTENTS: Final[Mapping[int, tuple[int, ...]]] = {3: (17,), 4: (5, 5), 5: (3, 3,
 _USUAL: Final = usual_eps("float32")
 _EPS: Final = (_USUAL, 1e-5, 1e-3, 0.5, 1e-8)
 _MOMENTA: Final = (0.25, 0.1, 0.9, 0.01, 1.0, 0.0)
-
-#: None for half of the plans: then all cases are apart.
-_RELATED: Final = {
-    layer: [None] * len(names) + names
-    for layer in ("group_norm", "batch_norm")
-    if (names := [one.name for one in RELATIONS if layer in one.layers])
-}
-
-#: What a plan no longer asks where a requirement diverges already: one finding, not two.
-_SETTLED: Final[Mapping[str, tuple[str, ...]]] = {
-    # Relations that hold of the canonical semantics alone.
-    "GN-01": ("scale", "groups = C", "groups = 1"), "BN-01": ("scale",),
-    "GN-03": ("groups = C", "groups = 1"),
-    "GN-04": ("channel order", "groups = C"),
-    "BN-07": ("scale", "shift", "momentum and history"),
-    "GN-05": ("small eps",), "BN-10": ("small eps",), "BN-11": ("momentum of many digits",),
-    "GN-08": ("no affine parts",), "BN-13": ("no affine parts",),
-    "GN-10": ("several samples", "with_nan", "with_infinity"),
-    "GN-12": ("large_mean",), "BN-17": ("large_mean",),
-    "GN-11": ("one value",), "BN-06": ("one value",),
-    **dict.fromkeys(GRADIENT_REQUIREMENTS, ("gradients",)),
-    "GN-22": ("groups = C",), "GN-23": ("groups = 1",),
-    "BN-26": ("new statistics",), "BN-05": ("momentum None",), "BN-08": ("untracked",),
-    "BN-14": ("several steps",), "BN-15": ("eval", "several steps"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,7 +39,13 @@ class Space:
 
 def settled_by(diverging: Collection[str]) -> frozenset[str]:
     """The features that these diverging requirements have settled."""
-    return frozenset(feature for number in diverging for feature in _SETTLED.get(number, ()))
+    return frozenset(feature for number in diverging for feature in requirements()[number].settles)
+
+
+def _related(layer: str) -> list[str | None]:
+    """The relations of a kind of layer, and None for half of the plans: then all cases are apart."""
+    names = [one.name for one in RELATIONS if layer in one.layers]
+    return [None] * max(len(names), 1) + names
 
 
 def plans(space: Space) -> st.SearchStrategy[Plan]:
@@ -77,8 +57,8 @@ def plans(space: Space) -> st.SearchStrategy[Plan]:
     shapes = st.sampled_from(pool) if pool else _shapes(space)
     regimes = st.sampled_from([name for name in REGIMES if name not in space.settled])
     parts = st.just((True, True)) if "no affine parts" in space.settled else _AFFINE
-    relations = st.sampled_from([one for one in _RELATED[space.layer] if one not in space.settled])
-    settings = st.just({"modes": ("train",)}) if space.layer == "group_norm" else _batch_settings(space)
+    relations = st.sampled_from([one for one in _related(space.layer) if one not in space.settled])
+    settings = _tracking(space) if kind_of(space.layer).tracks else st.just({"modes": ("train",)})
     epsilons = st.sampled_from([eps for eps in _EPS if eps >= _USUAL] if "small eps" in space.settled else _EPS)
 
     @st.composite
@@ -117,32 +97,33 @@ _SPATIAL: Final = {rank: st.tuples(*(st.integers(1, most) for most in extents)) 
 
 def _fits(space: Space, shape: tuple[int, ...], groups: int) -> bool:
     """Whether a shape asks nothing that is settled."""
-    values = math.prod(shape[1:]) // groups if space.layer == "group_norm" else math.prod(shape) // shape[1]
     several = "several samples" in space.settled and shape[0] > 1
-    return not several and not ("one value" in space.settled and values == 1)
+    one_value = kind_of(space.layer).values_per_set(shape, groups) == 1
+    return not several and not ("one value" in space.settled and one_value)
 
 
 def _shapes(space: Space) -> st.SearchStrategy[tuple[tuple[int, ...], int]]:
     ranks = st.sampled_from(sorted(space.ranks))
+
+    kind = kind_of(space.layer)
 
     @st.composite
     def shape(draw: st.DrawFn) -> tuple[tuple[int, ...], int]:
         rank = draw(ranks)
         spatial = draw(_SPATIAL[rank]) if rank in _SPATIAL else ()
         samples = 1 if "several samples" in space.settled else draw(_SAMPLES)
-        if space.layer == "group_norm":
-            groups, size = draw(_GROUPS), draw(_GROUP_SIZES)
-            if "one value" in space.settled and size == 1 and set(spatial) <= {1}:
-                size = 2
-            return (samples, groups * size, *spatial), groups
-        if "one value" in space.settled and samples == 1 and set(spatial) <= {1}:
+        groups = draw(_GROUPS) if kind.grouped else 1
+        if "one value" in space.settled and kind.across_samples and samples == 1 and set(spatial) <= {1}:
             samples = 2
-        return (samples, draw(_CHANNELS), *spatial), 1
+        size = draw(_GROUP_SIZES if kind.grouped else _CHANNELS)
+        if "one value" in space.settled and not kind.across_samples and size == 1 and set(spatial) <= {1}:
+            size = 2
+        return (samples, groups * size, *spatial), groups
 
     return shape()
 
 
-def _batch_settings(space: Space) -> st.SearchStrategy[dict[str, Any]]:
+def _tracking(space: Space) -> st.SearchStrategy[dict[str, Any]]:
     modes = ("train",) if "eval" in space.settled else ("train", "eval")
     counts = (1,) if "several steps" in space.settled else (1, 2, 3)
     # Every number of steps is as likely as another.

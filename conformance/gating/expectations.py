@@ -19,8 +19,8 @@ from packaging.version import InvalidVersion, Version
 
 from normgauge.adapters.case import SETTINGS
 from normgauge.adapters.registry import not_known, registered_implementations
-from normgauge.conformance.requirements.requirement import BY_ID, DTYPES
-from normgauge.oracle import AXES
+from normgauge.conformance.layers.registry import layer_kinds, requirements
+from normgauge.conformance.requirements.requirement import DTYPES
 from normgauge.results.records import DIVERGENT, Judgement, Profile
 
 #: Those of this distribution, one file a framework.
@@ -91,7 +91,7 @@ class Expectation:
     @property
     def dtypes(self) -> Sequence[str]:
         """The dtypes it is about: those it names, or those in which the requirement is asked."""
-        known = BY_ID.get(self.entry.requirement)
+        known = requirements().get(self.entry.requirement)
         return self.entry.dtypes or (known.dtypes if known else DTYPES)
 
     @property
@@ -280,7 +280,7 @@ def _checked(raw: Any, file: str, number: int, layers: Mapping[str, str]) -> Exp
         raise BrokenExpectations(f"{file}, entry {number}: {error}; its keys are {keys}") from None
     one = Expectation(entry, file, number)
     _check_words(one)
-    known = BY_ID.get(entry.requirement)
+    known = requirements().get(entry.requirement)
     if known is None and entry.requirement not in _documented():
         raise one.broken(f"requirement {entry.requirement!r} is not known; allowed: {_allowed()}")
     allowed = known.dtypes if known else DTYPES
@@ -323,14 +323,14 @@ def _specifiers(one: Expectation) -> Iterator[tuple[str, SpecifierSet]]:
 
 
 def _documented() -> list[str]:
-    axes = dict.fromkeys(axis.name for of_layer in AXES.values() for axis in of_layer)
+    axes = dict.fromkeys(axis.name for kind in layer_kinds().values() for axis in kind.axes)
     return [f"{DOCUMENTATION}{subject}" for subject in [*axes, *(f"default {setting}" for setting in SETTINGS)]]
 
 
 def _allowed() -> str:
     """The requirements, as ranges, and what a claim can be about."""
     ranges = []
-    for prefix in dict.fromkeys(one.partition("-")[0] for one in BY_ID):
-        own = [one for one in BY_ID if one.startswith(f"{prefix}-")]
+    for prefix in dict.fromkeys(one.partition("-")[0] for one in requirements()):
+        own = [one for one in requirements() if one.startswith(f"{prefix}-")]
         ranges.append(f"{own[0]} to {own[-1]}")
     return ", ".join([*ranges, *_documented()])

@@ -22,7 +22,8 @@ from normgauge.conformance.gating.expectations import (
     of_judgement,
     told,
 )
-from normgauge.conformance.requirements.requirement import BY_ID, DTYPES
+from normgauge.conformance.layers.registry import requirements
+from normgauge.conformance.requirements.requirement import DTYPES
 from normgauge.results.file import read_records
 from normgauge.results.folder import read_folder
 from normgauge.results.records import Counterexample, Footer, Header, Judgement, NotRun, Profile, Record
@@ -235,7 +236,7 @@ def _from_here_on(header: Header) -> str:
 def _entry(
     implementations: Sequence[str], dtypes: Sequence[str], versions: str, requirement: str, measured: str
 ) -> str:
-    asked = BY_ID[requirement].dtypes if requirement in BY_ID else DTYPES
+    asked = requirements()[requirement].dtypes if requirement in requirements() else DTYPES
     lines = ["[[expected]]", f"implementations = {_list(implementations)}"]
     if set(dtypes) != set(asked):
         lines.append(f"dtypes = {_list(dtypes)}")

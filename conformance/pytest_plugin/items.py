@@ -30,7 +30,8 @@ from normgauge.conformance.gating.expectations import (
     of_judgement,
     told,
 )
-from normgauge.conformance.requirements.requirement import DTYPES, REQUIREMENTS
+from normgauge.conformance.layers.registry import kind_of
+from normgauge.conformance.requirements.requirement import DTYPES
 from normgauge.conformance.run.engine import Wanted, measure
 from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, Subject
 from normgauge.conformance.subjects.worker_process import WorkerProcess
@@ -179,7 +180,7 @@ class Layer(pytest.Collector):
         self._measured = False
 
     def collect(self) -> Iterator[RequirementItem]:
-        asked = [one for one in REQUIREMENTS if one.layer == self.implementation.layer]
+        asked = kind_of(self.implementation.layer).requirements
         titles = {one.id: f"{one.id} {one.title}" for one in asked if set(one.dtypes) & set(self.dtypes)}
         for requirement, title in {**titles, CLAIMS: CLAIMS}.items():
             item = RequirementItem.from_parent(self, name=title, requirement=requirement)

@@ -1,5 +1,6 @@
-"""The experiments behind the error curves: one input after another, along |mean| / deviation or along n.
+"""Accuracy: large means and long reductions, whose inputs are those of the error curves.
 
+A curve is one input after another, along |mean| / deviation or along n.
 The values have full significands, so that nothing is exact by luck, and are made by additions and products of
 float64 alone, so that they are the same bits everywhere. What a step's ratio really is follows from its rounded
 values.
@@ -13,10 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.case import Array
+from normgauge.adapters.case import Array, Case
 from normgauge.conformance.requirements.gradients import upstream
-from normgauge.conformance.requirements.inputs import SPATIAL, cast, scrambled
-from normgauge.conformance.requirements.probe import Probe, make_case
+from normgauge.conformance.requirements.inputs import LARGE_MEANS, cast, scrambled
+from normgauge.conformance.requirements.probe import Probe
+from normgauge.conformance.requirements.requirement import WIDER_TYPE, Asked, Both, Layer, Requirement, twins
 
 RATIO: Final = "ratio"
 LENGTH: Final = "n"
@@ -28,35 +30,34 @@ DIGITS: Final = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 SPAN: Final = 40
 #: Values in a reduction: five decades.
 LENGTHS: Final = (2, 16, 256, 4096, 32768, 262144)
-#: What each layer kind's curves are judged by: large means, long reductions.
-REQUIRED: Final = {"group_norm": ("GN-12", "GN-24"), "batch_norm": ("BN-17", "BN-32")}
 
 
-def curve_probes(layer: str, dtype: str, ranks: tuple[int, ...]) -> list[Probe]:
-    """Two cases with a step for each ratio, the second with gradients, and a case for each length."""
-    rank = 4 if 4 in ranks else ranks[-1]
-    large_mean, long = REQUIRED[layer]
-    ratios = list(inputs_by_ratio(dtype, (2, 8, *SPATIAL[rank])))
-    forward = _case(layer, dtype, [("train", x) for x in ratios], {"num_groups": 4})
-    backward = _case(layer, dtype, [("train", x, upstream(x.shape)) for x in ratios], {"num_groups": 4})
+def _large_means(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    """One case for each mean, and two with a step for each ratio, the second with gradients."""
+    for power in LARGE_MEANS[asked.dtype]:
+        case = layer.case(asked, [("train", scrambled(asked.shape) + 2.0**power)])
+        yield Probe(f"mean = 2^{power} deviations", case)
+    ratios = list(inputs_by_ratio(asked.dtype, asked.shape))
     label = "one input after another, |mean| from far below to far above the deviation"
-    return [
-        Probe(large_mean, label, forward, quantities=("output",), curve=RATIO),
-        Probe(large_mean, f"{label}, backward", backward, quantities=("dx",), curve=RATIO),
-        *(
-            Probe(long, f"n = {n:,}", _case(layer, dtype, [("train", x)], {"num_groups": 2}), curve=LENGTH)
-            for n, x in _inputs_by_length(layer, rank)
-        ),
-    ]
+    forward = _case(layer, asked, [("train", x) for x in ratios], groups=4)
+    yield Probe(label, forward, quantities=("output",), curve=RATIO)
+    backward = _case(layer, asked, [("train", x, upstream(x.shape)) for x in ratios], groups=4)
+    yield Probe(f"{label}, backward", backward, quantities=("dx",), curve=RATIO)
 
 
-def _case(layer: str, dtype: str, steps: Any, groups: dict[str, Any]) -> Any:
+def _long_reductions(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for n, x in _inputs_by_length(layer, len(asked.shape)):
+        yield Probe(f"n = {n:,}", _case(layer, asked, [("train", x)], groups=2), curve=LENGTH)
+
+
+def _case(layer: Layer, asked: Asked, steps: Any, groups: int) -> Case:
+    """A case without an affine part that could hide something, in so many groups where there are groups."""
     channels = steps[0][1].shape[1]
-    settings = {"num_channels": channels, "eps": EPS} | (groups if layer == "group_norm" else {"momentum": 0.25})
     parameters = {"weight": np.ones(channels), "bias": np.zeros(channels)}
-    if layer == "batch_norm":
+    if layer.statistics:
         parameters |= {"running_mean": np.zeros(channels), "running_var": np.ones(channels)}
-    return make_case(layer, dtype, settings, steps, parameters)
+    changes = {"num_groups": groups} if "num_groups" in layer.usual(asked.dtype) else {}
+    return layer.case(asked, steps, parameters, num_channels=channels, eps=EPS, **changes)
 
 
 def inputs_by_ratio(dtype: str, shape: tuple[int, ...]) -> Iterator[Array]:
@@ -76,10 +77,10 @@ def inputs_by_ratio(dtype: str, shape: tuple[int, ...]) -> Iterator[Array]:
             yield x
 
 
-def _inputs_by_length(layer: str, rank: int) -> Iterator[tuple[int, Array]]:
+def _inputs_by_length(layer: Layer, rank: int) -> Iterator[tuple[int, Array]]:
     """Inputs of two sets of n values each."""
     for n in LENGTHS:
-        if layer == "batch_norm":
+        if layer.statistics:
             shape: tuple[int, ...] = (2, 2, *_extents(n // 2, rank)) if rank > 2 else (n, 2)
         else:
             shape = (1, 4, *_extents(n // 2, rank)) if rank > 2 else (1, 2 * n)
@@ -97,3 +98,26 @@ def _drifting(shape: tuple[int, ...]) -> Array:
     count = math.prod(shape)
     parts = [scrambled((-(-count // repeats),)).repeat(repeats)[:count] for repeats in (1, 64, 4096)]
     return (0.9 + 0.4 * sum(parts, np.zeros(count))).reshape(shape)
+
+
+ACCURACY: Final[tuple[Requirement, ...]] = (
+    *twins(
+        "GN-12", "BN-17", title="large mean", about="statistics", settles=("large_mean",),
+        statement="The error stays within the bound of one-pass statistics, whatever the mean.",
+        source="Chan, Golub and LeVeque (1983), Algorithms for computing the sample variance", probes=_large_means,
+        remedy=Both(
+            "subtract a number near the mean from the input before the call: the output does not depend on it",
+            "in training subtract a number near the mean from the input before the call, and add it to the running "
+            "mean afterwards: the output does not depend on it",
+        ),
+    ),
+    *twins(
+        "GN-24", "BN-32", title="long reductions", about="statistics",
+        statement=Both(*(
+            f"The error stays within the bound of one-pass statistics, however many values a {what} has."
+            for what in ("group", "channel")
+        )),
+        source="Higham (2002), Accuracy and Stability of Numerical Algorithms, section 4.2", probes=_long_reductions,
+        remedy=WIDER_TYPE,
+    ),
+)  # fmt: skip

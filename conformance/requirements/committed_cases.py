@@ -7,9 +7,7 @@ from typing import Final
 
 from normgauge.conformance.requirements.case_files import StoredCase
 from normgauge.conformance.requirements.probe import QUANTITIES, Probe
-
-#: The requirement that they are judged by.
-REQUIRED_BY: Final = {"group_norm": "GN-21", "batch_norm": "BN-25"}
+from normgauge.conformance.requirements.requirement import Requirement, twins
 
 
 def promoted_probes(layer: str, dtype: str, ranks: tuple[int, ...], stored: Sequence[StoredCase]) -> list[Probe]:
@@ -18,7 +16,7 @@ def promoted_probes(layer: str, dtype: str, ranks: tuple[int, ...], stored: Sequ
     It is judged by the quantity that departed; what else shows in it other requirements are about.
     """
     return [
-        Probe(REQUIRED_BY[layer], f"{one.signature}, case {one.id}", one.case, quantities=_judged(one))
+        Probe(f"{one.signature}, case {one.id}", one.case, quantities=_judged(one))
         for one in stored
         if one.case.layer == layer and one.case.dtype == dtype and {s.x.ndim for s in one.case.steps} <= set(ranks)
     ]
@@ -27,3 +25,9 @@ def promoted_probes(layer: str, dtype: str, ranks: tuple[int, ...], stored: Sequ
 def _judged(stored: StoredCase) -> tuple[str, ...]:
     quantity = stored.signature.partition(" of ")[0]
     return (quantity,) if quantity in QUANTITIES else QUANTITIES
+
+
+COMMITTED: Final[tuple[Requirement, ...]] = twins(
+    "GN-21", "BN-25", title="found by exploration", about="committed",
+    statement="Inputs on which exploration once found a departure give results in bounds.",
+)  # fmt: skip

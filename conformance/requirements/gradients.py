@@ -1,4 +1,4 @@
-"""The experiments on gradients, each input with an upstream gradient built to show what a backward pass forgets.
+"""Gradients: each input with an upstream gradient built to show what a backward pass forgets.
 
 A constant part of dy shows a mean taken as a constant, a part along the normalised input a variance taken as one;
 few values tell n from n - 1; samples and positions that differ show a sum that leaves some of them out.
@@ -6,16 +6,27 @@ few values tell n from n - 1; samples and positions that differ show a sum that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.case import Array, Case
+from normgauge.adapters.case import Array
 from normgauge.conformance.requirements.inputs import ODD, graded, scrambled
-from normgauge.conformance.requirements.probe import Probe, make_case
-
-CHANNELS: Final = 8
+from normgauge.conformance.requirements.probe import GRADIENTS, Probe
+from normgauge.conformance.requirements.requirement import (
+    BATCH_NORM,
+    CHAIN_RULE,
+    CHANNELS,
+    GROUP_NORM,
+    Asked,
+    Both,
+    Layer,
+    Requirement,
+    of_batch_norm,
+    twins,
+)
 
 
 def upstream(shape: tuple[int, ...], seed: int = 0) -> Array:
@@ -29,57 +40,111 @@ def along(x: Array, seed: int = 0) -> Array:
     return np.round(8 * x / np.where(largest > 0, largest, 1)) / 8 + scrambled(x.shape, 50 + seed) / 4
 
 
-def group_norm_gradient_probes(dtype: str, shape: tuple[int, ...], settings: Mapping[str, Any]) -> Iterator[Probe]:
-    """For inputs of ``shape`` (N, C, *spatial); ``settings`` are those of every case."""
-
-    def case(x: Array, dy: Array, mode: str = "train", **changes: Any) -> Case:
-        return make_case("group_norm", dtype, {**settings, **changes}, [(mode, x, dy)])
-
-    odd = (3, 10, *ODD[len(shape)])
-    ten: dict[str, Any] = {"num_channels": 10, "num_groups": 5}
+def _group_norm_dx(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    shape, odd = asked.shape, (3, 10, *ODD[len(asked.shape)])
     for label, x, dy, changes in (
-        ("graded deviations, dy with a mean", graded(shape, dtype), upstream(shape), {}),
+        ("graded deviations, dy with a mean", graded(shape, asked.dtype), upstream(shape), {}),
         ("dy along x", scrambled(shape), along(scrambled(shape)), {}),
         ("G=1", scrambled(shape, 1), along(scrambled(shape, 1)), {"num_groups": 1}),
         ("G=C", scrambled(shape, 2), upstream(shape, 2), {"num_groups": CHANNELS}),
-        (f"G=5 of C=10, shape {odd}", scrambled(odd), along(scrambled(odd)), ten),
-        ("neither weight nor bias", scrambled(shape, 3), along(scrambled(shape, 3)), {"weight": False, "bias": False}),
+        (f"G=5 of C=10, shape {odd}", scrambled(odd), along(scrambled(odd)), _TEN),
+        ("neither weight nor bias", scrambled(shape, 3), along(scrambled(shape, 3)), _NEITHER),
     ):
-        yield Probe("GN-25", label, case(x, dy, **changes), quantities=("dx",))
-    x = graded(shape, dtype, 1)
-    yield Probe("GN-25", "eval", case(x, along(x), "eval"), quantities=("dx",))
-    for requirement, quantity in (("GN-26", "dweight"), ("GN-27", "dbias")):
-        for label, x, dy, changes in (
-            ("graded deviations", graded(shape, dtype, 2), upstream(shape), {}),
-            (f"G=5 of C=10, shape {odd}", scrambled(odd, 1), upstream(odd, 1), ten),
-        ):
-            yield Probe(requirement, label, case(x, dy, **changes), quantities=(quantity,))
+        yield Probe(label, layer.case(asked, [("train", x, dy)], **changes), quantities=("dx",))
+    x = graded(shape, asked.dtype, 1)
+    yield Probe("eval", layer.case(asked, [("eval", x, along(x))]), quantities=("dx",))
 
 
-def batch_norm_gradient_probes(dtype: str, shape: tuple[int, ...], make: Any) -> Iterator[Probe]:
-    """For inputs of ``shape``; ``make`` builds a case from a dtype, steps, and changes of the settings."""
-    few = (2, CHANNELS, *(1,) * (len(shape) - 2))
-    odd = (3, CHANNELS, *ODD[len(shape)])
+def _group_norm_parameter(quantity: str, layer: Layer, asked: Asked) -> Iterator[Probe]:
+    odd = (3, 10, *ODD[len(asked.shape)])
     for label, x, dy, changes in (
-        ("graded deviations, dy with a mean", graded(shape, dtype), upstream(shape), {}),
+        ("graded deviations", graded(asked.shape, asked.dtype, 2), upstream(asked.shape), {}),
+        (f"G=5 of C=10, shape {odd}", scrambled(odd, 1), upstream(odd, 1), _TEN),
+    ):
+        yield Probe(label, layer.case(asked, [("train", x, dy)], **changes), quantities=(quantity,))
+
+
+def _batch_norm_dx(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    shape = asked.shape
+    few, odd = (2, CHANNELS, *(1,) * (len(shape) - 2)), (3, CHANNELS, *ODD[len(shape)])
+    for label, x, dy, changes in (
+        ("graded deviations, dy with a mean", graded(shape, asked.dtype), upstream(shape), {}),
         ("dy along x", scrambled(shape), along(scrambled(shape)), {}),
         ("two values a channel", scrambled(few), upstream(few), {}),
         (f"shape {odd}", scrambled(odd, 1), along(scrambled(odd, 1)), {}),
-        ("neither weight nor bias", scrambled(shape, 3), along(scrambled(shape, 3)), {"weight": False, "bias": False}),
+        ("neither weight nor bias", scrambled(shape, 3), along(scrambled(shape, 3)), _NEITHER),
         ("nothing tracked", scrambled(shape, 4), along(scrambled(shape, 4)), {"track": False}),
     ):
-        yield Probe("BN-33", f"training, {label}", make(dtype, [("train", x, dy)], **changes), quantities=("dx",))
-    x = graded(shape, dtype, 1)
-    steps = [("train", x, along(x)), ("train", scrambled(shape, 6), upstream(shape, 6))]
-    label = "two differentiated training steps"
-    yield Probe("BN-14", label, make(dtype, steps), quantities=("running_mean", "running_var"))
-    for requirement, quantity in (("BN-34", "dweight"), ("BN-35", "dbias")):
-        for x in (graded(shape, dtype, 2), scrambled(odd, 2)):
-            case = make(dtype, [("train", x, upstream(x.shape))])
-            yield Probe(requirement, f"training, shape {x.shape}", case, quantities=(quantity,))
-    everything = ("dx", "dweight", "dbias")
-    for x in (graded(shape, dtype, 3), scrambled(odd, 3)):
-        case = make(dtype, [("eval", x, along(x))])
-        yield Probe("BN-36", f"eval, shape {x.shape}", case, quantities=everything)
-    after = [("train", scrambled(shape, 7)), ("eval", scrambled(shape, 8), upstream(shape, 8))]
-    yield Probe("BN-36", "eval after a training step", make(dtype, after), quantities=everything)
+        yield Probe(f"training, {label}", layer.case(asked, [("train", x, dy)], **changes), quantities=("dx",))
+
+
+def _batch_norm_parameter(quantity: str, layer: Layer, asked: Asked) -> Iterator[Probe]:
+    odd = (3, CHANNELS, *ODD[len(asked.shape)])
+    for x in (graded(asked.shape, asked.dtype, 2), scrambled(odd, 2)):
+        case = layer.case(asked, [("train", x, upstream(x.shape))])
+        yield Probe(f"training, shape {x.shape}", case, quantities=(quantity,))
+
+
+def _in_eval(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    shape, odd = asked.shape, (3, CHANNELS, *ODD[len(asked.shape)])
+    for x in (graded(shape, asked.dtype, 3), scrambled(odd, 3)):
+        yield Probe(f"eval, shape {x.shape}", layer.case(asked, [("eval", x, along(x))]), quantities=GRADIENTS)
+    case = layer.case(asked, [("train", scrambled(shape, 7)), ("eval", scrambled(shape, 8), upstream(shape, 8))])
+    yield Probe("eval after a training step", case, quantities=GRADIENTS)
+
+
+def _of_nothing(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    shape = asked.shape
+    for empty in ((0, *shape[1:]), *([(*shape[:-1], 0)] if len(shape) > 2 else [])):
+        for mode in ("train", "eval") if layer.statistics else ("train",):
+            label = f"gradients, shape {empty}"
+            case = layer.case(asked, [(mode, np.zeros(empty), np.zeros(empty))])
+            yield Probe(f"{mode}, {label}" if layer.statistics else label, case, quantities=GRADIENTS)
+
+
+_TEN: Final[dict[str, Any]] = {"num_channels": 10, "num_groups": 5}
+_NEITHER: Final[dict[str, Any]] = {"weight": False, "bias": False}
+_SIX_EQUATIONS: Final = f"{BATCH_NORM.paper}, section 3, the six equations of the gradient"
+
+
+def _parameter(*ids: str, quantity: str, title: str, statement: str) -> tuple[Requirement, ...]:
+    return twins(
+        *ids, title=title, statement=statement, about="gradients", settles=("gradients",),
+        source=Both(f"{CHAIN_RULE}, of {GROUP_NORM.paper}, equation 6", _SIX_EQUATIONS),
+        probes=Both(
+            functools.partial(_group_norm_parameter, quantity), functools.partial(_batch_norm_parameter, quantity)
+        ),
+    )  # fmt: skip
+
+
+GRADIENTS_CHAPTER: Final[tuple[Requirement, ...]] = (
+    *twins(
+        "GN-25", "BN-33", title="gradient of the input",
+        statement=Both(
+            "dx is the derivative through mean and variance.",
+            "In training dx is the derivative through the batch's mean and variance.",
+        ),
+        source=Both(f"{CHAIN_RULE}, of {GROUP_NORM.paper}, equations 1 and 2", _SIX_EQUATIONS),
+        probes=Both(_group_norm_dx, _batch_norm_dx), about="gradients", settles=("gradients",),
+    ),
+    *_parameter(
+        "GN-26", "BN-34", quantity="dweight", title="gradient of the weight",
+        statement="dweight sums dy times the normalised x over samples and positions.",
+    ),
+    *_parameter(
+        "GN-27", "BN-35", quantity="dbias", title="gradient of the bias",
+        statement="dbias sums dy over samples and positions.",
+    ),
+    of_batch_norm(
+        "BN-36", title="gradients in eval",
+        statement="In eval the running statistics are constants: dx = dy * weight / sqrt(running_var + eps).",
+        source=f"{CHAIN_RULE}, of {BATCH_NORM.paper}, algorithm 2", probes=_in_eval, about="gradients",
+        settles=("gradients",),
+    ),
+    *twins(
+        "GN-31", "BN-40", title="gradients of no values",
+        statement="Without samples or positions dx is empty, dweight and dbias are 0.",
+        source=f"{CHAIN_RULE}: an empty sum", probes=_of_nothing,
+        remedy=Both("skip inputs without positions in training: their dweight is no number", None),
+    ),
+)  # fmt: skip

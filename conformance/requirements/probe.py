@@ -1,9 +1,9 @@
-"""A probe: a case, the requirement it belongs to, and what it is asked for."""
+"""A probe: a case, the requirement that it is a case of, and what is judged in it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from normgauge.adapters.case import Array, Case, Step
@@ -15,9 +15,9 @@ GRADIENTS: Final = ("dx", "dweight", "dbias")
 QUANTITIES: Final = ("output", "running_mean", "running_var", *GRADIENTS, "weight", "bias", "trainable")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Probe:
-    """One case of an experiment.
+    """One case of an experiment, equal to itself alone.
 
     ``diagnoses`` marks the cases whose joint evidence selects the semantics; the others are judged
     against it. ``special`` marks those of them that only one requirement is about. ``measures`` names a
@@ -27,15 +27,19 @@ class Probe:
     names the axis of the error curve of which each step is a point.
     """
 
-    requirement: str
     label: str
     case: Case
+    requirement: str = ""
     diagnoses: bool = False
     special: bool = False
     measures: str | None = None
     quantities: tuple[str, ...] = QUANTITIES
     needs: str | None = None
     curve: str | None = None
+
+    def of(self, requirement: str) -> Probe:
+        """The same as a case of this requirement."""
+        return replace(self, requirement=requirement)
 
 
 def make_case(

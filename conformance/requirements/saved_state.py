@@ -1,4 +1,4 @@
-"""The experiments on what BatchNorm keeps: reset, save and load, freezing, a changed momentum, what is trainable.
+"""What BatchNorm keeps: reset, save and load, freezing, a changed momentum, what is trainable.
 
 At most three training steps a case, and eval only where nothing but the trainable parameters is judged: what happens
 in eval and after many steps are requirements of their own.
@@ -6,21 +6,22 @@ in eval and after many steps are requirements of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from normgauge.adapters.case import Action, Array, Case
+from normgauge.adapters.case import Action, Case
 from normgauge.conformance.requirements.inputs import scrambled
-from normgauge.conformance.requirements.probe import Probe, make_case
+from normgauge.conformance.requirements.probe import Probe
+from normgauge.conformance.requirements.requirement import (
+    BATCH_NORM,
+    TORCH_MODULE,
+    Asked,
+    Layer,
+    Requirement,
+    of_batch_norm,
+)
 
-#: The action that each requirement is about.
-ABOUT: Final[Mapping[str, str]] = {
-    "BN-27": "reset",
-    "BN-28": "save_load",
-    "BN-29": "freeze",
-    "BN-30": "momentum",
-}
 _RESET, _SAVED = Action("reset"), Action("save_load")
 _FROZEN, _FREE = Action("freeze"), Action("unfreeze")
 _MODEL_FROZEN, _MODEL_FREE = Action("freeze_model"), Action("unfreeze_model")
@@ -29,33 +30,42 @@ _VALUES: Final = ("output", "running_mean", "running_var", "weight", "bias")
 _TRAINABLE: Final = ("trainable",)
 
 
-def state_probes(
-    dtype: str, shape: tuple[int, ...], settings: Mapping[str, float], given: Mapping[str, Array]
-) -> Iterator[Probe]:
-    """A layer of ``settings`` with the parameters ``given``, on inputs of one shape."""
+def _case(
+    layer: Layer, asked: Asked, *steps: Sequence[Action], mode: str = "train", inspect: bool = False, **changes: Any
+) -> Case:
+    """A step for each of ``steps``, after these actions."""
+    inputs = [(mode, scrambled(asked.shape, seed) * (1 + seed)) for seed in range(len(steps))]
+    made = layer.case(asked, inputs, **changes)
+    acted = (replace(step, before=tuple(own), inspect=inspect) for step, own in zip(made.steps, steps, strict=True))
+    return replace(made, steps=tuple(acted))
 
-    def case(*steps: Sequence[Action], mode: str = "train", inspect: bool = False, **changes: object) -> Case:
-        """A step for each of ``steps``, after these actions."""
-        inputs = [(mode, scrambled(shape, seed) * (1 + seed)) for seed in range(len(steps))]
-        made = make_case("batch_norm", dtype, {**settings, **changes}, inputs, given)
-        acted = (replace(step, before=tuple(own), inspect=inspect) for step, own in zip(made.steps, steps, strict=True))
-        return replace(made, steps=tuple(acted))
 
-    yield Probe("BN-27", "a training step, reset, another", case((), (_RESET,)))
-    label = "momentum=None, two training steps, reset, another"
-    yield Probe("BN-27", label, case((), (), (_RESET,), momentum=None), needs="BN-05")
-    yield Probe(
-        "BN-28", "a training step, save and load, another", case((), (_SAVED,), inspect=True), quantities=_VALUES
-    )
-    label = "momentum=None, two training steps, save and load, another"
-    yield Probe("BN-28", label, case((), (), (_SAVED,), momentum=None), needs="BN-05")
+def _reset(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    yield Probe("a training step, reset, another", _case(layer, asked, (), (_RESET,)))
+    case = _case(layer, asked, (), (), (_RESET,), momentum=None)
+    yield Probe("momentum=None, two training steps, reset, another", case, needs="BN-05")
+
+
+def _saved(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    case = _case(layer, asked, (), (_SAVED,), inspect=True)
+    yield Probe("a training step, save and load, another", case, quantities=_VALUES)
+    case = _case(layer, asked, (), (), (_SAVED,), momentum=None)
+    yield Probe("momentum=None, two training steps, save and load, another", case, needs="BN-05")
+
+
+def _frozen(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for label, action in (("frozen", _FROZEN), ("frozen by its model", _MODEL_FROZEN)):
-        yield Probe("BN-29", f"{label}, two training steps", case((action,), (), inspect=True))
-    yield Probe("BN-29", "frozen, a training step, unfrozen, another", case((_FROZEN,), (_FREE,)))
-    yield Probe("BN-30", "momentum changed between training steps", case((), (Action("momentum", 0.75),)))
-    yield Probe(
-        "BN-30", "momentum=None, then a number", case((), (Action("momentum", 0.75),), momentum=None), needs="BN-05"
-    )
+        yield Probe(f"{label}, two training steps", _case(layer, asked, (action,), (), inspect=True))
+    yield Probe("frozen, a training step, unfrozen, another", _case(layer, asked, (_FROZEN,), (_FREE,)))
+
+
+def _momentum_changed(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    changed = (Action("momentum", 0.75),)
+    yield Probe("momentum changed between training steps", _case(layer, asked, (), changed))
+    yield Probe("momentum=None, then a number", _case(layer, asked, (), changed, momentum=None), needs="BN-05")
+
+
+def _trainable(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for label, actions in {
         "a new layer": (),
         "unfrozen without having been frozen": (_FREE,),
@@ -64,5 +74,44 @@ def state_probes(
         "frozen by itself, unfrozen by its model": (_FROZEN, _MODEL_FREE),
         "saved and loaded": (_SAVED,),
     }.items():
-        yield Probe("BN-31", label, case(actions, mode="eval", inspect=True), quantities=_TRAINABLE)
-        yield Probe("BN-31", f"{label}, in training", case(actions, inspect=True), quantities=_TRAINABLE)
+        yield Probe(label, _case(layer, asked, actions, mode="eval", inspect=True), quantities=_TRAINABLE)
+        yield Probe(f"{label}, in training", _case(layer, asked, actions, inspect=True), quantities=_TRAINABLE)
+
+
+SAVED_STATE: Final[tuple[Requirement, ...]] = (
+    of_batch_norm(
+        "BN-27", title="reset",
+        statement="A reset leaves the running statistics of a new layer: mean 0, variance 1, no batches.",
+        source="torch 2.13, reset_running_stats of the BatchNorm layers", probes=_reset, allows=("reset",),
+    ),
+    of_batch_norm(
+        "BN-28", title="save and load",
+        statement=(
+            "A new layer that reads the saved state goes on as the old one would: parameters, running statistics and, "
+            "for momentum=None, the number of batches."
+        ),
+        source=f"{TORCH_MODULE}#torch.nn.Module.state_dict", probes=_saved, allows=("save_load",),
+        remedy="save the running statistics yourself, and the number of batches if momentum is None",
+    ),
+    of_batch_norm(
+        "BN-29", title="freezing",
+        statement=(
+            "Freezing takes weight and bias out of training and changes no result: the batch still normalises in "
+            "training and still enters the running statistics."
+        ),
+        source=f"{TORCH_MODULE}#torch.nn.Module.requires_grad_", probes=_frozen,
+        remedy="leave weight and bias out of the optimizer instead of freezing the layer",
+        allows=("freeze", "unfreeze", "freeze_model", "unfreeze_model"),
+    ),
+    of_batch_norm(
+        "BN-30", title="momentum changed",
+        statement="A momentum set between two calls is used from then on.", probes=_momentum_changed,
+        remedy="construct a new layer with the other momentum, and load the state into it", allows=("momentum",),
+    ),
+    of_batch_norm(
+        "BN-31", title="trainable parameters",
+        statement="Weight and bias are trainable, the running statistics never are.",
+        source=f"{BATCH_NORM.paper}, algorithm 2; {TORCH_MODULE}#torch.nn.Module.register_buffer", probes=_trainable,
+        remedy="take the running statistics out of what the optimizer is given", allows=("inspect",),
+    ),
+)  # fmt: skip

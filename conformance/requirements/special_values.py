@@ -1,19 +1,27 @@
-"""The experiments on special values and degenerate shapes: what must stay where it is, and what has no statistics."""
+"""Special values: what must stay where it is, what has no variance, and the ends of the range."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
 
-from normgauge.adapters.case import Array, Case
+from normgauge.adapters.case import Array
 from normgauge.conformance.requirements.gradients import along, upstream
-from normgauge.conformance.requirements.inputs import SPATIAL, scrambled
+from normgauge.conformance.requirements.inputs import scrambled
 from normgauge.conformance.requirements.probe import GRADIENTS, QUANTITIES, Probe
-
-#: Builds a case from its steps and changes of the settings.
-Make = Callable[..., Case]
+from normgauge.conformance.requirements.requirement import (
+    BATCH_NORM,
+    GROUP_NORM,
+    IEEE,
+    WIDER_TYPE,
+    Asked,
+    Both,
+    Layer,
+    Requirement,
+    twins,
+)
 
 #: The scales, as powers of two, at which the squares of 2 in either direction just fit the type that sums them.
 LARGE: Final[Mapping[str, int]] = {"float16": 13, "bfloat16": 58, "float32": 58, "float64": 506}
@@ -27,8 +35,6 @@ LARGE_CONSTANTS: Final[Mapping[str, tuple[float, ...]]] = {
     "float64": (2.0**53, 2.0**500),
     "bfloat16": (2.0**60,),
 }
-#: Below the resolution of float16, whose least subnormal number is 6e-8.
-SMALL_EPS: Final = (1e-8, 1e-12)
 POISONS: Final = (np.nan, np.inf, -np.inf)
 
 
@@ -43,102 +49,76 @@ def _constants(dtype: str) -> tuple[float, ...]:
     return CONSTANTS + LARGE_CONSTANTS.get(dtype, ())
 
 
-def group_norm_special_probes(dtype: str, shape: tuple[int, ...], ranks: Sequence[int], make: Make) -> Iterator[Probe]:
-    """For inputs of ``shape`` (N, C, *spatial)."""
-    x, dy = scrambled(shape, 3), along(scrambled(shape, 3))
+def _contained_in_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    x = scrambled(asked.shape, 3)
+    dy = along(x)
     for poison in POISONS:
-        yield Probe("GN-28", f"one {poison}", make([("train", _poisoned(x, poison))]))
-        case = make([("train", _poisoned(x, poison), dy)])
-        yield Probe("GN-28", f"gradients of one {poison}", case, quantities=GRADIENTS)
-    case = make([("train", x, _poisoned(dy, np.nan))])
-    yield Probe("GN-28", "gradients, one nan in dy", case, quantities=GRADIENTS)
-    for value in _constants(dtype):
-        yield Probe("GN-29", f"all {value:g}", make([("train", np.full(shape, value))]))
-    case = make([("train", np.full(shape, 3.0), upstream(shape))])
-    yield Probe("GN-29", "gradients, all 3", case, quantities=GRADIENTS)
-    for label, power in (("large", LARGE[dtype]), ("below the normal numbers", SUBNORMAL[dtype])):
-        yield Probe("GN-30", f"{label}, times 2^{power}", make([("train", x * 2.0**power)]))
-    case = make([("train", x * 2.0 ** (LARGE[dtype] // 2), dy)])
-    yield Probe("GN-30", f"gradients, times 2^{LARGE[dtype] // 2}", case, quantities=GRADIENTS)
-    for empty in _empty(shape):
-        case = make([("train", np.zeros(empty), np.zeros(empty))])
-        yield Probe("GN-31", f"gradients, shape {empty}", case, quantities=GRADIENTS)
-    for factor in (2.0**-6, 1.0):
-        yield Probe("GN-32", f"eps=0, times {factor:g}", make([("train", x * factor)], eps=0.0))
-    case = make([("train", x, dy)], eps=0.0)
-    yield Probe("GN-32", "eps=0, gradients", case, quantities=GRADIENTS)
-    if dtype == "float16":
-        for eps in SMALL_EPS:
-            case = make([("train", np.full(shape, 3.0))], eps=eps)
-            yield Probe("GN-35", f"all 3, eps={eps:g}", case)
-            case = make([("train", np.full(shape, 3.0), upstream(shape) / 1024)], eps=eps)
-            yield Probe("GN-35", f"gradients, all 3, eps={eps:g}", case, quantities=GRADIENTS)
-    yield Probe("GN-33", "eps=-2^-10, variance near 1", make([("train", x)], eps=-(2.0**-10)))
-    yield Probe("GN-33", "eps=-2^-10, variance near 2^-20", make([("train", x * 2.0**-10)], eps=-(2.0**-10)))
-    yield from _wrong_ranks("GN-34", shape, ranks, make, "train")
+        yield Probe(f"one {poison}", layer.case(asked, [("train", _poisoned(x, poison))]))
+        case = layer.case(asked, [("train", _poisoned(x, poison), dy)])
+        yield Probe(f"gradients of one {poison}", case, quantities=GRADIENTS)
+    case = layer.case(asked, [("train", x, _poisoned(dy, np.nan))])
+    yield Probe("gradients, one nan in dy", case, quantities=GRADIENTS)
 
 
-def batch_norm_special_probes(dtype: str, shape: tuple[int, ...], ranks: Sequence[int], make: Make) -> Iterator[Probe]:
-    """For inputs of ``shape``; ``make`` takes running statistics as ``parameters``."""
-    x, dy = scrambled(shape, 3), along(scrambled(shape, 3))
+def _contained_in_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    x = scrambled(asked.shape, 3)
+    dy = along(x)
     for poison in POISONS:
         for mode in ("train", "eval"):
             shown = QUANTITIES if mode == "train" else ("output",)
-            yield Probe("BN-37", f"{mode}, one {poison}", make([(mode, _poisoned(x, poison))]), quantities=shown)
-            case = make([(mode, _poisoned(x, poison), dy)])
-            yield Probe("BN-37", f"{mode}, gradients of one {poison}", case, quantities=GRADIENTS)
+            yield Probe(f"{mode}, one {poison}", layer.case(asked, [(mode, _poisoned(x, poison))]), quantities=shown)
+            case = layer.case(asked, [(mode, _poisoned(x, poison), dy)])
+            yield Probe(f"{mode}, gradients of one {poison}", case, quantities=GRADIENTS)
     for mode in ("train", "eval"):
-        case = make([(mode, x, _poisoned(dy, np.nan))])
-        yield Probe("BN-37", f"{mode}, gradients, one nan in dy", case, quantities=GRADIENTS)
-    yield Probe("BN-37", "a batch with one nan, then another", make([("train", _poisoned(x, np.nan)), ("train", x)]))
-    for value in _constants(dtype):
-        yield Probe("BN-38", f"all {value:g}", make([("train", np.full(shape, value))]))
-    case = make([("train", np.full(shape, 3.0), upstream(shape))])
-    yield Probe("BN-38", "gradients, all 3", case, quantities=GRADIENTS)
-    for label, power in (("large", LARGE[dtype]), ("below the normal numbers", SUBNORMAL[dtype])):
-        yield Probe("BN-39", f"{label}, times 2^{power}", make([("train", x * 2.0**power)], momentum=0.25))
-    case = make([("train", x * 2.0 ** (LARGE[dtype] // 2), dy)])
-    yield Probe("BN-39", f"gradients, times 2^{LARGE[dtype] // 2}", case, quantities=GRADIENTS)
-    for empty in _empty(shape):
-        for mode in ("train", "eval"):
-            case = make([(mode, np.zeros(empty), np.zeros(empty))])
-            yield Probe("BN-40", f"{mode}, gradients, shape {empty}", case, quantities=GRADIENTS)
-    for mode in ("train", "eval"):
-        yield Probe("BN-41", f"{mode}, eps=0", make([(mode, x)], eps=0.0), quantities=("output",))
-        yield Probe("BN-41", f"{mode}, eps=0, gradients", make([(mode, x, dy)], eps=0.0), quantities=GRADIENTS)
-        yield Probe("BN-42", f"{mode}, eps=-2^-10", make([(mode, x)], eps=-(2.0**-10)), quantities=("output",))
-    if dtype == "float16":
-        for eps in SMALL_EPS:
-            case = make([("train", np.full(shape, 3.0))], eps=eps)
-            yield Probe("BN-45", f"all 3, eps={eps:g}", case, quantities=("output",))
-            case = make([("train", np.full(shape, 3.0), upstream(shape) / 1024)], eps=eps)
-            yield Probe("BN-45", f"gradients, all 3, eps={eps:g}", case, quantities=GRADIENTS)
-    yield from _wrong_ranks("BN-43", shape, ranks, make, "eval")
-    yield from _given_variances(x, make)
+        case = layer.case(asked, [(mode, x, _poisoned(dy, np.nan))])
+        yield Probe(f"{mode}, gradients, one nan in dy", case, quantities=GRADIENTS)
+    case = layer.case(asked, [("train", _poisoned(x, np.nan)), ("train", x)])
+    yield Probe("a batch with one nan, then another", case)
 
 
-def _given_variances(x: Array, make: Make) -> Iterator[Probe]:
-    channels = x.shape[1]
-    for variance in (0.0, 2.0**-30, -0.5, -(2.0**-20), np.inf, np.nan):
-        parameters = {"running_mean": np.full(channels, 0.25), "running_var": np.ones(channels)}
-        parameters["running_var"][::2] = variance
-        case = make([("eval", x)], parameters)
-        label = f"eval, running variance {variance:g} in every other channel"
-        yield Probe("BN-44", label, case, quantities=("output",))
+def _constant(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for value in _constants(asked.dtype):
+        yield Probe(f"all {value:g}", layer.case(asked, [("train", np.full(asked.shape, value))]))
+    case = layer.case(asked, [("train", np.full(asked.shape, 3.0), upstream(asked.shape))])
+    yield Probe("gradients, all 3", case, quantities=GRADIENTS)
 
 
-def _empty(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """No samples, and no positions where the shape has any."""
-    return [(0, *shape[1:]), *([(*shape[:-1], 0)] if len(shape) > 2 else [])]
+def _ends_of_the_range(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    x, large = scrambled(asked.shape, 3), LARGE[asked.dtype]
+    for label, power in (("large", large), ("below the normal numbers", SUBNORMAL[asked.dtype])):
+        yield Probe(f"{label}, times 2^{power}", layer.case(asked, [("train", x * 2.0**power)]))
+    case = layer.case(asked, [("train", x * 2.0 ** (large // 2), along(x))])
+    yield Probe(f"gradients, times 2^{large // 2}", case, quantities=GRADIENTS)
 
 
-def _wrong_ranks(
-    requirement: str, shape: tuple[int, ...], ranks: Sequence[int], make: Make, mode: str
-) -> Iterator[Probe]:
-    """Ranks that the layer is not made for; of rank 1, asked in ``mode``, there is the channel axis alone."""
-    channels = shape[1]
-    yield Probe(requirement, f"rank 1, {mode}", make([(mode, scrambled((channels,)))]), quantities=("output",))
-    for rank in sorted({2, 3, 4, 5} - set(ranks)):
-        x = scrambled((2, channels, *SPATIAL[rank]), 4)
-        yield Probe(requirement, f"rank {rank}", make([("train", x)]))
-        yield Probe(requirement, f"rank {rank}, eval", make([("eval", x)]), quantities=("output",))
+SPECIAL_VALUES: Final[tuple[Requirement, ...]] = (
+    *twins(
+        "GN-28", "BN-37", title="NaN and infinity contained",
+        statement=Both(
+            "A value that is no number, in x or in dy, reaches its own group and parameters and nothing else.",
+            "A value that is no number reaches its own channel, its statistics and parameters, and nothing else.",
+        ),
+        source=Both(
+            f"{IEEE}, section 6.2; {GROUP_NORM.paper}, equation 2",
+            f"{IEEE}, section 6.2; {BATCH_NORM.paper}, algorithm 1",
+        ),
+        probes=Both(_contained_in_group_norm, _contained_in_batch_norm),
+    ),
+    *twins(
+        "GN-29", "BN-38", rule="constant", title="constant input",
+        statement=Both(*(
+            f"A constant {what} of any magnitude gives the bias, and finite gradients." for what in ("input", "batch")
+        )),
+        source=Both(
+            f"{GROUP_NORM.paper}, equation 2 with a variance of 0",
+            f"{BATCH_NORM.paper}, algorithm 1 with a variance of 0",
+        ),
+        probes=_constant,
+    ),
+    *twins(
+        "GN-30", "BN-39", title="magnitudes at the ends of the range",
+        statement="The same holds as long as the squares fit the type that sums them, and for subnormal numbers.",
+        source=Both(f"{GROUP_NORM.paper}, equations 1 and 2", f"{BATCH_NORM.paper}, algorithm 1"),
+        probes=_ends_of_the_range, remedy=WIDER_TYPE,
+    ),
+)  # fmt: skip

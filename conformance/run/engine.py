@@ -17,10 +17,13 @@ from normgauge.conformance.diagnosis.candidates import Deviation, Seen, diagnose
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.documentation.claims import claims
 from normgauge.conformance.exploration.explored import BUDGETS, Exploration, explored
+from normgauge.conformance.layers.experiments import in_mode, probes
+from normgauge.conformance.layers.registry import kind_of
+from normgauge.conformance.layers.registry import requirements as catalogue
 from normgauge.conformance.requirements.case_files import StoredCase, promoted_cases
-from normgauge.conformance.requirements.committed_cases import REQUIRED_BY, promoted_probes
-from normgauge.conformance.requirements.experiments import Probe, in_mode, probes
-from normgauge.conformance.requirements.requirement import BY_ID, FULL, REQUIREMENTS, Requirement
+from normgauge.conformance.requirements.committed_cases import promoted_probes
+from normgauge.conformance.requirements.probe import Probe
+from normgauge.conformance.requirements.requirement import FULL, Requirement
 from normgauge.conformance.run.parallel import CannotStart, Lane, Lanes, Measure, Progress, Task
 from normgauge.conformance.shrinking.example import shrunk_example
 from normgauge.conformance.subjects.messages import Description, Hello
@@ -28,8 +31,7 @@ from normgauge.conformance.subjects.subject import CannotRun, Launch, Subject, w
 from normgauge.conformance.verdicts.accuracy_class import Accuracy, accuracy_of
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, instead, told
 from normgauge.conformance.verdicts.judge import judge
-from normgauge.conformance.verdicts.related_layers import REQUIRED, beside_kin, judge_kin, kin_of
-from normgauge.oracle import AXES
+from normgauge.conformance.verdicts.related_layers import beside_kin, judge_kin, kin_of, related
 from normgauge.results.records import (
     DIVERGENT,
     FORMAT,
@@ -235,15 +237,17 @@ def measure(
     mode = description.mode
     asked = list(probes(layer, dtype, description.ranks, mode))
     committed = [*promoted_cases(), *wanted.cases]
-    promoted = promoted_probes(layer, dtype, description.ranks, committed)
-    asked += [replace(probe, case=in_mode(probe.case, mode)) for probe in promoted]
     kin = {} if wanted.diagnosis_only else kin_of(subject, description)
-    # What nothing can be asked about is no requirement here: no committed case, no layer of the same kind.
-    nothing = {*REQUIRED_BY.values(), *REQUIRED.values()} - {probe.requirement for probe in asked}
-    nothing -= {REQUIRED[kind] for kind in kin}
+    requirements = [one for one in kind_of(layer).requirements if dtype in one.dtypes]
+    for one in [one for one in requirements if one.about == "committed"]:
+        stored = [probe.of(one.id) for probe in promoted_probes(layer, dtype, description.ranks, committed)]
+        asked += [replace(probe, case=in_mode(probe.case, mode)) for probe in stored]
+        if not stored:  # what nothing can be asked about is no requirement here
+            requirements.remove(one)
+    beside = {related(layer)[kind] for kind in kin}
+    requirements = [one for one in requirements if one.relation is None or one.id in beside]
     if mode in _PROMOTING:
-        nothing |= {"GN-20", "BN-24"}
-    requirements = [one for one in REQUIREMENTS if one.layer == layer and dtype in one.dtypes and one.id not in nothing]
+        requirements = [one for one in requirements if one.rule != "output_type"]
     if wanted.diagnosis_only:
         asked, left_out = _on_diagnosing_shapes(asked)
         requirements = [requirement for requirement in requirements if requirement.id not in left_out]
@@ -264,7 +268,7 @@ def measure(
     profile = _profile(description, framework, evidence, accuracy, subject)
     yield profile
     yield from [] if wanted.diagnosis_only else accuracy.curves
-    kinships = tuple(beside_kin(subject, identifier, dtype, description.ranks, kin))
+    kinships = tuple(beside_kin(subject, description, dtype, kin))
     verdicts: dict[str, str] = {}
     for requirement in requirements:
         judged = judge_kin(requirement, evidence, kinships) if requirement.relation else judge(requirement, evidence)
@@ -272,7 +276,7 @@ def measure(
         example = None
         if judged.verdict in DIVERGENT and judged.shows is not None and not wanted.diagnosis_only:
             example, smallest = shrunk_example(judged, evidence, subject, description.ranks)
-            if requirement.judged_by == "values" and smallest.ratio > 1:
+            if requirement.rule == "values" and smallest.ratio > 1:
                 judged = _told_of(smallest, judged, evidence)
         yield _judgement(requirement, judged, example, evidence, framework)
     explores = BUDGETS[wanted.budget] and not description.thorough  # that takes long a case
@@ -302,7 +306,7 @@ def _observe(subject: Subject, identifier: str, dtype: str, asked: Sequence[Prob
     seen = []
     observations = subject.run(identifier, [probe.case for probe in asked])
     for probe, observation in zip(asked, observations, strict=True):
-        refusal = BY_ID[probe.requirement].judged_by == "refusal"
+        refusal = catalogue()[probe.requirement].rule == "refusal"
         seen.append(Seen(probe, observation if refusal else with_right_shapes(probe.case, observation)))
         progress(f"{identifier} {dtype}", len(seen), len(asked))
     return seen
@@ -313,7 +317,7 @@ def _profile(
 ) -> Profile:
     layer = description.layer
     values = evidence.diagnosis.values
-    axes = [AxisMeasured(a.name, a.question, a.canonical, list(values[a.name])) for a in AXES[layer]]
+    axes = [AxisMeasured(a.name, a.question, a.canonical, list(values[a.name])) for a in kind_of(layer).axes]
     defaults = _defaults(description, evidence)
     return Profile(
         evidence.implementation,

@@ -16,6 +16,7 @@ import numpy as np
 
 from normgauge.adapters.case import Array, Case, Observation, Step
 from normgauge.adapters.script import LARGE, PERIODS
+from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.subjects.subject import Subject
 
 #: Runs that one divergence may cost; frameworks that compile pay for each new shape.
@@ -111,7 +112,7 @@ def _smaller_shapes(case: Case, ranks: Sequence[int]) -> Iterator[Case]:
     shape = max((step.x.shape for step in case.steps), key=math.prod)
     if len(shape) < 2:  # the question is the rank
         return
-    groups = case.settings.get("num_groups", 1)
+    kind, groups = kind_of(case.layer), case.settings.get("num_groups", 1)
     channels = sorted({c for c in (2, 4, shape[1] // 2) if c % min(groups, 2) == 0 and 0 < c <= shape[1]} | {shape[1]})
     targets = []
     for count in channels:
@@ -125,7 +126,7 @@ def _smaller_shapes(case: Case, ranks: Sequence[int]) -> Iterator[Case]:
         target for target in dict.fromkeys(targets) if math.prod(target) < math.prod(shape) or len(target) < len(shape)
     ]
     for target in sorted(targets, key=lambda t: (math.prod(t), len(t))):
-        if case.layer == "batch_norm" and 0 < math.prod(target) == target[1] < math.prod(shape) // shape[1] * target[1]:
+        if kind.across_samples and kind.values_per_set(target) == 1 < kind.values_per_set(shape):
             continue  # one value a channel is a question of its own
         yield _cut(case, target)
 

@@ -36,7 +36,7 @@ class Description(Message, frozen=True, kw_only=True):
     ranks: Annotated[tuple[Rank, ...], msgspec.Meta(min_length=1)]
     remedies: dict[str, str]
     signature_defaults: dict[str, Any]
-    documentation_texts: dict[str, str] = {}
+    documentation_texts: dict[str, str | None] = {}
     mode: str = "eager"
     compiles: bool = False
     slow: bool = False

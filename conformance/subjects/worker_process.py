@@ -16,10 +16,10 @@ import msgspec
 
 from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.worker.protocol import dump_line, encode_case
+from normgauge.conformance.layers.registry import layer_kinds
 from normgauge.conformance.subjects.line_pipes import Lines
 from normgauge.conformance.subjects.messages import Answer, Hello, ScriptAnswer, hello_of
 from normgauge.conformance.subjects.subject import NO_SCRIPT, NOT_RUN, CannotRun, Launch, actions_of
-from normgauge.oracle.semantics import LAYER_KINDS
 
 #: Cases sent in one request; the answers come back one by one.
 BATCH: Final = 32
@@ -86,9 +86,9 @@ class WorkerProcess:
         except ValueError as error:
             raise CannotRun(f"{framework}: {error}") from None
         for described in hello.implementations:
-            if described.layer not in LAYER_KINDS:
+            if described.layer not in layer_kinds():
                 raise CannotRun(
-                    f"{framework}: {described.id} is of layer {described.layer!r}; allowed: {', '.join(LAYER_KINDS)}"
+                    f"{framework}: {described.id} is of layer {described.layer!r}; allowed: {', '.join(layer_kinds())}"
                 )
         return hello
 

@@ -11,14 +11,13 @@ import numpy as np
 
 from normgauge.adapters.case import Array, Case, Step
 from normgauge.conformance.diagnosis.candidates import Seen, compare
-from normgauge.conformance.requirements.accuracy_curves import LENGTH, RATIO, REQUIRED
+from normgauge.conformance.layers.registry import kind_of, requirements
+from normgauge.conformance.requirements.accuracy_curves import LENGTH, RATIO
 from normgauge.conformance.verdicts.evidence import Evidence
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference
 from normgauge.oracle.moments import moments
 from normgauge.results.records import Series, SeriesPoint
 
-#: What the classes are about: a case of these outside the widest is outside every class.
-ABOUT_STATISTICS: Final = frozenset(one for own in REQUIRED.values() for one in own)
 #: The quantities that curves are drawn of: what a layer gives forward and backward.
 DRAWN: Final = ("output", "dx")
 
@@ -80,7 +79,8 @@ def accuracy_class(evidence: Evidence) -> Arithmetic | None:
 
 
 def _about_statistics(one: Seen) -> bool:
-    return one.probe.diagnoses or one.probe.requirement in ABOUT_STATISTICS
+    """Whether the classes are about it: a case of these outside the widest is outside every class."""
+    return one.probe.diagnoses or requirements()[one.probe.requirement].about == "statistics"
 
 
 def _holds(one: Seen, arithmetic: Arithmetic, evidence: Evidence) -> bool:
@@ -174,9 +174,7 @@ def _number(value: float) -> float | None:
 
 def _place(case: Case, step: Step, axis: str) -> float:
     if axis == LENGTH:
-        samples, channels = step.x.shape[:2]
-        sets: int = channels if case.layer == "batch_norm" else samples * case.settings["num_groups"]
-        return step.x.size // sets
+        return kind_of(case.layer).values_per_set(step.x.shape, case.settings.get("num_groups", 1))
     whole = moments(step.x.astype(np.float64).reshape(1, -1), compensated=True)
     mean, deviation = abs(whole.mean.item() + whole.mean_tail.item()), math.sqrt(whole.var.item())
     return float(f"{mean / deviation:.4g}") if deviation else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from normgauge.conformance.diagnosis.candidates import compare
+from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.verdicts.evidence import (
     Evidence,
@@ -18,12 +19,12 @@ from normgauge.conformance.verdicts.evidence import (
     told,
     witness,
 )
-from normgauge.oracle import AXES, Axis, Semantics
+from normgauge.oracle import Axis, Semantics
 from normgauge.results.records import Witness
 
 
 def judge_axis(requirement: Requirement, evidence: Evidence) -> Judged:
-    axis = next(a for a in AXES[requirement.layer] if a.name == requirement.axis)
+    axis = kind_of(requirement.layer).axis(str(requirement.axis))
     own = evidence.of(requirement.id)
     died = [one for one in own if one.observation.died]
     if died:
@@ -39,7 +40,7 @@ def judge_axis(requirement: Requirement, evidence: Evidence) -> Judged:
     if values == (axis.canonical,):
         return Judged("conforms", axis.canonical, _axis_sentence(evidence, axis, values), (), shown)
     if axis.canonical not in values:
-        return _departs(axis, values, evidence, shown)
+        return _departs(requirement, values, evidence, shown)
     # Undecided: because the cases that decide it could not be run, or because they say too little.
     deciding = own or list(diagnosis.seen)
     if any(one.observation.died for one in deciding):
@@ -51,7 +52,10 @@ def judge_axis(requirement: Requirement, evidence: Evidence) -> Judged:
     return Judged("cannot tell", left, f"{axis.question}: the cases did not tell apart {left}", (), shown)
 
 
-def _departs(axis: Axis, values: tuple[str, ...], evidence: Evidence, shown: tuple[Witness, ...]) -> Judged:
+def _departs(
+    requirement: Requirement, values: tuple[str, ...], evidence: Evidence, shown: tuple[Witness, ...]
+) -> Judged:
+    axis = kind_of(requirement.layer).axis(str(requirement.axis))
     measured = ", ".join(values)
     sentence = _axis_sentence(evidence, axis, values)
     canonical = _against(axis, axis.canonical, evidence)
@@ -61,7 +65,7 @@ def _departs(axis: Axis, values: tuple[str, ...], evidence: Evidence, shown: tup
         # Not offering a choice is no divergence (rule 4); what it says is kept.
         own = loudest[0].observation if loudest else None
         notes = raised_notes(own)
-        advice = remedy(f"{axis.name}=refused", evidence)
+        advice = remedy(requirement, evidence, "refused")
         return Judged("unsupported", measured, sentence, notes, shown, advice)
     witnesses = ((canonical,) if canonical else ()) + tuple(w for w in shown if w is not canonical and w != canonical)
     return Judged(
@@ -70,7 +74,7 @@ def _departs(axis: Axis, values: tuple[str, ...], evidence: Evidence, shown: tup
         sentence,
         notes,
         witnesses,
-        remedy(f"{axis.name}={values[0]}", evidence),
+        remedy(requirement, evidence, values[0]),
         loudest[0] if loudest else None,
         {axis.name: axis.canonical},
     )

@@ -13,9 +13,9 @@ from normgauge.adapters.worker.protocol import case_id
 from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen, allowed, compare
 from normgauge.conformance.diagnosis.predictions import Prediction
 from normgauge.conformance.diagnosis.references import References
-from normgauge.conformance.requirements.experiments import GRADIENTS, QUANTITIES
-from normgauge.conformance.requirements.remedies import REMEDIES
-from normgauge.conformance.requirements.requirement import GRADIENT_REQUIREMENTS
+from normgauge.conformance.layers.registry import requirements
+from normgauge.conformance.requirements.probe import GRADIENTS, QUANTITIES
+from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.oracle import Arithmetic, Semantics
 from normgauge.results.records import Verdict, Witness
 
@@ -47,7 +47,7 @@ class Evidence:
         """The cases that a requirement is judged by."""
         unexplained = {one.probe.requirement for one in self.diagnosis.misfits}
         own = [one for one in self.seen if one.probe.requirement == requirement and not one.probe.measures]
-        if requirement not in GRADIENT_REQUIREMENTS:
+        if requirements()[requirement].about != "gradients":
             own = [held for one in own if (held := self.without_known_departures(one)) is not None]
         return [one for one in own if one.probe.needs not in unexplained]
 
@@ -56,7 +56,7 @@ class Evidence:
         """The gradients, each with its step's mode, that depart on ordinary inputs: told there alone (no cascade)."""
         found = set()
         for one in self.seen:
-            if one.probe.requirement in GRADIENT_REQUIREMENTS:
+            if requirements()[one.probe.requirement].about == "gradients":
                 for quantity in set(one.probe.quantities) & set(GRADIENTS):
                     if self.best(one.probe.case, one.observation, (quantity,))[0].ratio > 1:
                         found.add((one.probe.case.steps[-1].mode, quantity))
@@ -186,7 +186,18 @@ def _told_apart(deviation: Deviation, *formats: str) -> list[str]:
     return next((pair for pair in pairs if pair[0] != pair[1]), pairs[-1])
 
 
-def remedy(key: str, evidence: Evidence) -> str | None:
+def remedy(requirement: Requirement, evidence: Evidence, value: str = "") -> str | None:
+    """What a port writes instead: the implementation's own switch, then what helps with any.
+
+    ``value`` is the one measured on the requirement's axis. Implementations name theirs by ``axis=value``,
+    ``setting=eps``, ``precision`` or the id (docs/protocol.md).
+    """
+    if requirement.axis:
+        key = f"{requirement.axis}={value}"
+    elif requirement.setting:
+        key = f"setting={requirement.setting}"
+    else:
+        key = "precision" if requirement.rule == "precision" else requirement.id
     own = evidence.remedies.get(key)
-    general = REMEDIES.get(key)
+    general = requirement.remedies.get(value, requirement.remedy)
     return "; or ".join(text for text in (own, general) if text) or None

@@ -50,7 +50,7 @@ RESOLUTION: Final[Mapping[str, Mapping[str, float]]] = {
 
 def judge(requirement: Requirement, evidence: Evidence) -> Judged:
     """The verdict on one requirement."""
-    return _JUDGES[requirement.judged_by](requirement, evidence)
+    return _JUDGES[requirement.rule](requirement, evidence)
 
 
 # --- values -------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
     if len(found.outside) > 1:
         notes = (*notes, f"shown by: {'; '.join(o.probe.label for o, _ in found.outside)}")
     sentence = f"{evidence.implementation}: {told(deviation, one)}{f': {forgotten}' if forgotten else ''}"
-    return Judged("diverges", measured, sentence, notes, witnesses, remedy(requirement.id, evidence), one)
+    return Judged("diverges", measured, sentence, notes, witnesses, remedy(requirement, evidence), one)
 
 
 def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
@@ -205,7 +205,7 @@ def _beginnings(one: Seen) -> list[Seen]:
     case, steps = one.probe.case, one.observation.steps
     counts = [2**power for power in range(len(steps).bit_length()) if 2**power < len(steps)]
     parts = [(replace(case, steps=case.steps[:count]), Observation(steps[:count])) for count in counts]
-    probe = Probe(one.probe.requirement, one.probe.label, case, diagnoses=True)
+    probe = Probe(one.probe.label, case, one.probe.requirement, diagnoses=True)
     return [Seen(replace(probe, case=own), seen) for own, seen in [*parts, (case, one.observation)]]
 
 
@@ -237,7 +237,7 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
         if deviation.ratio > 1:
             found = measured_setting(one, followed, setting, evidence.arithmetic, evidence.references)
             if found is None or abs(found.best - given) > step * given:
-                return _another_setting(setting, one, deviation, found, evidence)
+                return _another_setting(requirement, one, deviation, found, evidence)
             rounded.append(f"{setting}={given:g} is used as {found.best:.12g}")
         for factor in (1 - step, 1 + step):
             case = one.probe.case
@@ -260,13 +260,14 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
 
 
 def _another_setting(
-    setting: str, one: Seen, deviation: Deviation, found: Interval | None, evidence: Evidence
+    requirement: Requirement, one: Seen, deviation: Deviation, found: Interval | None, evidence: Evidence
 ) -> Judged:
+    setting = str(requirement.setting)
     given = one.probe.case.settings[setting]
     measured = f"{setting}={found.best:.6g}" if found else "no value fits"
     sentence = f"{evidence.implementation}: given {setting}={given:g}, it computes as with {measured}"
     shown = witness(one, deviation, f"{setting}={given:g}", evidence.dtype)
-    return Judged("diverges", measured, sentence, (), (shown,), remedy(f"setting={setting}", evidence), one)
+    return Judged("diverges", measured, sentence, (), (shown,), remedy(requirement, evidence), one)
 
 
 # --- precision ----------------------------------------------------------------------------------
@@ -293,7 +294,7 @@ def _judge_precision(requirement: Requirement, evidence: Evidence) -> Judged:
     )
     shown = witness(loudest, deviation, f"computing in {evidence.dtype}", evidence.dtype)
     return Judged("diverges", f"computes in {evidence.arithmetic.dtype}", sentence, (), (shown,),
-                  remedy("precision", evidence), loudest, held_to=honoured)  # fmt: skip
+                  remedy(requirement, evidence), loudest, held_to=honoured)  # fmt: skip
 
 
 # --- refusal and side effects -------------------------------------------------------------------
@@ -327,7 +328,7 @@ def _judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
             for one in accepted
         )
         sentence = f"{evidence.implementation} accepts what must be refused: {labels}"
-        return Judged("diverges", "accepted", sentence, tuple(notes), witnesses, remedy(requirement.id, evidence),
+        return Judged("diverges", "accepted", sentence, tuple(notes), witnesses, remedy(requirement, evidence),
                       accepted[0])  # fmt: skip
     if all(one.observation.unsupported for one in asked):
         return Judged(

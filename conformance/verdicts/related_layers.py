@@ -10,21 +10,24 @@ from typing import Final
 
 from normgauge.adapters.case import Case
 from normgauge.conformance.diagnosis.candidates import Deviation, Seen, compare
-from normgauge.conformance.requirements.experiments import Probe
+from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.requirements.inputs import SPATIAL, scrambled, small, usual_eps
-from normgauge.conformance.requirements.probe import make_case
-from normgauge.conformance.requirements.requirement import REQUIREMENTS, Requirement
+from normgauge.conformance.requirements.probe import Probe, make_case
+from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.subjects.messages import Description
 from normgauge.conformance.subjects.subject import Subject, with_right_shapes
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, crashed, excuse, instead, told, witness
 from normgauge.conformance.verdicts.relations import RELATIONS, Relation, held_against
-from normgauge.oracle import CANONICAL, Arithmetic
+from normgauge.oracle import Arithmetic
 from normgauge.results.records import Verdict
 
 _CHANNELS: Final = 4
 BY_NAME: Final[Mapping[str, Relation]] = {one.name: one for one in RELATIONS}
-#: The requirements judged here, by the kind of the other layer.
-REQUIRED: Final = {str(BY_NAME[one.relation].kin): one.id for one in REQUIREMENTS if one.relation is not None}
+
+
+def related(layer: str) -> dict[str, str]:
+    """The requirements of a kind of layer that are judged here, by the kind of the other layer."""
+    return {str(BY_NAME[one.relation].kin): one.id for one in kind_of(layer).requirements if one.relation is not None}
 
 
 @dataclass(frozen=True)
@@ -45,26 +48,26 @@ def kin_of(subject: Subject, description: Description) -> dict[str, dict[int, st
     """
     module = re.split(r"[(\[]", description.id)[0].rpartition(".")[0]
     found: dict[str, dict[int, str]] = {}
-    if description.layer == "group_norm" and description.mode == "eager":
-        known = [one for one in subject.greeting.kin if one.layer in REQUIRED]
+    if description.mode == "eager":
+        known = [one for one in subject.greeting.kin if one.layer in related(description.layer)]
         for one in sorted(known, key=lambda one: one.id.startswith(f"{module}.")):  # the last one stays
             found.setdefault(one.layer, {}).update(dict.fromkeys(one.ranks, one.id))
     return found
 
 
 def beside_kin(
-    subject: Subject, implementation: str, dtype: str, ranks: tuple[int, ...], kin: Mapping[str, Mapping[int, str]]
+    subject: Subject, description: Description, dtype: str, kin: Mapping[str, Mapping[int, str]]
 ) -> Iterator[Kinship]:
-    """Every case that an implementation for inputs of ``ranks`` and its kin can both be asked, run on both."""
-    for kind, requirement in REQUIRED.items():
+    """Every case that an implementation and its kin can both be asked, run on both."""
+    for kind, requirement in related(description.layer).items():
         relation = next(one for one in RELATIONS if one.kin == kind)
         for rank, other in kin.get(kind, {}).items():
-            if rank not in ranks:
+            if rank not in description.ranks:
                 continue
             probes = [
-                Probe(requirement, f"{relation.name}, {label}", case) for label, case in _cases(kind, dtype, rank)
+                Probe(f"{relation.name}, {label}", case, requirement) for label, case in _cases(kind, dtype, rank)
             ]
-            own = _seen(subject, implementation, probes)
+            own = _seen(subject, description.id, probes)
             if subject.given_up:
                 return
             others = _seen(subject, other, probes)
@@ -115,7 +118,7 @@ def judge_kin(requirement: Requirement, evidence: Evidence, kinships: tuple[Kins
         outside, followed = evidence.best(case, own)
         predicted = evidence.expected(case, followed)
         deviation = held_against(one.relation, (other, own), (predicted, predicted))
-        canonical = evidence.expected(case, CANONICAL[followed.layer])
+        canonical = evidence.expected(case, kind_of(followed.layer).canonical)
         if outside.ratio > 1 or (deviation.ratio > 1 and compare(other, canonical).ratio <= 1):
             departs.append(f"{one.own.probe.label}: {evidence.implementation} itself departs")
         elif deviation.ratio > 1:

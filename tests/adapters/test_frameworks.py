@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from frameworks import MODULES, for_each, normgauge
 
-from normgauge.conformance.requirements.committed_cases import REQUIRED_BY
-from normgauge.conformance.requirements.requirement import REQUIREMENTS
+from normgauge.conformance.layers.registry import requirements
 from normgauge.results.records import DIVERGENT, Footer, Header, Judgement, Profile, Record
 
 OLD_BIASED = {
@@ -153,8 +152,8 @@ def test_a_hazard_of_one_pass_statistics_says_from_where_on_and_what_avoids_it(r
 
 @for_each("torch")
 def test_a_memory_layout_changes_the_accuracy_and_no_verdict(records: list[Record]) -> None:
-    beside_kin = {one.id for one in REQUIREMENTS if one.relation is not None}
-    committed = set(REQUIRED_BY.values())
+    beside_kin = {one.id for one in requirements().values() if one.relation is not None}
+    committed = {one.id for one in requirements().values() if one.about == "committed"}
     found: dict[tuple[str, str], dict[str, str]] = {}
     for j in judgements(records):
         if j.dtype in FULL and not j.implementation.endswith(("[autocast]", "[vmap]")):

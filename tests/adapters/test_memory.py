@@ -12,8 +12,8 @@ from faulty.group_norm import GroupNorm
 
 from normgauge.adapters.case import Array, Case, Implementation, Observation, Step
 from normgauge.adapters.memory import buffer_of
-from normgauge.conformance.requirements.experiments import probes
-from normgauge.conformance.requirements.group_norm import CHANNELS
+from normgauge.conformance.layers.experiments import probes
+from normgauge.conformance.requirements.requirement import CHANNELS
 
 X = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
 

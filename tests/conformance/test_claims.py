@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from described import described
 from faulty import group_norm
 from faulty.adapter import FaultyAdapter
 from frameworks import MODULES, for_each
@@ -23,6 +24,7 @@ from normgauge.conformance.documentation.docstrings import passages, sentences
 from normgauge.conformance.documentation.formulas import eps_placements, momentum_weighs
 from normgauge.conformance.documentation.notation import Unreadable, read_code, read_latex
 from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.messages import Description
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.oracle import AXES
 from normgauge.results.records import AxisMeasured, DefaultMeasured, Profile, Record
@@ -632,8 +634,8 @@ def test_a_default_held_in_float32_is_the_default_claimed() -> None:
     assert hold(Statement("default eps", "1e-05", "", ""), [], [other])[0] == "contradicts"
 
 
-def description(**more: Any) -> dict[str, Any]:
-    return {"layer": "group_norm", "names": GROUP, "signature_defaults": {"eps": 1e-5}, **more}
+def description(**more: Any) -> Description:
+    return described("any", names=GROUP, signature_defaults={"eps": 1e-5}, **more)
 
 
 def test_nothing_is_held_to_the_nearest_candidate_where_none_survived() -> None:
@@ -645,7 +647,7 @@ def test_nothing_is_held_to_the_nearest_candidate_where_none_survived() -> None:
     assert (unknown["eps_placement"], unknown["default eps"]) == ("cannot tell", "cannot tell")
 
 
-@pytest.mark.parametrize("texts", [{}, {"documentation_texts": None}, {"documentation_texts": {"docstring": None}}])
+@pytest.mark.parametrize("texts", [{}, {"documentation_texts": {"docstring": None}}])
 def test_a_worker_may_send_no_texts(texts: dict[str, Any]) -> None:
     found = claims(description(**texts), [axis("inside_sqrt")], [], known=True)
     assert [(one.subject, one.where) for one in found if one.claimed] == [("default eps", "signature")]

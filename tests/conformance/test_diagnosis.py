@@ -12,7 +12,7 @@ from samples import corners
 
 from normgauge.conformance.diagnosis.candidates import Interval, Seen, diagnose, measured_setting, score
 from normgauge.conformance.diagnosis.references import References
-from normgauge.conformance.requirements.experiments import probes
+from normgauge.conformance.layers.experiments import probes
 from normgauge.oracle import AXES, CANONICAL, Arithmetic, precisions
 
 LAYERS = (

@@ -21,7 +21,7 @@ from normgauge.conformance.cli.main import main
 from normgauge.conformance.diagnosis.predictions import predict, predict_together
 from normgauge.conformance.exploration.plans import CASES_A_PLAN, REGIMES, Plan, cases_of
 from normgauge.conformance.exploration.strategies import Space, plans, settled_by
-from normgauge.conformance.requirements.experiments import in_mode
+from normgauge.conformance.layers.experiments import in_mode
 from normgauge.conformance.verdicts.relations import RELATIONS, held_against
 from normgauge.oracle import CANONICAL, Arithmetic, candidates
 from normgauge.results.records import Explored, Footer, Header, Judgement, Profile, Record

@@ -21,9 +21,8 @@ import pytest
 from normgauge.adapters.case import Case, Observation, Step
 from normgauge.adapters.worker.main import Adapters, answers, hello
 from normgauge.adapters.worker.protocol import dump_line, encode_case
+from normgauge.conformance.layers.registry import requirements
 from normgauge.conformance.requirements.case_files import promoted_cases
-from normgauge.conformance.requirements.committed_cases import REQUIRED_BY
-from normgauge.conformance.requirements.requirement import REQUIREMENTS
 from normgauge.conformance.run.engine import Wanted, run_framework
 from normgauge.conformance.subjects.messages import schema
 from normgauge.conformance.subjects.subject import CannotRun, Launch
@@ -111,13 +110,15 @@ def judgements(records: list[Record], implementation: str, dtype: str) -> dict[s
 
 def required(layer: str, dtype: str) -> set[str]:
     without = {"GN-22", "GN-23"}  # this worker has no InstanceNorm and no LayerNorm
-    return {one.id for one in REQUIREMENTS if one.layer == layer and dtype in one.dtypes} - without - _unpromoted(dtype)
+    asked = {one.id for one in requirements().values() if one.layer == layer and dtype in one.dtypes}
+    return asked - without - _unpromoted(dtype)
 
 
 def _unpromoted(dtype: str) -> set[str]:
     """The requirements on committed cases for which there is none of this dtype."""
-    committed = {REQUIRED_BY[one.case.layer] for one in promoted_cases() if one.dtype == dtype}
-    return set(REQUIRED_BY.values()) - committed
+    committed = {one.case.layer for one in promoted_cases() if one.dtype == dtype}
+    about = [one for one in requirements().values() if one.about == "committed"]
+    return {one.id for one in about if one.layer not in committed}
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ import pytest
 from faulty.adapter import FaultyAdapter
 
 from normgauge.conformance.diagnosis.predictions import known_gradient_errors, predict
-from normgauge.conformance.requirements.experiments import Probe, probes
-from normgauge.conformance.requirements.probe import GRADIENTS
+from normgauge.conformance.layers.experiments import probes
+from normgauge.conformance.requirements.probe import GRADIENTS, Probe
 from normgauge.conformance.run.engine import Wanted, run_framework
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.oracle import CANONICAL, Arithmetic, Reference

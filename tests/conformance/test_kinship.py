@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from support.described import described
+from described import described
 
 from normgauge.conformance.exploration.search import Departure, Explorer
 from normgauge.conformance.exploration.strategies import Space, settled_by

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.described import described
+from described import described
 
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.run.engine import Wanted, run_framework

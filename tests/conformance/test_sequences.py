@@ -18,8 +18,8 @@ from normgauge.adapters.script import script
 from normgauge.conformance.diagnosis.candidates import compare
 from normgauge.conformance.diagnosis.predictions import predict
 from normgauge.conformance.exploration.sequences import LONGEST, Calls, sequences
+from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.requirements.case_files import read_case
-from normgauge.conformance.requirements.requirement import REQUIREMENTS
 from normgauge.conformance.run.engine import Wanted, run_framework
 from normgauge.conformance.subjects.subject import Launch, actions_of
 from normgauge.oracle import CANONICAL, Arithmetic
@@ -27,7 +27,7 @@ from normgauge.results.records import Explored, Judgement, Record
 
 X = np.array([[0, 1], [4, 2], [2, 6]], np.float32)
 #: Every requirement, as the verdicts of a layer that conforms.
-ALL = {one.id for one in REQUIREMENTS}
+ALL = {*requirements()}
 
 
 def sequence(*before: tuple[Action, ...], momentum: float | None = 0.25, mode: str = "train") -> Case:
@@ -132,7 +132,7 @@ def drawn(calls: Calls, seed: int = 0) -> list[Case]:
 
 
 def calls_of(*without: str, shapes: tuple[tuple[int, ...], ...] = ()) -> Calls:
-    calls = Calls.of("batch_norm", "float32", (2, 4), shapes, ALL - set(without))
+    calls = Calls.of(kind_of("batch_norm"), "float32", (2, 4), shapes, ALL - set(without))
     assert calls is not None
     return calls
 
@@ -187,8 +187,8 @@ def test_a_framework_that_compiles_is_asked_on_the_shapes_that_it_knows() -> Non
 
 
 def test_group_norm_and_a_layer_that_does_not_accumulate_have_no_sequences() -> None:
-    assert Calls.of("group_norm", "float32", (4,), (), ALL) is None
-    assert Calls.of("batch_norm", "float32", (4,), (), ALL - {"BN-14"}) is None
+    assert Calls.of(kind_of("group_norm"), "float32", (4,), (), ALL) is None
+    assert Calls.of(kind_of("batch_norm"), "float32", (4,), (), ALL - {"BN-14"}) is None
 
 
 # --- what is found ------------------------------------------------------------------------------

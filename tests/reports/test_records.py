@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from support.same_results import differences
+from same_results import differences
 
 from normgauge.conformance.run.engine import Wanted, run_framework
 from normgauge.conformance.subjects.subject import Launch

@@ -1,23 +1,16 @@
-"""Experiments: fixed families of cases, each built to separate named alternatives."""
+"""Experiments: every case that an implementation is asked, as far as its mode can hold it."""
 
 from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 
 from normgauge.adapters.case import Case
-from normgauge.conformance.requirements.accuracy_curves import curve_probes
-from normgauge.conformance.requirements.batch_norm import batch_norm_probes
-from normgauge.conformance.requirements.group_norm import group_norm_probes
-from normgauge.conformance.requirements.probe import GRADIENTS, QUANTITIES, Probe
-
-__all__ = ["GRADIENTS", "QUANTITIES", "Probe", "in_mode", "probes"]
-
-#: What asks how unlike samples affect each other; in an expanded batch there are none.
-_ABOUT_OTHER_SAMPLES: Final = frozenset({"GN-10"})
+from normgauge.conformance.layers.registry import kind_of, requirements
+from normgauge.conformance.requirements.probe import Probe
+from normgauge.conformance.requirements.requirement import Asked, probes_of
 
 
 def probes(layer: str, dtype: str, ranks: tuple[int, ...], mode: str = "eager") -> tuple[Probe, ...]:
@@ -25,15 +18,15 @@ def probes(layer: str, dtype: str, ranks: tuple[int, ...], mode: str = "eager") 
     asked = _probes(layer, dtype, ranks)
     if mode != "expanded":
         return asked
-    kept = (probe for probe in asked if probe.requirement not in _ABOUT_OTHER_SAMPLES)
+    # How unlike samples affect each other cannot be asked: in an expanded batch there are none.
+    kept = (probe for probe in asked if requirements()[probe.requirement].about != "other samples")
     return tuple(replace(probe, case=in_mode(probe.case, mode)) for probe in kept)
 
 
 @functools.lru_cache(maxsize=4)
 def _probes(layer: str, dtype: str, ranks: tuple[int, ...]) -> tuple[Probe, ...]:
     """The modes of a layer, one after the other, are asked the same."""
-    build = group_norm_probes if layer == "group_norm" else batch_norm_probes
-    return (*build(dtype, ranks), *curve_probes(layer, dtype, ranks))
+    return tuple(probes_of(kind_of(layer).requirements, Asked(dtype=dtype, ranks=ranks)))
 
 
 def in_mode(case: Case, mode: str) -> Case:

@@ -1,0 +1,108 @@
+"""BatchNorm: a channel of all samples normalised together, with running statistics that eval uses."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from normgauge.adapters.case import Action, Array, Case
+from normgauge.conformance.layers.kind import LayerKind
+from normgauge.conformance.layers.parameters import affine, shown
+from normgauge.conformance.requirements.catalogue import of_layer
+from normgauge.oracle import (
+    AXES,
+    Arithmetic,
+    LayerState,
+    Reference,
+    Refusal,
+    RunningStatistics,
+    Semantics,
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_gradient_errors,
+    exactly,
+    initial_statistics,
+)
+
+
+def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator[Mapping[str, Reference]]:
+    settings, given = case.settings, affine(case)
+    channels = settings["num_channels"]
+    state = LayerState(_initial(case), settings["momentum"])
+    for step in case.steps:
+        for action in step.before:
+            state = _AFTER[action.name](state, action, settings)
+        if step.x.shape[1] != channels:
+            raise Refusal(f"the layer has {channels} channels, the input {step.x.shape[1]}")
+        common: dict[str, Any] = {"training": step.mode == "train", "momentum": state.momentum}
+        common |= {"eps": settings["eps"], "semantics": semantics, "arithmetic": arithmetic}
+        result = batch_norm(step.x, state.running, **given, **common)
+        quantities = {"output": result.output}
+        if step.dy is not None:
+            quantities |= shown(batch_norm_backward(step.x, step.dy, state.running, given["weight"], **common), case)
+        state = replace(state, running=result.running)
+        if state.running is not None:
+            quantities |= {"running_mean": state.running.mean, "running_var": state.running.var}
+        if step.inspect:
+            quantities |= _inspected(case, state)
+        yield quantities
+
+
+def _initial(case: Case) -> RunningStatistics | None:
+    channels = case.settings["num_channels"]
+    if not case.settings.get("track", True):
+        return None
+    return initial_statistics(
+        case.parameters.get("running_mean", np.zeros(channels)), case.parameters.get("running_var", np.ones(channels))
+    )
+
+
+def _inspected(case: Case, state: LayerState) -> dict[str, Reference]:
+    has = {name: bool(case.settings.get(name, True)) for name in _INITIAL}
+    initial = {name: np.full(case.settings["num_channels"], value) for name, value in _INITIAL.items()}
+    values = {name: case.parameters.get(name, initial[name]) for name in has}
+    found = {name: exactly(values[name].astype(np.float64)) for name in has if has[name]}
+    return found | {"trainable": state.trainable(**has)}
+
+
+_INITIAL: Final = {"weight": 1.0, "bias": 0.0}
+
+#: What an action makes of the state that the oracle keeps.
+_AFTER: Final[Mapping[str, Callable[[LayerState, Action, Mapping[str, Any]], LayerState]]] = {
+    "reset": lambda state, action, settings: state.reset(),
+    "save_load": lambda state, action, settings: state.saved_and_loaded(settings["momentum"]),
+    "freeze": lambda state, action, settings: replace(state, frozen=True),
+    "unfreeze": lambda state, action, settings: replace(state, frozen=False),
+    "freeze_model": lambda state, action, settings: replace(state, frozen=True),
+    "unfreeze_model": lambda state, action, settings: replace(state, frozen=False),
+    "momentum": lambda state, action, settings: replace(state, momentum=action.value),
+}
+
+
+def _wrong_gradients(case: Case, step: int, semantics: Semantics) -> Mapping[str, Mapping[str, Array]]:
+    own, running = case.steps[step], _initial(case)
+    assert own.dy is not None
+    if running is not None:
+        with contextlib.suppress(Refusal):
+            for before in _steps(replace(case, steps=case.steps[:step]), semantics, Arithmetic("float64")):
+                running = RunningStatistics(before["running_mean"], before["running_var"], step)
+    weight, training = affine(case)["weight"], own.mode == "train"
+    return batch_norm_gradient_errors(
+        own.x, own.dy, running, weight, training=training, eps=case.settings["eps"], semantics=semantics
+    )
+
+
+BATCH_NORM: Final = LayerKind(
+    name="batch_norm",
+    title="BatchNorm",
+    axes=AXES["batch_norm"],
+    requirements=of_layer("batch_norm"),
+    steps=_steps,
+    wrong_gradients=_wrong_gradients,
+    across_samples=True,
+    tracks=True,
+)

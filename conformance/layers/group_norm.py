@@ -1,0 +1,51 @@
+"""GroupNorm: a sample's channels in groups, each normalised by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from normgauge.adapters.case import Array, Case
+from normgauge.conformance.layers.kind import LayerKind
+from normgauge.conformance.layers.parameters import affine, shown
+from normgauge.conformance.requirements.catalogue import of_layer
+from normgauge.oracle import (
+    AXES,
+    Arithmetic,
+    Reference,
+    Semantics,
+    group_norm,
+    group_norm_backward,
+    group_norm_gradient_errors,
+)
+
+
+def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator[Mapping[str, Reference]]:
+    settings, given = case.settings, affine(case)
+    common: dict[str, Any] = {"eps": settings["eps"], "semantics": semantics, "arithmetic": arithmetic}
+    for step in case.steps:
+        output = group_norm(step.x, settings["num_groups"], **given, num_channels=settings["num_channels"], **common)
+        gradients: dict[str, Reference] = {}
+        if step.dy is not None:
+            found = group_norm_backward(step.x, step.dy, settings["num_groups"], given["weight"], **common)
+            gradients = shown(found, case)
+        yield {"output": output} | gradients
+
+
+def _wrong_gradients(case: Case, step: int, semantics: Semantics) -> Mapping[str, Mapping[str, Array]]:
+    own, settings = case.steps[step], case.settings
+    assert own.dy is not None
+    return group_norm_gradient_errors(
+        own.x, own.dy, settings["num_groups"], affine(case)["weight"], eps=settings["eps"], semantics=semantics
+    )
+
+
+GROUP_NORM: Final = LayerKind(
+    name="group_norm",
+    title="GroupNorm",
+    axes=AXES["group_norm"],
+    requirements=of_layer("group_norm"),
+    steps=_steps,
+    wrong_gradients=_wrong_gradients,
+    grouped=True,
+)

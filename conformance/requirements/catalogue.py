@@ -1,0 +1,31 @@
+"""All chapters together."""
+
+from __future__ import annotations
+
+import itertools
+
+from normgauge.conformance.requirements.accuracy_curves import ACCURACY
+from normgauge.conformance.requirements.affine import AFFINE
+from normgauge.conformance.requirements.axes import AXES
+from normgauge.conformance.requirements.committed_cases import COMMITTED
+from normgauge.conformance.requirements.gradients import GRADIENTS_CHAPTER
+from normgauge.conformance.requirements.refusals import REFUSALS
+from normgauge.conformance.requirements.related_layers import RELATED_LAYERS
+from normgauge.conformance.requirements.requirement import Requirement
+from normgauge.conformance.requirements.running_statistics import RUNNING_STATISTICS
+from normgauge.conformance.requirements.saved_state import SAVED_STATE
+from normgauge.conformance.requirements.settings import SETTINGS
+from normgauge.conformance.requirements.shapes import SHAPES
+from normgauge.conformance.requirements.side_effects import SIDE_EFFECTS
+from normgauge.conformance.requirements.special_values import SPECIAL_VALUES
+
+_CHAPTERS = (
+    AXES, SETTINGS, SHAPES, AFFINE, RUNNING_STATISTICS, REFUSALS, SIDE_EFFECTS, GRADIENTS_CHAPTER, SPECIAL_VALUES,
+    ACCURACY, SAVED_STATE, RELATED_LAYERS, COMMITTED,
+)  # fmt: skip
+
+
+def of_layer(layer: str) -> tuple[Requirement, ...]:
+    """The requirements of a kind of layer, in the order of their numbers."""
+    own = (one for one in itertools.chain.from_iterable(_CHAPTERS) if one.layer == layer)
+    return tuple(sorted(own, key=lambda one: one.id))

@@ -1,0 +1,62 @@
+"""What must be refused: channels that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from normgauge.conformance.requirements.inputs import scrambled
+from normgauge.conformance.requirements.probe import Probe
+from normgauge.conformance.requirements.requirement import Asked, Both, Layer, Requirement, of_group_norm, twins
+
+_NEITHER: Final = {"weight": False, "bias": False}
+
+
+def _made_for(channels: int, given: int) -> str:
+    return f"layer for {channels} channel{'s' if channels > 1 else ''}, input with {given}"
+
+
+def _indivisible(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    x = scrambled((2, 6, *asked.shape[2:]))
+    yield Probe("C=6, G=4", layer.case(asked, [("train", x)], num_channels=6))
+
+
+def _wrong_channels_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for made_for, channels, groups, affine in ((8, 16, 4, True), (8, 16, 4, False), (8, 1, 1, True), (1, 8, 1, True)):
+        x = scrambled((2, channels, *asked.shape[2:]))
+        label = _made_for(made_for, channels) + ("" if affine else ", no weight and bias")
+        settings: dict[str, Any] = {"num_channels": made_for, "num_groups": groups, "weight": affine, "bias": affine}
+        yield Probe(label, layer.case(asked, [("train", x)], **settings))
+
+
+def _wrong_channels_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for made_for, channels, mode, changes in (
+        (8, 16, "train", {}),
+        (8, 1, "train", {}),
+        (8, 1, "eval", {}),
+        (8, 1, "train", _NEITHER),
+        (8, 1, "eval", _NEITHER),
+        (1, 8, "train", {}),
+        (1, 8, "train", _NEITHER),
+        (8, 16, "eval", _NEITHER | {"track": False}),
+    ):
+        x = scrambled((2, channels, *asked.shape[2:]))
+        label = f"{mode}, {_made_for(made_for, channels)}"
+        label += ", no weight and bias" if changes else ""
+        label += ", nothing tracked" if "track" in changes else ""
+        settings: dict[str, Any] = {"num_channels": made_for, **changes}
+        yield Probe(label, layer.case(asked, [(mode, x)], {} if made_for == 1 else None, **settings))
+
+
+REFUSALS: Final[tuple[Requirement, ...]] = (
+    of_group_norm(
+        "GN-15", rule="refusal", title="indivisible groups refused",
+        statement="C not divisible by G is refused before any output.", probes=_indivisible,
+    ),
+    *twins(
+        "GN-16", "BN-20", rule="refusal", title="wrong channel count refused",
+        statement="An input whose channel count is not the layer's is refused.",
+        probes=Both(_wrong_channels_of_group_norm, _wrong_channels_of_batch_norm),
+        remedy="compare the channel count with the layer's own before the call",
+    ),
+)  # fmt: skip

@@ -1,0 +1,80 @@
+"""What BatchNorm tracks: how it accumulates, what it is used for, and in which type it is held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from normgauge.conformance.requirements.gradients import along, upstream
+from normgauge.conformance.requirements.inputs import biases, graded, scrambled, weights
+from normgauge.conformance.requirements.probe import Probe
+from normgauge.conformance.requirements.requirement import (
+    ARRAY_API,
+    BATCH_NORM,
+    CHANNELS,
+    MOMENTUM,
+    Asked,
+    Layer,
+    Requirement,
+    given_statistics,
+    of_batch_norm,
+)
+
+
+def _accumulated(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    steps = [("train", scrambled(asked.shape, seed) * (1 + seed)) for seed in range(5)]
+    yield Probe("five training steps", layer.case(asked, steps))
+    x, y = graded(asked.shape, asked.dtype, 1), scrambled(asked.shape, 6)
+    case = layer.case(asked, [("train", x, along(x)), ("train", y, upstream(asked.shape, 6))])
+    yield Probe("two differentiated training steps", case, quantities=("running_mean", "running_var"))
+
+
+def _evaluated(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    shape = asked.shape
+    steps = [("eval", graded(shape, asked.dtype)), ("eval", scrambled(shape, 4))]
+    yield Probe("eval twice from given statistics", layer.case(asked, steps))
+    steps = [("train", scrambled(shape)), ("eval", scrambled(shape, 1)), ("train", scrambled(shape, 2))]
+    yield Probe("train, eval, train", layer.case(asked, steps))
+
+
+def _without_history(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    yield Probe("nothing tracked", layer.case(asked, [("train", graded(asked.shape, asked.dtype))], track=False))
+    for momentum, size in ((0.0, 1.0), (1.0, 1.0), (MOMENTUM, 2.0**20)):
+        statistics = {name: value * size for name, value in given_statistics(1).items()}
+        parameters = {"weight": weights(CHANNELS), "bias": biases(CHANNELS)} | statistics
+        case = layer.case(asked, [("train", scrambled(asked.shape))], parameters, momentum=momentum)
+        yield Probe(f"momentum={momentum:g}, earlier statistics times {size:g}", case)
+
+
+def _in_float64(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    """0.7 * 1 and its sum with the batch have digits that float32 lacks."""
+    if asked.dtype == "float64":
+        steps = [("train", scrambled(asked.shape, seed)) for seed in (5, 6)]
+        yield Probe("a new layer, two training steps", layer.case(asked, steps, {}, momentum=0.3))
+
+
+RUNNING_STATISTICS: Final[tuple[Requirement, ...]] = (
+    of_batch_norm(
+        "BN-14", title="running statistics accumulate",
+        statement="After several training steps the running statistics are the blend of all of them.",
+        probes=_accumulated, settles=("several steps",), allows=("several calls",),
+    ),
+    of_batch_norm(
+        "BN-15", title="eval uses running statistics",
+        statement="In eval the running statistics normalise, and stay as they are.",
+        source=f"{BATCH_NORM.paper}, algorithm 2", probes=_evaluated,
+        settles=("eval", "several steps"), allows=("eval",),
+    ),
+    of_batch_norm(
+        "BN-16", title="training ignores history",
+        statement="The training output depends neither on momentum nor on earlier state.",
+        source=f"{BATCH_NORM.paper}, algorithm 1", probes=_without_history,
+    ),
+    of_batch_norm(
+        "BN-26", title="float64 statistics",
+        statement="A new layer made for float64 holds its running statistics in float64.",
+        source=f"{ARRAY_API}, type promotion rules", dtypes=("float64",), probes=_in_float64,
+        remedy="set the running statistics to float64 values yourself, before the first step",
+        settles=("new statistics",), allows=("new statistics",),
+    ),
+)  # fmt: skip

@@ -1,0 +1,166 @@
+"""Whether the number that is given is the number that is used, at ordinary and at odd values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from normgauge.adapters.case import Case
+from normgauge.conformance.requirements.gradients import along, upstream
+from normgauge.conformance.requirements.inputs import dyadic, scrambled, small
+from normgauge.conformance.requirements.probe import GRADIENTS, Probe
+from normgauge.conformance.requirements.requirement import (
+    BATCH_NORM,
+    CHANNELS,
+    FULL,
+    GROUP_NORM,
+    Asked,
+    Both,
+    Layer,
+    Requirement,
+    of_batch_norm,
+    twins,
+)
+
+#: eps from far below float32's resolution at 1 to far above every default.
+EPS_GIVEN: Final = (1e-12, 1e-5, 1e-3, 0.5)
+#: Below the resolution of float16, whose least subnormal number is 6e-8.
+SMALL_EPS: Final = (1e-8, 1e-12)
+
+
+def _left_out(case: Case, setting: str) -> Probe:
+    settings = {name: value for name, value in case.settings.items() if name != setting}
+    return Probe(f"{setting} left to the default", replace(case, settings=settings), measures=setting)
+
+
+def _eps_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for eps in EPS_GIVEN:
+        # sqrt(eps)/10 shows an eps beside the variance, eps/10 one beside its square root.
+        for deviation, label in ((eps**0.5 / 10, "sqrt(eps)/10"), (eps / 10, "eps/10")):
+            case = layer.case(asked, [("train", small(asked.shape, deviation))], eps=eps)
+            yield Probe(f"eps={eps:g}, deviation {label}", case)
+    yield _left_out(layer.case(asked, [("train", small(asked.shape, 2.0**-12))]), "eps")
+
+
+def _eps_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for eps in EPS_GIVEN:
+        for deviation, label in ((eps**0.5 / 10, "sqrt(eps)/10"), (eps / 10, "eps/10")):
+            case = layer.case(asked, [("train", small(asked.shape, deviation))], eps=eps)
+            yield Probe(f"eps={eps:g}, deviation {label}", case)
+            parameters = {"running_mean": np.zeros(CHANNELS), "running_var": np.full(CHANNELS, dyadic(deviation) ** 2)}
+            case = layer.case(asked, [("eval", small(asked.shape, deviation))], parameters, eps=eps)
+            yield Probe(f"eval, eps={eps:g}, running deviation {label}", case)
+    yield _left_out(layer.case(asked, [("train", small(asked.shape, 2.0**-12))]), "eps")
+
+
+def _momentum(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for momentum in (0.05, 0.1, 0.9, 0.99):
+        yield Probe(f"momentum={momentum:g}", _far_step(layer, asked, momentum))
+    yield _left_out(_far_step(layer, asked, 0.1), "momentum")
+
+
+def _far_step(layer: Layer, asked: Asked, momentum: float) -> Case:
+    """From running statistics of 8, a step to a batch near 8 and one to a batch near 0.
+
+    What is left of the 8 is the weight, however the statistics start; a batch near 0 has a mean with a
+    small error, which would hide the step otherwise.
+    """
+    parameters = {"running_mean": np.full(CHANNELS, 8.0), "running_var": np.full(CHANNELS, 8.0)}
+    steps = [("train", scrambled(asked.shape) / 8 + 8), ("train", scrambled(asked.shape, 1) / 8)]
+    return layer.case(asked, steps, parameters, momentum=momentum)
+
+
+def _eps_zero_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    x = scrambled(asked.shape, 3)
+    for factor in (2.0**-6, 1.0):
+        yield Probe(f"eps=0, times {factor:g}", layer.case(asked, [("train", x * factor)], eps=0.0))
+    yield Probe("eps=0, gradients", layer.case(asked, [("train", x, along(x))], eps=0.0), quantities=GRADIENTS)
+
+
+def _eps_zero_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    x = scrambled(asked.shape, 3)
+    for mode in ("train", "eval"):
+        yield Probe(f"{mode}, eps=0", layer.case(asked, [(mode, x)], eps=0.0), quantities=("output",))
+        case = layer.case(asked, [(mode, x, along(x))], eps=0.0)
+        yield Probe(f"{mode}, eps=0, gradients", case, quantities=GRADIENTS)
+
+
+def _negative_eps_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for scale, label in ((1.0, "1"), (2.0**-10, "2^-20")):
+        case = layer.case(asked, [("train", scrambled(asked.shape, 3) * scale)], eps=-(2.0**-10))
+        yield Probe(f"eps=-2^-10, variance near {label}", case)
+
+
+def _negative_eps_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for mode in ("train", "eval"):
+        case = layer.case(asked, [(mode, scrambled(asked.shape, 3))], eps=-(2.0**-10))
+        yield Probe(f"{mode}, eps=-2^-10", case, quantities=("output",))
+
+
+def _eps_below_resolution(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    constant = np.full(asked.shape, 3.0)
+    for eps in SMALL_EPS if asked.dtype == "float16" else ():
+        probe = Probe(f"all 3, eps={eps:g}", layer.case(asked, [("train", constant)], eps=eps))
+        yield replace(probe, quantities=("output",)) if layer.statistics else probe
+        case = layer.case(asked, [("train", constant, upstream(asked.shape) / 1024)], eps=eps)
+        yield Probe(f"gradients, all 3, eps={eps:g}", case, quantities=GRADIENTS)
+
+
+def _given_variances(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    x = scrambled(asked.shape, 3)
+    for variance in (0.0, 2.0**-30, -0.5, -(2.0**-20), np.inf, np.nan):
+        parameters = {"running_mean": np.full(CHANNELS, 0.25), "running_var": np.ones(CHANNELS)}
+        parameters["running_var"][::2] = variance
+        case = layer.case(asked, [("eval", x)], parameters)
+        yield Probe(f"eval, running variance {variance:g} in every other channel", case, quantities=("output",))
+
+
+SETTINGS: Final[tuple[Requirement, ...]] = (
+    *twins(
+        "GN-05", "BN-10", rule="setting", setting="eps", title="eps as given",
+        statement="The eps given is the eps used, to 1e-5 of itself in float32 and 1e-6 in float64.",
+        dtypes=FULL, probes=Both(_eps_of_group_norm, _eps_of_batch_norm),
+        remedy="pass the eps you need and check the output: the one given is not the one used",
+        settles=("small eps",),
+    ),
+    of_batch_norm(
+        "BN-11", rule="setting", setting="momentum", title="momentum as given",
+        statement="The momentum given is the momentum used, to 1e-4 of itself in float32 and 1e-6 in float64.",
+        dtypes=FULL, probes=_momentum,
+        remedy="check the running statistics: the momentum given is not the one used",
+        settles=("momentum of many digits",),
+    ),
+    *twins(
+        "GN-32", "BN-41", title="eps of zero", statement="eps=0 is taken as it is.",
+        probes=Both(_eps_zero_of_group_norm, _eps_zero_of_batch_norm),
+    ),
+    *twins(
+        "GN-33", "BN-42", rule="answer", title="negative eps",
+        statement="A negative eps is added as it is (NaN where var + eps < 0), or refused.",
+        source=Both(f"{GROUP_NORM.paper}, equation 2", f"{BATCH_NORM.paper}, algorithm 1"),
+        probes=Both(_negative_eps_of_group_norm, _negative_eps_of_batch_norm),
+    ),
+    *twins(
+        "GN-35", "BN-45", title="eps below the resolution",
+        statement=Both(*(
+            f"An eps that float16 rounds to 0 keeps a constant {x} from NaN all the same: it belongs to float32 sums."
+            for x in ("input", "batch")
+        )),
+        source=Both(f"{GROUP_NORM.paper}, equation 2", f"{BATCH_NORM.paper}, algorithm 1"),
+        dtypes=("float16",), probes=_eps_below_resolution,
+        remedy=Both(
+            "take an eps of at least 1e-7, or call the layer on the input in float32",
+            "take an eps of at least 1e-7, or keep input, parameters and statistics in float32",
+        ),
+    ),
+    of_batch_norm(
+        "BN-44", title="given variances",
+        statement=(
+            "In eval a running variance of 0 counts as it is, an infinite one gives the bias, one below -eps NaN."
+        ),
+        source=f"{BATCH_NORM.paper}, algorithm 2", probes=_given_variances,
+    ),
+)  # fmt: skip

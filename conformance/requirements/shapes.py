@@ -1,0 +1,163 @@
+"""Every shape that a layer is made for, and those at the edge of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from normgauge.conformance.requirements.inputs import ODD, SPATIAL, scrambled
+from normgauge.conformance.requirements.probe import Probe
+from normgauge.conformance.requirements.requirement import (
+    CHANNELS,
+    GROUP_NORM,
+    Asked,
+    Both,
+    Layer,
+    Requirement,
+    of_group_norm,
+    twins,
+)
+
+
+def _group_counts(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for groups in (1, 2, 4, 8):
+        case = layer.case(asked, [("train", scrambled(asked.shape))], num_groups=groups)
+        yield Probe(f"G={groups} of C=8", case)
+    three = scrambled((3, 12, *asked.shape[2:]))
+    yield Probe(f"G=4 of C=12, shape {three.shape}", layer.case(asked, [("train", three)], num_channels=12))
+    odd = scrambled((3, 10, *ODD[len(asked.shape)]))
+    case = layer.case(asked, [("train", odd)], num_channels=10, num_groups=2)
+    yield Probe(f"G=2 of C=10, shape {odd.shape}", case)
+
+
+def _ranks_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for rank in asked.ranks:
+        x = scrambled((2, CHANNELS, *SPATIAL[rank]), seed=rank)
+        yield Probe(f"rank {rank}", layer.case(asked, [("train", x)]))
+
+
+def _ranks_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for rank in asked.ranks:
+        x = scrambled((2, CHANNELS, *SPATIAL[rank]), seed=rank)
+        yield Probe(f"rank {rank}, training", layer.case(asked, [("train", x)]))
+        yield Probe(f"rank {rank}, eval", layer.case(asked, [("eval", x)]), quantities=("output",))
+    for samples in (1, 3):
+        x = scrambled((samples, CHANNELS, *ODD[len(asked.shape)]))
+        if x.size > CHANNELS:
+            yield Probe(f"training, shape {x.shape}", layer.case(asked, [("train", x)]))
+
+
+def _other_samples(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for neighbour, label in ((np.nan, "NaN"), (2.0**20, "a million")):
+        x = scrambled(asked.shape)
+        x[1] = neighbour * (1 + scrambled(x[1].shape) / 8)
+        yield Probe(f"the other sample is {label}", layer.case(asked, [("train", x)]))
+
+
+def _one_value_a_group(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    flat = 2 in asked.ranks
+    alone = () if flat else (1,) * (len(asked.shape) - 2)
+    label = "no spatial extent" if flat else "one position"
+    for samples in (1, 2):
+        x = scrambled((samples, CHANNELS, *alone))
+        case = layer.case(asked, [("train", x)], num_groups=CHANNELS)
+        yield Probe(f"N={samples}, G=C, {label}", case)
+
+
+def _extents(asked: Asked, *wanted: int) -> list[tuple[int, ...]]:
+    """The spatial sizes of these ranks that the layer is made for, or those of most inputs."""
+    return [SPATIAL[rank] for rank in wanted if rank in asked.ranks] or [asked.shape[2:]]
+
+
+def _no_samples_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for extents in _extents(asked, 2, 4):
+        x = np.zeros((0, CHANNELS, *extents))
+        yield Probe(f"shape {x.shape}", layer.case(asked, [("train", x)]))
+
+
+def _no_positions_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for extents in _extents(asked, 3, 4):
+        if extents:
+            x = np.zeros((2, CHANNELS, *extents[:-1], 0))
+            yield Probe(f"shape {x.shape}", layer.case(asked, [("train", x)]))
+
+
+def _empty_batches(layer: Layer, asked: Asked, shape: tuple[int, ...], what: str) -> Iterator[Probe]:
+    for mode in ("train", "eval"):
+        yield Probe(f"{mode}, shape {shape}", layer.case(asked, [(mode, np.zeros(shape))]))
+    steps = [("train", np.zeros(shape)), ("train", scrambled(asked.shape))]
+    label = f"momentum=None, {what} and then a full one"
+    yield Probe(label, layer.case(asked, steps, momentum=None), needs="BN-05")
+
+
+def _no_samples_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    yield from _empty_batches(layer, asked, (0, *asked.shape[1:]), "an empty batch")
+
+
+def _no_positions_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    if len(asked.shape) > 2:
+        yield from _empty_batches(layer, asked, (*asked.shape[:-1], 0), "a batch without positions")
+
+
+def _other_ranks(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    """Ranks that the layer is not made for; of rank 1 there is the channel axis alone."""
+    mode = "eval" if layer.statistics else "train"
+    yield Probe(f"rank 1, {mode}", layer.case(asked, [(mode, scrambled((CHANNELS,)))]), quantities=("output",))
+    for rank in sorted({2, 3, 4, 5} - set(asked.ranks)):
+        x = scrambled((2, CHANNELS, *SPATIAL[rank]), 4)
+        yield Probe(f"rank {rank}", layer.case(asked, [("train", x)]))
+        yield Probe(f"rank {rank}, eval", layer.case(asked, [("eval", x)]), quantities=("output",))
+
+
+_LEFT_AS_THEY_WERE: Final = "and leaves the running statistics as they were."
+
+SHAPES: Final[tuple[Requirement, ...]] = (
+    of_group_norm(
+        "GN-06", title="every group count", statement="The same holds for G = 1, for G = C and between.",
+        source=f"{GROUP_NORM.paper}, section 3.1", probes=_group_counts,
+    ),
+    *twins(
+        "GN-07", "BN-12", title="every rank",
+        statement=Both(
+            "The same holds for inputs of rank 2 to 5.",
+            "The same holds for every rank that the layer is made for.",
+        ),
+        probes=Both(_ranks_of_group_norm, _ranks_of_batch_norm),
+    ),
+    of_group_norm(
+        "GN-10", title="batch independence", statement="A sample's output does not depend on the other samples.",
+        source=f"{GROUP_NORM.paper}, section 3", probes=_other_samples, about="other samples",
+        settles=("several samples", "with_nan", "with_infinity"),
+    ),
+    of_group_norm(
+        "GN-11", title="one value per group", statement="A group of one value gives the bias, whatever the batch size.",
+        source=f"{GROUP_NORM.paper}, equation 2 with m = 1", probes=_one_value_a_group, settles=("one value",),
+    ),
+    *twins(
+        "GN-13", "BN-18", title="no samples",
+        statement=Both(
+            "A batch of no samples gives an output of no samples.",
+            f"A batch of no samples gives an output of no samples {_LEFT_AS_THEY_WERE}",
+        ),
+        source=Both(GROUP_NORM.documentation, "torch 2.13; pytorch/pytorch #12013"),
+        probes=Both(_no_samples_of_group_norm, _no_samples_of_batch_norm),
+        remedy=Both(None, "skip batches without samples in training"),
+    ),
+    *twins(
+        "GN-14", "BN-19", title="no positions",
+        statement=Both(
+            "A spatial size of zero gives an empty output.",
+            f"A spatial size of zero gives an empty output {_LEFT_AS_THEY_WERE}",
+        ),
+        source=Both(GROUP_NORM.documentation, "torch 2.13; pytorch/pytorch #12013"),
+        probes=Both(_no_positions_of_group_norm, _no_positions_of_batch_norm),
+        remedy=Both(None, "skip batches without positions in training"),
+    ),
+    *twins(
+        "GN-34", "BN-43", rule="answer", title="other ranks",
+        statement="An input of a rank that the layer is not made for is refused, or normalised alike.",
+        probes=_other_ranks,
+    ),
+)  # fmt: skip
