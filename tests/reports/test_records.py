@@ -85,5 +85,8 @@ def test_result_files_are_the_same_but_for_times_and_what_is_left_out(tmp_path: 
     assert differences(before, later) == []
     assert [line.partition(":")[0] for line in differences(before, other)] == ["torch.jsonl, line 2 (judgement GN-01)"]
     assert differences(before, other, without=["margin"]) == []
+    turned = written("turned", footer, judgement, header)
+    assert len(differences(before, turned)) == 2
+    assert differences(before, turned, any_order=True) == []
     assert differences(before, written("short", header, judgement)) == ["torch.jsonl, 3 records before, 2 after"]
     assert differences(before, tmp_path) == [f"torch.jsonl: not in {tmp_path}"]

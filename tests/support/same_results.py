@@ -1,8 +1,9 @@
 """Whether two folders of result files say the same, byte for byte but for times: the proof of a change inside.
 
-    python tests/support/same_results.py BEFORE AFTER [--without FIELD ...]
+    python tests/support/same_results.py BEFORE AFTER [--without FIELD ...] [--any-order]
 
-``--without`` leaves out a field that a change is about, at whatever depth. Ends with 1 where anything differs.
+``--without`` leaves out a field that a change is about, at whatever depth. With ``--any-order`` records may
+stand in another order. Ends with 1 where anything differs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ TIMES: Final = frozenset({"started", "seconds", "explored_seconds"})
 _SHOWN: Final = 120
 
 
-def differences(before: Path, after: Path, without: Sequence[str] = ()) -> list[str]:
+def differences(before: Path, after: Path, without: Sequence[str] = (), *, any_order: bool = False) -> list[str]:
     """One line for each file and each record that is not the same in both folders."""
     found = []
     for name in sorted({path.name for folder in (before, after) for path in folder.glob("*.jsonl")}):
@@ -29,12 +30,19 @@ def differences(before: Path, after: Path, without: Sequence[str] = ()) -> list[
             found.append(f"{name}: not in {missing[0].parent}")
             continue
         old, new = (_records(path, TIMES.union(without)) for path in both)
+        if any_order:
+            old, new = (sorted(records, key=_place) for records in (old, new))
         found += [f"{name}, {line}" for line in _between(old, new)]
     return found
 
 
 def _records(path: Path, without: frozenset[str]) -> list[Any]:
     return [_left(json.loads(line), without) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _place(record: Any) -> list[str]:
+    """What a record is about: where it stands where the order is open."""
+    return [str(record.get(name, "")) for name in ("record", "implementation", "dtype", "requirement", "signature")]
 
 
 def _left(value: Any, without: frozenset[str]) -> Any:
@@ -65,8 +73,9 @@ def main() -> int:
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     parser.add_argument("--without", metavar="FIELD", nargs="+", default=[])
+    parser.add_argument("--any-order", action="store_true")
     given = parser.parse_args()
-    found = differences(given.before, given.after, given.without)
+    found = differences(given.before, given.after, given.without, any_order=given.any_order)
     for line in found:
         print(line)
     files = len(list(given.after.glob("*.jsonl")))
