@@ -1,0 +1,88 @@
+"""Root-mean-square norm (Zhang and Sennrich, 2019, arXiv:1910.07467, equation 4), over all values of a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from normgauge.adapters.case import Array, Case
+from normgauge.conformance.layers.kind import LayerKind
+from normgauge.conformance.requirements.inputs import SPATIAL, scrambled, usual_eps, weights
+from normgauge.conformance.requirements.probe import Probe, make_case
+from normgauge.conformance.requirements.requirement import Asked, Requirement
+from normgauge.oracle import Arithmetic, Axis, Reference, Semantics
+from normgauge.oracle.semantics import AxisValue
+
+PAPER = "Zhang and Sennrich (2019), arXiv:1910.07467, equation 4"
+EPS = Axis(
+    "eps_placement",
+    "where does eps stand",
+    (
+        AxisValue("inside_sqrt", "y = x / sqrt(mean(x^2) + eps)", "torch.nn.RMSNorm"),
+        AxisValue("outside_sqrt", "y = x / (sqrt(mean(x^2)) + eps)", "bzhangGo/rmsnorm"),
+    ),
+)
+
+
+def rms_norm(x: Array, weight: Array | None, eps: float, semantics: Semantics, arithmetic: Arithmetic) -> Reference:
+    """y = x / sqrt(mean(x^2) + eps) * weight over each sample; out of range the bound is infinite.
+
+    The sum of n squares has a relative error of at most (n + 1)u, of which half remains under the root; root, quotient,
+    product and the roundings of eps add less than 8u.
+    """
+    exact = x.astype(np.float64)
+    inside = semantics.choice("eps_placement") == "inside_sqrt"
+    with np.errstate(all="ignore"):
+        mean = np.mean(exact**2, axis=tuple(range(1, x.ndim)), keepdims=True)
+        value = exact / (np.sqrt(mean + eps) if inside else np.sqrt(mean) + eps)
+    if weight is not None:
+        value = value * weight.astype(np.float64).reshape(1, -1, *(1,) * (x.ndim - 2))
+    n = exact[:1].size
+    in_range = (mean > arithmetic.smallest_normal / arithmetic.u) & (n * mean < arithmetic.largest)
+    bound = (n / 2 + 9) * arithmetic.u * np.abs(value) + arithmetic.smallest_normal
+    return Reference(value, np.where(in_range, bound, np.inf))
+
+
+def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator[Mapping[str, Reference]]:
+    weight = case.parameters.get("weight") if case.settings.get("weight", True) else None
+    for step in case.steps:
+        yield {"output": rms_norm(step.x, weight, case.settings["eps"], semantics, arithmetic)}
+
+
+def _case(asked: Asked, x: Array, eps: float) -> Case:
+    channels = x.shape[1]
+    settings: dict[str, Any] = {"num_channels": channels, "eps": eps, "bias": False}
+    return make_case("rms_norm", asked.dtype, settings, [("train", x)], {"weight": weights(channels)})
+
+
+def _placements(asked: Asked) -> Iterator[Probe]:
+    eps = usual_eps(asked.dtype)
+    for deviation in (eps**0.5, eps):
+        x = scrambled(asked.shape) * deviation
+        yield Probe(f"deviation {deviation:g}", _case(asked, x, eps), diagnoses=True)
+
+
+def _ranks(asked: Asked) -> Iterator[Probe]:
+    for rank in asked.ranks:
+        yield Probe(f"rank {rank}", _case(asked, scrambled((2, 6, *SPATIAL[rank]), rank), usual_eps(asked.dtype)))
+
+
+RMS_NORM = LayerKind(
+    name="rms_norm",
+    title="RMSNorm",
+    axes=(EPS,),
+    steps=_steps,
+    requirements=(
+        Requirement(
+            id="RM-01", layer="rms_norm", rule="axis", axis="eps_placement", title="eps placement",
+            statement="eps is added to the mean square, inside the root.", source=PAPER, probes=_placements,
+            remedies={"outside_sqrt": "there is no equal eps"},
+        ),
+        Requirement(
+            id="RM-02", layer="rms_norm", title="every rank", statement="The same holds for every rank.", source=PAPER,
+            probes=_ranks,
+        ),
+    ),
+)  # fmt: skip
