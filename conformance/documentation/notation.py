@@ -75,24 +75,27 @@ def read_code(text: str) -> Formula:
 
 
 def _of_code(node: ast.expr) -> Expression:
+    read: Expression
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
-            return Number(float(value))
+            read = Number(float(value))
         case ast.Name(id=name) | ast.Attribute(attr=name):
-            return Symbol(name)
+            read = Symbol(name)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return _negative(_of_code(operand))
+            read = _negative(_of_code(operand))
         case ast.Subscript(value=ast.Name(id=name), slice=inner):
-            return Call(name, (_of_code(inner),))
+            read = Call(name, (_of_code(inner),))
         case ast.Call(func=ast.Name(id=name), args=given, keywords=named):
-            return Call(name, _arguments_of_code(given, named))
+            read = Call(name, _arguments_of_code(given, named))
         case ast.Call(func=ast.Attribute(value=owner, attr=name), args=given, keywords=named):
             # np.sqrt(v) is the function, x.var(0) the variance of x.
             of = () if given and isinstance(owner, ast.Name) else (_of_code(owner),)
-            return Call(name, of + _arguments_of_code(given, named))
+            read = Call(name, of + _arguments_of_code(given, named))
         case ast.BinOp(left=left, op=operation, right=right):
-            return _binary(operation, _of_code(left), _of_code(right))
-    raise Unreadable(type(node).__name__)
+            read = _binary(operation, _of_code(left), _of_code(right))
+        case _:
+            raise Unreadable(type(node).__name__)
+    return read
 
 
 def _arguments_of_code(given: Sequence[ast.expr], named: Sequence[ast.keyword]) -> tuple[Expression, ...]:
@@ -280,24 +283,32 @@ class _Latex:
         self.take()
         if token[0].isdigit() or (token[0] == "." and len(token) > 1):
             return Number(float(token))
-        if token in _FRACTIONS:
-            return Quotient(self.group(), self.group())
-        if token == "\\sqrt":
-            return self.root()
+        if token in {*_FRACTIONS, "\\sqrt", "\\sum"}:
+            return self.operation(token)
         if token in _UPRIGHT:
             return self.called(Symbol(self.raw() if self.peek() == "{" else _plain(self.take())))
         if token in _ACCENTS:
-            inner = self.group() if self.peek() == "{" else self.atom()
-            if not isinstance(inner, Symbol):
-                raise Unreadable(token)
-            return replace(inner, mark=token[1:])
-        if token == "\\sum":
-            return self.summed()
-        if token[0].isalpha() or (token[0] == "\\" and token[1:2].isalpha() and token not in _REFUSED):
-            if token[0] == "\\" and self.peek() == "{":  # a macro of one's own around something
-                return self.group()
-            return self.called(Symbol(_plain(token)))
-        raise Unreadable(token)
+            return self.accented(token)
+        return self.named(token)
+
+    def operation(self, token: str) -> Expression:
+        if token in _FRACTIONS:
+            return Quotient(self.group(), self.group())
+        return self.root() if token == "\\sqrt" else self.summed()
+
+    def accented(self, token: str) -> Expression:
+        inner = self.group() if self.peek() == "{" else self.atom()
+        if not isinstance(inner, Symbol):
+            raise Unreadable(token)
+        return replace(inner, mark=token[1:])
+
+    def named(self, token: str) -> Expression:
+        macro = token[0] == "\\" and token[1:2].isalpha() and token not in _REFUSED
+        if not (token[0].isalpha() or macro):
+            raise Unreadable(token)
+        if macro and self.peek() == "{":  # a macro of one's own around something
+            return self.group()
+        return self.called(Symbol(_plain(token)))
 
     def root(self) -> Expression:
         if self.peek() == "[" and self.arguments() != (Number(2.0),):

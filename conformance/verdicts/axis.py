@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from normgauge.conformance.diagnosis.candidates import compare
+from normgauge.conformance.diagnosis.candidates import Seen, compare
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.verdicts.evidence import (
@@ -41,8 +41,13 @@ def judge_axis(requirement: Requirement, evidence: Evidence) -> Judged:
         return Judged("conforms", axis.canonical, _axis_sentence(evidence, axis, values), (), shown)
     if axis.canonical not in values:
         return _departs(requirement, values, evidence, shown)
-    # Undecided: because the cases that decide it could not be run, or because they say too little.
-    deciding = own or list(diagnosis.seen)
+    return _undecided(axis, values, own or list(diagnosis.seen), evidence, shown)
+
+
+def _undecided(
+    axis: Axis, values: tuple[str, ...], deciding: list[Seen], evidence: Evidence, shown: tuple[Witness, ...]
+) -> Judged:
+    """The cases that decide it could not be run, or they say too little."""
     if any(one.observation.died for one in deciding):
         return crashed([one for one in deciding if one.observation.died])
     excused = [reason for one in deciding if (reason := excuse(one.observation)) and not foreseen(one, evidence)]

@@ -122,12 +122,15 @@ def _figure(
         y = TOP + place * (PANEL[1] + GAP[1])
         headings.append((y - 26.0, heading))
         everything = [one for one in series if (one.axis, one.quantity) == (axis, quantity)]
-        scales = _scales(everything)
+        across, up = _scales(everything)
         for column, (framework, own) in enumerate(frameworks.items()):
             here = [one for one in own if (one.axis, one.quantity) == (axis, quantity)]
             x = LEFT + column * (PANEL[0] + GAP[0])
             labelled = bool(here) and here[0] is everything[0]
-            panels.append(_panel(x, y, framework, here, scales, measured, names, column == 0, labelled))
+            frame = _Frame(x=x, y=y, across=across, up=up, first=column == 0, labelled=labelled)
+            lines = _measured_lines(here, measured, names)
+            drawn = [Line(kind, frame.polyline(points), said) for kind, points, said in lines]
+            panels.append(_panel(frame, framework, here, drawn))
     described = "; ".join(_said(framework, own, measured) for framework, own in frameworks.items())
     width = LEFT + len(frameworks) * (PANEL[0] + GAP[0])
     height = TOP + len(rows) * (PANEL[1] + GAP[1]) + BOTTOM - GAP[1]
@@ -143,52 +146,60 @@ def _scales(series: Sequence[Series]) -> tuple[_Scale, _Scale]:
     return across, _Scale(max(low, -18), math.log10(MOST), PANEL[1])
 
 
-def _panel(
-    x: float,
-    y: float,
-    framework: str,
-    series: Sequence[Series],
-    scales: tuple[_Scale, _Scale],
-    measured: dict[tuple[str, str], Profile],
-    names: Names,
-    first: bool,
-    labelled: bool,
-) -> Panel:
-    across, up = scales
+@dataclass(frozen=True, kw_only=True)
+class _Frame:
+    """Where a panel stands, and its scales; ``first`` in its row, ``labelled`` with the names of the bounds."""
 
-    def polyline(points: Iterable[tuple[float, float | None]]) -> str:
-        return " ".join(
-            f"{x + across(at):.1f},{y + PANEL[1] - up(MOST if value is None else value):.1f}" for at, value in points
-        )
+    x: float
+    y: float
+    across: _Scale
+    up: _Scale
+    first: bool
+    labelled: bool
+
+    def place(self, value: float) -> float:
+        return self.y + PANEL[1] - self.up(value)
+
+    def polyline(self, points: Iterable[tuple[float, float | None]]) -> str:
+        placed = ((self.x + self.across(at), self.place(MOST if value is None else value)) for at, value in points)
+        return " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
+
+
+def _measured_lines(
+    series: Sequence[Series], measured: dict[tuple[str, str], Profile], names: Names
+) -> Iterator[tuple[str, tuple[tuple[float, float | None], ...], str]]:
+    """For what came out alike: its class, its points, and what is said of it."""
 
     def class_of(one: Series) -> str:
         return measured[one.implementation, one.dtype].accuracy or "outside"
 
-    lines = []
     for (kind, points), alike in grouped(series, lambda one: (class_of(one), _values(one.points))).items():
         told = ", ".join(f"{name} ({note})" if note else name for name, note in names.told(_members(alike)))
-        lines.append(Line(kind, polyline(points), f"{told}: {_worded(kind)}"))
-    bounds = []
-    if series:
-        model = series[0]
+        yield kind, points, f"{told}: {_worded(kind)}"
+
+
+def _bounds(series: Sequence[Series], frame: _Frame) -> Iterator[Line]:
+    for model in series[:1]:
         for place, kind in enumerate(model.classes):
             points = tuple((point.at, point.bounds[place]) for point in model.points)
             said = f"bound of {_worded(kind)} statistics in {model.computes_in}"
-            bounds.append(Line(kind, polyline(points), said))
-    half = series[0].half if series else MOST
+            yield Line(kind, frame.polyline(points), said)
+
+
+def _panel(frame: _Frame, framework: str, series: Sequence[Series], lines: Iterable[Line]) -> Panel:
     return Panel(
-        x,
-        y,
+        frame.x,
+        frame.y,
         framework,
         series[0].axis if series else "ratio",
-        tuple(bounds),
+        tuple(_bounds(series, frame)),
         tuple(lines),
-        tuple((x + across(10.0**power), _power(power)) for power in across.ticks(4)),
-        tuple((y + PANEL[1] - up(10.0**power), _power(power)) for power in up.ticks(6)),
-        y + PANEL[1] - up(1.0),
-        y + PANEL[1] - up(half),
-        first,
-        labelled,
+        tuple((frame.x + frame.across(10.0**power), _power(power)) for power in frame.across.ticks(4)),
+        tuple((frame.place(10.0**power), _power(power)) for power in frame.up.ticks(6)),
+        frame.place(1.0),
+        frame.place(series[0].half if series else MOST),
+        frame.first,
+        frame.labelled,
     )
 
 
