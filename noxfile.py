@@ -47,6 +47,8 @@ MINOR_RELEASES = 8
 RESULTS = pathlib.Path("build/results")
 TIMELINES = pathlib.Path("build/timeline")
 WHEELS = pathlib.Path("build/wheels")
+#: The result files that the tests may take in place of measuring.
+MEASURED = pathlib.Path("build/measured")
 
 
 @nox.session(allow_parallel=True)
@@ -61,14 +63,15 @@ def conformance(session: nox.Session, framework: str) -> None:
     except Mistake as mistake:
         session.error(str(mistake))
     note(RESULTS, name, "its environment could not be installed; nox printed why")
-    (RESULTS / f"{name}.jsonl").unlink(missing_ok=True)
+    for old in (code_of(name), RESULTS / f"{name}.jsonl"):
+        old.unlink(missing_ok=True)
     where = ["--name", name]
     try:
         if named or framework in PYTHON:
             where += ["--python", worker(session, framework, name, requirements)]
-            install(session)
+            code = install(session)
         else:
-            install(session, *requirements)
+            code = install(session, *requirements)
     except NoPython as missing:
         note(RESULTS, name, str(missing))
         session.skip(str(missing))
@@ -79,6 +82,8 @@ def conformance(session: nox.Session, framework: str) -> None:
         session.error(f"{framework} could not be installed; its row in the report says so")
     note(RESULTS, name, "its run did not start; nox printed why")
     session.run("normgauge", "run", framework, *where, "--out", str(RESULTS), *options)
+    if code and not session.posargs:
+        code_of(name).write_text(code)
     session.run("normgauge", "gate", str(RESULTS / f"{name}.jsonl"))
 
 
@@ -117,9 +122,14 @@ def report(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Test the project itself, installed as a user has it, with the real frameworks beside it."""
-    install(session, *pins("test", "ci", *(name for name in FRAMEWORKS if name not in PYTHON)))
-    session.run("python", "-m", "pytest", *session.posargs, env={"NORMGAUGE_REQUIRE_FRAMEWORKS": "1"})
+    """Test the project itself, installed as a user has it, with the real frameworks beside it.
+
+    What `conformance` measured with the same code is not measured again, if the releases are the same too.
+    """
+    here = [name for name in FRAMEWORKS if name not in PYTHON]
+    code = install(session, *pins("test", "ci", *here))
+    environment = {"NORMGAUGE_REQUIRE_FRAMEWORKS": "1", "NORMGAUGE_MEASURED": str(measured_with(code, here))}
+    session.run("python", "-m", "pytest", *session.posargs, env=environment)
 
 
 @nox.session(allow_parallel=True)
@@ -171,6 +181,24 @@ def note(folder: pathlib.Path, name: str, reason: str) -> None:
     with alone():
         noted = json.loads(manifest.read_text()) if manifest.exists() else {}
         manifest.write_text(json.dumps(noted | {name: reason}, indent=1) + "\n")
+
+
+def code_of(name: str) -> pathlib.Path:
+    """Where the digest of the code is noted that wrote a result file of everything, at the default budget."""
+    return RESULTS / f"{name}.code"
+
+
+def measured_with(code: str | None, frameworks: list[str]) -> pathlib.Path:
+    """A folder with copies of the result files of these frameworks that this code wrote, and no others.
+
+    Copies, because the files are written anew while tests run when somebody measures meanwhile.
+    """
+    shutil.rmtree(MEASURED, ignore_errors=True)
+    MEASURED.mkdir(parents=True)
+    for name in frameworks:
+        if code and code_of(name).exists() and code_of(name).read_text() == code:
+            shutil.copy2(RESULTS / f"{name}.jsonl", MEASURED)
+    return MEASURED.resolve()
 
 
 def alone() -> filelock.FileLock:
@@ -314,13 +342,16 @@ print(state.hexdigest())
 """
 
 
-def install(session: nox.Session, *requirements: str) -> None:
-    """Have the project, as a user installs it, and these in the session's environment."""
+def install(session: nox.Session, *requirements: str) -> str | None:
+    """Have the project, as a user installs it, and these in the session's environment.
+
+    Returns the digest of the project's files that are there now; nothing where that is not known.
+    """
     if session.venv_backend == "none":
         session.install(".", *requirements)  # nox says why not
-        return
+        return None
     needed = [*PROJECT["project"]["dependencies"], *requirements]
-    provide(session, "python", session.virtualenv.location, needed, session.install, project=True)
+    return provide(session, "python", session.virtualenv.location, needed, session.install, project=True)
 
 
 def provide(
@@ -331,8 +362,10 @@ def provide(
     pip: Callable[..., object],
     *,
     project: bool = False,
-) -> None:
+) -> str | None:
     """Have requirements, and the project, in an environment; pip runs only for what is not as its last run left it.
+
+    Returns the digest of the project's files, where they are provided.
 
     ``pip`` gets the words behind `pip install`. A file in the environment's folder remembers what was asked for and
     the state that pip left. Where a file that a wheel is made of has changed, the project alone is installed again.
@@ -340,7 +373,7 @@ def provide(
     state = functools.partial(session.run_install, python, "-I", "-c", STATE, silent=True, log=False, external=True)
     now = state()
     if now is None:  # nox was told not to install
-        return
+        return None
     stamp = pathlib.Path(folder, "provided.txt")
     last = stamp.read_text().splitlines() if stamp.exists() else []
     asked_for = [" ".join(requirements), *([digest(sources())] if project else [])]
@@ -355,6 +388,7 @@ def provide(
         for words in steps:
             pip(*words)
         stamp.write_text("\n".join([state().strip(), *asked_for]))
+    return asked_for[1] if project else None
 
 
 def sources() -> list[pathlib.Path]:

@@ -1,4 +1,4 @@
-"""What all tests share: the faulty layers in worker processes, and the real frameworks, each measured once."""
+"""What all tests share: the faulty layers in worker processes, and the real frameworks, each measured once at most."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def result_files(tmp_path_factory: pytest.TempPathFactory) -> ResultFiles:
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "results"
     folder.mkdir(exist_ok=True)
-    return ResultFiles(folder)
+    measured = os.environ.get("NORMGAUGE_MEASURED")
+    return ResultFiles(folder, Path(measured) if measured else None)
 
 
 @pytest.fixture

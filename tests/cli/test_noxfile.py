@@ -1,4 +1,7 @@
-"""The noxfile's own logic: requirements, releases, Python, what is installed again, what is noted as missing."""
+"""The noxfile's own logic: requirements, releases, Python, what is installed again, what is noted as missing.
+
+And which result files the tests may take in place of measuring.
+"""
 
 from __future__ import annotations
 
@@ -79,12 +82,18 @@ class Session:
         self.notified: list[str] = []
         self.fails = fails
         self.says = ""
+        self.passed: dict[str, str] = {}  # the environment variables of the last command
 
     def notify(self, name: str) -> None:
         self.notified.append(name)
 
-    def run(self, *words: str, silent: bool = False, stdout: Any = None, **_: Any) -> str:
+    def run(
+        self, *words: str, silent: bool = False, stdout: Any = None, env: dict[str, str] | None = None, **_: Any
+    ) -> str:
         self.ran.append(words)
+        self.passed = env or {}
+        if words[:2] == ("normgauge", "run"):
+            (Path(words[words.index("--out") + 1]) / f"{words[words.index('--name') + 1]}.jsonl").write_text("measured")
         if stdout is not None:
             stdout.write(self.says)
             stdout.flush()
@@ -505,6 +514,101 @@ def test_a_worker_s_environment_that_holds_its_release_is_left_alone(
     assert len(session.ran_with("mlx==0.31.2")) == 1
     noxfile.worker(session, "mlx", "mlx-0.31.2", ["mlx==0.31.2", "numpy<2"])
     assert len(session.ran_with("mlx==0.31.2")) == 2
+
+
+# --- what the tests need not measure again ------------------------------------------------------
+
+
+def given_to_tests(noxfile: ModuleType, folder: Path) -> set[str]:
+    """The result files that the tests are given."""
+    session = Session(folder / "tests")
+    noxfile.tests(session)
+    assert session.ran[-1] == ("python", "-m", "pytest")
+    assert session.passed["NORMGAUGE_REQUIRE_FRAMEWORKS"] == "1"
+    return {path.name for path in Path(session.passed["NORMGAUGE_MEASURED"]).iterdir()}
+
+
+@pytest.fixture
+def measured(noxfile: ModuleType, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A session that has measured mlx."""
+    monkeypatch.setattr(noxfile, "FRAMEWORKS", ["mlx", "torch", "lucid"])
+    pinned = {"mlx": ["mlx==0.32.4"], "torch": ["torch==2.13.0"], "lucid": ["lucid-dl==2.12.8"]}
+    monkeypatch.setattr(noxfile, "pins", lambda *groups: [pin for group in groups for pin in pinned.get(group, [])])
+    session = Session(tmp_path)
+    noxfile.conformance(session, "mlx")
+    return session
+
+
+def test_what_was_measured_with_the_code_that_is_tested_is_given_to_the_tests(
+    measured: Session, noxfile: ModuleType, tmp_path: Path
+) -> None:
+    assert given_to_tests(noxfile, tmp_path) == {"mlx.jsonl"}
+    noxfile.conformance(measured, "torch")
+    assert given_to_tests(noxfile, tmp_path) == {"mlx.jsonl", "torch.jsonl"}
+
+
+def test_what_the_tests_are_given_stays_as_it_was_measured(
+    measured: Session, noxfile: ModuleType, tmp_path: Path
+) -> None:
+    given_to_tests(noxfile, tmp_path)
+    Path("build/results/mlx.jsonl").write_text("measured anew")
+    assert Path("build/measured/mlx.jsonl").read_text() == "measured"
+
+
+def test_after_a_change_of_the_code_nothing_is_given_to_the_tests_until_it_is_measured(
+    measured: Session, noxfile: ModuleType, project: Path, tmp_path: Path
+) -> None:
+    given_to_tests(noxfile, tmp_path)
+    (project / "oracle" / "reference.py").write_text("value = 2\n")
+    assert given_to_tests(noxfile, tmp_path) == set()
+    noxfile.conformance(measured, "mlx")
+    assert given_to_tests(noxfile, tmp_path) == {"mlx.jsonl"}
+
+
+@pytest.mark.parametrize(("command", "given"), [("run", set()), ("gate", {"mlx.jsonl"})])
+def test_a_run_that_failed_is_not_given_to_the_tests_but_one_that_departs_is(
+    command: str, given: set[str], measured: Session, noxfile: ModuleType, tmp_path: Path
+) -> None:
+    with pytest.raises(CommandFailed):
+        noxfile.conformance(Session(tmp_path, fails=lambda words: command in words), "mlx")
+    assert given_to_tests(noxfile, tmp_path) == given
+
+
+@pytest.mark.parametrize("words", [("--dtype", "float32"), ("--budget", "thorough"), ("--with", "mlx==0.31.2")])
+def test_a_run_that_was_asked_for_something_else_is_not_given_to_the_tests(
+    words: tuple[str, ...], measured: Session, noxfile: ModuleType, environments: Any, tmp_path: Path
+) -> None:
+    Path("build/results/mlx.code").unlink()
+    noxfile.conformance(Session(tmp_path, *words), "mlx")
+    assert given_to_tests(noxfile, tmp_path) == set()
+
+
+def test_where_it_is_not_known_what_code_ran_nothing_is_given_to_the_tests(
+    measured: Session, noxfile: ModuleType, tmp_path: Path
+) -> None:
+    for change in ({"no_install": True}, {"venv_backend": "none"}):
+        session = Session(tmp_path)
+        vars(session).update(change)
+        noxfile.tests(session)
+        assert list(Path(session.passed["NORMGAUGE_MEASURED"]).iterdir()) == []
+        noxfile.conformance(session, "mlx")
+        assert given_to_tests(noxfile, tmp_path) == set()
+
+
+def test_what_is_edited_while_pip_runs_is_not_what_was_installed(
+    noxfile: ModuleType, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, before = Session(tmp_path), noxfile.digest(noxfile.sources())
+    edited = project / "oracle" / "reference.py"
+    monkeypatch.setattr(session, "install", lambda *_: edited.write_text("value = 2\n"))
+    assert noxfile.install(session, "torch==2.13.0") == before != noxfile.digest(noxfile.sources())
+
+
+def test_what_runs_on_another_python_is_not_given_to_the_tests(
+    measured: Session, noxfile: ModuleType, environments: Any, tmp_path: Path
+) -> None:
+    noxfile.conformance(measured, "lucid")
+    assert given_to_tests(noxfile, tmp_path) == {"mlx.jsonl"}
 
 
 # --- for real -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The real frameworks for the tests: each is measured once in a run of the tests, when the first test needs it.
+"""The real frameworks for the tests: each is measured at most once in a run of the tests, when a test first needs it.
 
 The tests of one framework run in one process, so a worker or an interpreter that one of them started serves the next.
 """
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -23,8 +23,8 @@ from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.worker.protocol import case_id
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.conformance.subjects.worker_process import ONE_THREAD, WorkerProcess
-from normgauge.results.file import read_records
-from normgauge.results.records import Record
+from normgauge.results.file import BrokenResults, read_records
+from normgauge.results.records import Counterexample, Explored, Footer, Header, Record
 
 #: Framework name to the module that must be installed.
 MODULES: Final = {
@@ -80,14 +80,27 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def environment_of(framework: str) -> dict[str, Any]:
+    """What a worker says of the releases and the machine it runs on, in the words of a result file's header."""
+    worker = WorkerProcess(Launch(framework, python_of(framework)), "float32")
+    try:
+        return {name: worker.greeting[name] for name in ("versions", "python", "numpy", "platform", "device")}
+    finally:
+        worker.close()
+
+
 class ResultFiles:
     """The result file of each framework, in a folder that all test processes share.
 
-    Without exploration, which has tests of its own.
+    One that was ``measured`` already is taken: a complete one in that folder, of the releases that are tested. Who
+    names the folder answers for the code: `nox -s tests` puts there what the code that is tested has written. What
+    is not there, the first test that asks for it measures.
+
+    Without exploration, which has tests of its own, whatever the budget was.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, measured: Path | None = None) -> None:
+        self._folder, self._measured = folder, measured
 
     def __call__(self, framework: str) -> Path:
         python_of(framework)
@@ -95,8 +108,27 @@ class ResultFiles:
         with locked(self._folder / f"{framework}.lock"):
             assert not failed.exists(), failed.read_text()
             if not path.exists():
-                self._measure(framework, failed)
+                if lines := self._taken(framework):
+                    path.write_bytes(b"".join(lines))
+                else:
+                    self._measure(framework, failed)
         return path
+
+    def _taken(self, framework: str) -> list[bytes]:
+        """The lines of what was measured already, without exploration; none where that was something else."""
+        if self._measured is None or not (path := self._measured / f"{framework}.jsonl").exists():
+            return []
+        try:
+            records = read_records(path)
+        except BrokenResults:
+            return []
+        header, lines = records[0], path.read_bytes().splitlines(keepends=True)
+        if not isinstance(header, Header) or not isinstance(records[-1], Footer):
+            return []
+        if any(getattr(header, name) != value for name, value in environment_of(framework).items()):
+            return []
+        explored = (Explored, Counterexample)
+        return [line for line, one in zip(lines, records, strict=True) if not isinstance(one, explored)]
 
     def _measure(self, framework: str, failed: Path) -> None:
         failed.write_text(f"{framework} was measured for another test, which failed with the reason")

@@ -1,0 +1,103 @@
+"""Which result files the tests take in place of measuring, and what they take of them."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import frameworks
+import numpy as np
+import pytest
+from frameworks import ResultFiles, environment_of
+from pages import counterexample, explored, header, judgement, profile, run, write
+
+from normgauge.results.file import read_records
+from normgauge.results.records import Footer, Header, Record
+
+HERE: dict[str, Any] = {
+    "versions": {"torch": "1.2.3"}, "python": "3.11.7", "platform": "Linux", "numpy": "2.4.6", "device": "cpu",
+}  # fmt: skip
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The frameworks that were measured, without measuring any; the tests run on what ``HERE`` says."""
+    asked: list[str] = []
+
+    def measure(_: str, framework: str, *words: str) -> None:
+        asked.append(framework)
+        write(Path(words[-1]) / f"{framework}.jsonl", run(judgement(sentence="measured by the tests")))
+
+    monkeypatch.setattr(frameworks, "normgauge", measure)
+    monkeypatch.setattr(frameworks, "python_of", lambda _: sys.executable)
+    monkeypatch.setattr(frameworks, "environment_of", lambda _: HERE)
+    return asked
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Path:
+    """A folder with the result file of a run with exploration, of what the tests run on."""
+    folder = tmp_path / "given"
+    folder.mkdir()
+    write(folder / "torch.jsonl", [*AS_MEASURED[:-1], counterexample(), explored(), AS_MEASURED[-1]])
+    return folder
+
+
+AS_MEASURED: list[Record] = [header(**HERE, budget="default"), profile(), judgement(), Footer({"conforms": 1}, 1.5)]
+
+
+def taken(folder: Path, given: Path | None) -> list[Record]:
+    folder.mkdir(exist_ok=True)
+    return read_records(ResultFiles(folder, given)("torch"))
+
+
+def test_what_was_measured_is_taken_without_its_exploration(measured: list[str], given: Path, tmp_path: Path) -> None:
+    assert taken(tmp_path / "own", given) == AS_MEASURED
+    (given / "torch.jsonl").unlink()
+    assert taken(tmp_path / "own", given) == AS_MEASURED  # once for all tests
+    assert measured == []
+
+
+def test_what_was_not_measured_is_measured_once(measured: list[str], given: Path, tmp_path: Path) -> None:
+    (given / "torch.jsonl").unlink()
+    for folder in (None, given):
+        assert taken(tmp_path / "own", folder) != AS_MEASURED
+    assert measured == ["torch"]
+
+
+def of_another(**changed: Any) -> Callable[[list[Record]], list[Record]]:
+    return lambda records: [header(**{**HERE, **changed}), *records[1:]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        of_another(versions={"torch": "1.2.4"}),
+        of_another(versions={"torch": "1.2.3", "jax": "0.1"}),
+        of_another(python="3.12.0"),
+        of_another(numpy="2.4.7"),
+        of_another(platform="Darwin"),
+        of_another(device="gpu"),
+        lambda records: records[:-1],
+        lambda _: [],
+    ],
+    ids=["release", "releases", "Python", "NumPy", "platform", "device", "interrupted", "empty"],
+)
+def test_what_was_measured_otherwise_or_is_not_complete_is_measured(
+    change: Callable[[list[Record]], list[Record]], measured: list[str], given: Path, tmp_path: Path
+) -> None:
+    write(given / "torch.jsonl", change(AS_MEASURED))
+    assert [one.sentence for one in taken(tmp_path, given) if hasattr(one, "sentence")] == ["measured by the tests"]
+    assert measured == ["torch"]
+
+
+def test_what_the_tests_run_on_is_what_a_worker_says_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frameworks, "python_of", lambda _: sys.executable)
+    here = environment_of("faulty.adapter:FaultyAdapter")
+    assert set(here) == set(HERE) <= set(Header.__struct_fields__)
+    assert here["python"] == platform.python_version()
+    assert here["numpy"] == np.__version__
+    assert here["versions"] == {"numpy": np.__version__}  # which the faulty layers are made of
