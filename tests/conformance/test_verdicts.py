@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from faulty.adapter import CAUGHT, FaultyAdapter
 
+from normgauge.adapters.case import Observation
+from normgauge.conformance.diagnosis.candidates import Deviation, Seen
+from normgauge.conformance.layers.experiments import probes
 from normgauge.conformance.layers.registry import requirements
 from normgauge.conformance.run.engine import Wanted, run_framework
 from normgauge.conformance.subjects.subject import Launch
+from normgauge.conformance.verdicts.axis import judge_axis
+from normgauge.oracle import AXES
 from normgauge.results.records import Judgement, Profile
 
 FAULTY = "faulty.adapter:FaultyAdapter"
@@ -98,6 +106,21 @@ def test_a_layer_that_follows_no_alternative_is_one_divergence_with_the_nearest_
     ] == ["GN-01"]
     assert "follows no known alternative" in judged[0].sentence
     assert "nearest is eps_placement=" in judged[0].sentence
+
+
+@pytest.mark.parametrize(("ratio", "verdict"), [(1.0, "cannot tell"), (1.5, "diverges")])
+def test_where_no_alternative_fits_what_lies_outside_its_bound_departs(ratio: float, verdict: str) -> None:
+    probe = next(one for one in probes("group_norm", "float32", (2,)) if one.requirement == "GN-01")
+    names = next(axis.names for axis in AXES["group_norm"] if axis.name == "eps_placement")
+    diagnosis = SimpleNamespace(
+        known=False, misfits=(), values={"eps_placement": names}, seen=[Seen(probe, Observation())]
+    )
+    furthest = Deviation(ratio, 1, "output", (0, 0), 1 + ratio / 8, 1.0, 0.125)
+    evidence: Any = SimpleNamespace(
+        implementation="near", dtype="float32", diagnosis=diagnosis, of=lambda _: [],
+        best=lambda *_: (furthest, None), followed=[SimpleNamespace(choices={"eps_placement": "inside_sqrt"})],
+    )  # fmt: skip
+    assert judge_axis(requirements()["GN-01"], evidence).verdict == verdict
 
 
 def test_one_pass_statistics_are_a_hazard_and_no_divergence() -> None:

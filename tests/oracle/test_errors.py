@@ -116,6 +116,7 @@ def test_another_channel_count_than_the_layer_was_made_for_is_a_refusal() -> Non
         statistics = initial_statistics(np.zeros(channels), np.ones(channels))
         for training in (True, False):
             raises(batch, [f"{channels} channels", "6"], Refusal, running=statistics, training=training)
+    raises(batch, ["0 channels", "6"], Refusal, running=initial_statistics(0.0, 1.0))
 
 
 @pytest.mark.parametrize(
