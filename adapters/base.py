@@ -140,9 +140,9 @@ class Adapter(Acting, ABC):
     def to_numpy(self, implementation: Implementation, value: Any) -> Array:
         """The inverse of :meth:`to_native`, for outputs."""
 
-    @abstractmethod
     def recipe(self, implementation: Implementation, case: Case) -> Recipe:
         """The same as a user would write it."""
+        raise NotImplementedError
 
     def vector(self, value: Any) -> Array:
         """A native parameter of shape (C,) as NumPy."""

@@ -6,17 +6,13 @@ Each also through ``mx.compile``, and ``mixed``: with parameters of float32 and 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from normgauge.adapters.base import Recipe
-from normgauge.adapters.case import Array, Case, Implementation, Observation, Unsupported
-from normgauge.adapters.layout import CHANNELS_LAST, from_layout, from_layout_text, to_layout, to_layout_text
-from normgauge.adapters.mlx.actions import MlxState
-from normgauge.adapters.script import arguments, literal
+from normgauge.adapters.case import PARAMETERS, Array, Case, Implementation, Observation, Unsupported
+from normgauge.adapters.layout import CHANNELS_LAST, channels_first
+from normgauge.adapters.operations import Name, Operation, Operations, ScriptedAdapter, Steps, do, laid_out, once
 
 _DOCS = "https://ml-explore.github.io/mlx/build/html/python/nn/_autosummary/mlx.nn"
 _GROUP_NAMES = {
@@ -70,18 +66,7 @@ _COMPILED = tuple(replace(one, id=f"{one.id}[compile]", mode="compile", thorough
 _MIXED = tuple(replace(one, id=f"{one.id}[mixed]", mode="mixed", dtypes=("float16", "bfloat16")) for one in _EAGER)
 
 
-@dataclass
-class _Compiled:
-    """A layer's compiled functions, by what they do and the layer's mode.
-
-    A compiled function keeps to the mode that it was traced in, whatever ``layer.eval()`` says later, and so does
-    what ``mx.compile`` makes of the same function again. So a user has one for training and one for evaluation.
-    """
-
-    functions: dict[tuple[str, bool], Callable[..., Any]] = field(default_factory=dict)
-
-
-class MlxAdapter(MlxState):
+class MlxAdapter(ScriptedAdapter):
     framework = "mlx"
     distribution = "mlx"
     dtypes_together = True
@@ -114,15 +99,19 @@ class MlxAdapter(MlxState):
         import mlx.core as mx
         from mlx import nn
 
-        self.mx, self.nn = mx, nn
-        self._device = mx.Device(mx.cpu) if dtype == "float64" else mx.default_device()  # the GPU has no float64
+        from normgauge.adapters.mlx import functions
+
+        self.mx, self.nn, self.module = mx, nn, functions
+        self._default = mx.default_device()
 
     def device(self) -> str:
-        return str(self._device)
+        return str(self.mx.Device(self.mx.cpu) if self.dtype == "float64" else self._default)
 
     def run(self, identifier: str, case: Case) -> Observation:
-        with self.mx.stream(self._device):  # adapters of other dtypes may be in this process
+        try:
             return super().run(identifier, case)
+        finally:
+            self.mx.set_default_device(self._default)  # adapters of other dtypes may be in this process
 
     def layer_class(self, implementation: Implementation) -> Any:
         return getattr(self.nn, _class_name(implementation))
@@ -138,129 +127,61 @@ class MlxAdapter(MlxState):
         settings = {names[name]: value for name, value in given.items()} | dict(implementation.options)
         return settings if weight else settings | {"affine": False}
 
-    def construct(self, implementation: Implementation, case: Case) -> Any:
-        layer = self.layer_class(implementation)(**self._settings(implementation, case))
-        dtype = _parameter_dtype(implementation, self.dtype)
+    def construction(self, implementation: Implementation, case: Case) -> Iterator[Operation]:
+        if self.dtype == "float64":  # the GPU has none
+            yield do(self.module.use_cpu)
+        yield do(Name(f"nn.{_class_name(implementation)}"), "layer", **self._settings(implementation, case))
+        dtype = "float32" if implementation.mode == "mixed" else self.dtype
         if dtype != "float32":
-            layer.set_dtype(getattr(self.mx, dtype))
+            yield do(self.module.set_dtype, dtype=Name(f"mx.{dtype}"))
         for name, value in case.parameters.items():
-            setattr(layer, implementation.names[name], self._array(value, dtype))
+            native = self._array(value.size, value, dtype)
+            yield do(self.module.set_parameter, name=implementation.names[name], value=native)
+
+    def _array(self, size: int, value: Any, dtype: str) -> Operation:
+        function = self.module.to_array if size else self.module.to_empty_array
+        return do(function, value=value, dtype=Name(f"mx.{dtype}"))
+
+    def native(self, implementation: Implementation, x: Array) -> Operation:
+        return self._array(x.size, laid_out(implementation, x), self.dtype)
+
+    def operations(self, implementation: Implementation) -> Operations:
+        f = self.module
+        to_numpy = f.bfloat16_to_numpy if self.dtype == "bfloat16" else f.to_numpy
+        switch = {"train": f.train, "eval": f.evaluate}
+        calls: dict[str, Steps] = {mode: (do(f.call, "y"),) for mode in switch}
+        gradients: dict[str, Steps] = {mode: (do(f.differentiate, "y, gradients"),) for mode in switch}
         if implementation.mode == "compile":
-            layer.compiled = _Compiled()
-        return layer
-
-    def _array(self, value: Array, dtype: str) -> Any:
-        kind = getattr(self.mx, dtype)
-        # A reduction over an empty array that came from NumPy may never return; over MLX's own it does.
-        return self.mx.array(value, dtype=kind) if value.size else self.mx.zeros(value.shape, dtype=kind)
-
-    def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
-        def call(x: Any) -> Any:
-            return layer(x)
-
-        layer.train(training)
-        y = self._compiled(layer, "forward", call)(x)
-        self.mx.eval(y, layer.state)
-        return y
-
-    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
-        def differentiate(x: Any, dy: Any) -> Any:
-            def weighted(x: Any, parameters: Any) -> Any:
-                layer.update(parameters)
-                y = layer(x)
-                return (y * dy).sum(), y
-
-            (_, y), (dx, found) = self.mx.value_and_grad(weighted, argnums=(0, 1))(x, layer.trainable_parameters())
-            return y, {"dx": dx} | {f"d{name}": one for name, one in found.items()}
-
-        layer.train(training)
-        y, gradients = self._compiled(layer, "backward", differentiate)(x, dy)
-        self.mx.eval(y, gradients, layer.state)
-        return y, gradients
-
-    def _compiled(self, layer: Any, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, or in mode ``compile`` what mx.compile makes of it, in the way that is documented."""
-        if not hasattr(layer, "compiled"):
-            return function
-        known, key = layer.compiled.functions, (name, layer.training)
-        if key not in known:
-            known[key] = self.mx.compile(function, inputs=layer.state, outputs=layer.state)
-        return known[key]  # type: ignore[no-any-return]
-
-    def state(self, layer: Any) -> Mapping[str, Any]:
-        names = ("weight", "bias", "running_mean", "running_var")
-        return {name: layer[name] for name in names if name in layer}
-
-    def vector(self, value: Any) -> Array:
-        return np.array(value.astype(self.mx.float32) if value.dtype == self.mx.bfloat16 else value)
-
-    def to_native(self, implementation: Implementation, x: Array) -> Any:
-        return self._array(to_layout(x, implementation.layout), self.dtype)
-
-    def to_numpy(self, implementation: Implementation, value: Any) -> Array:
-        return from_layout(self.vector(value), implementation.layout)
-
-    def recipe(self, implementation: Implementation, case: Case) -> Recipe:
-        construct = ["mx.set_default_device(mx.cpu)"] if case.dtype == "float64" else []
-        construct.append(f"layer = nn.{_class_name(implementation)}({arguments(self._settings(implementation, case))})")
-        dtype = _parameter_dtype(implementation, case.dtype)
-        if dtype != "float32":
-            construct.append(f"layer.set_dtype(mx.{dtype})")
-        for parameter, value in case.parameters.items():
-            native = implementation.names[parameter]
-            construct.append(f"layer.{native} = mx.array({literal(value, case.dtype)}, dtype=mx.{dtype})")
-
-        def array(name: str) -> str:
-            native = to_layout_text(name, CHANNELS_LAST)
-            text = f"mx.array({native}, dtype=mx.{case.dtype})"
-            empty = any(step.x.size == 0 for step in case.steps)  # see _array
-            return f"{text} if {name}.size else mx.zeros({native}.shape, dtype=mx.{case.dtype})" if empty else text
-
-        cast = ".astype(mx.float32)" if case.dtype == "bfloat16" else ""
-        y, dx = (from_layout_text(f"np.array({name}{cast})", CHANNELS_LAST) for name in ("y", "dx"))
-        compiled = implementation.mode == "compile"
-        state = "inputs=layer.state, outputs=layer.state"
-        function = [f"call = mx.compile(lambda x: layer(x), {state})"] if compiled else []
-        differentiate = [f"differentiate = mx.compile(differentiate, {state})"] if compiled else []
-        modes = ("train", "eval")
-        track = implementation.layer == "batch_norm" and case.settings.get("track", True)
-        affine = [name for name in ("weight", "bias") if case.settings.get(name, True)]
-        return Recipe(
-            ("import mlx.core as mx", "import mlx.nn as nn"),
-            tuple(construct),
-            {
-                mode: (f"layer.{mode}()", *function, f"y = {'call' if compiled else 'layer'}({array('x')})", f"y = {y}")
-                for mode in modes
-            },
-            {name: f"np.array(layer.{name}{cast})" for name in ("running_mean", "running_var") if track},
-            {
-                mode: (
-                    f"layer.{mode}()",
-                    *_DIFFERENTIATE,
-                    *differentiate,
-                    f"y, (dx, gradients) = differentiate({array('x')}, {array('dy')})",
-                    f"y, dx = {y}, {dx}",
+            for mode in switch:
+                compiled, differentiated = Name(f"{mode}_call"), Name(f"{mode}_gradients")
+                calls[mode] = once(f.compiled_call, compiled), do(f.call_compiled, "y", compiled=compiled)
+                gradients[mode] = (
+                    once(f.compiled_gradients, differentiated),
+                    do(f.differentiate_compiled, "y, gradients", compiled=differentiated),
                 )
-                for mode in modes
+        model, in_model = once(f.model_of, "model"), Name("model")
+        return Operations(
+            canonical=do(channels_first, value=do(to_numpy)),
+            vector=do(to_numpy),
+            call={mode: (do(switch[mode]), *calls[mode], do(f.compute)) for mode in switch},
+            gradients={mode: (do(switch[mode]), *gradients[mode], do(f.compute_gradients)) for mode in switch},
+            read={name: do(f.read, name=name) for name in PARAMETERS},
+            actions={
+                "save": (do(f.save, "saved"),),
+                "load": (do(f.load),),
+                "freeze": (do(f.freeze),),
+                "unfreeze": (do(f.unfreeze),),
+                "freeze_model": (model, do(f.freeze, layer=in_model)),
+                "unfreeze_model": (model, do(f.unfreeze, layer=in_model)),
+                "momentum": (do(f.set_momentum),),
             },
-            {f"d{name}": f"np.array(gradients[{name!r}]{cast})" for name in affine},
+            trainable=do(f.trained),
         )
 
-
-#: The function of :meth:`MlxAdapter.backward` as a user writes it.
-_DIFFERENTIATE = (
-    "def differentiate(x, dy):",
-    "    def weighted(x, parameters):",
-    "        layer.update(parameters)",
-    "        y = layer(x)",
-    "        return (y * dy).sum(), y",
-    "    (_, y), gradients = mx.value_and_grad(weighted, argnums=(0, 1))(x, layer.trainable_parameters())",
-    "    return y, gradients",
-)
-
-
-def _parameter_dtype(implementation: Implementation, dtype: str) -> str:
-    return "float32" if implementation.mode == "mixed" else dtype
+    def vector(self, value: Any) -> Array:
+        f = self.module
+        to_numpy = f.bfloat16_to_numpy if value.dtype == self.mx.bfloat16 else f.to_numpy
+        return to_numpy(value)  # type: ignore[no-any-return]
 
 
 def _class_name(implementation: Implementation) -> str:

@@ -1,0 +1,223 @@
+"""What a user does with a layer, as data: an adapter runs it, and a script is written from the source of the same.
+
+A framework's folder has plain functions that know the framework's public names and NumPy, nothing of ours. An
+:class:`Operation` is a call of such a function; :class:`ScriptedAdapter` runs operations on the variables of a
+script, which are what lives from call to call.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from normgauge.adapters.actions import bare
+from normgauge.adapters.base import Adapter
+from normgauge.adapters.case import PARAMETERS, Action, Array, Case, Implementation
+from normgauge.adapters.layout import CHANNELS_LAST, channels_last
+
+
+class Name(str):
+    """A variable of the script, or a public name of the framework such as ``mx.float32``."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """A call of ``function``: with ``values`` by keyword, before them the variables that its other parameters name.
+
+    A value may be a :class:`Name` or the result of another operation. ``gives`` are the variables that are set.
+    An operation that is done ``once`` for a layer is left out where its variables are set.
+    """
+
+    function: Callable[..., Any] | Name
+    gives: tuple[str, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+    once: bool = False
+
+    @functools.cached_property
+    def takes(self) -> tuple[str, ...]:
+        return () if isinstance(self.function, Name) else _variables(self.function, frozenset(self.values))
+
+    def result(self, variables: Variables) -> Any:
+        function = variables.value(self.function)
+        values = {name: variables.value(value) for name, value in self.values.items()}
+        return function(*[variables[name] for name in self.takes], **values)
+
+
+@functools.cache
+def _variables(function: Callable[..., Any], given: frozenset[str]) -> tuple[str, ...]:
+    return tuple(name for name in inspect.signature(function).parameters if name not in given)
+
+
+def do(function: Callable[..., Any] | Name, gives: str = "", /, **values: Any) -> Operation:
+    """The operation that sets the variables ``gives``, separated by commas, to what ``function`` returns."""
+    return Operation(function=function, gives=tuple(gives.replace(",", " ").split()), values=values)
+
+
+def once(function: Callable[..., Any] | Name, gives: str, /, **values: Any) -> Operation:
+    """The same, done once as long as the layer lives."""
+    return Operation(function=function, gives=(gives,), values=values, once=True)
+
+
+Steps = tuple[Operation, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operations:
+    """What a user does with one implementation.
+
+    ``canonical`` and ``vector`` turn the variable ``value``, an output or a parameter, into a NumPy array, and
+    ``gradient`` does so with a gradient that is neither.
+    ``call`` sets ``y`` from ``x`` in each mode; ``gradients`` sets ``y`` and ``gradients``, by the names dx, dweight
+    and dbias, from ``x`` and ``dy``. ``read`` gives a parameter or running statistic. ``actions`` has those of
+    :data:`ACTIONS` that there are; ``momentum`` takes a variable of this name, and between ``save`` and ``load``,
+    which stand for save_load, a new layer is constructed. ``trainable`` gives canonical names.
+    """
+
+    canonical: Operation
+    vector: Operation
+    gradient: Operation | None = None
+    call: Mapping[str, Steps]
+    read: Mapping[str, Operation]
+    gradients: Mapping[str, Steps] = field(default_factory=dict)
+    actions: Mapping[str, Steps] = field(default_factory=dict)
+    trainable: Operation | None = None
+
+
+def laid_out(implementation: Implementation, x: Array) -> Operation | Name:
+    """The variable ``value``, which is ``x``, in the layout of the implementation; only ``x`` with channels has one."""
+    return do(channels_last) if implementation.layout == CHANNELS_LAST and x.ndim > 1 else Name("value")
+
+
+class Variables(dict[str, Any]):
+    """The variables of a script as it runs. What is none of them is a name in ``module``."""
+
+    def __init__(self, module: ModuleType, operations: Operations, names: tuple[str, ...]) -> None:
+        self.module, self.operations, self.names = module, operations, names
+
+    def __missing__(self, name: str) -> Any:
+        return getattr(self.module, name)
+
+    def value(self, given: Any) -> Any:
+        """What a name or an operation among the values stands for."""
+        if isinstance(given, Name):
+            head, *path = given.split(".")
+            return functools.reduce(getattr, path, self[head])
+        return given.result(self) if isinstance(given, Operation) else given
+
+    def perform(self, steps: Iterable[Operation]) -> None:
+        for step in steps:
+            if step.once and step.gives[0] in self:
+                continue
+            result = step.result(self)
+            if step.gives:
+                self.update(zip(step.gives, (result,) if len(step.gives) == 1 else result, strict=True))
+
+
+def shown_state(implementation: Implementation, case: Case) -> tuple[str, ...]:
+    """The names of the parameters and running statistics that the case's layer has."""
+    tracked = implementation.layer == "batch_norm" and case.settings.get("track", True)
+    return tuple(
+        name for name in PARAMETERS if (tracked if name.startswith("running_") else case.settings.get(name, True))
+    )
+
+
+class ScriptedAdapter(Adapter):
+    """An adapter that is made of operations, so that a script can be written of what it runs.
+
+    The ``layer`` that its methods pass on are the script's :class:`Variables`.
+    """
+
+    #: The module with the framework's functions, imported in ``__init__``: names in operations are looked up there.
+    module: ModuleType
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(dtype)
+        self._operations: dict[str, Operations] = {}
+
+    @abstractmethod
+    def construction(self, implementation: Implementation, case: Case) -> Iterable[Operation]:
+        """What sets ``layer``, and whatever else lives from call to call."""
+
+    @abstractmethod
+    def operations(self, implementation: Implementation) -> Operations:
+        """What is done with the layer that is then there."""
+
+    @abstractmethod
+    def native(self, implementation: Implementation, x: Array) -> Operation:
+        """What turns the variable ``value``, which is ``x``, into the framework's type and layout."""
+
+    def native_upstream(self, implementation: Implementation, dy: Array) -> Operation:
+        """The same for a gradient of the output, where that need not lie in memory as an input does."""
+        return self.native(implementation, dy)
+
+    def known_operations(self, implementation: Implementation) -> Operations:
+        if implementation.id not in self._operations:
+            self._operations[implementation.id] = self.operations(implementation)
+        return self._operations[implementation.id]
+
+    def construct(self, implementation: Implementation, case: Case) -> Variables:
+        names = shown_state(implementation, case)
+        variables = Variables(self.module, self.known_operations(implementation), names)
+        variables.perform(self.construction(implementation, case))
+        return variables
+
+    def forward(self, layer: Variables, x: Any, *, training: bool) -> Any:
+        layer["x"] = x
+        layer.perform(layer.operations.call["train" if training else "eval"])
+        del layer["x"]
+        return layer.pop("y")
+
+    def backward(self, layer: Variables, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+        mode = "train" if training else "eval"
+        if mode not in layer.operations.gradients:
+            return super().backward(layer, x, dy, training=training)
+        layer.update(x=x, dy=dy)
+        layer.perform(layer.operations.gradients[mode])
+        del layer["x"], layer["dy"]
+        return layer.pop("y"), layer.pop("gradients")
+
+    def state(self, layer: Variables) -> Mapping[str, Any]:
+        read = layer.operations.read
+        return {name: value for name in layer.names if (value := read[name].result(layer)) is not None}
+
+    def to_native(self, implementation: Implementation, x: Array) -> Any:
+        return self._of_value(implementation, self.native(implementation, x), x)
+
+    def upstream_to_native(self, implementation: Implementation, dy: Array) -> Any:
+        return self._of_value(implementation, self.native_upstream(implementation, dy), dy)
+
+    def to_numpy(self, implementation: Implementation, value: Any) -> Array:
+        operations = self.known_operations(implementation)
+        # What has no channel axis has no layout.
+        chosen = operations.canonical if value.ndim > 1 else operations.vector
+        return self._of_value(implementation, chosen, value)  # type: ignore[no-any-return]
+
+    def _of_value(self, implementation: Implementation, operation: Operation, value: Any) -> Any:
+        variables = Variables(self.module, self.known_operations(implementation), ())
+        variables["value"] = value
+        return operation.result(variables)
+
+    def acted(self, implementation: Implementation, case: Case, layer: Variables, action: Action) -> Variables:
+        known = layer.operations.actions
+        if action.name == "save_load" and "save" in known:
+            layer.perform(known["save"])
+            new = self.construct(implementation, bare(case))
+            new["saved"] = layer.pop("saved")
+            new.perform(known["load"])
+            return new
+        if action.name not in known:
+            return super().acted(implementation, case, layer, action)  # type: ignore[no-any-return]
+        layer["momentum"] = action.value
+        layer.perform(known[action.name])
+        return layer
+
+    def trainable(self, layer: Variables) -> Iterable[str]:
+        operation = layer.operations.trainable
+        return super().trainable(layer) if operation is None else operation.result(layer)
