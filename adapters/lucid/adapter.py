@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from normgauge.adapters.base import Recipe
-from normgauge.adapters.case import Array, Case, Implementation, Unsupported
+from normgauge.adapters.case import PARAMETERS, Array, Case, Implementation, Unsupported
 from normgauge.adapters.layout import CHANNELS_FIRST
-from normgauge.adapters.lucid.actions import LucidState
 from normgauge.adapters.memory import buffer_of
-from normgauge.adapters.script import arguments, literal
+from normgauge.adapters.operations import Name, Operation, Operations, ScriptedAdapter, do, once
 
 _DOCS = "https://chanlumerico.github.io/lucid/build/html/nn/modules/norm"
 _NAMES = {"weight": "weight", "bias": "bias", "eps": "eps"}
@@ -53,7 +51,7 @@ _ON_GPU = tuple(
 )
 
 
-class LucidAdapter(LucidState):
+class LucidAdapter(ScriptedAdapter):
     framework = "lucid"
     distribution = "lucid-dl"
     dtypes_together = False  # it warns of a missing GPU once a process
@@ -80,9 +78,10 @@ class LucidAdapter(LucidState):
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
         import lucid
-        import lucid.autograd
 
-        self.lucid = lucid
+        from normgauge.adapters.lucid import functions
+
+        self.lucid, self.module = lucid, functions
 
     def versions(self) -> dict[str, str]:
         versions = super().versions()
@@ -123,43 +122,53 @@ class LucidAdapter(LucidState):
             settings["bias"] = False
         return settings
 
-    def construct(self, implementation: Implementation, case: Case) -> Any:
-        settings = self._settings(implementation, case)
-        if self._takes(implementation, "dtype"):
-            settings["dtype"] = getattr(self.lucid, self.dtype)
-        layer = self.layer_class(implementation)(**settings)
-        if self._converts(implementation, case):
-            for value in (*layer.parameters(), *layer.buffers()):
-                value.half()
+    def construction(self, implementation: Implementation, case: Case) -> Iterator[Operation]:
+        settings, f = self._settings(implementation, case), self.module
+        typed = self._takes(implementation, "dtype")
+        if typed:
+            settings["dtype"] = Name(f"lucid.{self.dtype}")
+        yield do(Name(_class_path(implementation)), "layer", **settings)
+        if self.dtype == "float16" and not typed:  # there is no method for all tensors at once
+            yield do(f.to_half)
         for name, value in case.parameters.items():
-            getattr(layer, name).data = self.lucid.tensor(value.copy()).data
-        return layer.to("gpu") if implementation.mode == "gpu" else layer
+            yield do(f.set_parameter, name=name, value=value.copy())
+        if implementation.mode == "gpu":
+            yield do(f.to_gpu, "layer")
 
-    def _converts(self, implementation: Implementation, case: Case) -> bool:
-        """Whether a user has to convert the layer's tensors, one by one: it has no method for all, and no dtype."""
-        return case.dtype == "float16" and not self._takes(implementation, "dtype")
+    def native(self, implementation: Implementation, x: Array) -> Operation:
+        # Release 2 shares the array's memory on the CPU, so a change of it would be seen.
+        return do(self.module.to_gpu_tensor if implementation.mode == "gpu" else self.module.to_tensor)
 
-    def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
-        layer.train(training)
-        with self.lucid.no_grad():
-            return layer(x)
-
-    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
-        layer.train(training)
-        x.requires_grad = True
-        y = layer(x)
-        wanted = {"dx": x, "dweight": layer.weight, "dbias": layer.bias}
-        wanted = {name: value for name, value in wanted.items() if value is not None}
-        found = self.lucid.autograd.grad(y, list(wanted.values()), dy)
-        found = found if isinstance(found, tuple) else (found,)  # of one input it is not in a tuple
-        return y, dict(zip(wanted, found, strict=True))
-
-    def state(self, layer: Any) -> Mapping[str, Any]:
-        names = ("weight", "bias", "running_mean", "running_var")
-        return {name: value for name in names if (value := getattr(layer, name, None)) is not None}
+    def operations(self, implementation: Implementation) -> Operations:
+        f = self.module
+        switch = {"train": do(f.train), "eval": do(f.evaluate)}
+        model, in_model = once(f.model_of, "model"), Name("model")
+        return Operations(
+            canonical=do(f.to_numpy),
+            vector=do(f.to_numpy),
+            gradient=do(f.gradient_to_numpy),
+            call={mode: (switch[mode], do(f.call, "y")) for mode in switch},
+            gradients={mode: (switch[mode], do(f.differentiate, "y, gradients")) for mode in switch},
+            read={name: do(f.read, name=name) for name in PARAMETERS},
+            actions={
+                "reset": (do(f.reset),),
+                "save": (do(f.save, "saved"),),
+                "load": (do(f.load),),
+                "freeze": (do(f.freeze),),
+                "unfreeze": (do(f.unfreeze),),
+                "freeze_model": (model, do(f.freeze, layer=in_model)),
+                "unfreeze_model": (model, do(f.unfreeze, layer=in_model)),
+                "momentum": (do(f.set_momentum),),
+            },
+            trainable=do(f.trained),
+        )
 
     def vector(self, value: Any) -> Array:
-        return np.array(value.numpy() if hasattr(value, "numpy") else value)  # gradients are arrays, not tensors
+        f = self.module
+        return np.array(f.to_numpy(value) if hasattr(value, "numpy") else f.gradient_to_numpy(value))
+
+    def to_numpy(self, implementation: Implementation, value: Any) -> Array:
+        return self.vector(value)
 
     def native_dtype(self, value: Any) -> str:
         # A tensor's own dtype stays what it was when the array in it is replaced, as loading and training do.
@@ -168,50 +177,6 @@ class LucidAdapter(LucidState):
     def memory(self, value: Any) -> Array | None:
         return buffer_of(value.data) if isinstance(value.data, np.ndarray) else None  # MLX and release 3 have their own
 
-    def to_native(self, implementation: Implementation, x: Array) -> Any:
-        # Release 2 shares the array's memory on the CPU, so a change of it would be seen.
-        return self.lucid.tensor(x, **_device(implementation))
-
-    def to_numpy(self, implementation: Implementation, value: Any) -> Array:
-        return self.vector(value)
-
-    def recipe(self, implementation: Implementation, case: Case) -> Recipe:
-        settings = arguments(self._settings(implementation, case))
-        dtype = f", dtype=lucid.{case.dtype}" if self._takes(implementation, "dtype") else ""
-        construct = [f"layer = {_class_path(implementation)}({settings}{dtype})"]
-        if self._converts(implementation, case):
-            construct += ["for value in (*layer.parameters(), *layer.buffers()):", "    value.half()"]
-        for name, value in case.parameters.items():
-            construct.append(f"layer.{name}.data = lucid.tensor({literal(value, case.dtype)}).data")
-        if implementation.mode == "gpu":
-            construct.append('layer.to("gpu")')
-        device = "".join(f", {name}={value!r}" for name, value in _device(implementation).items())
-        track = implementation.layer == "batch_norm" and case.settings.get("track", True)
-        affine = [name for name in ("weight", "bias") if case.settings.get(name, True)]
-        wanted = ", ".join(["given", *(f"layer.{name}" for name in affine)])
-        modes = ("train", "eval")
-        return Recipe(
-            ("import lucid", "import lucid.autograd"),
-            tuple(construct),
-            {mode: (f"y = layer.{mode}()(lucid.tensor(x{device})).numpy()",) for mode in modes},
-            {name: f"layer.{name}.numpy()" for name in ("running_mean", "running_var") if track},
-            {
-                mode: (
-                    f"given = lucid.tensor(x, requires_grad=True{device})",
-                    f"output = layer.{mode}()(given)",
-                    f"found = lucid.autograd.grad(output, [{wanted}], lucid.tensor(dy{device}))",
-                    "y, gradients = output.numpy(), found if isinstance(found, tuple) else (found,)",
-                    "dx = np.array(gradients[0])",
-                )
-                for mode in modes
-            },
-            {f"d{name}": f"np.array(gradients[{number}])" for number, name in enumerate(affine, start=1)},
-        )
-
 
 def _class_path(implementation: Implementation) -> str:
     return implementation.id.partition("[")[0]
-
-
-def _device(implementation: Implementation) -> dict[str, str]:
-    return {"device": "gpu"} if implementation.mode == "gpu" else {}
