@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
+
+from normgauge.results.file import BrokenResults
 
 
 class Mistake(click.ClickException):
@@ -24,3 +28,23 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Mistake(f"the folder {path} cannot be made: {error.strerror}; give another one with --out") from None
+
+
+def check_folder(results: Path, command: str) -> None:
+    if results.is_file():
+        raise Mistake(f"{results} is one result file; give its folder: normgauge {command} {results.parent}")
+    if not results.is_dir():
+        raise Mistake(
+            f"{results} is not a folder of result files; make one with: normgauge run FRAMEWORK --out {results}"
+        )
+
+
+@contextmanager
+def told_in_one_line(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BrokenResults as error:
+        raise Mistake(str(error)) from None
+    except OSError as error:
+        named = error.filename or folder
+        raise Mistake(f"{named} cannot be written: {error.strerror}; give another folder with --out") from None

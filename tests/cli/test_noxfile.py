@@ -166,7 +166,7 @@ def test_a_named_requirement_stands_in_place_of_its_pin(
 
 
 def test_a_file_s_name_is_one_that_the_command_line_takes(noxfile: ModuleType) -> None:
-    from normgauge.conformance.cli.main import _NOT_IN_A_NAME
+    from normgauge.conformance.cli.run import _NOT_IN_A_NAME
 
     for text in ("mlx==1!0.1.dev0+local", "mlx @ https://example.org/a%20b?c", "mlx~=0.3,!=0.31"):
         _, name = noxfile.asked("mlx", [text])

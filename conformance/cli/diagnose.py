@@ -1,0 +1,37 @@
+"""normgauge diagnose: one implementation on a terminal."""
+
+from __future__ import annotations
+
+import click
+
+from normgauge.conformance.cli.errors import NotRunnable
+from normgauge.conformance.cli.frameworks import framework_of
+from normgauge.conformance.cli.terminal import print_diagnosis
+from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
+from normgauge.conformance.requirements.requirement import DTYPES
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.subjects.subject import CannotRun
+from normgauge.results.records import NotRun
+
+
+@click.command()
+@click.argument("implementation")
+@click.option("--framework", help="Where it belongs, if not to a registered framework: module:Class of an adapter.")
+@click.option("--dtype", default="float32", show_default=True, type=click.Choice(DTYPES))
+@with_worker_options
+def diagnose(implementation: str, framework: str | None, dtype: str, worker: WorkerOptions) -> None:
+    """Print what IMPLEMENTATION computes, axis by axis, with the evidence, and where it diverges.
+
+    Example: normgauge diagnose mlx.nn.GroupNorm
+    """
+    framework = framework or ("exec" if worker.program is not None else framework_of(implementation))
+    launch = worker.launch(framework)
+    wanted = Wanted((dtype,), (implementation,), worker.in_process, diagnosis_only=True)
+    try:
+        records = list(run_framework(launch, wanted))
+    except CannotRun as error:
+        raise NotRunnable(str(error)) from None
+    for record in records:
+        if isinstance(record, NotRun):
+            raise NotRunnable(record.reason)
+    print_diagnosis(records)

@@ -1,0 +1,55 @@
+"""Names of frameworks and implementations as a user gives them; what nothing has is refused with the nearest names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from normgauge.adapters.base import Adapter
+from normgauge.adapters.registry import NoAdapter, load_adapter, not_known, registered
+from normgauge.conformance.cli.errors import Mistake
+from normgauge.conformance.subjects.subject import Launch
+
+
+def adapter_of(framework: str) -> type[Adapter]:
+    try:
+        return load_adapter(framework)
+    except NoAdapter as error:
+        raise Mistake(str(error)) from None
+
+
+def loadable() -> dict[str, type[Adapter] | str]:
+    """Every registered adapter, or why it cannot be loaded: one broken registration disables no other."""
+    found: dict[str, type[Adapter] | str] = {}
+    for name in sorted(registered()):
+        try:
+            found[name] = adapter_of(name)
+        except Mistake as mistake:
+            found[name] = mistake.message
+    return found
+
+
+def framework_of(implementation: str) -> str:
+    known = {
+        one.id: name
+        for name, adapter in loadable().items()
+        if not isinstance(adapter, str)
+        for one in adapter.implementations
+    }
+    if implementation not in known:
+        unknown("implementation", implementation, sorted(known))
+    return known[implementation]
+
+
+def known_of(launch: Launch) -> list[str]:
+    """The implementations of a framework, as far as they are known before it is started."""
+    return [] if launch.program else [one.id for one in adapter_of(launch.framework).implementations]
+
+
+def selected_of(launch: Launch, implementations: Sequence[str]) -> tuple[str, ...]:
+    """Which of ``implementations`` to ask of this framework; a program of its own is asked all, and says."""
+    return tuple(one for one in implementations if launch.program or one in known_of(launch))
+
+
+def unknown(what: str, given: str, known: Sequence[str]) -> NoReturn:
+    raise Mistake(not_known(what, given, known))

@@ -1,0 +1,43 @@
+"""normgauge gate: result files beside the list of known divergences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from normgauge.conformance.cli.errors import Mistake
+from normgauge.conformance.gating.expectations import BrokenExpectations, load_expectations
+from normgauge.conformance.gating.gate import hold, suggestions
+from normgauge.results.file import BrokenResults
+
+
+@click.command()
+@click.argument("results", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--expectations",
+    "places",
+    multiple=True,
+    metavar="FILE|FOLDER",
+    type=click.Path(path_type=Path),
+    help="Known divergences, in place of those of normgauge (repeatable).",
+)
+@click.option("--suggest", is_flag=True, help="Print entries that expect what is new; all else goes to stderr.")
+def gate(results: tuple[Path, ...], places: tuple[Path, ...], suggest: bool) -> None:
+    """Hold RESULTS, files or folders of them (build/results), against what is expected of them.
+
+    It ends with 1 when something deviates: a divergence that nothing expects, an expected one that is gone or
+    measured otherwise, something that could not be run.
+
+    Example: normgauge gate build/results
+    """
+    try:
+        gated = hold(results or (Path("build/results"),), load_expectations(places))
+    except (BrokenResults, BrokenExpectations) as error:
+        raise Mistake(str(error)) from None
+    for line in (*gated.lines(), gated.summary()):
+        click.echo(line, err=suggest)
+    if suggest:
+        click.echo(suggestions(gated.new), nl=False)
+    if gated.surprises:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,24 @@
+"""normgauge report: the page on a folder of result files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from normgauge.conformance.cli.errors import check_folder, make_folder, told_in_one_line
+from normgauge.reports.page.page import write_report
+
+
+@click.command()
+@click.argument("results", default=Path("build/results"), type=click.Path(path_type=Path))
+@click.option("--out", default=Path("build/report"), show_default=True, type=click.Path(path_type=Path))
+def report(results: Path, out: Path) -> None:
+    """Make the HTML report from the result files in the folder RESULTS.
+
+    Example: normgauge report build/results --out build/report
+    """
+    check_folder(results, "report")
+    make_folder(out)
+    with told_in_one_line(out):
+        click.echo(f"report: {write_report(results, out / 'index.html')}")

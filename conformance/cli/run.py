@@ -1,0 +1,188 @@
+"""normgauge run: every implementation of a framework measured and judged, into a result file."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+import normgauge
+from normgauge.conformance.cli.errors import Mistake, NotRunnable, make_folder
+from normgauge.conformance.cli.frameworks import known_of, selected_of, unknown
+from normgauge.conformance.cli.terminal import console_for, line_of, progress_on
+from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
+from normgauge.conformance.exploration.explored import BUDGETS
+from normgauge.conformance.requirements.case_files import BrokenCase, StoredCase, read_folder
+from normgauge.conformance.requirements.requirement import DTYPES
+from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.parallel import processors
+from normgauge.conformance.subjects.subject import CannotRun, Launch
+from normgauge.results.file import ResultsWriter
+from normgauge.results.records import FORMAT, Footer, Header, NotRun, Record
+
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._+-]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RunOptions:
+    implementation: tuple[str, ...]
+    dtype: tuple[str, ...]
+    out: Path
+    name: str | None
+    budget: str
+    seed: int
+    store: Path | None
+    cases: tuple[Path, ...]
+    jobs: int
+
+
+@click.command()
+@click.argument("frameworks", nargs=-1, required=True)
+@click.option("--implementation", "-i", multiple=True, help="Only this one (repeatable); see `normgauge list`.")
+@click.option("--dtype", multiple=True, type=click.Choice(DTYPES), help="Only this one (repeatable).")
+@click.option("--out", default=Path("build/results"), show_default=True, type=click.Path(path_type=Path))
+@click.option("--name", help="Name of the result file, such as mlx-0.31.2.  [default: the framework's]")
+@click.option(
+    "--budget",
+    default="default",
+    show_default=True,
+    type=click.Choice(list(BUDGETS)),
+    help="How much to explore beyond the experiments.",
+)
+@click.option("--seed", default=0, show_default=True, help="Where exploration starts.")
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    help="Folder of counterexamples, replayed first.  [default: counterexamples in --out]",
+)
+@click.option("--cases", multiple=True, type=click.Path(path_type=Path), help="Folder of promoted cases (repeatable).")
+@with_worker_options
+@click.option(
+    "--jobs", default=processors(), show_default="processors", type=click.IntRange(1), help="Implementations at a time."
+)
+def run(frameworks: tuple[str, ...], worker: WorkerOptions, **given: Any) -> None:
+    """Ask every question of FRAMEWORKS and write one result file for each.
+
+    Example: normgauge run torch mlx --out build/results
+    """
+    options = _RunOptions(**given)
+    _check_name(options.name, frameworks)
+    dtypes = tuple(d for d in DTYPES if d in options.dtype) or DTYPES
+    launches = [worker.launch(framework) for framework in frameworks]
+    selected = [selected_of(launch, options.implementation) for launch in launches]
+    for one in options.implementation:
+        if not any(one in own for own in selected):
+            unknown("implementation", one, [known for launch in launches for known in known_of(launch)])
+    committed = tuple(_committed(options.cases))
+    store = options.store or options.out / "counterexamples"
+    _checked(store)
+    make_folder(options.out)
+    wanted = Wanted(
+        dtypes,
+        in_process=worker.in_process,
+        budget=options.budget,
+        seed=options.seed,
+        store=store,
+        cases=committed,
+        all_dtypes=not options.dtype,
+    )
+    failed = False
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", scratch)  # it writes beside the user's files otherwise
+        for launch, own in zip(launches, selected, strict=True):
+            if own or not options.implementation:
+                stem = options.name or _NOT_IN_A_NAME.sub("-", launch.framework)
+                path = options.out / f"{stem}.jsonl"
+                failed |= not _run_one(launch, replace(wanted, implementations=own), path, options.jobs)
+    if failed:
+        raise NotRunnable("not everything could be run; the lines above say what and why")
+
+
+def _checked(store: Path) -> None:
+    """Refuse a broken counterexample before anything is measured or written."""
+    try:
+        list(read_folder(store))
+    except BrokenCase as error:
+        raise Mistake(str(error)) from None
+
+
+def _committed(folders: Sequence[Path]) -> Iterator[StoredCase]:
+    for folder in folders:
+        if not folder.is_dir():
+            raise Mistake(f"--cases {folder} is no folder; give one that `normgauge promote --to` wrote")
+        try:
+            yield from (stored for _, stored in read_folder(folder))
+        except BrokenCase as error:
+            raise Mistake(str(error)) from None
+
+
+def _check_name(name: str | None, frameworks: Sequence[str]) -> None:
+    if name is None:
+        return
+    if len(frameworks) > 1:
+        raise Mistake(f"--name {name!r} is for one result file, and {len(frameworks)} frameworks write one each")
+    if not name or name.startswith(".") or _NOT_IN_A_NAME.search(name):
+        raise Mistake(
+            f"--name {name!r} cannot name a result file; allowed are letters, digits and . _ + -, "
+            "with no dot in front; the folder is given with --out"
+        )
+
+
+def _run_one(launch: Launch, wanted: Wanted, path: Path, jobs: int) -> bool:
+    """Run one framework into the result file ``path``; whether all of it could be run."""
+    console = console_for(stderr=True)
+    with progress_on(console) as progress:
+        task = progress.add_task(launch.framework, total=None)
+
+        def show(label: str, done: int, total: int) -> None:
+            progress.update(task, description=label, completed=done, total=total)
+
+        records = run_framework(launch, wanted, show, jobs)
+        try:
+            records = itertools.chain([next(records)], records)
+        except CannotRun as error:
+            if path.exists():
+                progress.console.print(f"[yellow]not run[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+                progress.console.print(f"kept: the earlier results in {path}", highlight=False, soft_wrap=True)
+                return False
+            records = _nothing_ran(launch, wanted, error)
+        return _write(records, path, progress.console)
+
+
+def _write(records: Iterator[Record], path: Path, console: Console) -> bool:
+    """Append the records to a new file at ``path`` as they come; whether everything asked for could be run."""
+    complete = True
+    try:
+        with ResultsWriter(path) as writer:
+            for record in records:
+                writer.write(record)
+                complete &= not (isinstance(record, NotRun) and record.failed)
+                line = line_of(record)
+                if line:
+                    console.print(line, highlight=False, soft_wrap=True)
+    except BrokenCase as error:
+        raise Mistake(str(error)) from None
+    except OSError as error:
+        raise Mistake(f"{path} cannot be written: {error.strerror}; give another folder with --out") from None
+    except KeyboardInterrupt:
+        console.print(f"interrupted; what was measured so far is in {path}", highlight=False, soft_wrap=True)
+        raise click.exceptions.Exit(130) from None
+    console.print(f"results: {path}", highlight=False, soft_wrap=True)
+    return complete
+
+
+def _nothing_ran(launch: Launch, wanted: Wanted, error: CannotRun) -> Iterator[Record]:
+    """The records of a framework that could not be started: a file that says so."""
+    suite = normgauge.__version__
+    yield Header(FORMAT, suite, launch.framework, {}, "", "", "", "", list(wanted.dtypes), [], "")
+    yield NotRun(launch.framework, str(error))
+    yield Footer({"not run": 1}, 0.0)

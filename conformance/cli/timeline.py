@@ -1,0 +1,40 @@
+"""normgauge timeline: what changed between releases of one framework."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from normgauge.conformance.cli.errors import check_folder, make_folder, told_in_one_line
+from normgauge.conformance.cli.terminal import console_for, table_of_changes
+from normgauge.reports.timeline.files import write_timeline
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the pages.  [default: RESULTS]")
+def timeline(results: Path, out: Path | None) -> None:
+    """Show what changed between the releases of one framework, from a result file for each in the folder RESULTS.
+
+    `nox -s timeline -- mlx` makes the result files and calls this.
+
+    Example: normgauge timeline build/timeline/mlx
+    """
+    check_folder(results, "timeline")
+    folder = out or results
+    make_folder(folder)
+    with told_in_one_line(folder):
+        told, written = write_timeline(results, folder)
+    console = console_for()
+    if told.transitions:
+        console.print(table_of_changes(told))
+    else:
+        measured = ", ".join(told.releases) or "no release"
+        said = f"nothing changed between {measured}" if len(told.releases) > 1 else f"nothing to compare: {measured}"
+        console.print(f"{told.framework}: {said}", highlight=False, soft_wrap=True, markup=False)
+    for one in told.not_run:
+        name = " ".join(part for part in (one.implementation or one.framework, one.dtype) if part)
+        console.print(f"not run: {name}: {one.reason}", highlight=False, soft_wrap=True, markup=False)
+    for path in written:
+        console.print(f"written: {path}", highlight=False, soft_wrap=True, markup=False)

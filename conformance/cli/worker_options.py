@@ -1,0 +1,76 @@
+"""The options that say where an implementation runs: which interpreter, which program, how long."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+
+from normgauge.conformance.cli.errors import Mistake
+from normgauge.conformance.cli.frameworks import adapter_of
+from normgauge.conformance.subjects.subject import Launch
+
+_OPTIONS: Final = (
+    click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter that has the framework."),
+    click.option("--exec", "program", metavar="COMMAND", help="Any program that speaks the worker protocol."),
+    click.option(
+        "--time-limit",
+        default=60.0,
+        show_default=True,
+        type=click.FloatRange(min=0.1),
+        help="Seconds a case.",
+    ),
+    click.option("--in-process", is_flag=True, help="Run in this process, for debugging; a crash is a crash."),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """What the options say; :meth:`launch` checks it for a framework."""
+
+    python: str
+    program: str | None
+    time_limit: float
+    in_process: bool
+
+    def launch(self, framework: str) -> Launch:
+        """How to start the worker.
+
+        Raises:
+            Mistake: options that contradict each other, no command, or a framework that there is no adapter of.
+        """
+        if self.program is not None:
+            return Launch(framework, self.python, self._words(self.program), self.time_limit)
+        if self.in_process and self.python != sys.executable:
+            raise Mistake("--python names another interpreter, --in-process asks for this one; leave out one of them")
+        adapter_of(framework)
+        return Launch(framework, self.python, (), self.time_limit)
+
+    def _words(self, program: str) -> tuple[str, ...]:
+        if self.in_process:
+            raise Mistake("--exec names a program of its own, --in-process asks for this one; leave out one of them")
+        try:
+            words = tuple(shlex.split(program))
+        except ValueError as error:
+            raise Mistake(f"--exec {program!r} is not a command: {error}") from None
+        if not words:
+            raise Mistake("--exec needs a command, such as --exec 'node worker.mjs'")
+        return words
+
+
+def with_worker_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with these options, which it gets as one :class:`WorkerOptions`, ``worker``."""
+
+    @functools.wraps(command)
+    def collected(python: str, program: str | None, time_limit: float, in_process: bool, **others: Any) -> None:
+        worker = WorkerOptions(python=python, program=program, time_limit=time_limit, in_process=in_process)
+        command(worker=worker, **others)
+
+    for option in reversed(_OPTIONS):
+        collected = option(collected)
+    return collected
