@@ -20,7 +20,7 @@ from normgauge.conformance.requirements.case_files import StoredCase, read_folde
 from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.shrinking.example import example_of
 from normgauge.conformance.subjects.messages import Description
-from normgauge.conformance.subjects.subject import Subject
+from normgauge.conformance.subjects.subject import Subject, Target
 from normgauge.conformance.verdicts.evidence import Evidence, told_in
 from normgauge.oracle import Arithmetic
 from normgauge.results.records import DIVERGENT, Counterexample, Explored
@@ -185,7 +185,8 @@ def _record(
     wanted = predict(departure.case, canonical, explorer.arithmetic)
     other = followed if departure.followed.choices != canonical.choices else None
     shown = departure.kin or evidence.implementation
-    example = example_of(departure.case, departure.observation, wanted, other, explorer.subject, shown, sentence)
+    target = Target(subject=explorer.subject, implementation=shown, ranks=explorer.ranks)
+    example = example_of(departure.case, departure.observation, wanted, other, target, sentence)
     return Counterexample(
         evidence.implementation,
         framework,

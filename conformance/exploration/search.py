@@ -25,7 +25,7 @@ from normgauge.conformance.layers.experiments import in_mode
 from normgauge.conformance.requirements.case_files import StoredCase
 from normgauge.conformance.requirements.probe import GRADIENTS
 from normgauge.conformance.shrinking.shrink import shrink
-from normgauge.conformance.subjects.subject import NOT_RUN, Subject, with_right_shapes
+from normgauge.conformance.subjects.subject import NOT_RUN, Subject, Target, with_right_shapes
 from normgauge.conformance.verdicts.evidence import instead
 from normgauge.conformance.verdicts.relations import RELATIONS, Relation, held_against
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference, Semantics
@@ -363,9 +363,8 @@ class Explorer:
             whole = not (seen.died or seen.unsupported or seen.raised)
             return whole and deviation_of(case, seen).ratio > 1
 
-        case, seen = shrink(
-            departure.case, departure.observation, shows, self.subject, self.implementation, self.ranks, keep_form=False
-        )
+        target = Target(subject=self.subject, implementation=self.implementation, ranks=self.ranks)
+        case, seen = shrink(departure.case, departure.observation, shows, target, keep_form=False)
         small = deviation_of(case, seen)
         measured = departure.measured if departure.kind == "accuracy" else instead(small)
         return replace(departure, case=case, observation=seen, deviation=small, measured=measured)

@@ -12,7 +12,7 @@ from normgauge.adapters.worker.protocol import case_id
 from normgauge.conformance.diagnosis.candidates import Deviation, compare
 from normgauge.conformance.diagnosis.predictions import Prediction, predict
 from normgauge.conformance.shrinking.shrink import shrink
-from normgauge.conformance.subjects.subject import NO_SCRIPT, Subject
+from normgauge.conformance.subjects.subject import NO_SCRIPT, Subject, Target
 from normgauge.conformance.verdicts.evidence import Evidence, Judged
 from normgauge.oracle import Semantics
 from normgauge.results.records import Example
@@ -28,7 +28,7 @@ def shrunk_example(
     followed = evidence.followed[0]
     expected = Semantics(followed.layer, {**followed.choices, **judged.departs})
 
-    implementation = judged.of or evidence.implementation
+    target = Target(subject=subject, implementation=judged.of or evidence.implementation, ranks=ranks)
     quantities = judged.shows.probe.quantities
     empty = [step.x.size == 0 for step in case.steps]
 
@@ -42,12 +42,10 @@ def shrunk_example(
         return compare(seen, predict(candidate, expected, arithmetic), quantities).ratio > 2
 
     if judged.verdict == "diverges" and shows(case, observation):
-        case, observation = shrink(
-            case, observation, shows, subject, implementation, ranks, keep_form=not judged.departs
-        )
+        case, observation = shrink(case, observation, shows, target, keep_form=not judged.departs)
     wanted = predict(case, expected, arithmetic)
     other = predict(case, followed, arithmetic) if judged.departs else None
-    example = example_of(case, observation, wanted, other, subject, implementation, judged.sentence)
+    example = example_of(case, observation, wanted, other, target, judged.sentence)
     return example, compare(observation, wanted, quantities)
 
 
@@ -56,14 +54,13 @@ def example_of(
     observation: Observation,
     canonical: Prediction,
     followed: Prediction | None,
-    subject: Subject,
-    implementation: str,
+    target: Target,
     about: str,
 ) -> Example:
     """A case with what came out, what should have, what the followed semantics give, and its script."""
     predicted = {"canonical": canonical} | ({"followed": followed} if followed else {})
     lines = {name: _predicted_lines(one, case.dtype) for name, one in predicted.items()}
-    script = subject.script(implementation, case, about)
+    script = target.subject.script(target.implementation, case, about)
     if script != NO_SCRIPT:
         script += "".join(f"print({f'{name}: {line}'!r})\n" for name, own in lines.items() for line in own)
     return Example(

@@ -17,7 +17,7 @@ import numpy as np
 from normgauge.adapters.case import Array, Case, Observation, Step
 from normgauge.adapters.script import LARGE, PERIODS
 from normgauge.conformance.layers.registry import kind_of
-from normgauge.conformance.subjects.subject import Subject
+from normgauge.conformance.subjects.subject import Target
 
 #: Runs that one divergence may cost; frameworks that compile pay for each new shape.
 MOST_RUNS: Final = 60
@@ -27,19 +27,15 @@ def shrink(
     case: Case,
     observation: Observation,
     shows: Callable[[Case, Observation], bool],
-    subject: Subject,
-    implementation: str,
-    ranks: Sequence[int],
+    target: Target,
     *,
     keep_form: bool,
 ) -> tuple[Case, Observation]:
     """The simplest case found for which ``shows`` holds, with its observation.
 
-    ``ranks`` are those that the implementation takes. With ``keep_form`` the case keeps its rank and its
-    steps, because they are part of the question.
+    With ``keep_form`` the case keeps its rank and its steps, because they are part of the question.
     """
-    if keep_form:
-        ranks = [max(step.x.ndim for step in case.steps)]
+    ranks = [max(step.x.ndim for step in case.steps)] if keep_form else target.ranks
     runs = 0
     moved = True
     while moved and runs < MOST_RUNS:
@@ -48,7 +44,7 @@ def shrink(
             if _size(simpler) >= _size(case):
                 continue
             runs += 1
-            (seen,) = subject.run(implementation, [simpler])
+            seen = target.run(simpler)
             if shows(simpler, seen):
                 case, observation, moved = simpler, seen, True
                 break

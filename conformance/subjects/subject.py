@@ -45,6 +45,19 @@ class Subject(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """An implementation where it runs; ``ranks`` are those of its inputs."""
+
+    subject: Subject
+    implementation: str
+    ranks: Sequence[int]
+
+    def run(self, case: Case) -> Observation:
+        (seen,) = self.subject.run(self.implementation, [case])
+        return seen
+
+
 @dataclass(frozen=True)
 class Launch:
     """How to start a worker: for a known framework in some interpreter, or any program that speaks the protocol."""
