@@ -26,7 +26,9 @@ def diagnose(implementation: str, framework: str | None, dtype: str, worker: Wor
     """
     framework = framework or ("exec" if worker.program is not None else framework_of(implementation))
     launch = worker.launch(framework)
-    wanted = Wanted((dtype,), (implementation,), worker.in_process, diagnosis_only=True)
+    wanted = Wanted(
+        dtypes=(dtype,), implementations=(implementation,), in_process=worker.in_process, diagnosis_only=True
+    )
     try:
         records = list(run_framework(launch, wanted))
     except CannotRun as error:

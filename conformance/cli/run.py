@@ -20,7 +20,7 @@ from normgauge.conformance.cli.errors import Mistake, NotRunnable, make_folder
 from normgauge.conformance.cli.frameworks import known_of, selected_of, unknown
 from normgauge.conformance.cli.terminal import console_for, line_of, progress_on
 from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
-from normgauge.conformance.exploration.explored import BUDGETS
+from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.requirements.case_files import BrokenCase, StoredCase, read_folder
 from normgauge.conformance.requirements.requirement import DTYPES
 from normgauge.conformance.run.engine import Wanted, run_framework
@@ -87,9 +87,9 @@ def run(frameworks: tuple[str, ...], worker: WorkerOptions, **given: Any) -> Non
     _checked(store)
     make_folder(options.out)
     wanted = Wanted(
-        dtypes,
+        dtypes=dtypes,
         in_process=worker.in_process,
-        budget=options.budget,
+        budget=BUDGETS[options.budget],
         seed=options.seed,
         store=store,
         cases=committed,

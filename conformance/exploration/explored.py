@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from normgauge.conformance.diagnosis.predictions import predict
-from normgauge.conformance.exploration.plans import CASES_A_PLAN, MANY_CASES_A_PLAN
+from normgauge.conformance.exploration.budget import Budget
 from normgauge.conformance.exploration.search import Departure, Explorer
 from normgauge.conformance.exploration.sequences import Calls, SequenceSearch
 from normgauge.conformance.exploration.strategies import Space, settled_by
@@ -23,50 +23,42 @@ from normgauge.conformance.subjects.messages import Description
 from normgauge.conformance.subjects.subject import Subject, Target
 from normgauge.conformance.verdicts.evidence import Evidence, told_in
 from normgauge.oracle import Arithmetic
-from normgauge.results.records import DIVERGENT, Counterexample, Explored
+from normgauge.results.records import DIVERGENT, Counterexample, Explored, Profile
 
-#: Cases for one implementation at one dtype; where a call is cheap, a plan has more of them for as many plans.
-BUDGETS: Final[Mapping[str, int]] = {"none": 0, "quick": 256, "default": 2048, "thorough": 65536}
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._+-]+")
-#: One of so many cases is left to what is slow to ask, and to a mode of a layer that is explored without it.
-_SMALL_SHARE: Final = 4
-#: And a step of a sequence of calls for so many of its cases.
-_STEPS_SHARE: Final = 2
-#: Shapes that a compiling framework is asked in exploration.
-_POOL: Final = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Exploration:
     """What is asked for: cases within ``budget``, from ``seed``; counterexamples live in ``store``.
 
-    What a ``committed`` case shows is judged, so it is no news here.
+    What a ``committed`` case shows is judged, so it is no news here. What the requirements are about that diverge by
+    their ``verdicts`` is not asked again. ``kin`` names the framework's own layers for the relations with them, by
+    rank.
     """
 
-    budget: int
+    budget: Budget
     seed: int
     store: Path | None
     committed: Sequence[StoredCase]
+    verdicts: Mapping[str, str]
+    kin: Mapping[str, Mapping[int, str]]
 
 
 def explored(
     subject: Subject,
     description: Description,
-    framework: str,
+    profile: Profile,
     evidence: Evidence,
-    accuracy: str | None,
-    verdicts: Mapping[str, str],
-    kin: Mapping[str, Mapping[int, str]],
     asked: Exploration,
     progress: Any,
 ) -> Iterator[Counterexample | Explored]:
     """The counterexamples replayed and found, each as it comes, then what was tried.
 
-    ``accuracy`` is the class measured by the experiments; what the requirements are about that diverge by their
-    ``verdicts`` is not asked again. ``kin`` names the framework's own layers for the relations with them, by rank.
+    They are held to the accuracy class of the ``profile``.
     """
-    widest = evidence.arithmetic
-    arithmetic = Arithmetic(widest.dtype, accuracy) if accuracy else widest
+    widest, framework = evidence.arithmetic, profile.framework
+    arithmetic = Arithmetic(widest.dtype, profile.accuracy) if profile.accuracy else widest
     ranks = description.ranks
     explorer = Explorer(
         subject,
@@ -75,7 +67,7 @@ def explored(
         evidence.followed,
         arithmetic,
         description.mode,
-        kin,
+        asked.kin,
     )
     for stored in asked.committed:
         if stored.dtype == evidence.dtype and stored.case.layer == description.layer:
@@ -86,18 +78,17 @@ def explored(
             again = explorer.again(stored)
             if again is not None:
                 yield _record(again, "replayed", path, explorer, framework, evidence)
-    compiles = description.compiles
+    budget, compiles = asked.budget, description.compiles
     small = compiles or description.slow or description.mode != "eager"
-    budget = asked.budget // (_SMALL_SHARE if small else 1)
-    cases = MANY_CASES_A_PLAN if description.cheap and not compiles else CASES_A_PLAN
-    most = budget * cases // CASES_A_PLAN
-    pool = _pool(evidence) if compiles else ()
-    diverging = [requirement for requirement, verdict in verdicts.items() if verdict in DIVERGENT]
-    conforming = {requirement for requirement, verdict in verdicts.items() if verdict == "conforms"}
+    most_steps = budget.cases // (budget.small_share * budget.steps_share if small else 1)
+    cases = budget.cheap_plan if description.cheap and not compiles else budget.plan
+    most = budget.cases // (budget.small_share if small else 1) * cases // budget.plan
+    pool = _pool(evidence, budget.shapes) if compiles else ()
+    diverging = [requirement for requirement, verdict in asked.verdicts.items() if verdict in DIVERGENT]
+    conforming = {requirement for requirement, verdict in asked.verdicts.items() if verdict == "conforms"}
     # What cannot be differentiated is not asked to, nor what would compile every gradient.
-    without = (
-        set() if not compiles and any(requirements()[one].about == "gradients" for one in conforming) else {"gradients"}
-    )
+    differentiable = any(requirements()[one].about == "gradients" for one in conforming)
+    without = set() if differentiable and not compiles else {"gradients"}
     space = Space(description.layer, evidence.dtype, ranks, pool, settled_by(diverging) | without, cases)
     shapes = [shape for shape, _ in pool]
     calls = Calls.of(kind_of(description.layer), evidence.dtype, ranks, shapes, conforming)
@@ -108,7 +99,7 @@ def explored(
 
     for departure in itertools.chain(
         explorer.search(space, most, asked.seed, show),
-        sequences.search(budget // (_STEPS_SHARE if small else 1), asked.seed),
+        sequences.search(most_steps, asked.seed),
     ):
         own = None if folder is None else folder / _folder_name(evidence.implementation)
         kept = None if own is None else _store(own, departure, evidence)
@@ -132,8 +123,8 @@ def _folder_name(identifier: str) -> str:
     return _NOT_IN_A_NAME.sub("-", identifier).strip("-.") or "unnamed"
 
 
-def _pool(evidence: Evidence) -> tuple[tuple[tuple[int, ...], int], ...]:
-    """The shapes and group counts that the experiments used most: a framework that compiles knows them."""
+def _pool(evidence: Evidence, most: int) -> tuple[tuple[tuple[int, ...], int], ...]:
+    """The ``most`` shapes and group counts that the experiments used most: a framework that compiles knows them."""
 
     def fits(probe: Probe) -> bool:
         case = probe.case
@@ -149,7 +140,7 @@ def _pool(evidence: Evidence) -> tuple[tuple[tuple[int, ...], int], ...]:
         if fits(one.probe) and one.observation.steps
     ]
     often = collections.Counter(found)
-    return tuple(sorted(sorted(often, key=lambda one: (-often[one], one))[:_POOL]))
+    return tuple(sorted(sorted(often, key=lambda one: (-often[one], one))[:most]))
 
 
 def _sentence(departure: Departure, evidence: Evidence) -> str:

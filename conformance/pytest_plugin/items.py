@@ -217,8 +217,8 @@ class Layer(pytest.Collector):
             return
         if missing := description.missing:
             raise CannotRun(missing)
-        wanted = Wanted((dtype,), (self.name,))
-        for record in measure(subject, description, greeting.framework, dtype, wanted, self.parent.references):
+        wanted = Wanted(dtypes=(dtype,), implementations=(self.name,))
+        for record in measure(subject, description, dtype, wanted, self.parent.references):
             if isinstance(record, Judgement):
                 one = of_judgement(record)
                 self.found[one.cell] = one

@@ -16,7 +16,8 @@ import normgauge
 from normgauge.conformance.diagnosis.candidates import Deviation, Seen, diagnose, measured_setting
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.documentation.claims import claims
-from normgauge.conformance.exploration.explored import BUDGETS, Exploration, explored
+from normgauge.conformance.exploration.budget import BUDGETS, Budget
+from normgauge.conformance.exploration.explored import Exploration, explored
 from normgauge.conformance.layers.experiments import in_mode, probes
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.layers.registry import requirements as catalogue
@@ -53,12 +54,12 @@ from normgauge.results.records import (
 _PROMOTING: Final = frozenset({"mixed", "autocast", "mixed_compile"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Wanted:
     """What a run is asked for. Empty selections mean everything.
 
-    With ``all_dtypes`` no dtype was named: then the budget ``quick`` leaves out half precision where the framework
-    compiles, which it does for each dtype anew.
+    With ``all_dtypes`` no dtype was named: then a budget may leave out half precision where the framework compiles,
+    which it does for each dtype anew.
 
     ``budget`` and ``seed`` are the exploration's; counterexamples are kept in the folder ``store`` and
     replayed from there. ``cases`` are committed cases beside those of this distribution.
@@ -68,17 +69,17 @@ class Wanted:
     implementations: tuple[str, ...] = ()
     in_process: bool = False
     diagnosis_only: bool = False
-    budget: str = "none"
+    budget: Budget = BUDGETS["none"]
     seed: int = 0
     store: Path | None = None
     cases: tuple[StoredCase, ...] = ()
     all_dtypes: bool = False
 
     def selects(self, description: Description) -> bool:
-        """Whether an implementation is run; without being named, one that takes long only at the largest budget."""
+        """Whether an implementation is run; without being named, one that takes long only at a thorough budget."""
         if self.implementations:
             return description.id in self.implementations
-        return self.budget == "thorough" or not description.thorough
+        return self.budget.thorough or not description.thorough
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,11 @@ def run_framework(
                 yield NotRun(framework, f"the framework has no {dtype} here", dtype=dtype, failed=False)
         selected = [one for one in greeting.implementations if wanted.selects(one)]
         compiles = any(one.compiles for one in selected)
-        if wanted.all_dtypes and wanted.budget == "quick" and compiles:
+        if wanted.all_dtypes and not wanted.budget.compiles_half and compiles:
             for dtype in wanted.dtypes:
                 if dtype in had and dtype not in FULL:
-                    yield NotRun(framework, f"{dtype} is left out at the budget quick: every dtype is compiled anew",
-                                 dtype=dtype, failed=False)  # fmt: skip
+                    reason = f"{dtype} is left out at the budget {wanted.budget.name}: every dtype is compiled anew"
+                    yield NotRun(framework, reason, dtype=dtype, failed=False)
             had = tuple(dtype for dtype in had if dtype in FULL)
         asked = ((one, dtype) for dtype in wanted.dtypes if dtype in had for one in selected)
         tasks = [
@@ -132,7 +133,7 @@ def run_framework(
             for number, (one, dtype) in enumerate(pair for pair in asked if pair[1] in pair[0].dtypes)
         ]
         without: set[str] = set()
-        for task, found in _done(lanes, tasks, functools.partial(_measured, framework, wanted), progress):
+        for task, found in _done(lanes, tasks, functools.partial(_measured, wanted), progress):
             if isinstance(found, _Searched):
                 cases, seconds = cases + found.cases, seconds + found.seconds
                 continue
@@ -160,16 +161,16 @@ def _done(
 
 
 def _measured(
-    framework: str, wanted: Wanted, subject: Subject, task: Task, references: References, progress: Progress
+    wanted: Wanted, subject: Subject, task: Task, references: References, progress: Progress
 ) -> Iterator[Record | _Searched]:
     """Every record of one implementation at one dtype, and after its exploration what that took."""
-    description, dtype = task.description, task.dtype
+    description, dtype, framework = task.description, task.dtype, subject.greeting.framework
     if missing := description.missing:
         yield NotRun(framework, missing, description.id, dtype)
         return
     last = time.monotonic()
     try:
-        for record in measure(subject, description, framework, dtype, wanted, references, progress):
+        for record in measure(subject, description, dtype, wanted, references, progress):
             yield record
             if isinstance(record, Explored):
                 yield _Searched(record.cases, time.monotonic() - last)
@@ -215,7 +216,7 @@ def _header(framework: str, wanted: Wanted, greeting: Hello) -> Header:
             if wanted.selects(described) and {*wanted.dtypes} & {*described.dtypes}
         ],
         datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        wanted.budget,
+        wanted.budget.name,
         wanted.seed,
     )
 
@@ -223,7 +224,6 @@ def _header(framework: str, wanted: Wanted, greeting: Hello) -> Header:
 def measure(
     subject: Subject,
     description: Description,
-    framework: str,
     dtype: str,
     wanted: Wanted,
     references: References,
@@ -233,8 +233,8 @@ def measure(
 
     Its profile, its error curves, a judgement for each requirement, and what exploration found.
     """
-    identifier, layer = description.id, description.layer
-    mode = description.mode
+    identifier, layer, mode = description.id, description.layer, description.mode
+    framework = subject.greeting.framework
     asked = list(probes(layer, dtype, description.ranks, mode))
     committed = [*promoted_cases(), *wanted.cases]
     kin = {} if wanted.diagnosis_only else kin_of(subject, description)
@@ -279,12 +279,17 @@ def measure(
             if requirement.rule == "values" and smallest.ratio > 1:
                 judged = _told_of(smallest, judged, evidence)
         yield _judgement(requirement, judged, example, evidence, framework)
-    explores = BUDGETS[wanted.budget] and not description.thorough  # that takes long a case
+    explores = wanted.budget.cases and not description.thorough  # that takes long a case
     if explores and dtype in FULL and evidence.diagnosis.known and not wanted.diagnosis_only:
-        asked_for = Exploration(BUDGETS[wanted.budget], wanted.seed, wanted.store, committed)
-        yield from explored(
-            subject, description, framework, evidence, profile.accuracy, verdicts, kin, asked_for, progress
+        asked_for = Exploration(
+            budget=wanted.budget,
+            seed=wanted.seed,
+            store=wanted.store,
+            committed=committed,
+            verdicts=verdicts,
+            kin=kin,
         )
+        yield from explored(subject, description, profile, evidence, asked_for, progress)
 
 
 def _on_diagnosing_shapes(asked: Sequence[Probe]) -> tuple[list[Probe], set[str]]:

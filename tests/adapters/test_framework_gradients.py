@@ -231,4 +231,4 @@ def test_what_is_made_for_half_types_is_not_run_in_others(
     assert described.dtypes == ("float16", "bfloat16")
     launch = Launch(framework, frameworks(framework).python)
     with pytest.raises(CannotRun, match="is made for float16 and bfloat16, not for float32"):
-        next(run_framework(launch, Wanted(("float32",), (identifier,))))
+        next(run_framework(launch, Wanted(dtypes=("float32",), implementations=(identifier,))))

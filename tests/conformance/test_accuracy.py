@@ -33,7 +33,10 @@ CLASSES = list(ACCURACY_CLASSES)
 def measured() -> dict[str, list[Record]]:
     names = ("group_norm.GroupNorm", "group_norm.OnePass", "group_norm.MeanInTwelveBits")
     launch = Launch("faulty.adapter:FaultyAdapter")
-    return {name: list(run_framework(launch, Wanted(("float32",), (name,), in_process=True))) for name in names}
+    return {
+        name: list(run_framework(launch, Wanted(dtypes=("float32",), implementations=(name,), in_process=True)))
+        for name in names
+    }
 
 
 def curve(records: list[Record], axis: str, quantity: str = "output") -> Series:
@@ -115,7 +118,7 @@ def test_the_hazard_names_the_ratio_of_the_bound_and_the_measured_one(measured: 
 
 
 def test_a_divergence_of_many_values_is_told_in_few_lines() -> None:
-    wanted = Wanted(("float32",), ("group_norm.LongTailUncounted",), in_process=True)
+    wanted = Wanted(dtypes=("float32",), implementations=("group_norm.LongTailUncounted",), in_process=True)
     records = list(run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted))
     (judged,) = [r for r in records if isinstance(r, Judgement) and r.verdict == "diverges"]
     assert judged.requirement == "GN-24"

@@ -699,7 +699,7 @@ def test_an_adapter_sends_the_layer_s_own_docstrings() -> None:
 
 
 def test_a_run_holds_the_documentation_to_the_behaviour() -> None:
-    wanted = Wanted(("float32",), (), in_process=True, diagnosis_only=True)
+    wanted = Wanted(dtypes=("float32",), in_process=True, diagnosis_only=True)
     records = list(run_framework(Launch(f"{__name__}:MisdocumentedAdapter"), wanted))
     wrong, silent = (one for one in records if isinstance(one, Profile))
     found = [(one.subject, one.claimed, one.measured, one.verdict) for one in wrong.claims if one.claimed]

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from explored import FAULTY, ODD_SIZES, counterexamples, explore
 
 from normgauge.conformance.cli.main import main
+from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.requirements.case_files import BrokenCase, read_case
 from normgauge.conformance.run.engine import Wanted, run_framework
 from normgauge.conformance.subjects.subject import Launch
@@ -62,7 +63,7 @@ def test_a_counterexample_is_kept_replayed_and_promoted(
     result = CliRunner().invoke(main, ["promote", str(kept), "--to", str(tmp_path / "promoted")])
     assert result.exit_code == 0, result.output
     promoted = read_case(next((tmp_path / "promoted").iterdir()))
-    wanted = Wanted(("float32",), (ODD_SIZES, "group_norm.GroupNorm"), cases=(promoted,))
+    wanted = Wanted(dtypes=("float32",), implementations=(ODD_SIZES, "group_norm.GroupNorm"), cases=(promoted,))
     judged = {
         r.implementation: r.verdict
         for r in run_framework(Launch(FAULTY), wanted)
@@ -72,14 +73,16 @@ def test_a_counterexample_is_kept_replayed_and_promoted(
 
 
 def test_a_committed_case_that_no_class_holds_leaves_the_class_of_the_others(kept: Path) -> None:
-    wanted = Wanted(("float32",), (ODD_SIZES,), cases=(read_case(kept),))
+    wanted = Wanted(dtypes=("float32",), implementations=(ODD_SIZES,), cases=(read_case(kept),))
     (profile,) = [one for one in run_framework(Launch(FAULTY), wanted) if isinstance(one, Profile)]
     assert profile.accuracy == "two_pass"
 
 
 @pytest.mark.slow
 def test_what_is_promoted_diverges_and_is_no_news_any_more(kept: Path) -> None:
-    wanted = Wanted(("float32",), (ODD_SIZES,), budget="default", cases=(read_case(kept),))
+    wanted = Wanted(
+        dtypes=("float32",), implementations=(ODD_SIZES,), budget=BUDGETS["default"], cases=(read_case(kept),)
+    )
     records = list(run_framework(Launch(FAULTY), wanted))
     assert counterexamples(records) == []
     (told,) = [one for one in records if isinstance(one, Explored)]

@@ -13,6 +13,7 @@ import pytest
 from faulty.adapter import FaultyAdapter
 
 from normgauge.adapters.case import Implementation
+from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.run.engine import Wanted, run_framework
 from normgauge.conformance.subjects.subject import CannotRun, Launch
 from normgauge.results.file import ResultsWriter, read_records
@@ -22,7 +23,7 @@ FAULTY = "faulty.adapter:FaultyAdapter"
 
 
 def run(*identifiers: str, time_limit: float = 60.0, in_process: bool = False, dtype: str = "float32") -> list[Record]:
-    wanted = Wanted((dtype,), identifiers, in_process)
+    wanted = Wanted(dtypes=(dtype,), implementations=identifiers, in_process=in_process)
     return list(run_framework(Launch(FAULTY, time_limit=time_limit), wanted))
 
 
@@ -36,7 +37,9 @@ class WithoutCompiler(FaultyAdapter):
 
 
 def test_what_an_implementation_lacks_here_is_told_and_the_rest_is_judged() -> None:
-    wanted = Wanted(("float32",), ("group_norm.GroupNorm", "batch_norm.BatchNorm"), in_process=True)
+    wanted = Wanted(
+        dtypes=("float32",), implementations=("group_norm.GroupNorm", "batch_norm.BatchNorm"), in_process=True
+    )
     records = list(run_framework(Launch("test_engine:WithoutCompiler"), wanted))
     (lacking,) = [r for r in records if isinstance(r, NotRun)]
     assert (lacking.implementation, lacking.dtype, lacking.failed) == ("group_norm.GroupNorm", "float32", True)
@@ -116,7 +119,7 @@ def test_two_runs_write_the_same_file_apart_from_times(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_keeps_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "faulty.jsonl"
-    records = run_framework(Launch(FAULTY), Wanted(("float32",), ("group_norm.GroupNorm",)))
+    records = run_framework(Launch(FAULTY), Wanted(dtypes=("float32",), implementations=("group_norm.GroupNorm",)))
     with ResultsWriter(path) as writer:
         for number, record in enumerate(records):
             writer.write(record)
@@ -140,7 +143,7 @@ def test_a_divergence_is_shrunk_to_numbers_a_person_can_check() -> None:
 
 def test_an_interpreter_that_does_not_exist_is_one_clear_line() -> None:
     with pytest.raises(CannotRun, match=r"cannot start no-such-python: No such file"):
-        list(run_framework(Launch("torch", python="no-such-python"), Wanted(("float32",))))
+        list(run_framework(Launch("torch", python="no-such-python"), Wanted(dtypes=("float32",))))
 
 
 @pytest.mark.slow
@@ -199,7 +202,7 @@ class Compiling(FaultyAdapter):
     ],
 )
 def test_quick_leaves_out_half_precision_of_what_compiles(budget: str, named: bool, measured: set[str]) -> None:
-    wanted = Wanted(("float32", "float16"), in_process=True, budget=budget, all_dtypes=not named)
+    wanted = Wanted(dtypes=("float32", "float16"), in_process=True, budget=BUDGETS[budget], all_dtypes=not named)
     records = list(run_framework(Launch("test_engine:Compiling"), wanted))
     assert {r.dtype for r in records if isinstance(r, Judgement)} == measured
     left_out = [r for r in records if isinstance(r, NotRun)]

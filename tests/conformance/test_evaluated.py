@@ -200,7 +200,7 @@ def test_without_a_folder_for_caches_there_is_no_store(monkeypatch: pytest.Monke
 def test_records_are_the_same_with_and_without_a_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def records(folder: str) -> list[bytes]:
         monkeypatch.setenv(VARIABLE, folder)
-        wanted = Wanted(("float32",), ("batch_norm.Frozen", "group_norm.Interleaved"))
+        wanted = Wanted(dtypes=("float32",), implementations=("batch_norm.Frozen", "group_norm.Interleaved"))
         found = run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted)
         return [msgspec.json.encode(one) for one in found if not isinstance(one, Header | Footer)]
 

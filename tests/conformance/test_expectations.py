@@ -397,7 +397,7 @@ def test_implementations_that_diverge_alike_share_a_suggested_entry() -> None:
 
 def test_a_framework_that_is_not_registered_is_gated_with_a_file_of_its_own(tmp_path: Path) -> None:
     """Which implementations it has beyond those selected is not known: an expectation of them is not checked."""
-    wanted = Wanted(("float32",), ("group_norm.Interleaved", "group_norm.GroupNorm"))
+    wanted = Wanted(dtypes=("float32",), implementations=("group_norm.Interleaved", "group_norm.GroupNorm"))
     with ResultsWriter(tmp_path / "faulty.jsonl") as writer:
         for record in run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted):
             writer.write(record)

@@ -97,7 +97,7 @@ def observed(launch: Launch, count: int) -> list[Observation]:
 
 @pytest.fixture(scope="module")
 def records() -> list[Record]:
-    return list(run_framework(Launch("foreign", program=("node", str(WORKER))), Wanted(DTYPES)))
+    return list(run_framework(Launch("foreign", program=("node", str(WORKER))), Wanted(dtypes=DTYPES)))
 
 
 def judgements(records: list[Record], implementation: str, dtype: str) -> dict[str, Judgement]:
@@ -277,17 +277,17 @@ NEVER_STARTS: Final = {
 @pytest.mark.parametrize(("body", "reason"), NEVER_STARTS.values(), ids=NEVER_STARTS.keys())
 def test_a_worker_that_does_not_say_hello_is_refused_with_the_reason(body: str, reason: str) -> None:
     with pytest.raises(CannotRun, match=reason):
-        list(run_framework(written_in_python(body), Wanted(("float32",))))
+        list(run_framework(written_in_python(body), Wanted(dtypes=("float32",))))
 
 
 def test_a_program_that_does_not_exist_is_refused_with_its_name() -> None:
     with pytest.raises(CannotRun, match=r"^cannot start no-such-program-here: No such file or directory$"):
-        list(run_framework(Launch("broken", program=("no-such-program-here",)), Wanted(("float32",))))
+        list(run_framework(Launch("broken", program=("no-such-program-here",)), Wanted(dtypes=("float32",))))
 
 
 def test_a_dtype_that_the_worker_does_not_have_is_noted_and_nothing_else_runs() -> None:
     launch = written_in_python("say(hello); sys.stdin.read()")
-    header, note, footer = run_framework(launch, Wanted(("float32", "float64")))
+    header, note, footer = run_framework(launch, Wanted(dtypes=("float32", "float64")))
     assert isinstance(header, Header)
     assert note == NotRun("broken", "the framework has no float64 here", dtype="float64", failed=False)
     assert isinstance(footer, Footer)
@@ -460,7 +460,7 @@ def test_a_worker_that_never_reads_its_input_meets_the_time_limit() -> None:
 )
 def test_a_hello_with_nonsense_in_it_is_refused_in_one_line(hello: str, said: str) -> None:
     with pytest.raises(CannotRun, match=said):
-        list(run_framework(written_in_python(f"say({hello}); sys.stdin.read()"), Wanted(("float32",))))
+        list(run_framework(written_in_python(f"say({hello}); sys.stdin.read()"), Wanted(dtypes=("float32",))))
 
 
 @pytest.mark.slow

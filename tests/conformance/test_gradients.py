@@ -78,7 +78,7 @@ def test_every_pair_of_known_errors_is_told_apart_by_an_experiment(layer: str, d
     ],
 )
 def test_a_wrong_gradient_is_named(identifier: str, requirement: str, named: str) -> None:
-    wanted = Wanted(("float32",), (identifier,), in_process=True)
+    wanted = Wanted(dtypes=("float32",), implementations=(identifier,), in_process=True)
     records = run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted)
     (judged,) = [r for r in records if isinstance(r, Judgement) and r.requirement == requirement]
     assert judged.verdict == "diverges"
@@ -95,7 +95,7 @@ class WithoutGradients(FaultyAdapter):
 
 
 def test_a_framework_without_differentiation_is_not_blamed() -> None:
-    wanted = Wanted(("float32",), ("group_norm.GroupNorm",), in_process=True)
+    wanted = Wanted(dtypes=("float32",), implementations=("group_norm.GroupNorm",), in_process=True)
     records = run_framework(Launch("test_gradients:WithoutGradients"), wanted)
     found = {r.requirement: r for r in records if isinstance(r, Judgement)}
     differentiated = {"GN-25", "GN-26", "GN-27", "GN-31"}

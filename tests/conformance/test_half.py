@@ -61,7 +61,7 @@ class HalfAdapter(FaultyAdapter):
 
 
 def measured(name: str) -> tuple[Profile, dict[str, Judgement]]:
-    wanted = Wanted(("float16",), (f"half.{name}",), in_process=True)
+    wanted = Wanted(dtypes=("float16",), implementations=(f"half.{name}",), in_process=True)
     records = list(run_framework(Launch("test_half:HalfAdapter"), wanted))
     (profile,) = [r for r in records if isinstance(r, Profile)]
     return profile, {r.requirement: r for r in records if isinstance(r, Judgement)}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from described import described
 
+from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.exploration.search import Departure, Explorer
 from normgauge.conformance.exploration.strategies import Space, settled_by
 from normgauge.conformance.requirements.case_files import StoredCase, write_case
@@ -34,7 +35,9 @@ def measured(
     budget: str = "none",
     store: Path | None = None,
 ) -> list[Record]:
-    wanted = Wanted((dtype,), (identifier,), in_process, budget=budget, store=store)
+    wanted = Wanted(
+        dtypes=(dtype,), implementations=(identifier,), in_process=in_process, budget=BUDGETS[budget], store=store
+    )
     return list(run_framework(Launch(f"faulty.kin:{adapter}"), wanted))
 
 
@@ -239,7 +242,7 @@ def test_a_layer_that_raises_somewhere_is_held_beside_it_elsewhere() -> None:
 
 
 def test_a_framework_without_such_layers_has_no_such_judgement() -> None:
-    wanted = Wanted(("float32",), (HONEST,), in_process=True)
+    wanted = Wanted(dtypes=("float32",), implementations=(HONEST,), in_process=True)
     records = run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted)
     found = {one.requirement for one in records if isinstance(one, Judgement)}
     assert "GN-20" in found
@@ -256,7 +259,7 @@ def test_both_layers_are_asked_in_the_ranks_that_both_take() -> None:
 
 
 def test_batch_norm_and_other_modes_have_no_kin() -> None:
-    wanted = Wanted(("float32",), ("batch_norm.BatchNorm",), in_process=True)
+    wanted = Wanted(dtypes=("float32",), implementations=("batch_norm.BatchNorm",), in_process=True)
     found = {
         one.requirement for one in run_framework(Launch("faulty.kin:Honest"), wanted) if isinstance(one, Judgement)
     }

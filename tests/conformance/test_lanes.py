@@ -11,13 +11,18 @@ import pytest
 from described import described
 
 from normgauge.conformance.diagnosis.references import References
+from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.run.engine import Wanted, run_framework
 from normgauge.conformance.run.parallel import Lane, Lanes, Task
 from normgauge.conformance.subjects.subject import CannotRun, Launch, Subject
 from normgauge.results.records import Footer, Header, NotRun, Record
 
 FAULTY = Launch("faulty.adapter:FaultyAdapter")
-WANTED = Wanted(("float32", "float64"), ("batch_norm.BiasedRunningVariance", "group_norm.OnePass"), budget="quick")
+WANTED = Wanted(
+    dtypes=("float32", "float64"),
+    implementations=("batch_norm.BiasedRunningVariance", "group_norm.OnePass"),
+    budget=BUDGETS["quick"],
+)
 
 
 def without_times(records: list[Record]) -> list[Any]:
@@ -124,7 +129,7 @@ def test_a_dtype_that_no_worker_can_be_started_for_is_told_once(tmp_path: Any) -
     )
     launch = Launch("program", program=("python", str(program)))
     for jobs in (1, 2):
-        records = list(run_framework(launch, Wanted(("float32", "float64")), jobs=jobs))
+        records = list(run_framework(launch, Wanted(dtypes=("float32", "float64")), jobs=jobs))
         (told,) = [one for one in records if isinstance(one, NotRun)]
         assert told.dtype == "float64"
         assert "no such type" in told.reason

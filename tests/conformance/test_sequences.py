@@ -251,7 +251,11 @@ def test_a_sequence_is_kept_replayed_and_judged_once_it_is_committed(
     store = shutil.copytree(explored[1], tmp_path / "store")
     (again,) = counterexamples(explore(LOSES, seed=5, store=store))
     assert (again.found, again.example.case) == ("replayed", found.example.case)
-    wanted = Wanted(("float32",), (LOSES, "batch_norm.BatchNorm"), cases=(read_case(Path(str(found.stored))),))
+    wanted = Wanted(
+        dtypes=("float32",),
+        implementations=(LOSES, "batch_norm.BatchNorm"),
+        cases=(read_case(Path(str(found.stored))),),
+    )
     judged = {
         r.implementation: r.verdict
         for r in run_framework(Launch(FAULTY), wanted)

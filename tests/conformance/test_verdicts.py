@@ -23,7 +23,7 @@ DTYPES = ("float32", "float64")
 
 
 def measured(identifier: str, dtypes: tuple[str, ...] = ("float64", "float32"), adapter: str = FAULTY) -> list[object]:
-    wanted = Wanted(dtypes, (identifier,), in_process=True)
+    wanted = Wanted(dtypes=dtypes, implementations=(identifier,), in_process=True)
     return list(run_framework(Launch(adapter), wanted))
 
 

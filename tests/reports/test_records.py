@@ -31,7 +31,9 @@ def test_the_published_schema_is_the_one_the_records_give() -> None:
 
 def test_every_line_of_a_real_result_file_satisfies_the_published_schema(tmp_path: Path) -> None:
     path = tmp_path / "faulty.jsonl"
-    wanted = Wanted(("float32",), ("group_norm.Interleaved", "batch_norm.EmptyBatchIsNan"), in_process=True)
+    wanted = Wanted(
+        dtypes=("float32",), implementations=("group_norm.Interleaved", "batch_norm.EmptyBatchIsNan"), in_process=True
+    )
     with ResultsWriter(path) as writer:
         for record in run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted):
             writer.write(record)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.run.engine import Wanted, run_framework
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.results.records import Counterexample, Record
@@ -23,7 +24,14 @@ def explore(
     in_process: bool = True,
 ) -> list[Record]:
     """The records of a run. A layer that ends its process must not run in this one."""
-    wanted = Wanted((dtype,), identifiers, in_process, budget=budget, seed=seed, store=store)
+    wanted = Wanted(
+        dtypes=(dtype,),
+        implementations=identifiers,
+        in_process=in_process,
+        budget=BUDGETS[budget],
+        seed=seed,
+        store=store,
+    )
     return list(run_framework(Launch(FAULTY), wanted))
 
 
