@@ -9,7 +9,8 @@ from normgauge.conformance.cli.frameworks import framework_of
 from normgauge.conformance.cli.terminal import print_diagnosis
 from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
 from normgauge.conformance.requirements.requirement import DTYPES
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import CannotRun
 from normgauge.results.records import NotRun
 

@@ -23,8 +23,9 @@ from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_
 from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.requirements.case_files import BrokenCase, StoredCase, read_folder
 from normgauge.conformance.requirements.requirement import DTYPES
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.parallel import processors
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import CannotRun, Launch
 from normgauge.results.file import ResultsWriter
 from normgauge.results.records import FORMAT, Footer, Header, NotRun, Record

@@ -32,7 +32,8 @@ from normgauge.conformance.gating.expectations import (
 )
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.requirements.requirement import DTYPES
-from normgauge.conformance.run.engine import Wanted, measure
+from normgauge.conformance.run.measure import measure
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, Subject
 from normgauge.conformance.subjects.worker_process import WorkerProcess
 from normgauge.results.records import Judgement, Profile

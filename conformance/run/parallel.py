@@ -63,6 +63,12 @@ class Lane:
         self._references: References | None = None
         self._failed: dict[str, str] = {}
 
+    @property
+    def greeting(self) -> Hello:
+        """What the worker said that was started last."""
+        assert self._subject is not None
+        return self._subject.greeting
+
     def start(self, dtype: str) -> Subject:
         """A subject for ``dtype``: the one that is there if it serves that, too, else a new one in its place.
 

@@ -16,7 +16,8 @@ from normgauge.adapters.case import CARRIERS, Array, Case, Observation, Step
 from normgauge.adapters.script import numbers
 from normgauge.conformance.diagnosis.candidates import compare
 from normgauge.conformance.diagnosis.predictions import predict
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import CannotRun, Launch
 from normgauge.oracle import Arithmetic, semantics
 

@@ -17,7 +17,8 @@ import pytest
 from frameworks import for_each
 
 from normgauge.conformance.gating.expectations import compare, load_expectations, of_claims, of_judgement
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.results.records import Header, Judgement, Profile, Record
 

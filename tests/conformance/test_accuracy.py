@@ -19,7 +19,8 @@ from normgauge.adapters.script import literal
 from normgauge.conformance.cli.main import main
 from normgauge.conformance.requirements.accuracy_curves import LENGTHS, inputs_by_ratio
 from normgauge.conformance.requirements.inputs import cast
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic
 from normgauge.reports.accuracy_files import write_accuracy

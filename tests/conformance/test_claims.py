@@ -23,7 +23,8 @@ from normgauge.conformance.documentation.claims import RULES, Statement, claims,
 from normgauge.conformance.documentation.docstrings import passages, sentences
 from normgauge.conformance.documentation.formulas import eps_placements, momentum_weighs
 from normgauge.conformance.documentation.notation import Unreadable, read_code, read_latex
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.messages import Description
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.oracle import AXES

@@ -15,7 +15,8 @@ from explored import FAULTY, ODD_SIZES, counterexamples, explore
 from normgauge.conformance.cli.main import main
 from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.requirements.case_files import BrokenCase, read_case
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.results.records import Explored, Judgement, Profile, Record
 

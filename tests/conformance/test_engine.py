@@ -14,7 +14,8 @@ from faulty.adapter import FaultyAdapter
 
 from normgauge.adapters.case import Implementation
 from normgauge.conformance.exploration.budget import BUDGETS
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import CannotRun, Launch
 from normgauge.results.file import ResultsWriter, read_records
 from normgauge.results.records import Footer, Header, Judgement, NotRun, Profile, Record

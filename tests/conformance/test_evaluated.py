@@ -21,7 +21,8 @@ from normgauge.conformance.diagnosis.predictions import Prediction, predict
 from normgauge.conformance.diagnosis.reference_store import ReferenceStore, code_digest
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.layers.experiments import probes
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.oracle import Arithmetic, Semantics, candidates
 from normgauge.results.records import Footer, Header

@@ -23,7 +23,8 @@ from normgauge.conformance.gating.expectations import (
 )
 from normgauge.conformance.gating.gate import suggestions
 from normgauge.conformance.requirements.requirement import DTYPES
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.results.file import ResultsWriter
 from normgauge.results.records import (

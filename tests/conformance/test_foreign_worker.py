@@ -23,7 +23,8 @@ from normgauge.adapters.worker.main import Adapters, answers, hello
 from normgauge.adapters.worker.protocol import dump_line, encode_case
 from normgauge.conformance.layers.registry import requirements
 from normgauge.conformance.requirements.case_files import promoted_cases
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.messages import schema
 from normgauge.conformance.subjects.subject import CannotRun, Launch
 from normgauge.conformance.subjects.worker_process import WorkerProcess

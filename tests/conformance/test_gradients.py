@@ -10,7 +10,8 @@ from faulty.adapter import FaultyAdapter
 from normgauge.conformance.diagnosis.predictions import known_gradient_errors, predict
 from normgauge.conformance.layers.experiments import probes
 from normgauge.conformance.requirements.probe import GRADIENTS, Probe
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.oracle import CANONICAL, Arithmetic, Reference
 from normgauge.results.records import Judgement

@@ -11,7 +11,8 @@ from faulty.adapter import FaultyAdapter
 
 from normgauge.adapters.case import Implementation
 from normgauge.conformance.requirements.inputs import cast
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.results.records import Judgement, Profile
 

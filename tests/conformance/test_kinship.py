@@ -15,7 +15,8 @@ from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.exploration.search import Departure, Explorer
 from normgauge.conformance.exploration.strategies import Space, settled_by
 from normgauge.conformance.requirements.case_files import StoredCase, write_case
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.in_process import InProcess
 from normgauge.conformance.subjects.messages import RelatedLayer
 from normgauge.conformance.subjects.subject import Launch

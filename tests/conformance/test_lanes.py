@@ -12,8 +12,9 @@ from described import described
 
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.exploration.budget import BUDGETS
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.parallel import Lane, Lanes, Task
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import CannotRun, Launch, Subject
 from normgauge.results.records import Footer, Header, NotRun, Record
 

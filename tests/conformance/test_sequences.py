@@ -20,7 +20,8 @@ from normgauge.conformance.diagnosis.predictions import predict
 from normgauge.conformance.exploration.sequences import LONGEST, Calls, sequences
 from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.requirements.case_files import read_case
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch, actions_of
 from normgauge.oracle import CANONICAL, Arithmetic
 from normgauge.results.records import Explored, Judgement, Record

@@ -12,7 +12,8 @@ from normgauge.adapters.case import Observation
 from normgauge.conformance.diagnosis.candidates import Deviation, Seen
 from normgauge.conformance.layers.experiments import probes
 from normgauge.conformance.layers.registry import requirements
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.conformance.verdicts.axis import judge_axis
 from normgauge.oracle import AXES

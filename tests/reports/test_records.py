@@ -14,7 +14,8 @@ import jsonschema
 import pytest
 from same_results import differences
 
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.results.file import ResultsWriter
 from normgauge.results.records import schema

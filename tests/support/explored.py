@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from normgauge.conformance.exploration.budget import BUDGETS
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.results.records import Counterexample, Record
 

@@ -1,0 +1,223 @@
+"""One implementation at one dtype: its cases run, diagnosed and judged, and what exploration finds beyond them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from normgauge.conformance.diagnosis.candidates import Deviation, Seen, diagnose, measured_setting
+from normgauge.conformance.diagnosis.references import References
+from normgauge.conformance.documentation.claims import claims
+from normgauge.conformance.exploration.explored import Exploration, explored
+from normgauge.conformance.layers.experiments import in_mode, probes
+from normgauge.conformance.layers.registry import kind_of
+from normgauge.conformance.layers.registry import requirements as catalogue
+from normgauge.conformance.requirements.case_files import promoted_cases
+from normgauge.conformance.requirements.committed_cases import promoted_probes
+from normgauge.conformance.requirements.probe import Probe
+from normgauge.conformance.requirements.requirement import FULL, Requirement
+from normgauge.conformance.run.parallel import Progress
+from normgauge.conformance.run.request import Wanted
+from normgauge.conformance.shrinking.example import shrunk_example
+from normgauge.conformance.subjects.messages import Description
+from normgauge.conformance.subjects.subject import Subject, with_right_shapes
+from normgauge.conformance.verdicts.accuracy_class import Accuracy, accuracy_of
+from normgauge.conformance.verdicts.evidence import Evidence, Judged, instead, told
+from normgauge.conformance.verdicts.judge import judge
+from normgauge.conformance.verdicts.related_layers import beside_kin, judge_kin, kin_of, related
+from normgauge.results.records import (
+    DIVERGENT,
+    AxisMeasured,
+    Counterexample,
+    DefaultMeasured,
+    Example,
+    Explored,
+    Judgement,
+    Profile,
+    Series,
+)
+
+#: Modes in which parameters and inputs are of different types: then the output's type is the framework's choice.
+_PROMOTING: Final = frozenset({"mixed", "autocast", "mixed_compile"})
+
+
+def measure(
+    subject: Subject,
+    description: Description,
+    dtype: str,
+    wanted: Wanted,
+    references: References,
+    progress: Progress = lambda *_: None,
+) -> Iterator[Profile | Series | Judgement | Explored | Counterexample]:
+    """What is known of one implementation at one dtype, in the order of the result file.
+
+    Its profile, its error curves, a judgement for each requirement, and what exploration found.
+    """
+    identifier, layer, mode = description.id, description.layer, description.mode
+    framework = subject.greeting.framework
+    asked = list(probes(layer, dtype, description.ranks, mode))
+    committed = [*promoted_cases(), *wanted.cases]
+    kin = {} if wanted.diagnosis_only else kin_of(subject, description)
+    requirements = [one for one in kind_of(layer).requirements if dtype in one.dtypes]
+    for one in [one for one in requirements if one.about == "committed"]:
+        stored = [probe.of(one.id) for probe in promoted_probes(layer, dtype, description.ranks, committed)]
+        asked += [replace(probe, case=in_mode(probe.case, mode)) for probe in stored]
+        if not stored:  # what nothing can be asked about is no requirement here
+            requirements.remove(one)
+    beside = {related(layer)[kind] for kind in kin}
+    requirements = [one for one in requirements if one.relation is None or one.id in beside]
+    if mode in _PROMOTING:
+        requirements = [one for one in requirements if one.rule != "output_type"]
+    if wanted.diagnosis_only:
+        asked, left_out = _on_diagnosing_shapes(asked)
+        requirements = [requirement for requirement in requirements if requirement.id not in left_out]
+    subject.begin()
+    seen = _observe(subject, identifier, dtype, asked, progress)
+    diagnosis = diagnose(layer, seen, dtype, references)
+    evidence = Evidence(
+        identifier,
+        dtype,
+        description.names,
+        description.remedies,
+        tuple(seen),
+        diagnosis,
+        tuple(diagnosis.followed()),
+        references,
+    )
+    accuracy = accuracy_of(evidence, framework)
+    profile = _profile(description, framework, evidence, accuracy, subject)
+    yield profile
+    yield from [] if wanted.diagnosis_only else accuracy.curves
+    kinships = tuple(beside_kin(subject, description, dtype, kin))
+    verdicts: dict[str, str] = {}
+    for requirement in requirements:
+        judged = judge_kin(requirement, evidence, kinships) if requirement.relation else judge(requirement, evidence)
+        verdicts[requirement.id] = judged.verdict
+        example = None
+        if judged.verdict in DIVERGENT and judged.shows is not None and not wanted.diagnosis_only:
+            example, smallest = shrunk_example(judged, evidence, subject, description.ranks)
+            if requirement.rule == "values" and smallest.ratio > 1:
+                judged = _told_of(smallest, judged, evidence)
+        yield _judgement(requirement, judged, example, evidence, framework)
+    explores = wanted.budget.cases and not description.thorough  # that takes long a case
+    if explores and dtype in FULL and evidence.diagnosis.known and not wanted.diagnosis_only:
+        asked_for = Exploration(
+            budget=wanted.budget,
+            seed=wanted.seed,
+            store=wanted.store,
+            committed=committed,
+            verdicts=verdicts,
+            kin=kin,
+        )
+        yield from explored(subject, description, profile, evidence, asked_for, progress)
+
+
+def _on_diagnosing_shapes(asked: Sequence[Probe]) -> tuple[list[Probe], set[str]]:
+    """The probes that need no shape beyond the diagnosing ones, and the requirements left incomplete.
+
+    A framework that compiles pays for every new shape.
+    """
+
+    def shapes(probe: Probe) -> set[tuple[Any, ...]]:
+        groups = probe.case.settings.get("num_groups")
+        return {(groups, *step.x.shape) for step in probe.case.steps}
+
+    known = set().union(*(shapes(probe) for probe in asked if probe.diagnoses))
+    kept = [probe for probe in asked if shapes(probe) <= known]
+    return kept, {probe.requirement for probe in asked if probe not in kept}
+
+
+def _observe(subject: Subject, identifier: str, dtype: str, asked: Sequence[Probe], progress: Progress) -> list[Seen]:
+    seen = []
+    observations = subject.run(identifier, [probe.case for probe in asked])
+    for probe, observation in zip(asked, observations, strict=True):
+        refusal = catalogue()[probe.requirement].rule == "refusal"
+        seen.append(Seen(probe, observation if refusal else with_right_shapes(probe.case, observation)))
+        progress(f"{identifier} {dtype}", len(seen), len(asked))
+    return seen
+
+
+def _profile(
+    description: Description, framework: str, evidence: Evidence, accuracy: Accuracy, subject: Subject
+) -> Profile:
+    layer = description.layer
+    values = evidence.diagnosis.values
+    axes = [AxisMeasured(a.name, a.question, a.canonical, list(values[a.name])) for a in kind_of(layer).axes]
+    defaults = _defaults(description, evidence)
+    return Profile(
+        evidence.implementation,
+        framework,
+        layer,
+        evidence.dtype,
+        subject.greeting.device,
+        evidence.diagnosis.known,
+        axes,
+        defaults,
+        accuracy.computes_in,
+        accuracy.name,
+        accuracy.hazards,
+        description.layout,
+        description.names,
+        list(description.ranks),
+        description.documentation,
+        subject.restarts,
+        len(evidence.seen),
+        description.mode,
+        claims(description, axes, defaults, evidence.diagnosis.known),
+        _types(evidence.seen),
+    )
+
+
+def _types(seen: Sequence[Seen]) -> dict[str, str]:
+    """The framework's own type of everything that came out, by name."""
+    found: dict[str, set[str]] = {}
+    for one in seen:
+        for step in one.observation.steps:
+            for name, dtype in {"output": step.dtype, **step.dtypes}.items():
+                found.setdefault(name, set()).add(dtype)
+    return {name: " or ".join(sorted(types)) for name, types in sorted(found.items())}
+
+
+def _defaults(description: Description, evidence: Evidence) -> list[DefaultMeasured]:
+    signature = description.signature_defaults
+    found = []
+    for one in evidence.seen:
+        setting = one.probe.measures
+        if setting is None:
+            continue
+        interval = measured_setting(one, evidence.followed[0], setting, evidence.arithmetic, evidence.references)
+        ends = (interval.low, interval.best, interval.high) if interval else (None, None, None)
+        found.append(DefaultMeasured(setting, str(signature[setting]) if setting in signature else None, *ends))
+    return found
+
+
+def _judgement(
+    requirement: Requirement, judged: Judged, example: Example | None, evidence: Evidence, framework: str
+) -> Judgement:
+    return Judgement(
+        requirement.id,
+        requirement.title,
+        requirement.statement,
+        requirement.source,
+        evidence.implementation,
+        framework,
+        evidence.dtype,
+        judged.verdict,
+        judged.measured,
+        judged.sentence,
+        list(judged.notes),
+        list(judged.witnesses),
+        judged.remedy,
+        example,
+    )
+
+
+def _told_of(smallest: Deviation, judged: Judged, evidence: Evidence) -> Judged:
+    """The judgement in the numbers of its smallest form, which are those that the script prints."""
+    assert judged.shows is not None
+    probe = replace(judged.shows.probe, label=f"{judged.shows.probe.label}, made small")
+    named = f": {judged.measured}" if judged.sentence.endswith(f": {judged.measured}") else ""
+    sentence = f"{evidence.implementation}: {told(smallest, Seen(probe, judged.shows.observation))}{named}"
+    measured = instead(smallest) if " instead of " in judged.measured else judged.measured
+    return replace(judged, sentence=sentence, measured=measured)

@@ -1,0 +1,38 @@
+"""What a run is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from normgauge.conformance.exploration.budget import BUDGETS, Budget
+from normgauge.conformance.requirements.case_files import StoredCase
+from normgauge.conformance.subjects.messages import Description
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a run is asked for. Empty selections mean everything.
+
+    With ``all_dtypes`` no dtype was named: then a budget may leave out half precision where the framework compiles,
+    which it does for each dtype anew.
+
+    ``budget`` and ``seed`` are the exploration's; counterexamples are kept in the folder ``store`` and
+    replayed from there. ``cases`` are committed cases beside those of this distribution.
+    """
+
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    implementations: tuple[str, ...] = ()
+    in_process: bool = False
+    diagnosis_only: bool = False
+    budget: Budget = BUDGETS["none"]
+    seed: int = 0
+    store: Path | None = None
+    cases: tuple[StoredCase, ...] = ()
+    all_dtypes: bool = False
+
+    def selects(self, description: Description) -> bool:
+        """Whether an implementation is run; without being named, one that takes long only at a thorough budget."""
+        if self.implementations:
+            return description.id in self.implementations
+        return self.budget.thorough or not description.thorough
