@@ -22,14 +22,6 @@ def from_layout(x: Array, layout: str) -> Array:
     return np.moveaxis(x, -1, 1) if layout == CHANNELS_LAST and x.ndim > 1 else x
 
 
-def channels_last(value: Array) -> Array:
-    return np.ascontiguousarray(np.moveaxis(value, 1, -1))
-
-
-def channels_first(value: Array) -> Array:
-    return np.moveaxis(value, -1, 1)
-
-
 def to_layout_text(x: str, layout: str) -> str:
     """The same as :func:`to_layout`, as Python text for a script."""
     return f"np.ascontiguousarray(np.moveaxis({x}, 1, -1))" if layout == CHANNELS_LAST else x

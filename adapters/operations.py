@@ -13,12 +13,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from normgauge.adapters.actions import bare
 from normgauge.adapters.base import Adapter
 from normgauge.adapters.case import PARAMETERS, Action, Array, Case, Implementation
-from normgauge.adapters.layout import CHANNELS_LAST, channels_last
+from normgauge.adapters.functions import channels_last, evaluate, read, set_momentum, train
+from normgauge.adapters.layout import CHANNELS_LAST
 
 
 class Name(str):
@@ -68,12 +69,18 @@ def once(function: Callable[..., Any] | Name, gives: str, /, **values: Any) -> O
 Steps = tuple[Operation, ...]
 
 
+#: A layer into each mode, and its parameters and running statistics, where they are attributes of the same names.
+SWITCH: Final[Mapping[str, Operation]] = {"train": do(train), "eval": do(evaluate)}
+ATTRIBUTES: Final[Mapping[str, Operation]] = {name: do(read, name=name) for name in PARAMETERS}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operations:
     """What a user does with one implementation.
 
     ``canonical`` and ``vector`` turn the variable ``value``, an output or a parameter, into a NumPy array, and
     ``gradient`` does so with a gradient that is neither.
+
     ``call`` sets ``y`` from ``x`` in each mode; ``gradients`` sets ``y`` and ``gradients``, by the names dx, dweight
     and dbias, from ``x`` and ``dy``. ``read`` gives a parameter or running statistic. ``actions`` has those of
     :data:`ACTIONS` that there are; ``momentum`` takes a variable of this name, and between ``save`` and ``load``,
@@ -84,10 +91,23 @@ class Operations:
     vector: Operation
     gradient: Operation | None = None
     call: Mapping[str, Steps]
-    read: Mapping[str, Operation]
     gradients: Mapping[str, Steps] = field(default_factory=dict)
+    read: Mapping[str, Operation] = field(default_factory=lambda: ATTRIBUTES)
     actions: Mapping[str, Steps] = field(default_factory=dict)
-    trainable: Operation | None = None
+    trainable: Operation
+
+
+def actions_of(functions: ModuleType) -> dict[str, Steps]:
+    """Actions by the functions of these names that a framework's module has."""
+    known = {"set_momentum": set_momentum, **vars(functions)}
+    found: dict[str, Steps] = {name: (do(known[name]),) for name in ("reset", "freeze", "unfreeze") if name in known}
+    found["momentum"] = (do(known["set_momentum"]),)
+    if "save" in known:
+        found |= {"save": (do(known["save"], "saved"),), "load": (do(known["load"]),)}
+    if "model_of" in known:
+        model = once(known["model_of"], "model")
+        found |= {f"{name}_model": (model, do(known[name], layer=Name("model"))) for name in ("freeze", "unfreeze")}
+    return found
 
 
 def laid_out(implementation: Implementation, x: Array) -> Operation | Name:
@@ -219,5 +239,4 @@ class ScriptedAdapter(Adapter):
         return layer
 
     def trainable(self, layer: Variables) -> Iterable[str]:
-        operation = layer.operations.trainable
-        return super().trainable(layer) if operation is None else operation.result(layer)
+        return layer.operations.trainable.result(layer)  # type: ignore[no-any-return]

@@ -134,7 +134,7 @@ class _Body:
             self._call(step)
             for name, shown in self._shown(step, names):
                 self.lines.append(f'show("step {number} {name}", {shown})')
-            if step.inspect and self._operations.trainable is not None:
+            if step.inspect:
                 trainable = _parsed(f"[{', '.join(f'{name!r} in trainable' for name in PARAMETERS)}]")
                 self._do([replace(self._operations.trainable, gives=("trainable",))])
                 self.lines.append(f'show("step {number} trainable", {ast.unparse(trainable)})')
@@ -226,8 +226,9 @@ class _Source:
             name = ast.Name(function.__name__)
             self._need(function.__module__, function.__name__)
         taken = [variables.get(one, ast.Name(one)) for one in operation.takes]
-        values = [ast.keyword(one, self._value(value, variables)) for one, value in operation.values.items()]
-        return ast.Call(name, taken, values)
+        values = {one: self._value(value, variables) for one, value in operation.values.items()}
+        taken += [values.pop("value")] if "value" in values and not taken else []
+        return ast.Call(name, taken, [ast.keyword(one, value) for one, value in values.items()])
 
     def _inline(self, operation: Operation, variables: Mapping[str, ast.expr]) -> ast.expr | ast.stmt | None:
         """What a function of a single statement says, with the arguments in place of its parameters."""

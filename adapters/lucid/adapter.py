@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from normgauge.adapters.case import PARAMETERS, Array, Case, Implementation, Unsupported
+from normgauge.adapters.case import Array, Case, Implementation, Unsupported
 from normgauge.adapters.layout import CHANNELS_FIRST
 from normgauge.adapters.memory import buffer_of
-from normgauge.adapters.operations import Name, Operation, Operations, ScriptedAdapter, do, once
+from normgauge.adapters.operations import SWITCH, Name, Operation, Operations, ScriptedAdapter, actions_of, do
 
 _DOCS = "https://chanlumerico.github.io/lucid/build/html/nn/modules/norm"
 _NAMES = {"weight": "weight", "bias": "bias", "eps": "eps"}
@@ -141,25 +141,13 @@ class LucidAdapter(ScriptedAdapter):
 
     def operations(self, implementation: Implementation) -> Operations:
         f = self.module
-        switch = {"train": do(f.train), "eval": do(f.evaluate)}
-        model, in_model = once(f.model_of, "model"), Name("model")
         return Operations(
             canonical=do(f.to_numpy),
             vector=do(f.to_numpy),
             gradient=do(f.gradient_to_numpy),
-            call={mode: (switch[mode], do(f.call, "y")) for mode in switch},
-            gradients={mode: (switch[mode], do(f.differentiate, "y, gradients")) for mode in switch},
-            read={name: do(f.read, name=name) for name in PARAMETERS},
-            actions={
-                "reset": (do(f.reset),),
-                "save": (do(f.save, "saved"),),
-                "load": (do(f.load),),
-                "freeze": (do(f.freeze),),
-                "unfreeze": (do(f.unfreeze),),
-                "freeze_model": (model, do(f.freeze, layer=in_model)),
-                "unfreeze_model": (model, do(f.unfreeze, layer=in_model)),
-                "momentum": (do(f.set_momentum),),
-            },
+            call={mode: (SWITCH[mode], do(f.call, "y")) for mode in SWITCH},
+            gradients={mode: (SWITCH[mode], do(f.differentiate, "y, gradients")) for mode in SWITCH},
+            actions=actions_of(f),
             trainable=do(f.trained),
         )
 

@@ -42,18 +42,6 @@ def set_parameter(layer: Any, name: str, value: Array) -> None:
     getattr(layer, name).data = lucid.tensor(value).data
 
 
-def read(layer: Any, name: str) -> Any:
-    return getattr(layer, name)
-
-
-def train(layer: Any) -> None:
-    layer.train()
-
-
-def evaluate(layer: Any) -> None:
-    layer.eval()
-
-
 def call(layer: Any, x: Any) -> Any:
     with lucid.no_grad():
         return layer(x)
@@ -96,10 +84,6 @@ def unfreeze(layer: Any) -> None:
 
 def model_of(layer: Any) -> Any:
     return lucid.nn.Sequential(layer)
-
-
-def set_momentum(layer: Any, momentum: float | None) -> None:
-    layer.momentum = momentum
 
 
 def trained(layer: Any) -> list[str]:

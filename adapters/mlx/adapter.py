@@ -10,9 +10,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from normgauge.adapters.case import PARAMETERS, Array, Case, Implementation, Observation, Unsupported
-from normgauge.adapters.layout import CHANNELS_LAST, channels_first
-from normgauge.adapters.operations import Name, Operation, Operations, ScriptedAdapter, Steps, do, laid_out, once
+from normgauge.adapters.case import Array, Case, Implementation, Observation, Unsupported
+from normgauge.adapters.functions import call, call_function, channels_first, set_parameter
+from normgauge.adapters.layout import CHANNELS_LAST
+from normgauge.adapters.operations import (
+    SWITCH,
+    Name,
+    Operation,
+    Operations,
+    ScriptedAdapter,
+    Steps,
+    actions_of,
+    do,
+    laid_out,
+    once,
+)
 
 _DOCS = "https://ml-explore.github.io/mlx/build/html/python/nn/_autosummary/mlx.nn"
 _GROUP_NAMES = {
@@ -136,7 +148,7 @@ class MlxAdapter(ScriptedAdapter):
             yield do(self.module.set_dtype, dtype=Name(f"mx.{dtype}"))
         for name, value in case.parameters.items():
             native = self._array(value.size, value, dtype)
-            yield do(self.module.set_parameter, name=implementation.names[name], value=native)
+            yield do(set_parameter, name=implementation.names[name], value=native)
 
     def _array(self, size: int, value: Any, dtype: str) -> Operation:
         function = self.module.to_array if size else self.module.to_empty_array
@@ -148,33 +160,22 @@ class MlxAdapter(ScriptedAdapter):
     def operations(self, implementation: Implementation) -> Operations:
         f = self.module
         to_numpy = f.bfloat16_to_numpy if self.dtype == "bfloat16" else f.to_numpy
-        switch = {"train": f.train, "eval": f.evaluate}
-        calls: dict[str, Steps] = {mode: (do(f.call, "y"),) for mode in switch}
-        gradients: dict[str, Steps] = {mode: (do(f.differentiate, "y, gradients"),) for mode in switch}
+        calls: dict[str, Steps] = {mode: (do(call, "y"),) for mode in SWITCH}
+        gradients: dict[str, Steps] = {mode: (do(f.differentiate, "y, gradients"),) for mode in SWITCH}
         if implementation.mode == "compile":
-            for mode in switch:
+            for mode in SWITCH:
                 compiled, differentiated = Name(f"{mode}_call"), Name(f"{mode}_gradients")
-                calls[mode] = once(f.compiled_call, compiled), do(f.call_compiled, "y", compiled=compiled)
+                calls[mode] = once(f.compiled_call, compiled), do(call_function, "y", function=compiled)
                 gradients[mode] = (
                     once(f.compiled_gradients, differentiated),
-                    do(f.differentiate_compiled, "y, gradients", compiled=differentiated),
+                    do(f.call_compiled, "y, gradients", compiled=differentiated),
                 )
-        model, in_model = once(f.model_of, "model"), Name("model")
         return Operations(
             canonical=do(channels_first, value=do(to_numpy)),
             vector=do(to_numpy),
-            call={mode: (do(switch[mode]), *calls[mode], do(f.compute)) for mode in switch},
-            gradients={mode: (do(switch[mode]), *gradients[mode], do(f.compute_gradients)) for mode in switch},
-            read={name: do(f.read, name=name) for name in PARAMETERS},
-            actions={
-                "save": (do(f.save, "saved"),),
-                "load": (do(f.load),),
-                "freeze": (do(f.freeze),),
-                "unfreeze": (do(f.unfreeze),),
-                "freeze_model": (model, do(f.freeze, layer=in_model)),
-                "unfreeze_model": (model, do(f.unfreeze, layer=in_model)),
-                "momentum": (do(f.set_momentum),),
-            },
+            call={mode: (SWITCH[mode], *calls[mode], do(f.compute)) for mode in SWITCH},
+            gradients={mode: (SWITCH[mode], *gradients[mode], do(f.compute_gradients)) for mode in SWITCH},
+            actions=actions_of(f),
             trainable=do(f.trained),
         )
 

@@ -42,32 +42,8 @@ def set_dtype(layer: Any, dtype: Any) -> None:
     layer.set_dtype(dtype)
 
 
-def set_parameter(layer: Any, name: str, value: Any) -> None:
-    setattr(layer, name, value)
-
-
-def read(layer: Any, name: str) -> Any:
-    return getattr(layer, name)
-
-
-def train(layer: Any) -> None:
-    layer.train()
-
-
-def evaluate(layer: Any) -> None:
-    layer.eval()
-
-
-def call(layer: Any, x: Any) -> Any:
-    return layer(x)
-
-
 def compiled_call(layer: Any) -> Any:
     return mx.compile(lambda x: layer(x), inputs=layer.state, outputs=layer.state)  # noqa: PLW0108 (another function)
-
-
-def call_compiled(x: Any, compiled: Any) -> Any:
-    return compiled(x)
 
 
 def compute(layer: Any, y: Any) -> None:
@@ -88,7 +64,7 @@ def compiled_gradients(layer: Any) -> Any:
     return mx.compile(lambda x, dy: differentiate(layer, x, dy), inputs=layer.state, outputs=layer.state)
 
 
-def differentiate_compiled(x: Any, dy: Any, compiled: Any) -> Any:
+def call_compiled(x: Any, dy: Any, compiled: Any) -> Any:
     return compiled(x, dy)
 
 
@@ -118,10 +94,6 @@ def unfreeze(layer: Any) -> None:
 
 def model_of(layer: Any) -> Any:
     return nn.Sequential(layer)
-
-
-def set_momentum(layer: Any, momentum: float | None) -> None:
-    layer.momentum = momentum
 
 
 def trained(layer: Any) -> list[str]:

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Mapping
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from normgauge.adapters.base import Recipe
-from normgauge.adapters.case import PARAMETERS, Array, Case, Implementation, Unsupported
+import numpy as np
+
+from normgauge.adapters.case import Array, Case, Implementation, Unsupported
 from normgauge.adapters.layout import CHANNELS_FIRST
 from normgauge.adapters.memory import in_the_storage_of, storage_of
-from normgauge.adapters.script import arguments, literal
-from normgauge.adapters.torch.actions import TorchState
-from normgauge.adapters.torch.modes import MODES, Mode
+from normgauge.adapters.operations import (
+    SWITCH,
+    Name,
+    Operation,
+    Operations,
+    ScriptedAdapter,
+    Variables,
+    actions_of,
+    do,
+)
+from normgauge.adapters.torch.modes import HALF, MODES
 
 _DOCS = "https://docs.pytorch.org/docs/stable/generated"
 _NAMES = {"weight": "weight", "bias": "bias", "eps": "eps"}
@@ -44,8 +55,8 @@ def _implementations(
             ranks=ranks if mode.rank is None else (mode.rank,),
             remedies=mode.remedies,
             mode=mode.name,
-            thorough=mode.thorough,
-            compiles=mode.thorough,
+            thorough=mode.compiles,
+            compiles=mode.compiles,
             dtypes=mode.dtypes,
         )
         for mode in map(MODES.__getitem__, ("eager", *modes))
@@ -53,7 +64,7 @@ def _implementations(
     )
 
 
-class TorchAdapter(TorchState):
+class TorchAdapter(ScriptedAdapter):
     framework = "torch"
     distribution = "torch"
     dtypes_together = True
@@ -88,13 +99,10 @@ class TorchAdapter(TorchState):
         super().__init__(dtype)
         import torch
 
-        self.torch = torch
-        self._no_grad = torch.no_grad()
-        #: The names in PARAMETERS of the attributes of each class, which may be None.
-        self._has: dict[type, tuple[str, ...]] = {}
-        #: The mode of the layer constructed last, which is the one that is asked, and what is called in its place.
-        self._mode: Mode = MODES["eager"]
-        self._called: Any = None
+        from normgauge.adapters.torch import functions
+
+        self.torch, self.module = torch, functions
+        self._to_tensor = functions.to_bfloat16 if dtype == "bfloat16" else functions.to_tensor
 
     def layer_class(self, implementation: Implementation) -> Any:
         return getattr(self.torch.nn, _class_path(implementation).rpartition(".")[2])
@@ -126,86 +134,70 @@ class TorchAdapter(TorchState):
     def missing(self, implementation: Implementation) -> str | None:
         return MODES[implementation.mode].missing()
 
-    def construct(self, implementation: Implementation, case: Case) -> Any:
-        settings, mode = self._settings(implementation, case), MODES[implementation.mode]
-        dtype = getattr(self.torch, mode.parameter_dtype(self.dtype))
-        layer = self.layer_class(implementation)(**settings, dtype=dtype)
+    def construct(self, implementation: Implementation, case: Case) -> Variables:
+        """The layer; a compiled one is compiled afresh: torch goes on to compile for any shape what it has seen in two.
+
+        ``fullgraph`` makes an exception of what would be run without the compiler otherwise, such as a layer
+        compiled more often than torch's limit. ``layer.compile()`` will not do: it leaves torch's own layers as
+        they are.
+        """
+        if MODES[implementation.mode].compiles:
+            if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:  # torch leaves what it compiles; this goes with the process
+                self._folder = tempfile.TemporaryDirectory(prefix="normgauge-torch-compile-")
+                os.environ["TORCHINDUCTOR_CACHE_DIR"] = self._folder.name
+            self.torch.compiler.reset()
+        return super().construct(implementation, case)
+
+    def construction(self, implementation: Implementation, case: Case) -> Iterator[Operation]:
+        settings, mode, f = self._settings(implementation, case), MODES[implementation.mode], self.module
+        dtype = Name(f"torch.{'float32' if mode.wide else self.dtype}")
+        yield do(Name(_class_path(implementation)), "layer", **settings, dtype=dtype)
         for name, value in case.parameters.items():
-            getattr(layer, name).data.copy_(self._tensor(value.copy()))
-        self._mode, self._called = mode, mode.prepare(self.torch, layer)
-        return layer
+            yield do(f.set_parameter, name=name, value=do(self._to_tensor, value=value.copy()))
+        if mode.forward:
+            lower = Name(f"torch.{self.dtype if self.dtype in HALF else 'bfloat16'}")
+            yield do(getattr(f, mode.forward), "forward", **({"dtype": lower} if mode.name == "autocast" else {}))
 
-    def _tensor(self, value: Array) -> Any:
-        return self.torch.from_numpy(value).to(getattr(self.torch, self.dtype))
+    def native(self, implementation: Implementation, x: Array) -> Operation:
+        mode = MODES[implementation.mode]
+        if mode.lays_out == mode.name and mode.rank is not None and x.ndim != mode.rank:
+            raise Unsupported(f"{mode.name} is a format of {mode.rank} dimensions; x has {x.ndim}")
+        if mode.name == "expanded" and any(not np.array_equal(x[0], other, equal_nan=True) for other in x[1:]):
+            raise Unsupported("an expanded batch holds one sample N times; the samples of this one differ")
+        plain = do(self._to_tensor)
+        return do(getattr(self.module, mode.lays_out), value=plain) if mode.lays_out else plain
 
-    def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
-        layer.train(training)
-        with self._no_grad:
-            return self._mode.call(self.torch, self._called, x)
+    def native_upstream(self, implementation: Implementation, dy: Array) -> Operation:
+        if implementation.mode == "expanded":  # the samples are one, their gradients need not be
+            return do(self._to_tensor)
+        return self.native(implementation, dy)
 
-    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
-        layer.train(training)
-        return self._mode.gradients(self.torch, self._called, x, dy)
-
-    def state(self, layer: Any) -> Mapping[str, Any]:
-        kind = type(layer)
-        if kind not in self._has:  # to ask for an attribute that is not there takes torch long
-            self._has[kind] = tuple(name for name in PARAMETERS if hasattr(layer, name))
-        return {name: value for name in self._has[kind] if (value := getattr(layer, name)) is not None}
+    def operations(self, implementation: Implementation) -> Operations:
+        f, mapped = self.module, implementation.mode == "vmap"
+        forward = Name("forward" if MODES[implementation.mode].forward else "layer")
+        differentiate = do(f.differentiate, "y, gradients", forward=forward)
+        if mapped:
+            differentiate = do(f.differentiate_mapped, "y, gradients")
+        to_numpy = f.bfloat16_to_numpy if self.dtype == "bfloat16" else f.to_numpy
+        return Operations(
+            canonical=do(to_numpy, value=do(f.first)) if mapped else do(to_numpy),
+            vector=do(to_numpy),
+            call={mode: (SWITCH[mode], do(f.call, "y", forward=forward)) for mode in SWITCH},
+            gradients={mode: (SWITCH[mode], differentiate) for mode in SWITCH},
+            actions=actions_of(f),
+            trainable=do(f.trained),
+        )
 
     def vector(self, value: Any) -> Array:
-        plain = value.detach()
-        return (plain.float() if plain.dtype == self.torch.bfloat16 else plain).numpy()  # type: ignore[no-any-return]
+        f = self.module
+        to_numpy = f.bfloat16_to_numpy if value.dtype == self.torch.bfloat16 else f.to_numpy
+        return to_numpy(value)  # type: ignore[no-any-return]
 
     def memory(self, value: Any) -> Array | None:
         return storage_of(value)
 
     def sharing(self, output: Any, others: Mapping[str, Any]) -> list[str]:
         return in_the_storage_of(output, others)
-
-    def to_native(self, implementation: Implementation, x: Array) -> Any:
-        return MODES[implementation.mode].native(self.torch, self._tensor(x))
-
-    def upstream_to_native(self, implementation: Implementation, dy: Array) -> Any:
-        return MODES[implementation.mode].upstream(self.torch, self._tensor(dy))
-
-    def to_numpy(self, implementation: Implementation, value: Any) -> Array:
-        return self.vector(MODES[implementation.mode].canonical(value))
-
-    def recipe(self, implementation: Implementation, case: Case) -> Recipe:
-        settings, mode = arguments(self._settings(implementation, case)), MODES[implementation.mode]
-        dtype = mode.parameter_dtype(case.dtype)
-        construct = [f"layer = {_class_path(implementation)}({settings}, dtype=torch.{dtype})"]
-        for name, value in case.parameters.items():
-            construct.append(f"layer.{name}.data.copy_(torch.from_numpy({literal(value, case.dtype)}))")
-        cast = ".to(torch.bfloat16)" if case.dtype == "bfloat16" else ""
-        before, x = mode.native_text("x", f"torch.from_numpy(x){cast}")
-        before_dy, dy = mode.upstream_text("dy", f"torch.from_numpy(dy){cast}")
-        plain = ".float().numpy()" if case.dtype == "bfloat16" else ".numpy()"
-        tracked = ("running_mean", "running_var")
-        track = implementation.layer == "batch_norm" and case.settings.get("track", True)
-        parameters = [name for name in ("weight", "bias") if case.settings.get(name, True)]
-        return Recipe(
-            ("import torch",),
-            (*construct, *mode.prepare_text()),
-            {
-                way: (f"layer.{way}()", *before, *mode.call_text(x, case.dtype), f"y = output.detach(){plain}")
-                for way in ("train", "eval")
-            },
-            {name: f"layer.{name}{'.float()' if cast else ''}" for name in tracked if track},
-            {
-                way: (
-                    f"layer.{way}()",
-                    *before,
-                    *(() if not before else (f"given = {x}",)),
-                    *before_dy,
-                    *mode.gradients_text("given" if before else x, dy, case.dtype),
-                    f"y, dx = output.detach(){plain}, found['dx']{plain}",
-                )
-                for way in ("train", "eval")
-            },
-            {f"d{name}": f"found['d{name}']{plain}" for name in parameters},
-        )
 
 
 @functools.cache
