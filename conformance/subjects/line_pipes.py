@@ -16,6 +16,10 @@ from typing import IO, Final
 _CHUNK: Final = 65536
 
 
+class LineTooLong(Exception):
+    """The worker has written more without a line break than a line may have."""
+
+
 class Lines:
     """The two pipes of a worker. What it does not read at once is written while its answers are awaited."""
 
@@ -28,6 +32,7 @@ class Lines:
         self._unsent = memoryview(b"")
         self._arrived: collections.deque[bytes] = collections.deque()
         self._parts: list[bytes] = []
+        self._begun = 0  # bytes of the line that is not whole yet
         self._ended = False
 
     def send(self, line: bytes) -> None:
@@ -37,25 +42,29 @@ class Lines:
         if self._unsent:
             self._poll.register(self._requests, select.POLLOUT)
 
-    def receive(self, seconds: float, pause: float = 0.0) -> bytes | None:
-        """The next line; None where the worker has closed its end.
+    def receive(self, seconds: float, longest: int, pause: float = 0.0) -> bytes | None:
+        """The next line, of at most ``longest`` bytes; None where the worker has closed its end.
 
         Where nothing has come yet, ``pause`` seconds pass before it is looked for again: to be woken for every one of
         many lines costs more than to take several at a time.
 
         Raises:
-            TimeoutError: nothing has come for ``seconds``.
+            TimeoutError: no whole line has come within ``seconds``, however much of one has.
+            LineTooLong: it has more bytes.
         """
+        deadline = time.monotonic() + seconds
         while not self._arrived:
             if self._ended:
                 return None
+            if self._begun > longest:
+                raise LineTooLong
             if not self._read():
                 if pause and not self._unsent:
                     time.sleep(pause)
                     pause = 0.0
                     continue
-                ready = self._poll.poll(1000 * seconds)
-                if not ready:
+                ready = self._poll.poll(1000 * max(deadline - time.monotonic(), 0))
+                if not ready or time.monotonic() > deadline:
                     raise TimeoutError
                 if self._unsent and any(number == self._requests.fileno() for number, _ in ready):
                     self._write()
@@ -88,10 +97,11 @@ class Lines:
         except BlockingIOError:
             return False
         self._parts.append(chunk)
+        self._begun += len(chunk)
         if b"\n" in chunk or not chunk:
             *whole, rest = b"".join(self._parts).split(b"\n")
             self._ended = not chunk
-            self._parts = [rest]
+            self._parts, self._begun = [rest], len(rest)
             self._arrived.extend(line + b"\n" for line in whole)
             if self._ended and rest:
                 self._arrived.append(rest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import os
 import signal
@@ -17,7 +16,7 @@ import msgspec
 from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.worker.protocol import dump_line, encode_case
 from normgauge.conformance.layers.registry import layer_kinds
-from normgauge.conformance.subjects.line_pipes import Lines
+from normgauge.conformance.subjects.line_pipes import Lines, LineTooLong
 from normgauge.conformance.subjects.messages import Answer, Hello, ScriptAnswer, hello_of
 from normgauge.conformance.subjects.subject import NO_SCRIPT, NOT_RUN, CannotRun, Launch, actions_of
 
@@ -28,6 +27,15 @@ _MANY: Final = 4
 _PAUSE: Final = 1e-3
 #: What is computed must not depend on the number of cores, and threads that wait for small work cost the most.
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
+#: Bytes that a hello may have; most of it is documentation.
+_LONGEST_HELLO: Final = 2**24
+#: Bytes of an answer's texts, and of everything that it says of one value of the case.
+_TEXTS: Final = 2**20
+_A_VALUE: Final = 64
+#: Bytes of standard error that are kept, how many are read at a time, and how many characters are quoted.
+_KEPT: Final = 2**14
+_CHUNK: Final = 2**16
+_QUOTED: Final = 1000
 
 
 class WorkerProcess:
@@ -41,7 +49,7 @@ class WorkerProcess:
     def __init__(self, launch: Launch, dtype: str) -> None:
         self.launch, self.dtype = launch, dtype
         self.restarts = 0
-        self._errors: collections.deque[str] = collections.deque(maxlen=20)
+        self._errors = b""
         self.greeting = self._start()
 
     def _start(self) -> Hello:
@@ -62,7 +70,7 @@ class WorkerProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._lines = Lines(self._process.stdin, self._process.stdout)
-        self._errors.clear()
+        self._errors = b""
         self._listener = threading.Thread(target=self._read_errors, args=(self._process,), daemon=True)
         self._listener.start()
         try:
@@ -73,7 +81,7 @@ class WorkerProcess:
 
     def _greeted(self) -> Hello:
         framework = self.launch.framework
-        greeting = self._answer(max(self.launch.time_limit, 120.0))
+        greeting = self._answer(max(self.launch.time_limit, 120.0), _LONGEST_HELLO)
         if isinstance(greeting, str):
             raise CannotRun(f"{framework}: the worker {greeting} before it said hello{self._last_words()}")
         if "cannot_import" in greeting:
@@ -94,36 +102,19 @@ class WorkerProcess:
 
     def _read_errors(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
-        for line in process.stderr:
-            self._errors.append(line.decode(errors="replace").rstrip())
+        while chunk := os.read(process.stderr.fileno(), _CHUNK):
+            self._errors = (self._errors + chunk)[-_KEPT:]
 
     def _last_words(self) -> str:
         self._listener.join(timeout=1)
-        said = [line for line in self._errors if line.strip()]
-        return f"; it last said: {said[-1].strip()}" if said else ""
+        said = [line.strip() for line in self._errors.decode(errors="replace").splitlines() if line.strip()]
+        return f"; it last said: {said[-1][-_QUOTED:]}" if said else ""
 
-    def _answer(self, time_limit: float) -> dict[str, Any] | str:
-        """The next answer, or how the worker ended."""
-        deadline = time.monotonic() + time_limit
-        ended = False
-        while True:
-            try:
-                pause = _PAUSE if self._due > _MANY else 0.0
-                line = self._lines.receive(min(0.5, max(deadline - time.monotonic(), 0.01)), pause)
-                break
-            except TimeoutError:
-                if ended:  # and a child of it keeps the pipe open
-                    return _how_it_ended(self._process.returncode)
-                ended = self._process.poll() is not None
-                if not ended and time.monotonic() >= deadline:
-                    self._kill()
-                    return f"did not answer within {time_limit:g} s"
-        if line is None:
-            try:
-                return _how_it_ended(self._process.wait(timeout=5))
-            except subprocess.TimeoutExpired:
-                self._kill()
-                return "closed its standard output and went on"
+    def _answer(self, time_limit: float, longest: int) -> dict[str, Any] | str:
+        """The next answer, of at most ``longest`` bytes, or how the worker ended."""
+        line = self._line(time_limit, longest)
+        if isinstance(line, str):
+            return line
         self._due -= 1
         try:
             answer = msgspec.json.decode(line)
@@ -131,6 +122,35 @@ class WorkerProcess:
             self._kill()
             return f"answered with a line that is not JSON: {line[:80]!r}"
         return answer if isinstance(answer, dict) else f"answered with {type(answer).__name__}, not an object"
+
+    def _line(self, time_limit: float, longest: int) -> bytes | str:
+        """The next line, or how the worker ended."""
+        deadline = time.monotonic() + time_limit
+        ended = False
+        while True:
+            try:
+                pause = _PAUSE if self._due > _MANY else 0.0
+                line = self._lines.receive(min(0.5, max(deadline - time.monotonic(), 0.01)), longest, pause)
+                break
+            except LineTooLong:
+                self._kill()
+                return f"wrote a line of more than {longest:,} bytes"
+            except TimeoutError:
+                if ended:  # and a child of it keeps the pipe open
+                    return _how_it_ended(self._process.returncode)
+                ended = self._process.poll() is not None
+                if not ended and time.monotonic() >= deadline:
+                    self._kill()
+                    return f"did not answer within {time_limit:g} s"
+        return self._closed() if line is None else line
+
+    def _closed(self) -> str:
+        """How a worker ended that has closed its standard output."""
+        try:
+            return _how_it_ended(self._process.wait(timeout=5))
+        except subprocess.TimeoutExpired:
+            self._kill()
+            return "closed its standard output and went on"
 
     def begin(self) -> None:
         self.restarts = 0
@@ -175,7 +195,7 @@ class WorkerProcess:
             if done:
                 self._ask(implementation, batch)
             for number, case in enumerate(batch):
-                answer = self._answer(self.launch.time_limit)
+                answer = self._answer(self.launch.time_limit, longest_answer(case))
                 done += 1
                 if isinstance(answer, dict) and answer.get("number") != number:
                     answer = f"answered case {answer.get('number')!r} where {number} was due"
@@ -197,7 +217,7 @@ class WorkerProcess:
         }
         self._due += 1
         self._lines.send(dump_line(message))
-        answer = self._answer(self.launch.time_limit)
+        answer = self._answer(self.launch.time_limit, longest_answer(case))
         if isinstance(answer, str):
             self._restart()
             return f"# no script: the worker {answer}\n"
@@ -234,6 +254,13 @@ class WorkerProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=5)
         self._kill()
+
+
+def longest_answer(case: Case) -> int:
+    """How many bytes an answer to ``case`` may have: several float64 arrays of its size in base64, and texts."""
+    channels = int(case.settings.get("num_channels", 0))
+    values = sum(int(step.x.size) + channels for step in case.steps)
+    return _TEXTS + _A_VALUE * values
 
 
 def _observed(answer: dict[str, Any], case: Case) -> Observation:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -485,6 +487,52 @@ def test_an_unknown_signal_is_told_by_its_number() -> None:
     body = "say(hello)\nfor line in sys.stdin: os.kill(os.getpid(), 40)"
     (seen,) = observed(written_in_python(body, most_restarts=0), 1)
     assert (seen.died or "").startswith("the worker was ended by signal 40")
+
+
+# --- workers without bounds ------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_byte_now_and_then_is_no_answer_within_the_time_limit() -> None:
+    body = (
+        "say(hello)\nfor line in sys.stdin:\n    while True: sys.stdout.write('1'); sys.stdout.flush(); time.sleep(0.1)"
+    )
+    begun = time.monotonic()
+    (seen,) = observed(written_in_python(body, time_limit=2.0, most_restarts=0), 1)
+    assert (seen.died or "").startswith("the worker did not answer within 2 s")
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["say(hello)\nsys.stdin.readline()\n", ""], ids=["answer", "hello"])
+def test_a_line_without_end_costs_no_memory(place: str) -> None:
+    """It is ended long before it has sent its gigabytes; what is read of it is bounded, and so is the time."""
+    launch = written_in_python(f"{place}while True: sys.stdout.write('1' * 2**20)", most_restarts=0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if place:
+        (seen,) = observed(launch, 1)
+        assert (seen.died or "").startswith("the worker wrote a line of more than 1,0")
+    else:
+        with pytest.raises(CannotRun, match=r"wrote a line of more than 16,777,216 bytes before it said hello"):
+            list(run_framework(launch, Wanted(dtypes=("float32",))))
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # KiB
+    assert grown < 200 * 1024
+
+
+def test_of_much_on_standard_error_the_end_is_quoted() -> None:
+    body = "sys.stderr.write('x' * 50_000_000 + '\\nout of luck: ' + 'y' * 5_000); sys.exit(3)"
+    with pytest.raises(CannotRun) as caught:
+        list(run_framework(written_in_python(body), Wanted(dtypes=("float32",))))
+    said = str(caught.value)
+    assert said.startswith("broken: the worker exited with code 3 before it said hello; it last said: ")
+    assert said.endswith("y" * 900)
+    assert len(said) < 1200
+
+
+def test_json_that_is_nested_too_deep_is_an_observation() -> None:
+    body = "say(hello)\nfor line in sys.stdin: print('[' * 100_000 + ']' * 100_000, flush=True)"
+    (seen,) = observed(written_in_python(body, most_restarts=0), 1)
+    assert (seen.died or "").startswith("the worker answered with a line that is not JSON: b'[[[")
 
 
 # --- the published schema -----------------------------------------------------------------------
