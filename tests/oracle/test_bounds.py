@@ -242,6 +242,19 @@ def test_an_honest_zero_debiased_average_lies_within_the_bound(dtype: str, weigh
         assert running.var.ratio(var).max() <= 1
 
 
+@pytest.mark.parametrize(("weighs", "momentum"), [("new", 0.0), ("old", 1.0)])
+def test_a_zero_debiased_average_that_no_batch_enters_stays_what_it_was(weighs: str, momentum: float) -> None:
+    chosen = semantics("batch_norm", bootstrap="zero_debiased", momentum_weighs=weighs)
+    start = initial_statistics(np.full(3, 5.0), np.full(3, 2.0))
+    running: RunningStatistics | None = start
+    for _ in range(2):
+        x = np.arange(12, dtype=np.float32).reshape(4, 3)
+        running = batch_norm(x, running, training=True, momentum=momentum, semantics=chosen).running
+        assert running is not None
+        assert running.mean.value.tolist() == start.mean.value.tolist()
+        assert running.var.value.tolist() == start.var.value.tolist()
+
+
 # --- the shape of the bounds -------------------------------------------------------------------------
 
 
