@@ -7,21 +7,6 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Final, TypeVar
 
 LAYERS: Final = {"group_norm": "GroupNorm", "batch_norm": "BatchNorm"}
-#: The ids that the template itself gives.
-FIXED_ANCHORS: Final = (
-    *(
-        "in-short",
-        "accuracy",
-        "divergences",
-        "documentation",
-        "counterexamples",
-        "hazards",
-        "remarks",
-        "runs",
-        "not-run",
-    ),
-    *LAYERS.values(),
-)
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)

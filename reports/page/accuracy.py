@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from normgauge.reports.grouping import LAYERS, grouped
 from normgauge.reports.implementation_names import Names, Told
-from normgauge.reports.page.curves import CurvesFigure, curves_of
+from normgauge.reports.page.curves import PANEL, CurvesFigure, curves_of
+from normgauge.reports.page.section import PageData, Section
 from normgauge.results.records import Profile, Series
 
 
@@ -80,3 +82,11 @@ def _cell(profile: Profile, half: dict[tuple[str, str], Series]) -> AccuracyCell
     if curve:
         gone = "never" if curve.half_gone_at is None else f"{float(f'{curve.half_gone_at:.2g}'):,g}"
     return AccuracyCell(profile.accuracy or "outside", name, inside, gone)
+
+
+def _content(page: PageData) -> Mapping[str, Any] | None:
+    accuracy = accuracy_of(page.all(Profile), page.all(Series), page.names)
+    return {"accuracy": accuracy, "size": PANEL} if accuracy else None
+
+
+SECTION: Final = Section(id="accuracy", title="Accuracy", template="accuracy.html", content=_content)

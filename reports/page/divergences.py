@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from normgauge.reports.grouping import LAYERS, Anchors, grouped
 from normgauge.reports.implementation_names import Names, Told
+from normgauge.reports.page.section import PageData, Section
 from normgauge.results.records import (
     DIVERGENT,
     Example,
@@ -208,3 +209,10 @@ def _aligned(texts: Sequence[str]) -> list[str]:
         left = f"  … {len(values) - VALUES_SHOWN} more" if len(values) > VALUES_SHOWN else ""
         aligned.append("  ".join(values[:VALUES_SHOWN]) + left)
     return aligned
+
+
+def _content(page: PageData) -> Mapping[str, Any]:
+    return {}
+
+
+SECTION: Final = Section(id="divergences", title="Divergences", template="divergences.html", content=_content)

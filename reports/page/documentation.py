@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from normgauge.reports.grouping import LAYERS, Anchors, grouped
 from normgauge.reports.implementation_names import Names, Told
+from normgauge.reports.page.section import PageData, Section
 from normgauge.results.records import Claim, Profile
 
 #: The sign of each verdict on a claim.
@@ -87,3 +88,11 @@ def _cells(
             cell.append(ClaimCell(kind, claimed or "", at, target))
         row.append(tuple(cell))
     return tuple(row)
+
+
+def _content(page: PageData) -> Mapping[str, Any] | None:
+    claims = claims_of(page.all(Profile), page.contradictions, page.names)
+    return {"claims": claims, "signs": SIGNS} if claims else None
+
+
+SECTION: Final = Section(id="documentation", title="Documentation", template="documentation.html", content=_content)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from normgauge.reports.grouping import Anchors, grouped
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.reports.page.divergences import Numbers, numbers_of
+from normgauge.reports.page.section import PageData, Section
 from normgauge.results.records import Counterexample, Explored
 
 KINDS: Final = {
@@ -58,3 +59,13 @@ def found_of(counterexamples: Sequence[Counterexample], names: Names, anchors: A
 def tried_of(explored: Sequence[Explored], names: Names) -> list[Tried]:
     alike = grouped(explored, lambda one: msgspec.structs.replace(one, implementation="", framework=""))
     return [Tried(names.told((one.implementation, "") for one in own), own[0]) for own in alike.values()]
+
+
+def _content(page: PageData) -> Mapping[str, Any] | None:
+    tried = tried_of(page.all(Explored), page.names)
+    return {"tried": tried, "kinds": KINDS} if tried or page.found else None
+
+
+SECTION: Final = Section(
+    id="counterexamples", title="Beyond the experiments", template="counterexamples.html", content=_content
+)

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from normgauge.reports.grouping import LAYERS, grouped
 from normgauge.reports.implementation_names import Names, Told
-from normgauge.reports.page.divergences import Finding
+from normgauge.reports.page.section import PageData, Section
 from normgauge.results.records import (
     DIVERGENT,
     AxisMeasured,
     DefaultMeasured,
-    Footer,
-    Header,
     Judgement,
     Profile,
 )
 
 _NO_AXIS: Final = "no known alternative; nearest: "
-
-
-@dataclass(frozen=True)
-class RunShown:
-    """One result file. Without its footer it was interrupted; ``missing`` has no result in it."""
-
-    header: Header
-    footer: Footer | None
-    missing: tuple[str, ...]
-
-    @property
-    def versions(self) -> str:
-        return ", ".join(f"{name} {version}" for name, version in self.header.versions.items())
 
 
 @dataclass(frozen=True)
@@ -108,51 +93,44 @@ class LayerShown:
     frameworks: tuple[FrameworkShown, ...]
 
 
-def layers_of(
-    judgements: Sequence[Judgement],
-    profiles: Sequence[Profile],
-    runs: Sequence[RunShown],
-    findings: Sequence[Finding],
-    names: Names,
-) -> list[LayerShown]:
+def layer_of(kind: str, page: PageData) -> LayerShown | None:
+    """The tables of the layer kind; None where nothing was measured of it."""
+    names = page.names
+    measured = grouped((p for p in page.all(Profile) if p.layer == kind), lambda profile: profile.implementation)
+    if not measured:
+        return None
     targets: dict[tuple[str, str], str] = {}
-    for finding in findings:
+    for finding in page.findings:
         for member in (member for one in finding.evidence for member in one.members):
             targets.setdefault((finding.judgement.requirement, member.judgement.implementation), member.anchor)
-    versions = grouped(runs, lambda run: names.framework(run.header.framework))
-    layers = []
-    for kind, name in LAYERS.items():
-        measured = grouped((p for p in profiles if p.layer == kind), lambda profile: profile.implementation)
-        if not measured:
-            continue
-        judged = grouped((j for j in judgements if j.implementation in measured), lambda j: j.requirement)
-        columns = [judged[requirement] for requirement in sorted(judged)]
-        axes = {axis.axis: axis for own in measured.values() for profile in own for axis in profile.axes}
-        dtypes = [*dict.fromkeys(profile.dtype for own in measured.values() for profile in own)]
-        frameworks = []
-        for framework, own in grouped(measured, lambda one: names.of(one).framework).items():
-            verdicts, semantics = [], []
-            for one, below in _siblings_together(own, names):
-                has = [dtype for dtype in dtypes if dtype in {profile.dtype for profile in measured[one]}]
-                only = ", ".join(has) if len(has) < len(dtypes) else ""
-                verdicts.append(Row(one, only, below, _verdicts(one, has, columns, targets)))
-                semantics.append((names.of(one).layer, only, _semantics(measured[one], has, list(axes)), one))
-            frameworks.append(
-                FrameworkShown(
-                    framework,
-                    tuple(run.versions for run in versions.get(framework, []) if run.versions),
-                    tuple(verdicts),
-                    tuple(
-                        AxesRow(names.told((row[3], "") for row in alike), only, cells)
-                        for (_, only, cells), alike in grouped(semantics, lambda row: row[:3]).items()
-                    ),
-                    _facts([measured[row.implementation] for row in verdicts], names),
-                )
+    versions = grouped(page.runs, lambda run: names.framework(run.header.framework))
+    judged = grouped((j for j in page.all(Judgement) if j.implementation in measured), lambda j: j.requirement)
+    columns = [judged[requirement] for requirement in sorted(judged)]
+    axes = {axis.axis: axis for own in measured.values() for profile in own for axis in profile.axes}
+    dtypes = [*dict.fromkeys(profile.dtype for own in measured.values() for profile in own)]
+    frameworks = []
+    for framework, own in grouped(measured, lambda one: names.of(one).framework).items():
+        verdicts, semantics = [], []
+        for one, below in _siblings_together(own, names):
+            has = [dtype for dtype in dtypes if dtype in {profile.dtype for profile in measured[one]}]
+            only = ", ".join(has) if len(has) < len(dtypes) else ""
+            verdicts.append(Row(one, only, below, _verdicts(one, has, columns, targets)))
+            semantics.append((names.of(one).layer, only, _semantics(measured[one], has, list(axes)), one))
+        frameworks.append(
+            FrameworkShown(
+                framework,
+                tuple(run.versions for run in versions.get(framework, []) if run.versions),
+                tuple(verdicts),
+                tuple(
+                    AxesRow(names.told((row[3], "") for row in alike), only, cells)
+                    for (_, only, cells), alike in grouped(semantics, lambda row: row[:3]).items()
+                ),
+                _facts([measured[row.implementation] for row in verdicts], names),
             )
-        settings = dict.fromkeys(default.setting for own in measured.values() for p in own for default in p.defaults)
-        heads = tuple(column[0] for column in columns)
-        layers.append(LayerShown(name, heads, tuple(axes.values()), tuple(settings), tuple(frameworks)))
-    return layers
+        )
+    settings = dict.fromkeys(default.setting for own in measured.values() for p in own for default in p.defaults)
+    heads = tuple(column[0] for column in columns)
+    return LayerShown(LAYERS[kind], heads, tuple(axes.values()), tuple(settings), tuple(frameworks))
 
 
 def _siblings_together(implementations: Sequence[str], names: Names) -> list[tuple[str, bool]]:
@@ -251,3 +229,17 @@ def _interval(default: DefaultMeasured) -> str:
         return f"{default.best:.6g}"
     half = max(default.high - default.best, default.best - default.low)
     return f"{default.rounded()} ± {half:.1g}"
+
+
+def _section(kind: str, name: str) -> Section:
+    def content(page: PageData) -> Mapping[str, Any] | None:
+        layer = layer_of(kind, page)
+        measured = {profile.layer for profile in page.all(Profile)}
+        first = next((known for known in LAYERS if known in measured), None)
+        return None if layer is None else {"layer": layer, "first": kind == first}
+
+    return Section(id=name, title=name, template="layer.html", content=content)
+
+
+#: A section for each layer kind.
+SECTIONS: Final = tuple(_section(kind, name) for kind, name in LAYERS.items())

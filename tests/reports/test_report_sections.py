@@ -25,8 +25,27 @@ from pages import (
     write,
 )
 
-from normgauge.reports.page.page import write_report
+from normgauge.reports.page.page import SECTIONS, write_report
 from normgauge.results.records import Footer, NotRun, Record
+
+# --- all sections -------------------------------------------------------------------------------
+
+
+def test_a_section_that_is_shown_has_its_heading_and_its_entry_in_the_contents() -> None:
+    records = [judgement(), judgement(verdict="unsupported"), profile(claims=[claim()]), explored()]
+    page = shown(run(*records, profile("torch.nn.BatchNorm", layer="batch_norm")))
+    headings = {one.attributes["id"]: one.text for one in page.all("h2")}
+    assert headings == {one.id: one.title for one in SECTIONS if one.id not in {"accuracy", "not-run"}}
+    contents = page.one("nav").all("a")
+    assert [(one.attributes["href"], one.text) for one in contents] == [(f"#{i}", t) for i, t in headings.items()]
+
+
+def test_a_section_without_content_is_left_out_of_page_and_contents() -> None:
+    page = shown(run(judgement()), absent=[NotRun("mlx", "not installed")])
+    assert not {"remarks", "counterexamples", "accuracy"} & {one.attributes["id"] for one in page.all("h2")}
+    assert "not-run" in {one.attributes["id"] for one in page.all("h2")}
+    assert "#not-run" not in {one.attributes["href"] for one in page.one("nav").all("a")}
+
 
 # --- documentation ------------------------------------------------------------------------------
 

@@ -1,0 +1,41 @@
+"""The summary at the top of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from normgauge.reports.grouping import LAYERS, grouped
+from normgauge.reports.implementation_names import Told
+from normgauge.reports.page.explored import KINDS
+from normgauge.reports.page.hazards import hazards_of
+from normgauge.reports.page.section import PageData, Section
+from normgauge.results.records import Profile
+
+
+def _different_defaults(page: PageData) -> list[tuple[str, str, list[tuple[str, list[Told]]]]]:
+    """Layer, setting, and each default with who has it, where implementations differ; as their signatures have it."""
+    told = dict.fromkeys(
+        (
+            LAYERS[profile.layer],
+            default.setting,
+            default.signature or default.rounded() or "unknown",
+            profile.implementation,
+        )
+        for profile in page.all(Profile)
+        for default in profile.defaults
+    )
+    found = []
+    for (layer, setting), own in grouped(told, lambda row: row[:2]).items():
+        by_value = grouped(own, lambda row: row[2])
+        values = [(value, page.names.told((row[3], "") for row in same)) for value, same in by_value.items()]
+        if len(values) > 1:
+            found.append((layer, setting, values))
+    return found
+
+
+def _content(page: PageData) -> Mapping[str, Any]:
+    return {"kinds": KINDS, "hazards": hazards_of(page), "defaults": _different_defaults(page)}
+
+
+SECTION: Final = Section(id="in-short", title="In short", template="in_short.html", content=_content)

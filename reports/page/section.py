@@ -1,0 +1,75 @@
+"""What the page consists of: sections, and the data that each of them is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from normgauge.reports.implementation_names import Names
+from normgauge.results.records import Footer, Header, Judgement, NotRun, Record
+
+if TYPE_CHECKING:
+    from normgauge.reports.page.divergences import Finding
+    from normgauge.reports.page.documentation import Contradiction
+    from normgauge.reports.page.explored import Found
+
+R = TypeVar("R", bound=Record)
+#: The sign of each verdict and what the verdict means, in the order of the legend.
+LEGEND: Final = {
+    "conforms": ("✓", "within every error bound; on an axis, every other value was excluded"),
+    "diverges": ("✗", "what came out lies outside the error bound of what is required"),
+    "crashes": ("☠", "it died, hung, gave the wrong shape or changed its input"),
+    "unsupported": ("–", "the layer has no way to ask for it, or raised an exception"),
+    "cannot tell": ("?", "the error bounds do not tell the alternatives apart"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunShown:
+    """One result file. Without its footer it was interrupted; ``missing`` has no result in it."""
+
+    header: Header
+    footer: Footer | None
+    missing: tuple[str, ...]
+
+    @property
+    def versions(self) -> str:
+        return ", ".join(f"{name} {version}" for name, version in self.header.versions.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageData:
+    """The records of all runs, and what more than one section shows."""
+
+    runs: Sequence[RunShown]
+    records: Sequence[Record]
+    not_run: Sequence[NotRun]
+    names: Names
+    findings: Sequence[Finding]
+    contradictions: Sequence[Contradiction]
+    found: Sequence[Found]
+
+    @property
+    def measured(self) -> bool:
+        """Whether any requirement was judged."""
+        return bool(self.all(Judgement))
+
+    def all(self, kind: type[R]) -> list[R]:
+        """Every record of this kind."""
+        return [record for record in self.records if isinstance(record, kind)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page under the heading ``title``, to which the contents lead by its ``id``.
+
+    ``content`` gives what the template needs beside the ``section``, the page's data (``page``) and the ``legend``;
+    None leaves the section out. A section that is not ``listed`` has no entry in the contents.
+    """
+
+    id: str
+    title: str
+    template: str
+    content: Callable[[PageData], Mapping[str, Any] | None]
+    listed: bool = True
