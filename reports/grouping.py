@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterable
-from typing import Final, TypeVar
+from typing import TypeVar
 
-LAYERS: Final = {"group_norm": "GroupNorm", "batch_norm": "BatchNorm"}
+from normgauge.results.records import Profile
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
+
+
+def layer_titles(profiles: Iterable[Profile]) -> dict[str, str]:
+    """The kinds of layer in the order in which they come, each with its title."""
+    return {one.layer: one.layer_title or one.layer.title().replace("_", "") for one in profiles}
 
 
 class Anchors:

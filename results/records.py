@@ -123,6 +123,7 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
     ``known`` is false when no candidate survived: then ``axes`` names the nearest one. ``computes_in``
     is the type whose bounds the results satisfy: float32 where float64 is taken but not honoured. ``types`` are the
     framework's own types of the output, the running statistics and the gradients, several joined by "or".
+    ``layer_title`` is what a page calls the kind of layer.
     """
 
     implementation: str
@@ -145,6 +146,7 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
     mode: str = "eager"
     claims: list[Claim] = []
     types: dict[str, str] = {}
+    layer_title: str = ""
 
 
 class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"):

@@ -166,6 +166,7 @@ def _profile(
         description.mode,
         claims(description, axes, defaults, evidence.diagnosis.known),
         _types(evidence.seen),
+        kind_of(layer).title,
     )
 
 

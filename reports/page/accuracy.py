@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from normgauge.reports.grouping import LAYERS, grouped
+from normgauge.reports.grouping import grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.reports.page.curves import PANEL, CurvesFigure, curves_of
 from normgauge.reports.page.section import PageData, Section
@@ -46,7 +46,7 @@ def accuracy_of(profiles: Sequence[Profile], series: Sequence[Series], names: Na
     figures = curves_of(profiles, series, names)
     half = {(one.implementation, one.dtype): one for one in series if (one.axis, one.quantity) == ("ratio", "output")}
     found = []
-    for kind, name in LAYERS.items():
+    for kind, name in layer_titles(profiles).items():
         own = [one for one in profiles if one.layer == kind]
         if not any((one.implementation, one.dtype) in half for one in own):
             continue

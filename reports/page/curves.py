@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from normgauge.reports.grouping import LAYERS, grouped
+from normgauge.reports.grouping import grouped, layer_titles
 from normgauge.reports.implementation_names import Names
 from normgauge.results.records import Profile, Series, SeriesPoint
 
@@ -105,15 +105,15 @@ def curves_of(profiles: Sequence[Profile], series: Sequence[Series], names: Name
     measured = {(one.implementation, one.dtype): one for one in profiles}
     kinds = {(one.implementation, one.dtype): one.layer for one in profiles}
     found = []
-    for layer in LAYERS:
+    for layer, title in layer_titles(profiles).items():
         own = [one for one in series if kinds.get((one.implementation, one.dtype)) == layer]
         for dtype, alike in grouped(own, lambda one: one.dtype).items():
-            found.append(_figure(layer, dtype, alike, measured, names))
+            found.append(_figure((layer, title), dtype, alike, measured, names))
     return found
 
 
 def _figure(
-    layer: str, dtype: str, series: Sequence[Series], measured: dict[tuple[str, str], Profile], names: Names
+    layer: tuple[str, str], dtype: str, series: Sequence[Series], measured: dict[tuple[str, str], Profile], names: Names
 ) -> CurvesFigure:
     frameworks = grouped(series, lambda one: names.framework(one.framework))
     rows = [row for row in ROWS if any((one.axis, one.quantity) == row[:2] for one in series)]
@@ -134,7 +134,7 @@ def _figure(
     described = "; ".join(_said(framework, own, measured) for framework, own in frameworks.items())
     width = LEFT + len(frameworks) * (PANEL[0] + GAP[0])
     height = TOP + len(rows) * (PANEL[1] + GAP[1]) + BOTTOM - GAP[1]
-    return CurvesFigure(layer, LAYERS[layer], dtype, max(width, 640), height, tuple(headings), tuple(panels), described)
+    return CurvesFigure(*layer, dtype, max(width, 640), height, tuple(headings), tuple(panels), described)
 
 
 def _scales(series: Sequence[Series]) -> tuple[_Scale, _Scale]:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from normgauge.reports.grouping import LAYERS, Anchors, grouped
+from normgauge.reports.grouping import Anchors, grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.reports.page.section import PageData, Section
 from normgauge.results.records import (
@@ -79,7 +79,8 @@ def findings_of(
     judgements: Sequence[Judgement], profiles: Sequence[Profile], names: Names, anchors: Anchors
 ) -> list[Finding]:
     """Departures on an axis first, the rest after, each in the catalogue's order."""
-    layer_of = {profile.implementation: list(LAYERS).index(profile.layer) for profile in profiles}
+    layers = list(layer_titles(profiles))
+    layer_of = {profile.implementation: layers.index(profile.layer) for profile in profiles}
     axes = {axis.axis for profile in profiles for axis in profile.axes}
     documentation = {profile.implementation: profile.documentation for profile in profiles}
     by_requirement = grouped(judgements, lambda judgement: judgement.requirement)
@@ -91,7 +92,7 @@ def findings_of(
     ]
 
     def place(finding: Finding) -> tuple[bool, int, str]:
-        layer = layer_of.get(finding.judgement.implementation, len(LAYERS))
+        layer = layer_of.get(finding.judgement.implementation, len(layers))
         return not finding.on_axis, layer, finding.judgement.requirement
 
     return sorted(found, key=place)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from normgauge.reports.grouping import LAYERS, Anchors, grouped
+from normgauge.reports.grouping import Anchors, grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.reports.page.section import PageData, Section
 from normgauge.results.records import Claim, Profile
@@ -60,7 +60,7 @@ def contradictions_of(profiles: Sequence[Profile], names: Names, anchors: Anchor
 def claims_of(profiles: Sequence[Profile], contradictions: Sequence[Contradiction], names: Names) -> list[ClaimsTable]:
     targets = {(one.claim.subject, one.claim.claimed, one.claim.quote): one.anchor for one in contradictions}
     tables = []
-    for kind, name in LAYERS.items():
+    for kind, name in layer_titles(profiles).items():
         own = [profile for profile in profiles if profile.layer == kind and profile.claims]
         if not own:
             continue

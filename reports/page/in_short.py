@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from normgauge.reports.grouping import LAYERS, grouped
+from normgauge.reports.grouping import grouped, layer_titles
 from normgauge.reports.implementation_names import Told
 from normgauge.reports.page.explored import KINDS
 from normgauge.reports.page.hazards import hazards_of
@@ -15,9 +15,10 @@ from normgauge.results.records import Profile
 
 def _different_defaults(page: PageData) -> list[tuple[str, str, list[tuple[str, list[Told]]]]]:
     """Layer, setting, and each default with who has it, where implementations differ; as their signatures have it."""
+    titles = layer_titles(page.all(Profile))
     told = dict.fromkeys(
         (
-            LAYERS[profile.layer],
+            titles[profile.layer],
             default.setting,
             default.signature or default.rounded() or "unknown",
             profile.implementation,

@@ -8,7 +8,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from normgauge.reports.grouping import Anchors, grouped
+from normgauge.reports.grouping import Anchors, grouped, layer_titles
 from normgauge.reports.implementation_names import Names, told_apart
 from normgauge.reports.page import (
     accuracy,
@@ -26,10 +26,9 @@ from normgauge.reports.templating import environment
 from normgauge.results.folder import read_folder
 from normgauge.results.records import Counterexample, Footer, Header, Judgement, NotRun, Profile, Record
 
-#: The sections in the order of the page.
+#: The sections in the order of the page; those of the layers come after the first.
 SECTIONS: Final[tuple[Section, ...]] = (
     in_short.SECTION,
-    *tables.SECTIONS,
     accuracy.SECTION,
     divergences.SECTION,
     documentation.SECTION,
@@ -60,7 +59,7 @@ def render(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ()) -> s
     templates.globals |= {"page": page, "legend": LEGEND}
     shown = [
         (section, Markup(templates.get_template(section.template).render(content, section=section)))
-        for section in SECTIONS
+        for section in (SECTIONS[0], *tables.sections(page), *SECTIONS[1:])
         if (content := section.content(page)) is not None
     ]
     by_framework = grouped(page.runs, lambda run: page.names.framework(run.header.framework))
@@ -80,7 +79,8 @@ def _data(runs: Sequence[Sequence[Record]], absent: Sequence[NotRun]) -> PageDat
     profiles = [record for record in everything if isinstance(record, Profile)]
     judgements = [record for record in everything if isinstance(record, Judgement)]
     counterexamples = [record for record in everything if isinstance(record, Counterexample)]
-    names, anchors = Names(profiles, releases), Anchors(section.id for section in SECTIONS)
+    names = Names(profiles, releases)
+    anchors = Anchors([*(section.id for section in SECTIONS), *layer_titles(profiles).values()])
     return PageData(
         runs=[_run(records) for records in ordered],
         records=everything,

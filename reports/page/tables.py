@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from normgauge.reports.grouping import LAYERS, grouped
+from normgauge.reports.grouping import grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.reports.page.section import PageData, Section
 from normgauge.results.records import (
@@ -93,12 +94,10 @@ class LayerShown:
     frameworks: tuple[FrameworkShown, ...]
 
 
-def layer_of(kind: str, page: PageData) -> LayerShown | None:
-    """The tables of the layer kind; None where nothing was measured of it."""
+def layer_of(kind: str, title: str, page: PageData) -> LayerShown:
+    """The tables of a kind of layer."""
     names = page.names
     measured = grouped((p for p in page.all(Profile) if p.layer == kind), lambda profile: profile.implementation)
-    if not measured:
-        return None
     targets: dict[tuple[str, str], str] = {}
     for finding in page.findings:
         for member in (member for one in finding.evidence for member in one.members):
@@ -130,7 +129,7 @@ def layer_of(kind: str, page: PageData) -> LayerShown | None:
         )
     settings = dict.fromkeys(default.setting for own in measured.values() for p in own for default in p.defaults)
     heads = tuple(column[0] for column in columns)
-    return LayerShown(LAYERS[kind], heads, tuple(axes.values()), tuple(settings), tuple(frameworks))
+    return LayerShown(title, heads, tuple(axes.values()), tuple(settings), tuple(frameworks))
 
 
 def _siblings_together(implementations: Sequence[str], names: Names) -> list[tuple[str, bool]]:
@@ -231,15 +230,12 @@ def _interval(default: DefaultMeasured) -> str:
     return f"{default.rounded()} ± {half:.1g}"
 
 
-def _section(kind: str, name: str) -> Section:
-    def content(page: PageData) -> Mapping[str, Any] | None:
-        layer = layer_of(kind, page)
-        measured = {profile.layer for profile in page.all(Profile)}
-        first = next((known for known in LAYERS if known in measured), None)
-        return None if layer is None else {"layer": layer, "first": kind == first}
-
-    return Section(id=name, title=name, template="layer.html", content=content)
+def sections(page: PageData) -> Iterator[Section]:
+    """A section for each kind of layer that was measured."""
+    for number, (kind, title) in enumerate(layer_titles(page.all(Profile)).items()):
+        shown = {"layer": layer_of(kind, title, page), "first": number == 0}
+        yield Section(id=title, title=title, template="layer.html", content=functools.partial(_given, shown))
 
 
-#: A section for each layer kind.
-SECTIONS: Final = tuple(_section(kind, name) for kind, name in LAYERS.items())
+def _given(shown: Mapping[str, Any], page: PageData) -> Mapping[str, Any]:
+    return shown

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from normgauge.reports.grouping import LAYERS, grouped
+from normgauge.reports.grouping import grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.results.file import BrokenResults
 from normgauge.results.folder import read_folder
@@ -199,7 +199,8 @@ def _threads(profiles: Sequence[Sequence[Profile]], judgements: Sequence[Sequenc
         for key, value in _values(own, [one for one in judged if one.requirement not in on_axes]):
             followed.setdefault(key, [NOTHING] * len(profiles))[place] = value
 
-    layers = {one.implementation: list(LAYERS).index(one.layer) for one in everything}
+    titles = list(layer_titles(everything))
+    layers = {one.implementation: titles.index(one.layer) for one in everything}
     dtypes = grouped(followed, lambda key: key[:3])
     found = []
     for (name, kind, subject), keys in dtypes.items():
