@@ -27,6 +27,7 @@ from normgauge.adapters.case import (
     StepResult,
     Unsupported,
 )
+from normgauge.adapters.dtypes import FULL
 
 #: Those that no call changes.
 _UNCHANGED: Final = ("weight", "bias")
@@ -92,8 +93,8 @@ class Adapter(Acting, ABC):
 
     @classmethod
     def dtypes(cls) -> tuple[str, ...]:
-        """The dtypes that the framework has, out of :data:`CARRIERS`."""
-        return ("float32", "float64")
+        """The dtypes that the framework has, out of :data:`DTYPES`."""
+        return FULL
 
     def device(self) -> str:
         return "cpu"

@@ -17,8 +17,6 @@ Array = NDArray[Any]
 SETTINGS: Final = ("num_channels", "num_groups", "eps", "momentum", "weight", "bias", "track")
 PARAMETERS: Final = ("weight", "bias", "running_mean", "running_var")
 
-#: The NumPy type that carries a dtype: NumPy has no bfloat16, float32 holds all of its values.
-CARRIERS: Final = {"float16": "float16", "bfloat16": "float32", "float32": "float32", "float64": "float64"}
 #: ``reset``: the running statistics to those of a new layer. ``save_load``: the state written and read into a new
 #: layer, constructed alike, which lives on. ``freeze``, ``unfreeze``: the parameters out of training, and back, by the
 #: layer itself or by a model that it is in. ``momentum``: another momentum from now on.

@@ -19,10 +19,9 @@ import numpy as np
 
 from normgauge.adapters.actions import StateRecipe, bare
 from normgauge.adapters.base import Adapter, Recipe
-from normgauge.adapters.case import CARRIERS, PARAMETERS, Action, Array, Case, Implementation, Step
+from normgauge.adapters.case import PARAMETERS, Action, Array, Case, Implementation, Step
+from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.operations import Name, Operation, ScriptedAdapter, shown_state
-
-DIGITS = {"float16": ".5g", "bfloat16": ".4g", "float32": ".9g", "float64": ".17g"}
 
 #: More values than this nobody reads: of such an array the first few are shown.
 LARGE: Final = 4096
@@ -35,16 +34,17 @@ def numbers(values: Array, dtype: str) -> str:
     """The elements with as many digits as ``dtype`` needs; what a script prints and a report shows."""
     flat = np.asarray(values).ravel()
     more = f" ... ({flat.size} values)" if flat.size > LARGE else ""
-    return " ".join(format(float(v), DIGITS[dtype]) for v in flat[: FIRST if more else None]) + more or "(empty)"
+    digits = KNOWN_DTYPES[dtype].printed
+    return " ".join(format(float(v), digits) for v in flat[: FIRST if more else None]) + more or "(empty)"
 
 
 def literal(values: Array, dtype: str) -> str:
     """``values`` as a NumPy expression that gives the same bits; bfloat16 as float32, which holds it exactly."""
     if values.size == 0:
-        return f"np.zeros({values.shape}, dtype=np.{CARRIERS[dtype]})"
+        return f"np.zeros({values.shape}, dtype=np.{KNOWN_DTYPES[dtype].carrier})"
     if values.size > LARGE:
         return _large_literal(values, dtype)
-    digits = DIGITS[dtype]
+    digits = KNOWN_DTYPES[dtype].printed
 
     def nested(part: Array) -> str:
         if part.ndim == 0:
@@ -52,7 +52,7 @@ def literal(values: Array, dtype: str) -> str:
             return format(number, digits) if np.isfinite(number) else f"float('{number}')"
         return "[" + ", ".join(nested(row) for row in part) + "]"
 
-    return f"np.array({nested(values)}, dtype=np.{CARRIERS[dtype]})"
+    return f"np.array({nested(values)}, dtype=np.{KNOWN_DTYPES[dtype].carrier})"
 
 
 def _large_literal(values: Array, dtype: str) -> str:
@@ -60,10 +60,11 @@ def _large_literal(values: Array, dtype: str) -> str:
         start = values.ravel()[:period]
         if np.array_equal(np.resize(start, values.shape), values, equal_nan=True):
             return f"np.resize({literal(start, dtype)}, {values.shape})"
-    little = np.dtype(CARRIERS[dtype]).newbyteorder("<")
+    carrier = KNOWN_DTYPES[dtype].carrier
+    little = np.dtype(carrier).newbyteorder("<")
     packed = base64.b64encode(zlib.compress(values.astype(little).tobytes(), 9)).decode()
     source = f'zlib.decompress(base64.b64decode("{packed}"))'
-    return f'np.frombuffer({source}, dtype="{little.str}").astype(np.{CARRIERS[dtype]}).reshape({values.shape})'
+    return f'np.frombuffer({source}, dtype="{little.str}").astype(np.{carrier}).reshape({values.shape})'
 
 
 def arguments(values: Mapping[str, object]) -> str:
@@ -365,14 +366,14 @@ def _show(case: Case) -> tuple[str, ...]:
     if not _is_large(case):
         return (
             "def show(name, values):",
-            f'    print(name, " ".join(format(float(v), "{DIGITS[case.dtype]}")',
+            f'    print(name, " ".join(format(float(v), "{KNOWN_DTYPES[case.dtype].printed}")',
             '                         for v in np.asarray(values).ravel()) or "(empty)")',
         )
     return (
         "def show(name, values):",
         "    flat = np.asarray(values).ravel()",
         f'    more = f" ... ({{flat.size}} values)" if flat.size > {LARGE} else ""',
-        f'    print(name, " ".join(format(float(v), "{DIGITS[case.dtype]}")',
+        f'    print(name, " ".join(format(float(v), "{KNOWN_DTYPES[case.dtype].printed}")',
         f'                         for v in flat[:{FIRST} if more else None]) + more or "(empty)")',
     )
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
+from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.cli.errors import NotRunnable
 from normgauge.conformance.cli.frameworks import framework_of
 from normgauge.conformance.cli.terminal import print_diagnosis
 from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
-from normgauge.conformance.requirements.requirement import DTYPES
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import CannotRun
@@ -18,7 +18,7 @@ from normgauge.results.records import NotRun
 @click.command()
 @click.argument("implementation")
 @click.option("--framework", help="Where it belongs, if not to a registered framework: module:Class of an adapter.")
-@click.option("--dtype", default="float32", show_default=True, type=click.Choice(DTYPES))
+@click.option("--dtype", default=DTYPES[0], show_default=True, type=click.Choice(DTYPES))
 @with_worker_options
 def diagnose(implementation: str, framework: str | None, dtype: str, worker: WorkerOptions) -> None:
     """Print what IMPLEMENTATION computes, axis by axis, with the evidence, and where it diverges.

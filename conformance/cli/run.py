@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 
 import normgauge
+from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.cli.errors import Mistake, NotRunnable, make_folder
 from normgauge.conformance.cli.frameworks import known_of, selected_of, unknown
 from normgauge.conformance.cli.terminal import console_for, line_of, progress_on
 from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
 from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.requirements.case_files import BrokenCase, StoredCase, read_folder
-from normgauge.conformance.requirements.requirement import DTYPES
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.parallel import processors
 from normgauge.conformance.run.request import Wanted

@@ -14,7 +14,7 @@ import numpy as np
 
 from normgauge.adapters.case import Array, Case, Step
 from normgauge.conformance.layers.registry import kind_of
-from normgauge.conformance.requirements.inputs import LARGE_MEANS
+from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 
 #: Cases of one plan, alike in everything but their numbers: where a call takes longer than drawing a plan does.
 CASES_A_PLAN: Final = 8
@@ -107,7 +107,7 @@ def _whole(draw: _Draw) -> Array:
 
 def _large_mean(draw: _Draw) -> Array:
     """A mean for each channel; in the first half of the cases the same one for all, as a group meets it."""
-    most = LARGE_MEANS[draw.dtype][-1] * np.log10(2)
+    most = MAGNITUDES[draw.dtype].large_means[-1] * np.log10(2)
     means = draw.first_half_alike(draw.random.uniform(-1, 1, draw.each_channel()))
     return np.asarray(draw.normal() + draw.power_of_ten(0, most) * means)
 

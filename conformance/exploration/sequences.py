@@ -24,7 +24,8 @@ from normgauge.adapters.case import ACTIONS, Action, Array, Case, Step
 from normgauge.conformance.exploration.search import CALLS, Departure, Explorer, Tally
 from normgauge.conformance.layers.experiments import in_mode
 from normgauge.conformance.layers.kind import LayerKind
-from normgauge.conformance.requirements.inputs import SPATIAL, cast, usual_eps
+from normgauge.conformance.requirements.inputs import SPATIAL, cast
+from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 
 #: Calls that one sequence may have.
 LONGEST: Final = 6
@@ -206,7 +207,7 @@ def sequences(calls: Calls) -> st.SearchStrategy[Case]:
     @st.composite
     def sequence(draw: st.DrawFn) -> Case:
         known, count = shapes[draw(ranks)], draw(channels)
-        settings = {"num_channels": count, "eps": usual_eps(calls.dtype), "momentum": draw(momentum)}
+        settings = {"num_channels": count, "eps": MAGNITUDES[calls.dtype].usual_eps, "momentum": draw(momentum)}
         parameters = {} if draw(new) else _parameters(count, calls.dtype)
         steps = []
         for mode, place, before, seed in draw(taken):

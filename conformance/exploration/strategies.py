@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from normgauge.conformance.exploration.plans import CASES_A_PLAN, REGIMES, Plan
 from normgauge.conformance.layers.registry import kind_of, requirements
-from normgauge.conformance.requirements.inputs import usual_eps
+from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.verdicts.relations import RELATIONS
 
 #: Positions for each rank are drawn within these, so that a case stays small.
 _EXTENTS: Final[Mapping[int, tuple[int, ...]]] = {3: (17,), 4: (5, 5), 5: (3, 3, 3)}
-_USUAL: Final = usual_eps("float32")
+_USUAL: Final = MAGNITUDES["float32"].usual_eps
 _EPS: Final = (_USUAL, 1e-5, 1e-3, 0.5, 1e-8)
 _MOMENTA: Final = (0.25, 0.1, 0.9, 0.01, 1.0, 0.0)
 

@@ -18,9 +18,9 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from normgauge.adapters.case import SETTINGS
+from normgauge.adapters.dtypes import DTYPES
 from normgauge.adapters.registry import not_known, registered_implementations
 from normgauge.conformance.layers.registry import layer_kinds, requirements
-from normgauge.conformance.requirements.requirement import DTYPES
 from normgauge.results.records import DIVERGENT, Judgement, Profile
 
 #: Those of this distribution, one file a framework.

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from packaging.version import InvalidVersion, Version
 
+from normgauge.adapters.dtypes import DTYPES
 from normgauge.adapters.registry import load_adapter, registered, registered_implementations
 from normgauge.conformance.gating.expectations import (
     TO_BE_WRITTEN,
@@ -23,7 +24,6 @@ from normgauge.conformance.gating.expectations import (
     told,
 )
 from normgauge.conformance.layers.registry import requirements
-from normgauge.conformance.requirements.requirement import DTYPES
 from normgauge.results.file import read_records
 from normgauge.results.folder import read_folder
 from normgauge.results.records import Counterexample, Footer, Header, Judgement, NotRun, Profile, Record

@@ -15,6 +15,7 @@ from typing import Any, Final
 import pytest
 
 from normgauge.adapters.case import Implementation
+from normgauge.adapters.dtypes import DTYPES
 from normgauge.adapters.registry import NoAdapter, load_adapter, not_known
 from normgauge.conformance.diagnosis.reference_store import default_store
 from normgauge.conformance.diagnosis.references import References
@@ -31,7 +32,6 @@ from normgauge.conformance.gating.expectations import (
     told,
 )
 from normgauge.conformance.layers.registry import kind_of
-from normgauge.conformance.requirements.requirement import DTYPES
 from normgauge.conformance.run.measure import measure
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, Subject

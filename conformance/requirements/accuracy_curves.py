@@ -15,8 +15,10 @@ from typing import Any, Final
 import numpy as np
 
 from normgauge.adapters.case import Array, Case
+from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.conformance.requirements.gradients import upstream
-from normgauge.conformance.requirements.inputs import LARGE_MEANS, cast, scrambled
+from normgauge.conformance.requirements.inputs import cast, scrambled
+from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.requirements.requirement import WIDER_TYPE, Asked, Both, Layer, Requirement, twins
 
@@ -24,8 +26,6 @@ RATIO: Final = "ratio"
 LENGTH: Final = "n"
 #: An eps that no deviation here comes near.
 EPS: Final = 2.0**-16
-#: Binary digits of each type: the largest |mean| / deviation that it holds is about 2 to the power of them.
-DIGITS: Final = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 #: The curves over |mean| / deviation span at least this many powers of two, 12 decades.
 SPAN: Final = 40
 #: Values in a reduction: five decades.
@@ -34,7 +34,7 @@ LENGTHS: Final = (2, 16, 256, 4096, 32768, 262144)
 
 def _large_means(layer: Layer, asked: Asked) -> Iterator[Probe]:
     """One case for each mean, and two with a step for each ratio, the second with gradients."""
-    for power in LARGE_MEANS[asked.dtype]:
+    for power in MAGNITUDES[asked.dtype].large_means:
         case = layer.case(asked, [("train", scrambled(asked.shape) + 2.0**power)])
         yield Probe(f"mean = 2^{power} deviations", case)
     ratios = list(inputs_by_ratio(asked.dtype, asked.shape))
@@ -66,7 +66,7 @@ def inputs_by_ratio(dtype: str, shape: tuple[int, ...]) -> Iterator[Array]:
     All channels of all samples have the same four values in one order or another: however they are grouped,
     mean and deviation are those of the whole array.
     """
-    largest = DIGITS[dtype]
+    largest = KNOWN_DTYPES[dtype].digits  # the ratio that the type holds is about 2 to the power of them
     for power in [*range(min(-16, largest - SPAN), 0, 4), *range(0, largest + 1, 2 if largest > SPAN else 1)]:
         mean = 4 / 3 * 2.0**power
         values = [1.3, -1.3, 0.55, -0.55] if power >= 0 else [12.0, -12.0, 32 * mean, 0.0]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from normgauge.conformance.requirements.inputs import graded, scrambled, usual_eps
+from normgauge.conformance.requirements.inputs import graded, scrambled
+from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.requirements.requirement import (
     BATCH_NORM,
@@ -25,7 +26,7 @@ _SET_AFTER: Final = "set the running statistics after the first step yourself"
 
 
 def _graded_groups(layer: Layer, asked: Asked) -> Iterator[Probe]:
-    usual = usual_eps(asked.dtype)
+    usual = MAGNITUDES[asked.dtype].usual_eps
     for number, (eps, groups) in enumerate([(usual, 4), (64 * usual, 4), (usual, 2)]):
         steps = [("train", graded(asked.shape, asked.dtype, number))]
         case = layer.case(asked, steps, eps=eps, num_groups=groups)

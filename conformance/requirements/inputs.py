@@ -10,7 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.case import CARRIERS, Array
+from normgauge.adapters.case import Array
+from normgauge.adapters.dtypes import KNOWN_DTYPES
+from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.oracle import rounded
 
 #: Spatial sizes for each rank, four positions wherever there is room: one pool of shapes for all.
@@ -19,23 +21,6 @@ SPATIAL: Final[dict[int, tuple[int, ...]]] = {2: (), 3: (4,), 4: (2, 2), 5: (2, 
 
 #: The same with odd sizes, which no power of two divides.
 ODD: Final[dict[int, tuple[int, ...]]] = {2: (), 3: (5,), 4: (3, 5), 5: (1, 3, 5)}
-
-#: Means in deviations, as powers of two: at the last, the squares no longer fit the type; in half precision the
-#: values themselves hardly differ then.
-LARGE_MEANS: Final[dict[str, tuple[int, ...]]] = {
-    "float16": (2, 4, 8),
-    "bfloat16": (1, 3, 6),
-    "float32": (4, 8, 12),
-    "float64": (4, 12, 26),
-}
-
-
-def usual_eps(dtype: str) -> float:
-    """An eps near the usual one that every type represents, above it so that no usual floor touches it.
-
-    In float16 one that its sums can hold with some digits.
-    """
-    return 2.0**-8 if dtype == "float16" else 2.0**-16
 
 
 def scrambled(shape: tuple[int, ...], seed: int = 0) -> Array:
@@ -51,15 +36,13 @@ def per_channel(shape: tuple[int, ...], values: Array) -> Array:
 
 
 def graded(shape: tuple[int, ...], dtype: str, seed: int = 0) -> Array:
-    """Channels with deviations from 2^-15 (3e-5) to 1 in even steps of the exponent, and means that differ.
-
-    In float16 from 2^-9: below, its variance has no digits left.
+    """Channels with deviations from the least of ``dtype`` to 1 in even steps of the exponent, and means that differ.
 
     Deviations on both sides of sqrt(eps) tell the eps placements apart, different deviations in every
     channel tell groupings apart.
     """
     channels = shape[1]
-    exponents = np.round(np.linspace(-9 if dtype == "float16" else -15, 0, channels))
+    exponents = np.round(np.linspace(MAGNITUDES[dtype].least_deviation, 0, channels))
     scale = 2.0 ** exponents[_spread(channels)]
     means = scale * np.where(np.arange(channels) % 3 == 0, 0.5, -0.25)
     return scrambled(shape, seed) * per_channel(shape, scale) + per_channel(shape, means)
@@ -89,7 +72,7 @@ def biases(channels: int) -> Array:
 
 def cast(values: Any, dtype: str) -> Array:
     """``values`` rounded to ``dtype``, in the NumPy type that carries it."""
-    return rounded(values, dtype).astype(CARRIERS[dtype])
+    return rounded(values, dtype).astype(KNOWN_DTYPES[dtype].carrier)
 
 
 def _spread(channels: int) -> Array:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from normgauge.conformance.requirements.requirement import FULL, GROUP_NORM, Requirement, of_group_norm
+from normgauge.adapters.dtypes import FULL
+from normgauge.conformance.requirements.requirement import GROUP_NORM, Requirement, of_group_norm
 
 RELATED_LAYERS: Final[tuple[Requirement, ...]] = (
     of_group_norm(

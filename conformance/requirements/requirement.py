@@ -14,13 +14,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from normgauge.adapters.case import Array, Case
-from normgauge.conformance.requirements.inputs import SPATIAL, biases, usual_eps, weights
+from normgauge.adapters.dtypes import DTYPES
+from normgauge.conformance.requirements.inputs import SPATIAL, biases, weights
+from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import Probe, make_case
 
-#: What a layer may be asked in, the usual type first.
-DTYPES: Final = ("float32", "float64", "float16", "bfloat16")
-#: Those with digits enough to tell a setting from one that is a hundred thousandth off.
-FULL: Final = DTYPES[:2]
 #: Channels of most inputs, in so many groups where there are groups.
 CHANNELS: Final = 8
 GROUPS: Final = 4
@@ -138,14 +136,14 @@ GROUP_NORM: Final = Layer(
     name="group_norm",
     paper="Wu and He (2018), arXiv:1803.08494",
     documentation="torch 2.13, https://docs.pytorch.org/docs/2.13/generated/torch.nn.GroupNorm.html",
-    usual=lambda dtype: {"num_channels": CHANNELS, "num_groups": GROUPS, "eps": usual_eps(dtype)},
+    usual=lambda dtype: {"num_channels": CHANNELS, "num_groups": GROUPS, "eps": MAGNITUDES[dtype].usual_eps},
     statistics=False,
 )
 BATCH_NORM: Final = Layer(
     name="batch_norm",
     paper="Ioffe and Szegedy (2015), arXiv:1502.03167",
     documentation="torch 2.13, https://docs.pytorch.org/docs/2.13/generated/torch.nn.BatchNorm2d.html",
-    usual=lambda dtype: {"num_channels": CHANNELS, "eps": usual_eps(dtype), "momentum": MOMENTUM},
+    usual=lambda dtype: {"num_channels": CHANNELS, "eps": MAGNITUDES[dtype].usual_eps, "momentum": MOMENTUM},
     statistics=True,
 )
 

@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 
 from normgauge.adapters.case import Case
+from normgauge.adapters.dtypes import FULL, KNOWN_DTYPES
 from normgauge.conformance.requirements.gradients import along, upstream
 from normgauge.conformance.requirements.inputs import dyadic, scrambled, small
 from normgauge.conformance.requirements.probe import GRADIENTS, Probe
 from normgauge.conformance.requirements.requirement import (
     BATCH_NORM,
     CHANNELS,
-    FULL,
     GROUP_NORM,
     Asked,
     Both,
@@ -27,7 +27,7 @@ from normgauge.conformance.requirements.requirement import (
 
 #: eps from far below float32's resolution at 1 to far above every default.
 EPS_GIVEN: Final = (1e-12, 1e-5, 1e-3, 0.5)
-#: Below the resolution of float16, whose least subnormal number is 6e-8.
+#: Below the resolution of float16, whose least subnormal number is 6e-8, and of no other type.
 SMALL_EPS: Final = (1e-8, 1e-12)
 
 
@@ -102,7 +102,7 @@ def _negative_eps_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 def _eps_below_resolution(layer: Layer, asked: Asked) -> Iterator[Probe]:
     constant = np.full(asked.shape, 3.0)
-    for eps in SMALL_EPS if asked.dtype == "float16" else ():
+    for eps in (one for one in SMALL_EPS if one < KNOWN_DTYPES[asked.dtype].smallest_subnormal / 2):
         probe = Probe(f"all 3, eps={eps:g}", layer.case(asked, [("train", constant)], eps=eps))
         yield replace(probe, quantities=("output",)) if layer.statistics else probe
         case = layer.case(asked, [("train", constant, upstream(asked.shape) / 1024)], eps=eps)

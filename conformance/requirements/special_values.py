@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from normgauge.adapters.case import Array
 from normgauge.conformance.requirements.gradients import along, upstream
 from normgauge.conformance.requirements.inputs import scrambled
+from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import GRADIENTS, QUANTITIES, Probe
 from normgauge.conformance.requirements.requirement import (
     BATCH_NORM,
@@ -23,18 +24,8 @@ from normgauge.conformance.requirements.requirement import (
     twins,
 )
 
-#: The scales, as powers of two, at which the squares of 2 in either direction just fit the type that sums them.
-LARGE: Final[Mapping[str, int]] = {"float16": 13, "bfloat16": 58, "float32": 58, "float64": 506}
-#: Scales at which values are below the normal numbers of the type.
-SUBNORMAL: Final[Mapping[str, int]] = {"float16": -18, "bfloat16": -130, "float32": -135, "float64": -1040}
 #: Constants of every magnitude that every type holds, exactly.
 CONSTANTS: Final = (0.0, -0.0, 1.0, -3.0, 2.0**-14, 100.0, 2.0**12)
-#: Those that half precision has no room for.
-LARGE_CONSTANTS: Final[Mapping[str, tuple[float, ...]]] = {
-    "float32": (2.0**24, 2.0**60),
-    "float64": (2.0**53, 2.0**500),
-    "bfloat16": (2.0**60,),
-}
 POISONS: Final = (np.nan, np.inf, -np.inf)
 
 
@@ -46,7 +37,7 @@ def _poisoned(x: Array, poison: float) -> Array:
 
 
 def _constants(dtype: str) -> tuple[float, ...]:
-    return CONSTANTS + LARGE_CONSTANTS.get(dtype, ())
+    return CONSTANTS + MAGNITUDES[dtype].large_constants
 
 
 def _contained_in_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -84,11 +75,11 @@ def _constant(layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 
 def _ends_of_the_range(layer: Layer, asked: Asked) -> Iterator[Probe]:
-    x, large = scrambled(asked.shape, 3), LARGE[asked.dtype]
-    for label, power in (("large", large), ("below the normal numbers", SUBNORMAL[asked.dtype])):
+    x, own = scrambled(asked.shape, 3), MAGNITUDES[asked.dtype]
+    for label, power in (("large", own.large), ("below the normal numbers", own.subnormal)):
         yield Probe(f"{label}, times 2^{power}", layer.case(asked, [("train", x * 2.0**power)]))
-    case = layer.case(asked, [("train", x * 2.0 ** (large // 2), along(x))])
-    yield Probe(f"gradients, times 2^{large // 2}", case, quantities=GRADIENTS)
+    case = layer.case(asked, [("train", x * 2.0 ** (own.large // 2), along(x))])
+    yield Probe(f"gradients, times 2^{own.large // 2}", case, quantities=GRADIENTS)
 
 
 SPECIAL_VALUES: Final[tuple[Requirement, ...]] = (

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import normgauge
+from normgauge.adapters.dtypes import FULL
 from normgauge.conformance.diagnosis.references import References
-from normgauge.conformance.requirements.requirement import FULL
 from normgauge.conformance.run.measure import measure
 from normgauge.conformance.run.parallel import CannotStart, Lane, Lanes, Measure, Progress, Task
 from normgauge.conformance.run.request import Wanted

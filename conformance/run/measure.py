@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from normgauge.adapters.dtypes import FULL
 from normgauge.conformance.diagnosis.candidates import Deviation, Seen, diagnose, measured_setting
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.documentation.claims import claims
@@ -16,7 +17,7 @@ from normgauge.conformance.layers.registry import requirements as catalogue
 from normgauge.conformance.requirements.case_files import promoted_cases
 from normgauge.conformance.requirements.committed_cases import promoted_probes
 from normgauge.conformance.requirements.probe import Probe
-from normgauge.conformance.requirements.requirement import FULL, Requirement
+from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.run.parallel import Progress
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.shrinking.example import shrunk_example

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from normgauge.adapters.dtypes import FULL
 from normgauge.conformance.exploration.budget import BUDGETS, Budget
 from normgauge.conformance.requirements.case_files import StoredCase
 from normgauge.conformance.subjects.messages import Description
@@ -21,7 +22,7 @@ class Wanted:
     replayed from there. ``cases`` are committed cases beside those of this distribution.
     """
 
-    dtypes: tuple[str, ...] = ("float32", "float64")
+    dtypes: tuple[str, ...] = FULL
     implementations: tuple[str, ...] = ()
     in_process: bool = False
     diagnosis_only: bool = False

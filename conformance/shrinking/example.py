@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from normgauge.adapters.case import CARRIERS, Case, Observation
+from normgauge.adapters.case import Case, Observation
+from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.script import numbers
 from normgauge.adapters.worker.protocol import case_id
 from normgauge.conformance.diagnosis.candidates import Deviation, compare
@@ -101,7 +102,7 @@ def _predicted_lines(prediction: Prediction, dtype: str) -> list[str]:
     for number, step in enumerate(prediction.steps, start=1):
         for name, reference in step.items():
             with np.errstate(over="ignore"):
-                rounded = reference.value.astype(CARRIERS[dtype])
+                rounded = reference.value.astype(KNOWN_DTYPES[dtype].carrier)
             lines.append(f"step {number} {name} {numbers(rounded, dtype)}")
     if prediction.refused is not None:
         lines.append(f"refused: {prediction.refused}")

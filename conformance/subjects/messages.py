@@ -6,15 +6,21 @@ that a worker may know more than this release.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 
 from normgauge.adapters.case import Array, Observation, Raised, StepResult
+from normgauge.adapters.dtypes import DTYPES, KNOWN_DTYPES
 from normgauge.adapters.worker.protocol import PROTOCOL
 
-DtypeName = Literal["float16", "bfloat16", "float32", "float64"]
+if TYPE_CHECKING:
+    DtypeName: TypeAlias = str
+    CarrierName: TypeAlias = str
+else:
+    DtypeName = Literal[DTYPES]
+    CarrierName = Literal[tuple(dict.fromkeys(one.carrier for one in KNOWN_DTYPES.values()))]
 Rank = Literal[2, 3, 4, 5]
 
 
@@ -74,7 +80,7 @@ class Hello(Message, frozen=True, kw_only=True):
 class Numbers(Message, frozen=True, kw_only=True):
     """An array: ``data`` has its values in C order, each little-endian, and travels as base64 text."""
 
-    dtype: Literal["float16", "float32", "float64"]
+    dtype: CarrierName
     shape: tuple[Annotated[int, msgspec.Meta(ge=0)], ...]
     data: bytes
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from normgauge.adapters.case import Case, Observation
-from normgauge.adapters.script import DIGITS
+from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.worker.protocol import case_id
 from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen, allowed, compare
 from normgauge.conformance.diagnosis.predictions import Prediction
@@ -112,7 +112,7 @@ class Judged:
 
 
 def witness(seen: Seen, deviation: Deviation, against: str, dtype: str) -> Witness:
-    digits = DIGITS[dtype]
+    digits = KNOWN_DTYPES[dtype].printed
     return Witness(
         seen.probe.label,
         case_id(seen.probe.case),

@@ -22,6 +22,7 @@ from normgauge.conformance.diagnosis.candidates import (
 )
 from normgauge.conformance.diagnosis.predictions import known_gradient_errors
 from normgauge.conformance.requirements.inputs import per_channel
+from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import GRADIENTS, Probe
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.verdicts.axis import judge_axis
@@ -40,12 +41,6 @@ from normgauge.conformance.verdicts.evidence import (
 from normgauge.conformance.verdicts.overflow import overflow
 from normgauge.oracle import Arithmetic, Reference, Semantics
 from normgauge.results.records import Verdict
-
-#: How far from the setting given a used setting must be told apart, relative to it.
-RESOLUTION: Final[Mapping[str, Mapping[str, float]]] = {
-    "eps": {"float32": 1e-5, "float64": 1e-6},
-    "momentum": {"float32": 1e-4, "float64": 1e-6},
-}
 
 
 def judge(requirement: Requirement, evidence: Evidence) -> Judged:
@@ -224,7 +219,7 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
     died = [one for one in asked if one.observation.died]
     if died:
         return crashed(died)
-    step = RESOLUTION[setting][evidence.arithmetic.dtype]
+    step = MAGNITUDES[evidence.arithmetic.dtype].resolution[setting]
     excused, rounded, witnesses = [], [], []
     told_apart: dict[tuple[float, float], bool] = {}
     for one in asked:

@@ -11,7 +11,8 @@ from typing import Final
 from normgauge.adapters.case import Case
 from normgauge.conformance.diagnosis.candidates import Deviation, Seen, compare
 from normgauge.conformance.layers.registry import kind_of
-from normgauge.conformance.requirements.inputs import SPATIAL, scrambled, small, usual_eps
+from normgauge.conformance.requirements.inputs import SPATIAL, scrambled, small
+from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import Probe, make_case
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.subjects.messages import Description
@@ -84,7 +85,7 @@ def _cases(kind: str, dtype: str, rank: int) -> Iterator[tuple[str, Case]]:
     x = scrambled((2, _CHANNELS, *SPATIAL[rank]), seed=rank)
     groups = _CHANNELS if kind == "instance_norm" else 1
     affine = kind == "instance_norm"
-    eps = usual_eps(dtype)
+    eps = MAGNITUDES[dtype].usual_eps
     settings = {"num_channels": _CHANNELS, "num_groups": groups, "eps": eps, "weight": affine, "bias": affine}
     for label, values in (
         (f"rank {rank}", x),

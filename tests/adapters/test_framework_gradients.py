@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from frameworks import NEEDED, Frameworks, for_each
 
-from normgauge.adapters.case import CARRIERS, Array, Case, Observation, Step
+from normgauge.adapters.case import Array, Case, Observation, Step
+from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.script import numbers
 from normgauge.conformance.diagnosis.candidates import compare
 from normgauge.conformance.diagnosis.predictions import predict
@@ -120,7 +121,7 @@ ASKED = [
 
 def representable(values: Array, dtype: str) -> Array:
     """``values`` in the type that carries ``dtype``; those of a bfloat16 end after the first half of their bits."""
-    carried = values.astype(CARRIERS[dtype])
+    carried = values.astype(KNOWN_DTYPES[dtype].carrier)
     return (carried.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32) if dtype == "bfloat16" else carried
 
 

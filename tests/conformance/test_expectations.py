@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from frameworks import MODULES, for_each
 
+from normgauge.adapters.dtypes import DTYPES
 from normgauge.adapters.registry import registered, registered_implementations
 from normgauge.conformance.cli.main import main
 from normgauge.conformance.gating.expectations import (
@@ -22,7 +23,6 @@ from normgauge.conformance.gating.expectations import (
     load_expectations,
 )
 from normgauge.conformance.gating.gate import suggestions
-from normgauge.conformance.requirements.requirement import DTYPES
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
