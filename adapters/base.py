@@ -200,7 +200,7 @@ class Adapter(Acting, ABC):
         layer_class = self.layer_class(implementation)
         classes = getattr(layer_class, "__mro__", (layer_class,))
         family = [one for one in classes if one.__module__ == layer_class.__module__]
-        public = re.split(r"[(\[]", implementation.id)[0]
+        public = implementation.class_path
         found = {f"docstring of {public}": _docstring(one.__doc__ for one in family)}
         for method in ("__init__", "__call__", "call", "forward"):
             written = _docstring(getattr(vars(one).get(method), "__doc__", None) for one in family)

@@ -11,6 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from normgauge.adapters.implementation_id import EAGER, ImplementationId
+
 Array = NDArray[Any]
 
 #: Settings a case may give. What is absent is left to the implementation's own default.
@@ -154,13 +156,14 @@ class Implementation:
     ``names`` maps canonical names to the framework's; ``layout`` spells the input layout; ``options``
     are constructor arguments beyond the canonical settings; ``remedies`` maps ``axis=value`` to what a
     port should write instead, where the framework has its own switch. ``mode`` is the way of running it,
-    such as the memory layout of its inputs. What is ``thorough`` takes long, as a compiler does, and is run
+    such as the memory layout of its inputs; ``backend`` names that of a framework with several.
+    What is ``thorough`` takes long, as a compiler does, and is run
     only at the budget of that name, or when it is asked for by its id. ``dtypes`` are those that it is made for,
     where these are not all of the framework's: mixed precision is about half types. What ``compiles`` does so for
     every new shape, though its framework does not (:attr:`Adapter.compiles`).
     """
 
-    id: str
+    class_path: str
     layer: str
     layout: str
     names: Mapping[str, str]
@@ -168,10 +171,24 @@ class Implementation:
     options: Mapping[str, Any] = field(default_factory=dict)
     ranks: tuple[int, ...] = (2, 3, 4, 5)
     remedies: Mapping[str, str] = field(default_factory=dict)
-    mode: str = "eager"
+    backend: str = ""
+    mode: str = EAGER
     thorough: bool = False
     dtypes: tuple[str, ...] = ()
     compiles: bool = False
+
+    @functools.cached_property
+    def identity(self) -> ImplementationId:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        return ImplementationId(class_path=self.class_path, options=options, backend=self.backend, mode=self.mode)
+
+    @functools.cached_property
+    def id(self) -> str:
+        return str(self.identity)
+
+    @property
+    def class_name(self) -> str:
+        return self.identity.class_name
 
 
 class Unsupported(Exception):

@@ -52,7 +52,7 @@ class FlaxState(Adapter):
         return [_CANONICAL[name] for name in names]
 
     def state_recipe(self, implementation: Implementation, case: Case) -> StateRecipe:
-        linen = implementation.id.startswith("flax.linen.")
+        linen = implementation.identity.module == "flax.linen"
         new = self.recipe(implementation, bare(case)).construct
         names = f"[{_CANONICAL!r}[name] for name in "
         if linen:

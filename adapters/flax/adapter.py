@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -27,36 +26,36 @@ _BATCH_NAMES = _NAMES | {
     "num_channels": "num_features",
 }
 _FLAGS = {"weight": "use_scale", "bias": "use_bias"}
-_PLAIN: Final[Mapping[str, Any]] = {}
 _REMEDIES = {"accuracy=one_pass": "pass use_fast_variance=False"}
-#: The ways in which users switch the layer: what follows its name, the mode, and what else it is constructed with.
-_VARIANTS: Final[tuple[tuple[str, str, Mapping[str, Any]], ...]] = (
-    ("", "eager", {}),
-    ("(use_fast_variance=False)", "eager", {"use_fast_variance": False}),
-    ("[jit]", "jit", {}),
-    ("[vmap]", "vmap", {}),
-    ("[mask]", "mask", {}),
-    ("[reduction_axes]", "reduction_axes", {}),
-    ("[mixed]", "mixed", {}),
+#: A way in which users switch the layer: the mode, what else it is constructed with, the dtypes if not all.
+Variant = tuple[str, Mapping[str, Any], tuple[str, ...]]
+_PLAIN: Final[Variant] = ("eager", {}, ())
+_VARIANTS: Final[tuple[Variant, ...]] = (
+    _PLAIN,
+    ("eager", {"use_fast_variance": False}, ("float32",)),
+    ("jit", {}, ()),
+    ("vmap", {}, ()),
+    ("mask", {}, ()),
+    ("reduction_axes", {}, ()),
+    ("mixed", {}, ("float16", "bfloat16")),
 )
 #: Measured: each adds 6 s and more, for every dtype, to the 13 s of a BatchNorm.
 _THOROUGH: Final = frozenset({"jit", "vmap", "mask", "reduction_axes"})
-#: The dtypes of the variants that are not for all.
-_DTYPES: Final = {"(use_fast_variance=False)": ("float32",), "[mixed]": ("float16", "bfloat16")}
 
 
 def _implementations(api: str, name: str, layer: str, names: Mapping[str, str]) -> tuple[Implementation, ...]:
     """The layer in every mode; with ``mixed`` it computes in half precision on parameters of float32."""
     return tuple(
-        _implementation(api, name + suffix, layer, names, mode, options)
-        for suffix, mode, options in _VARIANTS
-        if mode != "reduction_axes" or layer == "group_norm"
+        _implementation(api, name, layer, names, variant)
+        for variant in _VARIANTS
+        if variant[0] != "reduction_axes" or layer == "group_norm"
     )
 
 
 def _implementation(
-    api: str, name: str, layer: str, names: Mapping[str, str], mode: str = "eager", options: Mapping[str, Any] = _PLAIN
+    api: str, name: str, layer: str, names: Mapping[str, str], variant: Variant = _PLAIN
 ) -> Implementation:
+    mode, options, dtypes = variant
     page = f"{_DOCS}/{'flax.linen/layers' if api == 'linen' else 'flax.nnx/nn/normalization'}.html"
     return Implementation(
         f"flax.{api}.{name}",
@@ -68,7 +67,7 @@ def _implementation(
         remedies={} if "use_fast_variance" in options else _REMEDIES,
         mode=mode,
         thorough=mode in _THOROUGH,
-        dtypes=next((dtypes for suffix, dtypes in _DTYPES.items() if name.endswith(suffix)), ()),
+        dtypes=dtypes,
     )
 
 
@@ -106,8 +105,7 @@ class FlaxAdapter(OnJax, FlaxState):
         return super().versions() | {"jax": self.jax.__version__}
 
     def layer_class(self, implementation: Implementation) -> Any:
-        _, api, name = _path(implementation).split(".")
-        return getattr(getattr(self, api), name)
+        return getattr(self.linen if _is_linen(implementation) else self.nnx, implementation.class_name)
 
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
         given = dict(case.settings)
@@ -203,7 +201,8 @@ class FlaxAdapter(OnJax, FlaxState):
         types = {name: f"jnp.{dtype}" for name, dtype in self._types(implementation, case).items()}
         settings = arguments(self._settings(implementation, case))
         typed = ", ".join(f"{name}={dtype}" for name, dtype in types.items())
-        return f"{_path(implementation).partition('.')[2]}({settings}{', ' if settings else ''}{typed}"
+        api = "linen" if _is_linen(implementation) else "nnx"
+        return f"{api}.{implementation.class_name}({settings}{', ' if settings else ''}{typed}"
 
     def _values(self, implementation: Implementation, case: Case) -> Iterator[tuple[str, str, str]]:
         """Every parameter of the case: its name, the native name, and its value as an expression."""
@@ -238,12 +237,7 @@ def _initial_shape(case: Case) -> tuple[int, ...]:
 
 
 def _is_linen(implementation: Implementation) -> bool:
-    return implementation.id.startswith("flax.linen.")
-
-
-def _path(implementation: Implementation) -> str:
-    """The class as it is imported, without what is said of its options and mode."""
-    return re.split(r"[(\[]", implementation.id)[0]
+    return implementation.identity.module == "flax.linen"
 
 
 def _way(implementation: Implementation) -> str:

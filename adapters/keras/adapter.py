@@ -42,10 +42,8 @@ _LAYERS = (
 )
 
 
-#: The dtypes of what is not measured in all: by what follows the name, or by mode.
-_DTYPES: Final[Mapping[str, tuple[str, ...]]] = {
-    "(axis=1)": ("float32",), "mixed": ("float16", "bfloat16"), "mask": ("float32",),
-}  # fmt: skip
+#: The dtypes of the modes that are not measured in all.
+_DTYPES: Final[Mapping[str, tuple[str, ...]]] = {"mixed": ("float16", "bfloat16"), "mask": ("float32",)}
 
 
 def _implementations(backend: str, calls: Backend) -> tuple[Implementation, ...]:
@@ -54,26 +52,27 @@ def _implementations(backend: str, calls: Backend) -> tuple[Implementation, ...]
     ``mixed`` is Keras' mixed precision: variables of float32, inputs and outputs of half precision. ``mask`` tells
     that every position counts, at the cost of 11 s for every dtype where the backend compiles. The others compile.
     """
-    variants: list[tuple[str, str, Mapping[str, Any], str]] = [
-        ("", CHANNELS_LAST, {}, "eager"),
-        ("(axis=1)", CHANNELS_FIRST, {"axis": 1}, "eager"),
-        *(("", CHANNELS_LAST, {}, mode) for mode in ("mixed", "mask", *calls.compilers)),
+    variants: list[tuple[str, Mapping[str, Any], str, tuple[str, ...]]] = [
+        (CHANNELS_LAST, {}, "eager", ()),
+        (CHANNELS_FIRST, {"axis": 1}, "eager", ("float32",)),
+        *((CHANNELS_LAST, {}, mode, _DTYPES.get(mode, ())) for mode in ("mixed", "mask", *calls.compilers)),
     ]
     return tuple(
         Implementation(
-            f"keras.layers.{name}{suffix}[{backend}]{'' if mode == 'eager' else f'[{mode}]'}",
+            f"keras.layers.{name}",
             layer,
             layout,
             names,
             f"{_DOCS}/{page}/",
             options=options,
             remedies={"accuracy=one_pass": "use the jax or tensorflow backend"},
+            backend=backend,
             mode=mode,
             thorough=mode in calls.compilers or (mode == "mask" and calls.compiles),
-            dtypes=_DTYPES.get(suffix or mode, ()),
+            dtypes=dtypes,
         )
         for name, layer, names, page in _LAYERS
-        for suffix, layout, options, mode in variants
+        for layout, options, mode, dtypes in variants
         if mode != "mask" or layer == "batch_norm"
     )
 
@@ -82,11 +81,12 @@ def _kin(backend: str) -> tuple[Implementation, ...]:
     """LayerNormalization over all axes but that of the samples. Keras has no InstanceNorm of its own."""
     return (
         Implementation(
-            f"keras.layers.LayerNormalization[{backend}]",
+            "keras.layers.LayerNormalization",
             "layer_norm",
             CHANNELS_LAST,
             {"eps": "epsilon"},
             f"{_DOCS}/layer_normalization/",
+            backend=backend,
         ),
     )
 
@@ -119,7 +119,7 @@ class KerasAdapter(KerasState):
         return {"keras": self.keras.__version__, self.backend: importlib.import_module(self.backend).__version__}
 
     def layer_class(self, implementation: Implementation) -> Any:
-        return getattr(self.keras.layers, _class_name(implementation))
+        return getattr(self.keras.layers, implementation.class_name)
 
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
         given, names = dict(case.settings), implementation.names
@@ -143,7 +143,7 @@ class KerasAdapter(KerasState):
 
     def construct(self, implementation: Implementation, case: Case) -> Any:
         # The name that a first layer gets: Keras counts, and its messages must not depend on what ran before.
-        first = re.sub(r"(?<!^)(?=[A-Z])", "_", _class_name(implementation)).lower()
+        first = re.sub(r"(?<!^)(?=[A-Z])", "_", implementation.class_name).lower()
         layer = self.layer_class(implementation)(**self._settings(implementation, case), name=first)
         layer.build(_built_shape(implementation, case))
         for name, value in case.parameters.items():
@@ -187,7 +187,7 @@ class KerasAdapter(KerasState):
     def recipe(self, implementation: Implementation, case: Case) -> Recipe:
         layout = implementation.layout
         construct = [
-            f"layer = keras.layers.{_class_name(implementation)}({arguments(self._settings(implementation, case))})",
+            f"layer = keras.layers.{implementation.class_name}({arguments(self._settings(implementation, case))})",
             f"layer.build({_built_shape(implementation, case)})",
         ]
         for name, value in case.parameters.items():
@@ -267,10 +267,6 @@ class KerasOnNumpyAdapter(KerasAdapter):
 
     def memory(self, value: Any) -> Array | None:
         return buffer_of(value.value if isinstance(value, self.keras.Variable) else value)
-
-
-def _class_name(implementation: Implementation) -> str:
-    return implementation.id.partition("[")[0].partition("(")[0].rpartition(".")[2]
 
 
 def _call_text(implementation: Implementation, *, training: bool) -> str:

@@ -45,10 +45,7 @@ _BATCH_NORMS = (
     _implementation("BatchNorm3d", "batch_norm", _BATCH_NAMES, 5),
 )
 #: One BatchNorm for all three, which share their kernel. A tensor of float64 becomes one of float32 on the way there.
-_ON_GPU = tuple(
-    replace(one, id=f"{one.id}[gpu]", mode="gpu", dtypes=("float16", "float32"))
-    for one in (_GROUP_NORM, _BATCH_NORMS[1])
-)
+_ON_GPU = tuple(replace(one, mode="gpu", dtypes=("float16", "float32")) for one in (_GROUP_NORM, _BATCH_NORMS[1]))
 
 
 class LucidAdapter(ScriptedAdapter):
@@ -90,7 +87,7 @@ class LucidAdapter(ScriptedAdapter):
         return versions
 
     def layer_class(self, implementation: Implementation) -> Any:
-        return getattr(self.lucid.nn, _class_path(implementation).rpartition(".")[2])
+        return getattr(self.lucid.nn, implementation.class_name)
 
     def _takes(self, implementation: Implementation, argument: str) -> bool:
         return argument in inspect.signature(self.layer_class(implementation)).parameters
@@ -127,7 +124,7 @@ class LucidAdapter(ScriptedAdapter):
         typed = self._takes(implementation, "dtype")
         if typed:
             settings["dtype"] = Name(f"lucid.{self.dtype}")
-        yield do(Name(_class_path(implementation)), "layer", **settings)
+        yield do(Name(implementation.class_path), "layer", **settings)
         if self.dtype == "float16" and not typed:  # there is no method for all tensors at once
             yield do(f.to_half)
         for name, value in case.parameters.items():
@@ -164,7 +161,3 @@ class LucidAdapter(ScriptedAdapter):
 
     def memory(self, value: Any) -> Array | None:
         return buffer_of(value.data) if isinstance(value.data, np.ndarray) else None  # MLX and release 3 have their own
-
-
-def _class_path(implementation: Implementation) -> str:
-    return implementation.id.partition("[")[0]

@@ -5,7 +5,6 @@ Each also through ``mx.compile``, and ``mixed``: with parameters of float32 and 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -57,7 +56,7 @@ _EAGER = (
         remedies={"grouping=interleaved": "pass pytorch_compatible=True"},
     ),
     Implementation(
-        "mlx.nn.GroupNorm(pytorch_compatible=True)",
+        "mlx.nn.GroupNorm",
         "group_norm",
         CHANNELS_LAST,
         _GROUP_NAMES,
@@ -74,8 +73,8 @@ _EAGER = (
     ),
 )
 #: On the CPU, a C++ compiler is called for every new kernel, which takes seconds.
-_COMPILED = tuple(replace(one, id=f"{one.id}[compile]", mode="compile", thorough=True, compiles=True) for one in _EAGER)
-_MIXED = tuple(replace(one, id=f"{one.id}[mixed]", mode="mixed", dtypes=("float16", "bfloat16")) for one in _EAGER)
+_COMPILED = tuple(replace(one, mode="compile", thorough=True, compiles=True) for one in _EAGER)
+_MIXED = tuple(replace(one, mode="mixed", dtypes=("float16", "bfloat16")) for one in _EAGER)
 
 
 class MlxAdapter(ScriptedAdapter):
@@ -126,7 +125,7 @@ class MlxAdapter(ScriptedAdapter):
             self.mx.set_default_device(self._default)  # adapters of other dtypes may be in this process
 
     def layer_class(self, implementation: Implementation) -> Any:
-        return getattr(self.nn, _class_name(implementation))
+        return getattr(self.nn, implementation.class_name)
 
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
         given, names = dict(case.settings), implementation.names
@@ -142,7 +141,7 @@ class MlxAdapter(ScriptedAdapter):
     def construction(self, implementation: Implementation, case: Case) -> Iterator[Operation]:
         if self.dtype == "float64":  # the GPU has none
             yield do(self.module.use_cpu)
-        yield do(Name(f"nn.{_class_name(implementation)}"), "layer", **self._settings(implementation, case))
+        yield do(Name(f"nn.{implementation.class_name}"), "layer", **self._settings(implementation, case))
         dtype = "float32" if implementation.mode == "mixed" else self.dtype
         if dtype != "float32":
             yield do(self.module.set_dtype, dtype=Name(f"mx.{dtype}"))
@@ -183,7 +182,3 @@ class MlxAdapter(ScriptedAdapter):
         f = self.module
         to_numpy = f.bfloat16_to_numpy if value.dtype == self.mx.bfloat16 else f.to_numpy
         return to_numpy(value)  # type: ignore[no-any-return]
-
-
-def _class_name(implementation: Implementation) -> str:
-    return re.split(r"[(\[]", implementation.id)[0].rpartition(".")[2]

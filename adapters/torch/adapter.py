@@ -47,7 +47,7 @@ def _implementations(
     """The layer in each of the modes that its ranks allow."""
     return tuple(
         Implementation(
-            f"torch.nn.{name}{'' if mode.name == 'eager' else f'[{mode.name}]'}",
+            f"torch.nn.{name}",
             layer,
             CHANNELS_FIRST,
             names,
@@ -105,7 +105,7 @@ class TorchAdapter(ScriptedAdapter):
         self._to_tensor = functions.to_bfloat16 if dtype == "bfloat16" else functions.to_tensor
 
     def layer_class(self, implementation: Implementation) -> Any:
-        return getattr(self.torch.nn, _class_path(implementation).rpartition(".")[2])
+        return getattr(self.torch.nn, implementation.class_name)
 
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
         given, names = dict(case.settings), implementation.names
@@ -151,7 +151,7 @@ class TorchAdapter(ScriptedAdapter):
     def construction(self, implementation: Implementation, case: Case) -> Iterator[Operation]:
         settings, mode, f = self._settings(implementation, case), MODES[implementation.mode], self.module
         dtype = Name(f"torch.{'float32' if mode.wide else self.dtype}")
-        yield do(Name(_class_path(implementation)), "layer", **settings, dtype=dtype)
+        yield do(Name(implementation.class_path), "layer", **settings, dtype=dtype)
         for name, value in case.parameters.items():
             yield do(f.set_parameter, name=name, value=do(self._to_tensor, value=value.copy()))
         if mode.forward:
@@ -203,7 +203,3 @@ class TorchAdapter(ScriptedAdapter):
 @functools.cache
 def _arguments(layer_class: type) -> frozenset[str]:
     return frozenset(inspect.signature(layer_class).parameters)
-
-
-def _class_path(implementation: Implementation) -> str:
-    return implementation.id.partition("[")[0]

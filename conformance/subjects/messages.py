@@ -13,6 +13,7 @@ import numpy as np
 
 from normgauge.adapters.case import Array, Observation, Raised, StepResult
 from normgauge.adapters.dtypes import DTYPES, KNOWN_DTYPES
+from normgauge.adapters.implementation_id import EAGER, ImplementationId
 from normgauge.adapters.worker.protocol import PROTOCOL
 
 if TYPE_CHECKING:
@@ -43,13 +44,17 @@ class Description(Message, frozen=True, kw_only=True):
     remedies: dict[str, str]
     signature_defaults: dict[str, Any]
     documentation_texts: dict[str, str | None] = {}
-    mode: str = "eager"
+    mode: str = EAGER
     compiles: bool = False
     slow: bool = False
     cheap: bool = False
     thorough: bool = False
     dtypes: tuple[DtypeName, ...] = ()
     missing: str | None = None
+
+    @property
+    def identity(self) -> ImplementationId:
+        return ImplementationId.parse(self.id, self.mode)
 
 
 class RelatedLayer(Message, frozen=True, kw_only=True):
@@ -58,6 +63,10 @@ class RelatedLayer(Message, frozen=True, kw_only=True):
     id: str
     layer: str
     ranks: tuple[Rank, ...]
+
+    @property
+    def identity(self) -> ImplementationId:
+        return ImplementationId.parse(self.id)
 
 
 class Hello(Message, frozen=True, kw_only=True):

@@ -681,12 +681,12 @@ class Undocumented(group_norm.GroupNorm):  # its base's docstring is of another 
 class MisdocumentedAdapter(FaultyAdapter):
     framework = "misdocumented"
     implementations = tuple(
-        Implementation(f"here.{name}{suffix}", "group_norm", "N, C, *", GROUP, "")
-        for name, suffix in (("Misdocumented", "(flag=True)[mode]"), ("Undocumented", ""))
+        Implementation(f"here.{name}", "group_norm", "N, C, *", GROUP, "", options=options, mode=mode)
+        for name, options, mode in (("Misdocumented", {"flag": True}, "mode"), ("Undocumented", {}, "eager"))
     )
 
     def layer_class(self, implementation: Implementation) -> Any:
-        return {"Mis": Misdocumented, "Und": Undocumented}[implementation.id[5:8]]
+        return {"Mis": Misdocumented, "Und": Undocumented}[implementation.identity.class_name[:3]]
 
 
 def test_an_adapter_sends_the_layer_s_own_docstrings() -> None:

@@ -163,9 +163,8 @@ class FaultyAdapter(Adapter):
     implementations = _implementations()
 
     def layer_class(self, implementation: Implementation) -> Any:
-        module, _, name = implementation.id.partition(".")
-        modules = (group_norm, batch_norm, state, process, rare)
-        return getattr(next(one for one in modules if one.__name__.endswith(f".{module}")), name)
+        wanted, modules = implementation.identity, (group_norm, batch_norm, state, process, rare)
+        return getattr(next(one for one in modules if one.__name__ == f"faulty.{wanted.module}"), wanted.class_name)
 
     def construct(self, implementation: Implementation, case: Case) -> Any:
         settings = {"eps": 1e-5, **case.settings}

@@ -139,8 +139,8 @@ class Honest(FaultyAdapter):
     kin = _kin(InstanceNorm, LayerNorm)
 
     def layer_class(self, implementation: Implementation) -> Any:
-        module, _, name = implementation.id.partition(".")
-        return globals()[name] if module == "kin" else super().layer_class(implementation)
+        wanted = implementation.identity
+        return globals()[wanted.class_name] if wanted.module == "kin" else super().layer_class(implementation)
 
     def construct(self, implementation: Implementation, case: Case) -> Any:
         if "NotToBeAsked" in implementation.id:
