@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,21 +16,43 @@ from normgauge.results.releases import age, release_of
 EAGER: Final = "eager"
 #: A layer as it is written, and a note: its releases, modes and dtypes where they are not all.
 Told = tuple[str, str]
-_BRACKET: Final = re.compile(r"\[([^\[\]]+)\]")
+#: The same with the layer in parts: as it is constructed, and what is named in brackets.
+Entry = tuple[str, tuple[str, ...], str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Identity:
-    """A layer of a framework, the way of running it, and the release, empty where there is only one."""
+    """A layer of a framework as it is constructed, on a backend, the way of running it, and the release.
 
-    framework: str
-    layer: str
-    mode: str
-    release: str
+    Backend and release are empty where there is only one.
+    """
+
+    framework: str = ""
+    constructed: str
+    backend: str = ""
+    mode: str = EAGER
+    release: str = ""
+
+    @property
+    def layer(self) -> str:
+        return f"{self.constructed}[{self.backend}]" if self.backend else self.constructed
 
     @property
     def without_mode(self) -> tuple[str, str, str]:
         return self.framework, self.layer, self.release
+
+
+def _identity(profile: Profile, framework: str, release: str) -> Identity:
+    if not profile.class_path:  # an older file: each mode stands for itself
+        return Identity(framework=framework, constructed=profile.implementation, release=release)
+    options = f"({profile.options})" if profile.options else ""
+    return Identity(
+        framework=framework,
+        constructed=profile.class_path + options,
+        backend=profile.backend,
+        mode=profile.mode,
+        release=release,
+    )
 
 
 class Names:
@@ -40,53 +61,52 @@ class Names:
     def __init__(self, profiles: Iterable[Profile], releases: dict[str, tuple[str, str]]) -> None:
         """``releases`` maps a framework as it is labelled to what it is without, and the release."""
         self._releases_of = releases
-        self.known: dict[str, Identity] = {}
-        for profile in profiles:
-            framework, release = releases.get(profile.framework, (profile.framework, ""))
-            layer = profile.implementation.removesuffix(f" @{release}")
-            if profile.mode != EAGER:
-                layer = layer.replace(f"[{profile.mode}]", "")
-            self.known[profile.implementation] = Identity(framework, layer, profile.mode, release)
+        self.known = {one.implementation: _identity(one, *self._release_of(one.framework)) for one in profiles}
+
+    def _release_of(self, labelled: str) -> tuple[str, str]:
+        return self._releases_of.get(labelled, (labelled, ""))
 
     def framework(self, labelled: str) -> str:
         """A framework without its release."""
-        return self._releases_of.get(labelled, (labelled, ""))[0]
+        return self._release_of(labelled)[0]
 
     def of(self, implementation: str) -> Identity:
-        return self.known.get(implementation) or Identity("", implementation, EAGER, "")
+        return self.known.get(implementation) or Identity(constructed=implementation)
 
     def told(self, members: Iterable[Told]) -> list[Told]:
         """Implementations, each with a note, in few words: what differs in mode, release or backend alone is one.
 
         ``layer`` alone stands for all its modes that are known, ``layer[a, b]`` for these.
         """
-        entries: dict[tuple[str, str], dict[Identity, None]] = {}
+        entries: dict[Entry, dict[Identity, None]] = {}
         by_layer = grouped(
             ((self.of(name), note) for name, note in members),
             lambda one: (one[0].framework, one[0].layer, one[0].release, one[1]),
         )
         for (*_, note), own in by_layer.items():
             identities = [identity for identity, _ in own]
-            for text, more, identity in self._by_mode(identities):
-                entries.setdefault((text, ", ".join(part for part in (more, note) if part)), {})[identity] = None
+            for mode, more, identity in self._by_mode(identities):
+                brackets = tuple(one for one in (identity.backend, mode) if one)
+                noted = ", ".join(part for part in (more, note) if part)
+                entries.setdefault((identity.constructed, brackets, noted), {})[identity] = None
         told = []
-        for (text, note), alike in entries.items():
+        for (constructed, brackets, note), alike in entries.items():
             releases = self._releases([*alike])
-            told.append((text, ", ".join(part for part in (releases, note) if part)))
+            told.append((constructed, brackets, ", ".join(part for part in (releases, note) if part)))
         return _brackets_joined(told)
 
     def _by_mode(self, alike: Sequence[Identity]) -> Iterator[tuple[str, str, Identity]]:
-        """The texts for the modes of one layer and release, each with what is noted beside it."""
+        """The modes of one layer and release that are named, each with what is noted beside it."""
         first = alike[0]
         everything = {one.mode for one in self.known.values() if one.without_mode == first.without_mode}
         if len(everything) > 1 and everything <= {one.mode for one in alike}:
-            yield first.layer, "", first
+            yield "", "", first
             return
         for one in alike:
             if one.mode == EAGER:
-                yield one.layer, EAGER if len(everything) > 1 else "", one
+                yield "", EAGER if len(everything) > 1 else "", one
             else:
-                yield f"{one.layer}[{one.mode}]", "", one
+                yield one.mode, "", one
 
     def _releases(self, alike: Sequence[Identity]) -> str:
         first = alike[0]
@@ -102,16 +122,17 @@ class Names:
         return ", ".join(everything[place] for place in places)
 
 
-def _brackets_joined(told: Sequence[Told]) -> list[Told]:
+def _brackets_joined(told: Sequence[Entry]) -> list[Told]:
     """``layer[a]`` and ``layer[b]`` as ``layer[a, b]``, where their notes are the same."""
 
-    def without(one: Told) -> tuple[str, str, str]:
-        return _BRACKET.sub("[]", one[0], count=1), one[1], "" if _BRACKET.search(one[0]) else one[0]
+    def without_first(one: Entry) -> tuple[str, bool, tuple[str, ...], str]:
+        constructed, brackets, note = one
+        return constructed, bool(brackets), brackets[1:], note
 
     found = []
-    for (text, note, _), alike in grouped(told, without).items():
-        inside = [match[1] for match in (_BRACKET.search(name) for name, _ in alike) if match]
-        found.append((text.replace("[]", f"[{', '.join(inside)}]", 1) if inside else text, note))
+    for (constructed, named, rest, note), alike in grouped(told, without_first).items():
+        first = [", ".join(brackets[0] for _, brackets, _ in alike)] if named else []
+        found.append((constructed + "".join(f"[{one}]" for one in (*first, *rest)), note))
     return found
 
 
@@ -148,8 +169,7 @@ def _labelled(record: Record, framework: str, release: str) -> Record:
     if isinstance(record, Profile | Series | Explored | Judgement | Counterexample):
         name = f"{record.implementation} @{release}"
         changes = {"framework": framework, "implementation": name}
-        sentence = getattr(record, "sentence", "")
-        if sentence.startswith(record.implementation):
-            changes["sentence"] = name + sentence.removeprefix(record.implementation)
+        if isinstance(record, Profile) and not record.class_path:
+            changes |= {"class_path": record.implementation, "mode": EAGER}
         return msgspec.structs.replace(record, **changes)
     return record

@@ -43,7 +43,8 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record"):
 class Witness(msgspec.Struct, frozen=True):
     """One element that decides: it lies ``margin`` bounds away from what ``against`` would give.
 
-    ``margin`` is null where it is infinite (a NaN against a number, another shape, a missing refusal).
+    ``margin`` is null where it is infinite (a NaN against a number, another shape, a missing refusal). Where
+    ``against`` is another value of an axis, ``against_axis`` and ``against_value`` name them.
     """
 
     probe: str
@@ -56,6 +57,8 @@ class Witness(msgspec.Struct, frozen=True):
     expected: str
     bound: str
     margin: float | None
+    against_axis: str = ""
+    against_value: str = ""
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -124,6 +127,8 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
     is the type whose bounds the results satisfy: float32 where float64 is taken but not honoured. ``types`` are the
     framework's own types of the output, the running statistics and the gradients, several joined by "or".
     ``layer_title`` is what a page calls the kind of layer.
+    ``class_path``, ``options``, ``backend`` and ``mode`` are what ``implementation`` is made of; files that have no
+    ``class_path`` are older than these fields.
     """
 
     implementation: str
@@ -147,10 +152,16 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
     claims: list[Claim] = []
     types: dict[str, str] = {}
     layer_title: str = ""
+    class_path: str = ""
+    options: str = ""
+    backend: str = ""
 
 
 class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"):
-    """requirement x implementation x dtype -> verdict, with what decided it."""
+    """requirement x implementation x dtype -> verdict, with what decided it.
+
+    ``nameless`` is the sentence without the name of the implementation, where it begins with that.
+    """
 
     requirement: str
     title: str
@@ -166,6 +177,7 @@ class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"
     witnesses: list[Witness]
     remedy: str | None = None
     example: Example | None = None
+    nameless: str = ""
 
 
 class SeriesPoint(msgspec.Struct, frozen=True):
@@ -230,7 +242,7 @@ class Counterexample(msgspec.Struct, frozen=True, tag="counterexample", tag_fiel
     measured, within a wider one, named in ``measured``), ``relation`` or ``crash``. ``signature`` is what
     it has in common with others of the same cause. ``found`` is ``explored``, or ``replayed`` when it was
     stored by an earlier run. ``stored`` is the file that holds the case. It changes no verdict; promoted
-    to a committed case (``normgauge promote``), it does.
+    to a committed case (``normgauge promote``), it does. ``nameless`` is as in a judgement.
     """
 
     implementation: str
@@ -244,6 +256,7 @@ class Counterexample(msgspec.Struct, frozen=True, tag="counterexample", tag_fiel
     found: Literal["explored", "replayed"]
     example: Example
     stored: str | None = None
+    nameless: str = ""
 
 
 class NotRun(msgspec.Struct, frozen=True, tag="not_run", tag_field="record"):

@@ -21,6 +21,7 @@ from normgauge.results.records import (
     NotRun,
     Profile,
     Record,
+    Witness,
 )
 
 
@@ -65,10 +66,10 @@ def print_diagnosis(records: Sequence[Record]) -> None:
         console.print("follows no known alternative; the nearest is shown")
     table = Table("axis", "measured", "canonical", "what excludes the others", box=None, pad_edge=False)
     for axis in profile.axes:
-        by_axis = [w for j in judgements for w in j.witnesses if w.against.startswith(f"{axis.axis}=")]
+        by_axis = [w for j in judgements for w in j.witnesses if w.against_axis == axis.axis]
         measured = axis.measured[0] if len(axis.measured) == 1 else "not told apart"
         same = axis.measured == [axis.canonical]
-        evidence = "\n".join(_excluded(w.against, w.observed, w.expected, w.bound, w.margin) for w in by_axis)
+        evidence = "\n".join(_excluded(w) for w in by_axis)
         table.add_row(axis.axis, measured if same else f"[red]{measured}[/]", axis.canonical, escape(evidence))
     console.print(table)
     for default in profile.defaults:
@@ -106,12 +107,11 @@ def table_of_changes(timeline: Timeline) -> Table:
     return table
 
 
-def _excluded(against: str, observed: str, expected: str, bound: str, margin: float | None) -> str:
-    alternative = against.partition("=")[2]
-    if margin is None and not observed.replace(".", "").lstrip("-").isdigit():
-        return f"not {alternative}: {observed.splitlines()[0][:70]}"
-    size = "infinitely far" if margin is None else f"{margin:.1e} bounds away"
-    return f"not {alternative}: got {observed}, it gives {expected} ± {bound} ({size})"
+def _excluded(by: Witness) -> str:
+    if by.margin is None and not by.observed.replace(".", "").lstrip("-").isdigit():
+        return f"not {by.against_value}: {by.observed.splitlines()[0][:70]}"
+    size = "infinitely far" if by.margin is None else f"{by.margin:.1e} bounds away"
+    return f"not {by.against_value}: got {by.observed}, it gives {by.expected} ± {by.bound} ({size})"
 
 
 def _default(default: DefaultMeasured) -> str:

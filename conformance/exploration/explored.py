@@ -21,7 +21,7 @@ from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.shrinking.example import example_of
 from normgauge.conformance.subjects.messages import Description
 from normgauge.conformance.subjects.subject import Subject, Target
-from normgauge.conformance.verdicts.evidence import Evidence, told_in
+from normgauge.conformance.verdicts.evidence import Evidence, Sentence, told_in
 from normgauge.oracle import Arithmetic
 from normgauge.results.records import DIVERGENT, Counterexample, Explored, Profile
 
@@ -143,14 +143,14 @@ def _pool(evidence: Evidence, most: int) -> tuple[tuple[tuple[int, ...], int], .
     return tuple(sorted(sorted(often, key=lambda one: (-often[one], one))[:most]))
 
 
-def _sentence(departure: Departure, evidence: Evidence) -> str:
+def _sentence(departure: Departure, evidence: Evidence) -> Sentence:
     shown = told_in(departure.plan, departure.deviation)
     if departure.kind == "accuracy":
-        return f"{evidence.implementation} exceeds its accuracy class, {departure.measured} allows it: {shown}"
+        return evidence.does(f"exceeds its accuracy class, {departure.measured} allows it: {shown}")
     if departure.relation is not None:
-        beside = f" beside {departure.kin}" if departure.kin else ""
-        return f"{evidence.implementation}{beside}: {departure.relation.statement} Not here: {shown}"
-    return f"{evidence.implementation}: {shown}"
+        breaks = f"{departure.relation.statement} Not here: {shown}"
+        return evidence.does(f"beside {departure.kin}: {breaks}") if departure.kin else evidence.note(breaks)
+    return evidence.note(shown)
 
 
 def _store(folder: Path, departure: Departure, evidence: Evidence) -> Path:
@@ -160,7 +160,7 @@ def _store(folder: Path, departure: Departure, evidence: Evidence) -> Path:
         evidence.dtype,
         departure.signature,
         departure.plan,
-        _sentence(departure, evidence),
+        str(_sentence(departure, evidence)),
         relation,
         departure.case,
     )
@@ -177,17 +177,18 @@ def _record(
     other = followed if departure.followed.choices != canonical.choices else None
     shown = departure.kin or evidence.implementation
     target = Target(subject=explorer.subject, implementation=shown, ranks=explorer.ranks)
-    example = example_of(departure.case, departure.observation, wanted, other, target, sentence)
+    example = example_of(departure.case, departure.observation, wanted, other, target, str(sentence))
     return Counterexample(
         evidence.implementation,
         framework,
         evidence.dtype,
         departure.kind,
-        departure.signature,
+        str(departure.signature),
         departure.plan,
         departure.measured,
-        sentence,
+        str(sentence),
         found,
         example,
         str(path) if path is not None else None,
+        sentence.text,
     )

@@ -146,6 +146,7 @@ def _profile(
     values = evidence.diagnosis.values
     axes = [AxisMeasured(a.name, a.question, a.canonical, list(values[a.name])) for a in kind_of(layer).axes]
     defaults = _defaults(description, evidence)
+    identity = description.identity
     return Profile(
         evidence.implementation,
         framework,
@@ -168,6 +169,9 @@ def _profile(
         claims(description, axes, defaults, evidence.diagnosis.known),
         _types(evidence.seen),
         kind_of(layer).title,
+        identity.class_path,
+        identity.options,
+        identity.backend,
     )
 
 
@@ -207,11 +211,12 @@ def _judgement(
         evidence.dtype,
         judged.verdict,
         judged.measured,
-        judged.sentence,
+        str(judged.sentence),
         list(judged.notes),
         list(judged.witnesses),
         judged.remedy,
         example,
+        judged.sentence.text if judged.sentence.subject else "",
     )
 
 
@@ -219,7 +224,7 @@ def _told_of(smallest: Deviation, judged: Judged, evidence: Evidence) -> Judged:
     """The judgement in the numbers of its smallest form, which are those that the script prints."""
     assert judged.shows is not None
     probe = replace(judged.shows.probe, label=f"{judged.shows.probe.label}, made small")
-    named = f": {judged.measured}" if judged.sentence.endswith(f": {judged.measured}") else ""
-    sentence = f"{evidence.implementation}: {told(smallest, Seen(probe, judged.shows.observation))}{named}"
+    named = f": {judged.measured}" if judged.sentence.text.endswith(f": {judged.measured}") else ""
+    sentence = evidence.note(f"{told(smallest, Seen(probe, judged.shows.observation))}{named}")
     measured = instead(smallest) if " instead of " in judged.measured else judged.measured
     return replace(judged, sentence=sentence, measured=measured)

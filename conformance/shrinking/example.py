@@ -46,7 +46,7 @@ def shrunk_example(
         case, observation = shrink(case, observation, shows, target, keep_form=not judged.departs)
     wanted = predict(case, expected, arithmetic)
     other = predict(case, followed, arithmetic) if judged.departs else None
-    example = example_of(case, observation, wanted, other, target, judged.sentence)
+    example = example_of(case, observation, wanted, other, target, str(judged.sentence))
     return example, compare(observation, wanted, quantities)
 
 

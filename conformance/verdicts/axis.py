@@ -10,6 +10,7 @@ from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.verdicts.evidence import (
     Evidence,
     Judged,
+    Sentence,
     crashed,
     excuse,
     foreseen,
@@ -52,9 +53,9 @@ def _undecided(
         return crashed([one for one in deciding if one.observation.died])
     excused = [reason for one in deciding if (reason := excuse(one.observation)) and not foreseen(one, evidence)]
     if excused:
-        return Judged("unsupported", "", f"{evidence.implementation}: {excused[0]}", tuple(excused))
+        return Judged("unsupported", "", evidence.note(excused[0]), tuple(excused))
     left = ", ".join(values)
-    return Judged("cannot tell", left, f"{axis.question}: the cases did not tell apart {left}", (), shown)
+    return Judged("cannot tell", left, Sentence(f"{axis.question}: the cases did not tell apart {left}"), (), shown)
 
 
 def _departs(
@@ -95,7 +96,7 @@ def _misfit(requirement: Requirement, evidence: Evidence) -> Judged:
                 deviation = refused(one.observation)
             found.append((one, deviation))
     one, deviation = max(found, key=lambda pair: pair[1].ratio)
-    sentence = f"{evidence.implementation} follows no known alternative here: {told(deviation, one)}"
+    sentence = evidence.does(f"follows no known alternative here: {told(deviation, one)}")
     witnesses = tuple(witness(o, d, "the nearest alternative", evidence.dtype) for o, d in found)
     return Judged("diverges", "no known alternative", sentence, (), witnesses, None, one)
 
@@ -115,20 +116,18 @@ def _no_survivor(requirement: Requirement, axis: Axis, values: tuple[str, ...], 
     own = [found for found in departing if _SHOWN_BY.get(found[1].quantity) == axis.name]
     nearest_text = ", ".join(f"{name}={value}" for name, value in evidence.followed[0].choices.items())
     if not own:
-        sentence = f"{evidence.implementation} follows no known alternative; nearest is {nearest_text}"
+        sentence = evidence.does(f"follows no known alternative; nearest is {nearest_text}")
         return Judged("cannot tell", f"nearest: {', '.join(values)}", sentence)
     witnesses = tuple(witness(one, deviation, "the nearest alternative", evidence.dtype) for one, deviation, _ in own)
     shown = told(own[0][1], own[0][0])
-    sentence = f"{evidence.implementation} follows no known alternative: {shown}; nearest is {nearest_text}"
+    sentence = evidence.does(f"follows no known alternative: {shown}; nearest is {nearest_text}")
     return Judged("diverges", measured, sentence, (), witnesses, None, own[0][0])
 
 
-def _axis_sentence(evidence: Evidence, axis: Axis, values: tuple[str, ...]) -> str:
+def _axis_sentence(evidence: Evidence, axis: Axis, values: tuple[str, ...]) -> Sentence:
     measured = " or ".join(f"{value} ({axis.value(value).meaning})" for value in values)
-    text = f"{evidence.implementation}: {axis.name} is {measured}"
-    if values == (axis.canonical,):
-        return text
-    return f"{text}; canonical is {axis.canonical} ({axis.value(axis.canonical).meaning})"
+    canonical = f"; canonical is {axis.canonical} ({axis.value(axis.canonical).meaning})"
+    return evidence.note(f"{axis.name} is {measured}{'' if values == (axis.canonical,) else canonical}")
 
 
 def _against(axis: Axis, value: str, evidence: Evidence) -> Witness | None:
@@ -142,4 +141,4 @@ def _against(axis: Axis, value: str, evidence: Evidence) -> Witness | None:
     deviation = compare(seen.observation, prediction)
     if seen.observation.raised is not None and prediction.refused is None:
         deviation = refused(seen.observation)
-    return witness(seen, deviation, f"{axis.name}={value}", evidence.dtype)
+    return witness(seen, deviation, f"{axis.name}={value}", evidence.dtype, axis=axis.name, value=value)

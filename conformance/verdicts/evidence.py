@@ -43,6 +43,14 @@ class Evidence:
         """What it may compute in without departing, tight to wide."""
         return allowed(self.arithmetic, self.dtype)
 
+    def note(self, text: str) -> Sentence:
+        """The text after the implementation's name and a colon."""
+        return Sentence(text, self.implementation, ": ")
+
+    def does(self, text: str) -> Sentence:
+        """The sentence whose subject is the implementation."""
+        return Sentence(text, self.implementation, " ")
+
     def of(self, requirement: str) -> list[Seen]:
         """The cases that a requirement is judged by."""
         unexplained = {one.probe.requirement for one in self.diagnosis.misfits}
@@ -93,6 +101,18 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Sentence:
+    """A sentence, which begins with ``subject`` and what ``joins`` it where there is one."""
+
+    text: str = ""
+    subject: str = ""
+    joins: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.subject}{self.joins}{self.text}"
+
+
+@dataclass(frozen=True)
 class Judged:
     """A verdict with what decided it; ``shows`` is the probe that shows a divergence best.
 
@@ -101,7 +121,7 @@ class Judged:
 
     verdict: Verdict
     measured: str = ""
-    sentence: str = ""
+    sentence: Sentence = Sentence()
     notes: tuple[str, ...] = ()
     witnesses: tuple[Witness, ...] = ()
     remedy: str | None = None
@@ -111,7 +131,8 @@ class Judged:
     of: str | None = None
 
 
-def witness(seen: Seen, deviation: Deviation, against: str, dtype: str) -> Witness:
+def witness(seen: Seen, deviation: Deviation, against: str, dtype: str, *, axis: str = "", value: str = "") -> Witness:
+    """What decides against something; where that is a ``value`` of an ``axis``, both are named."""
     digits = KNOWN_DTYPES[dtype].printed
     return Witness(
         seen.probe.label,
@@ -124,13 +145,15 @@ def witness(seen: Seen, deviation: Deviation, against: str, dtype: str) -> Witne
         format(deviation.expected, ".9g"),
         format(deviation.bound, ".3g"),
         deviation.ratio if math.isfinite(deviation.ratio) else None,
+        axis,
+        value,
     )
 
 
 def crashed(died: Sequence[Seen]) -> Judged:
     how = died[0].observation.died or ""
     notes = tuple(f"{one.probe.label}: {one.observation.died}" for one in died)
-    return Judged("crashes", how, f"{died[0].probe.label}: {how}", notes, (), None, died[0])
+    return Judged("crashes", how, Sentence(f"{died[0].probe.label}: {how}"), notes, (), None, died[0])
 
 
 def excuse(observation: Observation) -> str | None:

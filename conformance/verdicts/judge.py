@@ -29,6 +29,7 @@ from normgauge.conformance.verdicts.axis import judge_axis
 from normgauge.conformance.verdicts.evidence import (
     Evidence,
     Judged,
+    Sentence,
     crashed,
     excuse,
     foreseen,
@@ -57,7 +58,7 @@ def _judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
     if died:
         return crashed(died)
     if not asked:
-        return Judged("unsupported", "", f"{evidence.implementation}: no input of this kind exists for it")
+        return Judged("unsupported", "", evidence.note("no input of this kind exists for it"))
     sorted_ = _sorted_cases(asked, evidence)
     notes = (*sorted_.excused, *sorted_.silent)
     if sorted_.outside:
@@ -65,14 +66,14 @@ def _judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
     if sorted_.held and not sorted_.raised:
         one, deviation = max(sorted_.held, key=lambda pair: pair[1].ratio)
         closest = witness(one, deviation, "the bound, at its closest", evidence.dtype)
-        sentence = f"{evidence.implementation}: within the bound on {len(sorted_.held)} case(s)"
+        sentence = evidence.note(f"within the bound on {len(sorted_.held)} case(s)")
         return Judged("conforms", "", sentence, notes, (closest,))
     if sorted_.silent and not sorted_.held:
-        return Judged("cannot tell", "", f"{evidence.implementation}: {sorted_.silent[0]}", notes)
+        return Judged("cannot tell", "", evidence.note(sorted_.silent[0]), notes)
     # What the framework has no way to ask for is a note; what it refuses to compute is not.
     part = f"{len(sorted_.excused)} of {len(asked)} cases" if sorted_.held else ""
     reason = sorted_.excused[0] if sorted_.excused else "its semantics refuse every case"
-    return Judged("unsupported", part, f"{evidence.implementation}: {reason}", notes)
+    return Judged("unsupported", part, evidence.note(reason), notes)
 
 
 def _judge_constant(requirement: Requirement, evidence: Evidence) -> Judged:
@@ -99,7 +100,7 @@ def _judge_answer(requirement: Requirement, evidence: Evidence) -> Judged:
         if judged.verdict != "unsupported" or not refusals:
             return replace(judged, notes=(*judged.notes, *notes))
     witnesses = tuple(witness(one, refused(one.observation), "acceptance", evidence.dtype) for one in refusals)
-    return Judged("conforms", "refused", f"{evidence.implementation} refuses", (), witnesses)
+    return Judged("conforms", "refused", evidence.does("refuses"), (), witnesses)
 
 
 @dataclass
@@ -146,7 +147,7 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
     measured = forgotten or elsewhere or deviation.what or instead(deviation)
     if len(found.outside) > 1:
         notes = (*notes, f"shown by: {'; '.join(o.probe.label for o, _ in found.outside)}")
-    sentence = f"{evidence.implementation}: {told(deviation, one)}{f': {forgotten}' if forgotten else ''}"
+    sentence = evidence.note(f"{told(deviation, one)}{f': {forgotten}' if forgotten else ''}")
     return Judged("diverges", measured, sentence, notes, witnesses, remedy(requirement, evidence), one)
 
 
@@ -246,11 +247,12 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
     ]
     notes = (*excused, *rounded, *unclear)
     if unclear:
-        return Judged("cannot tell", "", f"steps of {step:g} in {setting} were not told apart", notes, tuple(witnesses))
+        sentence = Sentence(f"steps of {step:g} in {setting} were not told apart")
+        return Judged("cannot tell", "", sentence, notes, tuple(witnesses))
     if excused:
         part = f"{len(excused)} of {len(asked)} cases" if witnesses else ""
-        return Judged("unsupported", part, f"{evidence.implementation}: {excused[0]}", notes, tuple(witnesses))
-    sentence = f"{evidence.implementation}: uses the {setting} given, to {step:g} of itself"
+        return Judged("unsupported", part, evidence.note(excused[0]), notes, tuple(witnesses))
+    sentence = evidence.note(f"uses the {setting} given, to {step:g} of itself")
     return Judged("conforms", "", sentence, notes, tuple(witnesses))
 
 
@@ -260,7 +262,7 @@ def _another_setting(
     setting = str(requirement.setting)
     given = one.probe.case.settings[setting]
     measured = f"{setting}={found.best:.6g}" if found else "no value fits"
-    sentence = f"{evidence.implementation}: given {setting}={given:g}, it computes as with {measured}"
+    sentence = evidence.note(f"given {setting}={given:g}, it computes as with {measured}")
     shown = witness(one, deviation, f"{setting}={given:g}", evidence.dtype)
     return Judged("diverges", measured, sentence, (), (shown,), remedy(requirement, evidence), one)
 
@@ -270,11 +272,11 @@ def _another_setting(
 
 def _judge_precision(requirement: Requirement, evidence: Evidence) -> Judged:
     if not any(one.observation.steps for one in evidence.diagnosis.seen):
-        return Judged("cannot tell", "", "no call returned")
+        return Judged("cannot tell", "", Sentence("no call returned"))
     if not evidence.diagnosis.known:
-        return Judged("cannot tell", "", f"{evidence.implementation} follows no known alternative in any precision")
+        return Judged("cannot tell", "", evidence.does("follows no known alternative in any precision"))
     if evidence.arithmetic.dtype == evidence.dtype:
-        sentence = f"{evidence.implementation} computes {evidence.dtype} input in {evidence.dtype}"
+        sentence = evidence.does(f"computes {evidence.dtype} input in {evidence.dtype}")
         return Judged("conforms", evidence.dtype, sentence)
     honoured = Arithmetic(evidence.dtype)
     found = []
@@ -283,8 +285,8 @@ def _judge_precision(requirement: Requirement, evidence: Evidence) -> Judged:
         found.append((compare(one.observation, prediction), one))
     deviation, loudest = max(found, key=lambda pair: pair[0].ratio)
     outputs = sorted({step.dtype for one in evidence.seen for step in one.observation.steps})
-    sentence = (
-        f"{evidence.implementation} takes {evidence.dtype}, returns {', '.join(outputs)}, and computes in "
+    sentence = evidence.does(
+        f"takes {evidence.dtype}, returns {', '.join(outputs)}, and computes in "
         f"{evidence.arithmetic.dtype}: {told(deviation, loudest)}"
     )
     shown = witness(loudest, deviation, f"computing in {evidence.dtype}", evidence.dtype)
@@ -302,7 +304,7 @@ def _judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
         return crashed(died)
     if not any(one.observation.steps for one in evidence.seen):
         reason = next((excuse(one.observation) for one in evidence.seen if excuse(one.observation)), "no call returned")
-        return Judged("cannot tell", "", f"{evidence.implementation} refuses everything: {reason}")
+        return Judged("cannot tell", "", evidence.does(f"refuses everything: {reason}"))
     accepted = [one for one in asked if one.observation.raised is None and not one.observation.unsupported]
     notes = []
     for one in asked:
@@ -322,20 +324,20 @@ def _judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
             )
             for one in accepted
         )
-        sentence = f"{evidence.implementation} accepts what must be refused: {labels}"
+        sentence = evidence.does(f"accepts what must be refused: {labels}")
         return Judged("diverges", "accepted", sentence, tuple(notes), witnesses, remedy(requirement, evidence),
                       accepted[0])  # fmt: skip
     if all(one.observation.unsupported for one in asked):
         return Judged(
             "unsupported",
             "",
-            f"{evidence.implementation}: {notes[0] if notes else 'not asked'}",
+            evidence.note(notes[0] if notes else "not asked"),
             tuple(notes),
         )
     refusals = tuple(
         witness(one, refused(one.observation), "acceptance", evidence.dtype) for one in asked if one.observation.raised
     )
-    sentence = f"{evidence.implementation} refuses all {len(refusals)} case(s)"
+    sentence = evidence.does(f"refuses all {len(refusals)} case(s)")
     return Judged("conforms", "refused", sentence, tuple(notes), refusals)
 
 
@@ -358,15 +360,13 @@ def _names_the_cause(seen: Seen, names: Mapping[str, str]) -> bool:
 def _judge_output_type(requirement: Requirement, evidence: Evidence) -> Judged:
     found = [(one, step.dtype) for one in evidence.seen for step in one.observation.steps]
     if not found:
-        return Judged("cannot tell", "", "no call returned")
+        return Judged("cannot tell", "", Sentence("no call returned"))
     other = [(one, dtype) for one, dtype in found if dtype != evidence.dtype]
     if not other:
-        return Judged(
-            "conforms", evidence.dtype, f"{evidence.implementation}: {len(found)} outputs of {evidence.dtype}"
-        )
+        return Judged("conforms", evidence.dtype, evidence.note(f"{len(found)} outputs of {evidence.dtype}"))
     one, dtype = other[0]
     text = f"an output of {dtype} for an input of {evidence.dtype} ({len(other)} of {len(found)} calls)"
-    return Judged("diverges", dtype, f"{evidence.implementation}: {text}", (), (), "cast the output yourself", one)
+    return Judged("diverges", dtype, evidence.note(text), (), (), "cast the output yourself", one)
 
 
 def _judge_unmodified(requirement: Requirement, evidence: Evidence) -> Judged:
@@ -381,11 +381,11 @@ def _judge_unmodified(requirement: Requirement, evidence: Evidence) -> Judged:
         if guilty:
             one, names = guilty[0]
             text = f"{what} {', '.join(sorted(names))} ({len(guilty)} of {len(found)} cases)"
-            return Judged(verdict, text, f"{evidence.implementation}: {text}", (), (), advice, one)
+            return Judged(verdict, text, evidence.note(text), (), (), advice, one)
     steps = sum(len(one.observation.steps) for one in evidence.seen)
     if not steps:
-        return Judged("cannot tell", "", "no call returned")
-    return Judged("conforms", "", f"{evidence.implementation}: {steps} calls changed nothing")
+        return Judged("cannot tell", "", Sentence("no call returned"))
+    return Judged("conforms", "", evidence.note(f"{steps} calls changed nothing"))
 
 
 _JUDGES: Final[Mapping[str, Callable[[Requirement, Evidence], Judged]]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -17,7 +16,7 @@ from normgauge.conformance.requirements.probe import Probe, make_case
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.subjects.messages import Description
 from normgauge.conformance.subjects.subject import Subject, with_right_shapes
-from normgauge.conformance.verdicts.evidence import Evidence, Judged, crashed, excuse, instead, told, witness
+from normgauge.conformance.verdicts.evidence import Evidence, Judged, Sentence, crashed, excuse, instead, told, witness
 from normgauge.conformance.verdicts.relations import RELATIONS, Relation, held_against
 from normgauge.oracle import Arithmetic
 from normgauge.results.records import Verdict
@@ -47,11 +46,11 @@ def kin_of(subject: Subject, description: Description) -> dict[str, dict[int, st
     They stand beside a GroupNorm as it is run without a mode. Of several for one rank it is one of the GroupNorm's
     own module: a framework may have two libraries of layers.
     """
-    module = re.split(r"[(\[]", description.id)[0].rpartition(".")[0]
+    module = description.identity.module
     found: dict[str, dict[int, str]] = {}
     if description.mode == "eager":
         known = [one for one in subject.greeting.kin if one.layer in related(description.layer)]
-        for one in sorted(known, key=lambda one: one.id.startswith(f"{module}.")):  # the last one stays
+        for one in sorted(known, key=lambda one: one.identity.module == module):  # the last one stays
             found.setdefault(one.layer, {}).update(dict.fromkeys(one.ranks, one.id))
     return found
 
@@ -105,7 +104,9 @@ def judge_kin(requirement: Requirement, evidence: Evidence, kinships: tuple[Kins
     died = [one for one in asked if one.other.observation.died]
     if died:
         judged, kin = crashed([one.other for one in died]), died[0].kin
-        return replace(judged, measured=f"{kin}: {judged.measured}", sentence=f"{kin}: {judged.sentence}", of=kin)
+        return replace(
+            judged, measured=f"{kin}: {judged.measured}", sentence=Sentence(f"{kin}: {judged.sentence}"), of=kin
+        )
     excused: list[str] = []
     departs: list[str] = []
     held: list[tuple[Kinship, Deviation]] = []
@@ -132,13 +133,13 @@ def judge_kin(requirement: Requirement, evidence: Evidence, kinships: tuple[Kins
     if not held:
         reason = excused[0] if excused else "itself departs on every case, or ends the process"
         verdict: Verdict = "unsupported" if excused else "cannot tell"
-        return Judged(verdict, "", f"{evidence.implementation}: {reason}", notes)
+        return Judged(verdict, "", evidence.note(reason), notes)
     one, deviation = max(held, key=lambda pair: pair[1].ratio)
-    sentence = f"{evidence.implementation}: agrees with {one.kin} on {len(held)} case(s)"
+    agrees = f"agrees with {one.kin} on {len(held)} case(s)"
     if deviation.ratio == 0:  # nowhere is it closest
-        return Judged("conforms", "", f"{sentence}, to the last digit", notes)
+        return Judged("conforms", "", evidence.note(f"{agrees}, to the last digit"), notes)
     closest = witness(one.other, deviation, "the sum of both bounds, at its closest", evidence.dtype)
-    return Judged("conforms", "", sentence, notes, (closest,))
+    return Judged("conforms", "", evidence.note(agrees), notes, (closest,))
 
 
 def _disagrees(apart: list[tuple[Kinship, Deviation]], notes: tuple[str, ...], evidence: Evidence) -> Judged:
@@ -150,7 +151,7 @@ def _disagrees(apart: list[tuple[Kinship, Deviation]], notes: tuple[str, ...], e
         for k, _ in apart
     ):
         measured = f"{one.kin} computes in float32"
-    sentence = f"{one.kin} differs from {evidence.implementation}: {told(deviation, one.other)}"
+    sentence = Sentence(f"{one.kin} differs from {evidence.implementation}: {told(deviation, one.other)}")
     against = f"{evidence.implementation} on the same input"
     witnesses = tuple(witness(k.other, d, against, evidence.dtype) for k, d in apart)
     return Judged("diverges", measured, sentence, notes, witnesses, None, one.other, of=one.kin)

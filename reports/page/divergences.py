@@ -81,12 +81,11 @@ def findings_of(
     """Departures on an axis first, the rest after, each in the catalogue's order."""
     layers = list(layer_titles(profiles))
     layer_of = {profile.implementation: layers.index(profile.layer) for profile in profiles}
-    axes = {axis.axis for profile in profiles for axis in profile.axes}
     documentation = {profile.implementation: profile.documentation for profile in profiles}
     by_requirement = grouped(judgements, lambda judgement: judgement.requirement)
 
     found = [
-        _finding(own, axes, documentation, anchors, names)
+        _finding(own, documentation, anchors, names)
         for own in by_requirement.values()
         if any(one.verdict in DIVERGENT for one in own)
     ]
@@ -98,9 +97,7 @@ def findings_of(
     return sorted(found, key=place)
 
 
-def _finding(
-    judgements: Sequence[Judgement], axes: set[str], documentation: dict[str, str], anchors: Anchors, names: Names
-) -> Finding:
+def _finding(judgements: Sequence[Judgement], documentation: dict[str, str], anchors: Anchors, names: Names) -> Finding:
     anchor = anchors.new(judgements[0].requirement)
     departing = [one for one in judgements if one.verdict in DIVERGENT]
     concerned = {one.implementation for one in departing}
@@ -117,7 +114,7 @@ def _finding(
         anchor,
         judgements[0],
         evidence,
-        any(witness.against.partition("=")[0] in axes for one in judgements for witness in one.witnesses),
+        any(witness.against_axis for one in judgements for witness in one.witnesses),
         tuple(sorted(held)),
         frameworks.pop() if len(frameworks) == 1 and len(held) > 1 else "",
         _values(evidence, names),
@@ -160,7 +157,7 @@ def _evidence(
             for one, _ in alike
         )
         numbers = numbers_of(shown.example) if shown.example else ()
-        found.append(Evidence(shown, dtypes, _nameless(shown), numbers, tuple(members)))
+        found.append(Evidence(shown, dtypes, shown.nameless or shown.sentence, numbers, tuple(members)))
     return tuple(found)
 
 
@@ -168,13 +165,8 @@ def _told(judgement: Judgement) -> tuple[Hashable, ...]:
     """All that a reader sees of a divergence without unfolding anything."""
     example = judgement.example
     shown = (example.settings, example.shapes, example.observed, example.canonical, example.followed) if example else ()
-    return judgement.verdict, judgement.measured, judgement.dtype, _nameless(judgement), repr((judgement.notes, shown))
-
-
-def _nameless(judgement: Judgement) -> str:
-    """The sentence without the implementation, which stands above it."""
-    text = judgement.sentence.removeprefix(judgement.implementation)
-    return text.removeprefix(":").lstrip()
+    said = judgement.nameless or judgement.sentence
+    return judgement.verdict, judgement.measured, judgement.dtype, said, repr((judgement.notes, shown))
 
 
 def numbers_of(example: Example) -> tuple[Numbers, ...]:

@@ -50,8 +50,8 @@ def found_of(counterexamples: Sequence[Counterexample], names: Names, anchors: A
         first = own[0]
         by_name = grouped(own, lambda one: one.implementation)
         members = names.told((name, ", ".join(one.dtype for one in at)) for name, at in by_name.items())
-        sentence = first.sentence.removeprefix(first.implementation).removeprefix(":").lstrip()
         anchor = anchors.new(f"counterexample-{first.implementation}-{first.kind}")
+        sentence = first.nameless or first.sentence
         found.append(Found(anchor, first, sentence, members, tuple(own[1:]), numbers_of(first.example)))
     return found
 

@@ -24,10 +24,10 @@ class Remark:
 def _remarks(page: PageData) -> list[Remark]:
     """What is said beside the divergences, each text once; dtypes that say the same are one."""
     told = [
-        (judgement, text.removeprefix(f"{judgement.implementation}: "))
-        for judgement in page.all(Judgement)
-        if judgement.verdict not in DIVERGENT
-        for text in dict.fromkeys(judgement.notes or ([] if judgement.verdict == "conforms" else [judgement.sentence]))
+        (one, text)
+        for one in page.all(Judgement)
+        if one.verdict not in DIVERGENT
+        for text in dict.fromkeys(one.notes or ([] if one.verdict == "conforms" else [one.nameless or one.sentence]))
     ]
     same = grouped(told, lambda pair: (pair[0].requirement, pair[0].verdict, pair[1].replace(pair[0].dtype, "")))
     remarks = [

@@ -187,12 +187,8 @@ Key = tuple[str, str, str, str]
 def _threads(profiles: Sequence[Sequence[Profile]], judgements: Sequence[Sequence[Judgement]]) -> Iterator[Thread]:
     """Everything that was measured; what went alike for several dtypes and implementations is told once."""
     everything = [one for own in profiles for one in own]
-    axes = {axis.axis for one in everything for axis in one.axes}
     on_axes = {
-        one.requirement
-        for own in judgements
-        for one in own
-        if any(witness.against.partition("=")[0] in axes for witness in one.witnesses)
+        one.requirement for own in judgements for one in own if any(witness.against_axis for witness in one.witnesses)
     }
     followed: dict[Key, list[Value]] = {}
     for place, (own, judged) in enumerate(zip(profiles, judgements, strict=True)):

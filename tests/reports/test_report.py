@@ -114,7 +114,7 @@ def test_text_from_a_record_never_becomes_markup() -> None:
     judged = diverging(
         f"mlx.{HOSTILE}", requirement=f"GN {HOSTILE}", title=HOSTILE, statement=HOSTILE, source=HOSTILE,
         measured=HOSTILE, sentence=HOSTILE, notes=[HOSTILE], remedy=HOSTILE,
-        witnesses=[witness(HOSTILE, probe=HOSTILE, observed=HOSTILE, expected=HOSTILE)],
+        witnesses=[witness(against=HOSTILE, probe=HOSTILE, observed=HOSTILE, expected=HOSTILE)],
         example=example(settings={"eps": HOSTILE}, observed=[HOSTILE], script=HOSTILE),
     )  # fmt: skip
     own = profile(
@@ -197,12 +197,12 @@ def test_a_framework_is_the_only_one_that_differs_if_another_was_measured_and_co
 
 
 def test_departures_on_an_axis_come_before_all_others() -> None:
-    edge = {"measured": "accepted", "witnesses": [witness("a refusal")]}
+    edge = {"measured": "accepted", "witnesses": [witness(against="a refusal")]}
     batch_norm = profile("b.B", layer="batch_norm", axes=[AxisMeasured("momentum_weighs", "what", "new", ["old"])])
     page = shown(
         run(
             diverging("a.G", requirement="GN-16", **edge),
-            diverging("b.B", requirement="BN-04", witnesses=[witness("momentum_weighs=new")]),
+            diverging("b.B", requirement="BN-04", witnesses=[witness("momentum_weighs", "new")]),
             diverging("b.B", requirement="BN-20", **edge),
             diverging("a.G", requirement="GN-02"),
             batch_norm,

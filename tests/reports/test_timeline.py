@@ -114,7 +114,7 @@ def test_what_never_changes_is_kept_with_departures_first() -> None:
         (batch_norm(defaults=[DefaultMeasured("eps", "0.5", 0.4999, 0.5, 0.5001)]),
          batch_norm(defaults=[DefaultMeasured("eps", "0.5", 0.24, 0.25, 0.26)]), "measured default eps",
          ("0.5", "0.2")),
-        (diverging(LAYER, requirement="BN-20", measured="accepted", witnesses=[witness("a refusal")]),
+        (diverging(LAYER, requirement="BN-20", measured="accepted", witnesses=[witness(against="a refusal")]),
          judgement(LAYER, requirement="BN-20"), "BN-20 grouping", ("accepted", "conforms")),
         (judgement(LAYER, requirement="BN-20"), judgement(LAYER, "crashes", requirement="BN-20"), "BN-20 grouping",
          ("conforms", "crashes")),
@@ -131,7 +131,7 @@ def test_everything_that_a_release_may_change_is_followed(
 
 
 def test_a_requirement_on_an_axis_is_not_told_beside_the_axis() -> None:
-    about = {"requirement": "BN-03", "witnesses": [witness("running_var=unbiased")]}
+    about = {"requirement": "BN-03", "witnesses": [witness("running_var", "unbiased")]}
     runs = [
         release("1.0", batch_norm("biased"), diverging(LAYER, **about)),
         release("1.1", batch_norm(), judgement(LAYER, **about)),

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from normgauge.adapters.implementation_id import ImplementationId
 from normgauge.reports.page.page import render
 from normgauge.results.file import ResultsWriter
 from normgauge.results.records import (
@@ -135,6 +136,7 @@ def header(name: str = "torch", *implementations: str, **changed: Any) -> Header
 
 
 def profile(implementation: str = "torch.nn.GroupNorm", **changed: Any) -> Profile:
+    identity = ImplementationId.parse(implementation, changed.get("mode", "eager"))
     base = Profile(
         implementation=implementation,
         device="cpu",
@@ -153,6 +155,9 @@ def profile(implementation: str = "torch.nn.GroupNorm", **changed: Any) -> Profi
         documentation="https://example.org/docs",
         restarts=0,
         cases=3,
+        class_path=identity.class_path,
+        options=identity.options,
+        backend=identity.backend,
     )
     return msgspec.structs.replace(base, **changed)
 
@@ -171,12 +176,17 @@ def judgement(implementation: str = "torch.nn.GroupNorm", verdict: str = "confor
         sentence=f"{implementation}: groups as it does",
         notes=[],
         witnesses=[],
+        nameless="" if "sentence" in changed else "groups as it does",
     )
     return msgspec.structs.replace(base, verdict=verdict, **changed)
 
 
-def witness(against: str = "grouping=contiguous", **changed: Any) -> Witness:
-    base = Witness("graded deviations", "ab12", against, 1, "output", [0, 3], "1.5", "0.5", "1e-07", 1e7)
+def witness(axis: str = "grouping", value: str = "contiguous", **changed: Any) -> Witness:
+    """A witness against a value of an axis, or with ``against`` against something else."""
+    against = f"{axis}={value}"
+    base = Witness("graded deviations", "ab12", against, 1, "output", [0, 3], "1.5", "0.5", "1e-07", 1e7, axis, value)
+    if "against" in changed:
+        changed |= {"against_axis": "", "against_value": ""}
     return msgspec.structs.replace(base, **changed)
 
 
@@ -221,6 +231,7 @@ def counterexample(implementation: str = "torch.nn.GroupNorm", **changed: Any) -
         found="explored",
         example=example(),
         stored="build/counterexamples/ab12.json",
+        nameless="" if "sentence" in changed else "output nan instead of 0.75",
     )
     return msgspec.structs.replace(base, **changed)
 
