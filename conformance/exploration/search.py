@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
@@ -24,14 +24,13 @@ from normgauge.conformance.exploration.strategies import Space, plans
 from normgauge.conformance.layers.experiments import in_mode
 from normgauge.conformance.requirements.case_files import StoredCase
 from normgauge.conformance.requirements.probe import GRADIENTS
+from normgauge.conformance.requirements.signature import CALLS, ORDINARY, Kind, Signature
 from normgauge.conformance.shrinking.shrink import shrink
 from normgauge.conformance.subjects.subject import NOT_RUN, Subject, Target, with_right_shapes
 from normgauge.conformance.verdicts.evidence import instead
 from normgauge.conformance.verdicts.relations import RELATIONS, Relation, held_against
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference, Semantics
 
-#: What the data of a plan has in common with others of one cause; a cause among ordinary numbers shows everywhere.
-_ORDINARY: Final = "ordinary numbers"
 _KIND_OF_DATA: Final[Mapping[str, str]] = {
     "large_mean": "a large mean",
     "huge": "numbers at the end of the range",
@@ -39,9 +38,10 @@ _KIND_OF_DATA: Final[Mapping[str, str]] = {
     "with_nan": "NaN or infinity",
     "with_infinity": "NaN or infinity",
 }
-#: How the signature of a sequence of calls names it; what is done between them follows.
-CALLS: Final = "calls"
-_DATA: Final = frozenset({_ORDINARY, *_KIND_OF_DATA.values()})
+
+
+#: What a signature says of a case: the kind of its numbers, and what is done between its calls.
+Data = tuple[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ class Departure:
     ``kin`` is the framework's own other layer that was observed, where a relation is with that.
     """
 
-    kind: Literal["values", "accuracy", "relation", "crash"]
-    signature: str
+    signature: Signature
     plan: str
     case: Case
     observation: Observation
@@ -62,6 +61,10 @@ class Departure:
     regime: str = ""
     relation: Relation | None = None
     kin: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return self.signature.kind
 
 
 class _Departed(Exception):
@@ -122,7 +125,7 @@ class Explorer:
     arithmetic: Arithmetic
     mode: str = "eager"
     kin: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
-    known: set[str] = field(default_factory=set)
+    known: set[Signature] = field(default_factory=set)
     tally: Tally = field(default_factory=Tally)
 
     def search(self, space: Space, budget: int, seed: int, progress: Callable[[int], None]) -> Iterator[Departure]:
@@ -183,19 +186,15 @@ class Explorer:
             return last
         return None
 
-    def is_known(self, signature: str) -> bool:
+    def is_known(self, signature: Signature) -> bool:
         """Whether this is no news: told already, or of a quantity that departs among ordinary numbers anyway."""
-        quantity, _, data = signature.partition(" of ")
-        if signature.startswith("accuracy"):
-            quantity, data = "output", _ORDINARY
-        if data.startswith(CALLS):  # known where part of what is done between the calls suffices
-            done = _actions(signature)
-            if any(CALLS in one and _actions(one) <= done for one in self.known):
+        if signature.data == CALLS:  # known where part of what is done between the calls suffices
+            calls = (one for one in self.known if one.data == CALLS)
+            if any(one.causes <= signature.causes for one in calls):
                 return True
-            data = _ORDINARY
-        return signature in self.known or (data in _DATA and f"{quantity} of {_ORDINARY}" in self.known)
+        return signature in self.known or signature.everywhere in self.known
 
-    def departure(self, case: Case, plan: str, data: str, tally: Tally) -> Departure | None:
+    def departure(self, case: Case, plan: str, data: Data, tally: Tally) -> Departure | None:
         """The departure that one case shows, if any; ``plan`` and ``data`` say what it is and of what kind."""
         (looked,) = self._told(self._run([case], self.implementation, tally), tally)
         return self._departed(looked, plan, data)
@@ -211,7 +210,7 @@ class Explorer:
         if relation is None and seen.within:
             return []
         looked = self._told(seen, tally)
-        data = _KIND_OF_DATA.get(plan.regime, _ORDINARY)
+        data = _KIND_OF_DATA.get(plan.regime, ORDINARY), ()
         found = [one for own in looked if (one := self._departed(own, str(plan), data)) is not None]
         if relation is not None:
             found += self._unrelated(relation, looked, str(plan), data, tally)
@@ -251,7 +250,7 @@ class Explorer:
             looked.append(best)
         return looked
 
-    def _departed(self, looked: _Looked, plan: str, data: str) -> Departure | None:
+    def _departed(self, looked: _Looked, plan: str, data: Data) -> Departure | None:
         """The departure that this case shows, if any; ``data`` is the kind of numbers that it has."""
         seen, deviation, followed = looked.observation, looked.deviation, looked.followed
         if seen.died and seen.died.startswith(NOT_RUN):
@@ -260,17 +259,18 @@ class Explorer:
         if seen.died or changed:
             what = seen.died or f"the call changed {', '.join(changed)}"
             told = Deviation(math.inf, len(seen.steps), "output", what=what)
-            return Departure("crash", "death" if seen.died else "change", plan, looked.case, seen, told, what, followed)
+            signature = Signature(kind="crash", crash="death" if seen.died else "change")
+            return Departure(signature, plan, looked.case, seen, told, what, followed)
         if deviation.ratio <= 1 or compare(seen, self._in_range(looked)).ratio <= 1:
             return None
         wider = self._wider_class(looked)
         if wider is not None and deviation.quantity in GRADIENTS:
             return None  # the class is that of the outputs
         if wider is not None:
-            signature = f"accuracy: {wider}"
-            return Departure("accuracy", signature, plan, looked.case, seen, deviation, wider, followed)
-        signature = f"{deviation.quantity} of {data}"
-        return Departure("values", signature, plan, looked.case, seen, deviation, instead(deviation), followed)
+            signature = Signature(kind="accuracy", accuracy=wider)
+            return Departure(signature, plan, looked.case, seen, deviation, wider, followed)
+        signature = signature_of(deviation, data)
+        return Departure(signature, plan, looked.case, seen, deviation, instead(deviation), followed)
 
     def _in_range(self, looked: _Looked) -> Prediction:
         """The prediction where no accuracy class leaves the range of the type: elsewhere a class cannot be told."""
@@ -293,7 +293,7 @@ class Explorer:
         return None
 
     def _unrelated(
-        self, relation: Relation, looked: Sequence[_Looked], plan: str, data: str, tally: Tally
+        self, relation: Relation, looked: Sequence[_Looked], plan: str, data: Data, tally: Tally
     ) -> list[Departure]:
         """The cases on which the relation does not hold, and what departs among their transformed forms."""
         rank = looked[0].case.steps[0].x.ndim
@@ -308,7 +308,8 @@ class Explorer:
             own = self._departed(other, plan, data) if relation.kin is None or other.observation.died else None
             deviation = self._held(relation, one, other)
             if own is not None and relation.kin is not None:
-                found.append(replace(own, signature=f"death of {target}", relation=relation, kin=target))
+                died = Signature(kind="crash", crash="death", related_layer=target)
+                found.append(replace(own, signature=died, relation=relation, kin=target))
             elif own is not None:
                 found.append(own)
             elif deviation.ratio > 1:
@@ -342,7 +343,7 @@ class Explorer:
             return None
         tally = Tally()
         looked = self._told(self._run([in_mode(stored.case, self.mode)], self.implementation, tally), tally)
-        data = stored.signature.partition(" of ")[2] or _ORDINARY
+        data = stored.signature.data or ORDINARY, stored.signature.actions
         found = self._departed(looked[0], stored.plan, data)
         relation = next((one for one in RELATIONS if one.name == stored.relation), None)
         if found is None and relation is not None:
@@ -370,15 +371,14 @@ class Explorer:
         return replace(departure, case=case, observation=seen, deviation=small, measured=measured)
 
 
-def _actions(signature: str) -> frozenset[str]:
-    """What a signature says is done between the calls; by the layer itself or by its model is one cause."""
-    return frozenset(name.removesuffix("_model") for name in signature.partition(" with ")[2].split(", ") if name)
+def signature_of(deviation: Deviation, data: Data) -> Signature:
+    kind, actions = data
+    return Signature(kind="values", quantity=deviation.quantity, data=kind, actions=actions)
 
 
 def _breaks(relation: Relation, shown: _Looked, deviation: Deviation, plan: str, target: str) -> Departure:
     return Departure(
-        "relation",
-        f"relation: {relation.name}",
+        Signature(kind="relation", relation=relation.name),
         plan,
         shown.case,
         shown.observation,

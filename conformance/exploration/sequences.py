@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 
 from normgauge.adapters.case import ACTIONS, Action, Array, Case, Step
-from normgauge.conformance.exploration.search import CALLS, Departure, Explorer, Tally
+from normgauge.conformance.exploration.search import Data, Departure, Explorer, Tally, signature_of
 from normgauge.conformance.layers.experiments import in_mode
 from normgauge.conformance.layers.kind import LayerKind
 from normgauge.conformance.requirements.inputs import SPATIAL, cast
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
+from normgauge.conformance.requirements.signature import CALLS
 
 #: Calls that one sequence may have.
 LONGEST: Final = 6
@@ -172,7 +173,7 @@ def _named(small: Departure) -> Departure:
     """The departure told as the smaller sequence that shows it."""
     if small.kind == "crash":
         return small
-    signature = f"{small.deviation.quantity} of {data_of(small.case)}" if small.kind == "values" else small.signature
+    signature = signature_of(small.deviation, data_of(small.case)) if small.kind == "values" else small.signature
     return replace(small, plan=told(small.case), signature=signature)
 
 
@@ -182,10 +183,9 @@ def told(case: Case) -> str:
     return f"momentum={case.settings['momentum']}, {', '.join(calls)}"
 
 
-def data_of(case: Case) -> str:
+def data_of(case: Case) -> Data:
     """What a signature says of the case: what is done between the calls."""
-    names = sorted({action.name for step in case.steps for action in step.before})
-    return f"{CALLS} with {', '.join(names)}" if names else f"{CALLS} in a row"
+    return CALLS, tuple(sorted({action.name for step in case.steps for action in step.before}))
 
 
 def sequences(calls: Calls) -> st.SearchStrategy[Case]:

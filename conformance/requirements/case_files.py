@@ -13,8 +13,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from normgauge.adapters.case import Case
 from normgauge.adapters.worker.protocol import case_id, decode_case, encode_case
+from normgauge.conformance.requirements.signature import Signature, stored_signature
 
 #: Where the committed cases of this distribution are.
 PROMOTED: Final = files("normgauge.conformance.requirements") / "cases"
@@ -30,7 +33,7 @@ class StoredCase:
 
     implementation: str
     dtype: str
-    signature: str
+    signature: Signature
     plan: str
     sentence: str
     relation: str | None
@@ -50,14 +53,18 @@ def write_case(folder: Path, stored: StoredCase) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     relation = re.sub(r"[^a-zA-Z0-9]+", "-", f"-{stored.relation}") if stored.relation else ""
     path = folder / f"{stored.case.layer}-{stored.id}{relation}.json"
-    content = {name: getattr(stored, name) for name in _TEXTS} | {"case": encode_case(stored.case)}
+    content = {
+        **{name: getattr(stored, name) for name in _TEXTS},
+        "signature": msgspec.to_builtins(stored.signature),
+        "case": encode_case(stored.case),
+    }
     written = path.with_suffix(".part")  # another process may be reading the folder
     written.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     written.replace(path)
     return path
 
 
-_TEXTS: Final = ("implementation", "dtype", "signature", "plan", "sentence", "relation")
+_TEXTS: Final = ("implementation", "dtype", "plan", "sentence", "relation")
 
 
 def read_case(path: Path) -> StoredCase:
@@ -95,4 +102,6 @@ def promoted_cases() -> list[StoredCase]:
 
 
 def _stored(content: Mapping[str, Any]) -> StoredCase:
-    return StoredCase(case=decode_case(content["case"]), **{name: content[name] for name in _TEXTS})
+    texts = {name: content[name] for name in _TEXTS}
+    signature = stored_signature(content["signature"])
+    return StoredCase(case=decode_case(content["case"]), signature=signature, **texts)

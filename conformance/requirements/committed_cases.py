@@ -23,7 +23,7 @@ def promoted_probes(layer: str, dtype: str, ranks: tuple[int, ...], stored: Sequ
 
 
 def _judged(stored: StoredCase) -> tuple[str, ...]:
-    quantity = stored.signature.partition(" of ")[0]
+    quantity = stored.signature.quantity
     return (quantity,) if quantity in QUANTITIES else QUANTITIES
 
 

@@ -311,7 +311,7 @@ def departures(adapter: str, dtype: str = "float32", diverging: tuple[str, ...] 
     kin = kin_of(subject, described(HONEST))
     space = Space("group_norm", dtype, (3,), THREE_CHANNELS, settled_by(diverging))
     explorer = Explorer(subject, HONEST, (3,), [CANONICAL["group_norm"]], Arithmetic(dtype, "two_pass"), kin=kin)
-    return {one.signature: one for one in explorer.search(space, 2048, 0, lambda _: None)}
+    return {str(one.signature): one for one in explorer.search(space, 2048, 0, lambda _: None)}
 
 
 @pytest.mark.slow
@@ -347,10 +347,10 @@ def test_what_was_found_is_kept_and_found_again(tmp_path: Path) -> None:
     assert one.relation is not None
     stored = StoredCase(identifier, "float32", one.signature, one.plan, "it differs", one.relation.name, one.case)
     write_case(tmp_path / framework, stored)
-    for adapter, expected in (("ThreeChannelsOff", [("replayed", one.signature)]), ("Honest", [])):
+    for adapter, expected in (("ThreeChannelsOff", [("replayed", str(one.signature))]), ("Honest", [])):
         records = measured(adapter, budget="quick", store=tmp_path)
         found = [(r.found, r.signature) for r in records if isinstance(r, Counterexample)]
-        assert [pair for pair in found if pair[1] == one.signature] == expected
+        assert [pair for pair in found if pair[1] == str(one.signature)] == expected
 
 
 @pytest.mark.slow
