@@ -139,7 +139,7 @@ class Observation:
 
     Steps end at the first exception (``raised``). ``unsupported`` is the adapter's own word that the
     framework has no way to ask for this. ``died`` tells how the process ended (signal, exit code,
-    time-out) when it did; then nothing else is known.
+    time-out) when it did; then nothing else is known. It is not ``asked`` where the process had ended too often.
     """
 
     steps: tuple[StepResult, ...] = ()
@@ -147,6 +147,7 @@ class Observation:
     unsupported: str | None = None
     died: str | None = None
     warnings: tuple[str, ...] = ()
+    asked: bool = True
 
 
 @dataclass(frozen=True)

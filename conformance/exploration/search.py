@@ -26,7 +26,7 @@ from normgauge.conformance.requirements.case_files import StoredCase
 from normgauge.conformance.requirements.probe import GRADIENTS
 from normgauge.conformance.requirements.signature import CALLS, ORDINARY, Kind, Signature
 from normgauge.conformance.shrinking.shrink import shrink
-from normgauge.conformance.subjects.subject import NOT_RUN, Subject, Target, with_right_shapes
+from normgauge.conformance.subjects.subject import Subject, Target, with_right_shapes
 from normgauge.conformance.verdicts.evidence import instead
 from normgauge.conformance.verdicts.relations import RELATIONS, Relation, held_against
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference, Semantics
@@ -253,7 +253,7 @@ class Explorer:
     def _departed(self, looked: _Looked, plan: str, data: Data) -> Departure | None:
         """The departure that this case shows, if any; ``data`` is the kind of numbers that it has."""
         seen, deviation, followed = looked.observation, looked.deviation, looked.followed
-        if seen.died and seen.died.startswith(NOT_RUN):
+        if not seen.asked:
             return None
         changed = sorted({name for step in seen.steps for name in step.modified})
         if seen.died or changed:

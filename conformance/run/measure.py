@@ -224,7 +224,6 @@ def _told_of(smallest: Deviation, judged: Judged, evidence: Evidence) -> Judged:
     """The judgement in the numbers of its smallest form, which are those that the script prints."""
     assert judged.shows is not None
     probe = replace(judged.shows.probe, label=f"{judged.shows.probe.label}, made small")
-    named = f": {judged.measured}" if judged.sentence.text.endswith(f": {judged.measured}") else ""
-    sentence = evidence.note(f"{told(smallest, Seen(probe, judged.shows.observation))}{named}")
-    measured = instead(smallest) if " instead of " in judged.measured else judged.measured
+    sentence = evidence.note(f"{told(smallest, Seen(probe, judged.shows.observation))}{judged.ending}")
+    measured = judged.measured if judged.explained else instead(smallest)
     return replace(judged, sentence=sentence, measured=measured)

@@ -15,8 +15,6 @@ from normgauge.conformance.subjects.messages import Hello
 
 #: What stands in place of a script that a worker does not write.
 NO_SCRIPT: Final = "# this worker writes no scripts\n"
-#: How the end of an observation begins that was never made, because the worker had ended too often.
-NOT_RUN: Final = "not run"
 
 
 class CannotRun(Exception):

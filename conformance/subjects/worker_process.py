@@ -18,7 +18,7 @@ from normgauge.adapters.worker.protocol import dump_line, encode_case
 from normgauge.conformance.layers.registry import layer_kinds
 from normgauge.conformance.subjects.line_pipes import Lines, LineTooLong
 from normgauge.conformance.subjects.messages import Answer, Hello, ScriptAnswer, hello_of
-from normgauge.conformance.subjects.subject import NO_SCRIPT, NOT_RUN, CannotRun, Launch, actions_of
+from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, actions_of
 
 #: Cases sent in one request; the answers come back one by one.
 BATCH: Final = 32
@@ -189,7 +189,7 @@ class WorkerProcess:
         while done < len(cases):
             if self.given_up:
                 for _ in cases[done:]:
-                    yield Observation(died=f"{NOT_RUN}: the worker had ended {self.restarts} times")
+                    yield Observation(died=f"not run: the worker had ended {self.restarts} times", asked=False)
                 return
             batch = cases[done : done + BATCH]
             if done:

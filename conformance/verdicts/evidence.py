@@ -116,7 +116,8 @@ class Sentence:
 class Judged:
     """A verdict with what decided it; ``shows`` is the probe that shows a divergence best.
 
-    ``of`` is the layer that it was observed of, where that is not the implementation itself.
+    ``of`` is the layer that it was observed of, where that is not the implementation itself. ``explained`` says that
+    what was ``measured`` is a cause, and no value in place of another; ``ending`` follows the numbers in the sentence.
     """
 
     verdict: Verdict
@@ -129,6 +130,8 @@ class Judged:
     departs: Mapping[str, str] = field(default_factory=dict)
     held_to: Arithmetic | None = None
     of: str | None = None
+    explained: bool = False
+    ending: str = ""
 
 
 def witness(seen: Seen, deviation: Deviation, against: str, dtype: str, *, axis: str = "", value: str = "") -> Witness:

@@ -144,11 +144,13 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
     # What is within its bound and left the range of its type is explained by that: it follows nothing else there.
     overflowed = evidence.best(one.probe.case, one.observation, one.probe.quantities)[0].ratio <= 1
     elsewhere = "" if forgotten or overflowed else _follows_there(one, evidence)
-    measured = forgotten or elsewhere or deviation.what or instead(deviation)
+    cause = forgotten or elsewhere
+    ending = f": {forgotten}" if forgotten else ""
     if len(found.outside) > 1:
         notes = (*notes, f"shown by: {'; '.join(o.probe.label for o, _ in found.outside)}")
-    sentence = evidence.note(f"{told(deviation, one)}{f': {forgotten}' if forgotten else ''}")
-    return Judged("diverges", measured, sentence, notes, witnesses, remedy(requirement, evidence), one)
+    sentence = evidence.note(f"{told(deviation, one)}{ending}")
+    return Judged("diverges", cause or instead(deviation), sentence, notes, witnesses,
+                  remedy(requirement, evidence), one, explained=bool(cause), ending=ending)  # fmt: skip
 
 
 def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
