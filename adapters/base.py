@@ -183,12 +183,14 @@ class Adapter(Acting, ABC):
             "signature_defaults": defaults,
             "documentation_texts": self.documentation_texts(implementation),
             "mode": implementation.mode,
-            "compiles": self.compiles or implementation.compiles,
+            "compiles": self.compiles or implementation.way.compiles,
             "slow": self.slow,
             "cheap": self.cheap,
-            "thorough": implementation.thorough,
-            "dtypes": list(implementation.dtypes or self.dtypes()),
+            "thorough": implementation.way.thorough,
+            "dtypes": list(implementation.made_for or self.dtypes()),
             "missing": self.missing(implementation),
+            "promotes": implementation.way.promotes,
+            "equal_samples": implementation.way.equal_samples,
         }
 
     def documentation_texts(self, implementation: Implementation) -> dict[str, str]:

@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from normgauge.adapters.implementation_id import EAGER, ImplementationId
+from normgauge.adapters.implementation_id import ImplementationId
+from normgauge.adapters.mode import PLAIN, Mode
 
 Array = NDArray[Any]
 
@@ -156,12 +157,9 @@ class Implementation:
 
     ``names`` maps canonical names to the framework's; ``layout`` spells the input layout; ``options``
     are constructor arguments beyond the canonical settings; ``remedies`` maps ``axis=value`` to what a
-    port should write instead, where the framework has its own switch. ``mode`` is the way of running it,
-    such as the memory layout of its inputs; ``backend`` names that of a framework with several.
-    What is ``thorough`` takes long, as a compiler does, and is run
-    only at the budget of that name, or when it is asked for by its id. ``dtypes`` are those that it is made for,
-    where these are not all of the framework's: mixed precision is about half types. What ``compiles`` does so for
-    every new shape, though its framework does not (:attr:`Adapter.compiles`).
+    port should write instead, where the framework has its own switch. ``backend`` names that of a framework with
+    several, ``way`` is the mode in which it is run. ``dtypes`` are those in which it is measured, where these are not
+    those of its mode.
     """
 
     class_path: str
@@ -173,10 +171,17 @@ class Implementation:
     ranks: tuple[int, ...] = (2, 3, 4, 5)
     remedies: Mapping[str, str] = field(default_factory=dict)
     backend: str = ""
-    mode: str = EAGER
-    thorough: bool = False
+    way: Mode = PLAIN
     dtypes: tuple[str, ...] = ()
-    compiles: bool = False
+
+    @property
+    def mode(self) -> str:
+        return self.way.name
+
+    @property
+    def made_for(self) -> tuple[str, ...]:
+        """The dtypes that it is made for; empty where these are all of the framework's."""
+        return self.dtypes or self.way.dtypes
 
     @functools.cached_property
     def identity(self) -> ImplementationId:

@@ -92,7 +92,9 @@ def by_implementations() -> Iterator[tuple[int, float]]:
     from normgauge.adapters.torch.adapter import TorchAdapter
 
     known = [
-        one.id for one in TorchAdapter.implementations if not one.thorough and "float32" in (one.dtypes or ("float32",))
+        one.id
+        for one in TorchAdapter.implementations
+        if not one.way.thorough and "float32" in (one.made_for or ("float32",))
     ]
     for count in IMPLEMENTATIONS:
         chosen = [word for identifier in known[:count] for word in ("-i", identifier)]

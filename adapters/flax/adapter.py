@@ -10,9 +10,11 @@ import numpy as np
 from normgauge.adapters.base import Recipe
 from normgauge.adapters.case import Array, Case, Implementation, Unsupported
 from normgauge.adapters.flax.actions import FlaxState
+from normgauge.adapters.flax.modes import MODES, REDUCTION_AXES
 from normgauge.adapters.flax.scripts import AXIS_NAME, WAYS, LinenTexts, NnxTexts
 from normgauge.adapters.jax_cache import OnJax
 from normgauge.adapters.layout import CHANNELS_LAST, from_layout, to_layout
+from normgauge.adapters.mode import PLAIN, Mode
 from normgauge.adapters.script import arguments, literal
 
 _DOCS = "https://flax.readthedocs.io/en/stable/api_reference"
@@ -27,28 +29,22 @@ _BATCH_NAMES = _NAMES | {
 }
 _FLAGS = {"weight": "use_scale", "bias": "use_bias"}
 _REMEDIES = {"accuracy=one_pass": "pass use_fast_variance=False"}
-#: A way in which users switch the layer: the mode, what else it is constructed with, the dtypes if not all.
-Variant = tuple[str, Mapping[str, Any], tuple[str, ...]]
-_PLAIN: Final[Variant] = ("eager", {}, ())
+#: A way in which users switch the layer: the mode, what else it is constructed with, the dtypes if not the mode's.
+Variant = tuple[Mode, Mapping[str, Any], tuple[str, ...]]
+_PLAIN: Final[Variant] = (PLAIN, {}, ())
 _VARIANTS: Final[tuple[Variant, ...]] = (
     _PLAIN,
-    ("eager", {"use_fast_variance": False}, ("float32",)),
-    ("jit", {}, ()),
-    ("vmap", {}, ()),
-    ("mask", {}, ()),
-    ("reduction_axes", {}, ()),
-    ("mixed", {}, ("float16", "bfloat16")),
+    (PLAIN, {"use_fast_variance": False}, ("float32",)),
+    *((mode, {}, ()) for mode in MODES),
 )
-#: Measured: each adds 6 s and more, for every dtype, to the 13 s of a BatchNorm.
-_THOROUGH: Final = frozenset({"jit", "vmap", "mask", "reduction_axes"})
 
 
 def _implementations(api: str, name: str, layer: str, names: Mapping[str, str]) -> tuple[Implementation, ...]:
-    """The layer in every mode; with ``mixed`` it computes in half precision on parameters of float32."""
+    """The layer in every mode."""
     return tuple(
         _implementation(api, name, layer, names, variant)
         for variant in _VARIANTS
-        if variant[0] != "reduction_axes" or layer == "group_norm"
+        if variant[0] != REDUCTION_AXES or layer == "group_norm"
     )
 
 
@@ -65,8 +61,7 @@ def _implementation(
         page,
         options=options,
         remedies={} if "use_fast_variance" in options else _REMEDIES,
-        mode=mode,
-        thorough=mode in _THOROUGH,
+        way=mode,
         dtypes=dtypes,
     )
 

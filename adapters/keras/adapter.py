@@ -6,7 +6,7 @@ import importlib
 import re
 import weakref
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from normgauge.adapters.case import Array, Case, Implementation, Unsupported
 from normgauge.adapters.jax_cache import OnJax
 from normgauge.adapters.keras.actions import KerasState
 from normgauge.adapters.keras.backends import Backend, Jax, Tensorflow, Torch
+from normgauge.adapters.keras.modes import MASK, MODES
 from normgauge.adapters.layout import (
     CHANNELS_FIRST,
     CHANNELS_LAST,
@@ -24,6 +25,7 @@ from normgauge.adapters.layout import (
     to_layout_text,
 )
 from normgauge.adapters.memory import buffer_of, storage_of
+from normgauge.adapters.mode import PLAIN, Mode
 from normgauge.adapters.script import arguments, literal
 
 _DOCS = "https://keras.io/api/layers/normalization_layers"
@@ -42,20 +44,12 @@ _LAYERS = (
 )
 
 
-#: The dtypes of the modes that are not measured in all.
-_DTYPES: Final[Mapping[str, tuple[str, ...]]] = {"mixed": ("float16", "bfloat16"), "mask": ("float32",)}
-
-
-def _implementations(backend: str, calls: Backend) -> tuple[Implementation, ...]:
-    """Both layers with either channel axis; with the last one, which is the default, in every mode, too.
-
-    ``mixed`` is Keras' mixed precision: variables of float32, inputs and outputs of half precision. ``mask`` tells
-    that every position counts, at the cost of 11 s for every dtype where the backend compiles. The others compile.
-    """
-    variants: list[tuple[str, Mapping[str, Any], str, tuple[str, ...]]] = [
-        (CHANNELS_LAST, {}, "eager", ()),
-        (CHANNELS_FIRST, {"axis": 1}, "eager", ("float32",)),
-        *((CHANNELS_LAST, {}, mode, _DTYPES.get(mode, ())) for mode in ("mixed", "mask", *calls.compilers)),
+def _implementations(backend: str) -> tuple[Implementation, ...]:
+    """Both layers with either channel axis; with the last one, which is the default, in every mode, too."""
+    variants: list[tuple[str, Mapping[str, Any], Mode, tuple[str, ...]]] = [
+        (CHANNELS_LAST, {}, PLAIN, ()),
+        (CHANNELS_FIRST, {"axis": 1}, PLAIN, ("float32",)),
+        *((CHANNELS_LAST, {}, mode, ()) for mode in MODES[backend]),
     ]
     return tuple(
         Implementation(
@@ -67,13 +61,12 @@ def _implementations(backend: str, calls: Backend) -> tuple[Implementation, ...]
             options=options,
             remedies={"accuracy=one_pass": "use the jax or tensorflow backend"},
             backend=backend,
-            mode=mode,
-            thorough=mode in calls.compilers or (mode == "mask" and calls.compiles),
+            way=mode,
             dtypes=dtypes,
         )
         for name, layer, names, page in _LAYERS
         for layout, options, mode, dtypes in variants
-        if mode != "mask" or layer == "batch_norm"
+        if mode.name != MASK.name or layer == "batch_norm"
     )
 
 
@@ -228,7 +221,7 @@ class KerasOnJaxAdapter(OnJax, KerasAdapter):
     backend = "jax"
     calls = Jax()
     compiles = calls.compiles
-    implementations = _implementations("jax", calls)
+    implementations = _implementations("jax")
     kin = _kin("jax")
 
 
@@ -236,7 +229,7 @@ class KerasOnTorchAdapter(KerasAdapter):
     framework = "keras-torch"
     backend = "torch"
     calls = Torch()
-    implementations = _implementations("torch", calls)
+    implementations = _implementations("torch")
     kin = _kin("torch")
 
     def device(self) -> str:
@@ -251,7 +244,7 @@ class KerasOnTensorflowAdapter(KerasAdapter):
     framework = "keras-tensorflow"
     backend = "tensorflow"
     calls = Tensorflow()
-    implementations = _implementations("tensorflow", calls)
+    implementations = _implementations("tensorflow")
     kin = _kin("tensorflow")
 
     def device(self) -> str:
@@ -262,7 +255,7 @@ class KerasOnNumpyAdapter(KerasAdapter):
     framework = "keras-numpy"
     backend = "numpy"
     calls = Backend()
-    implementations = _implementations("numpy", calls)
+    implementations = _implementations("numpy")
     kin = _kin("numpy")
 
     def memory(self, value: Any) -> Array | None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from normgauge.adapters.case import Array, Case, Implementation, Unsupported
 from normgauge.adapters.layout import CHANNELS_FIRST
+from normgauge.adapters.lucid.modes import GPU
 from normgauge.adapters.memory import buffer_of
 from normgauge.adapters.operations import SWITCH, Name, Operation, Operations, ScriptedAdapter, actions_of, do
 
@@ -44,8 +45,8 @@ _BATCH_NORMS = (
     _implementation("BatchNorm2d", "batch_norm", _BATCH_NAMES, 4),
     _implementation("BatchNorm3d", "batch_norm", _BATCH_NAMES, 5),
 )
-#: One BatchNorm for all three, which share their kernel. A tensor of float64 becomes one of float32 on the way there.
-_ON_GPU = tuple(replace(one, mode="gpu", dtypes=("float16", "float32")) for one in (_GROUP_NORM, _BATCH_NORMS[1]))
+#: One BatchNorm for all three, which share their kernel.
+_ON_GPU = tuple(replace(one, way=GPU) for one in (_GROUP_NORM, _BATCH_NORMS[1]))
 
 
 class LucidAdapter(ScriptedAdapter):

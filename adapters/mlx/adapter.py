@@ -12,6 +12,7 @@ from typing import Any
 from normgauge.adapters.case import Array, Case, Implementation, Observation, Unsupported
 from normgauge.adapters.functions import call, call_function, channels_first, set_parameter
 from normgauge.adapters.layout import CHANNELS_LAST
+from normgauge.adapters.mlx.modes import MODES
 from normgauge.adapters.operations import (
     SWITCH,
     Name,
@@ -72,16 +73,14 @@ _EAGER = (
         ranks=(2, 3, 4),
     ),
 )
-#: On the CPU, a C++ compiler is called for every new kernel, which takes seconds.
-_COMPILED = tuple(replace(one, mode="compile", thorough=True, compiles=True) for one in _EAGER)
-_MIXED = tuple(replace(one, mode="mixed", dtypes=("float16", "bfloat16")) for one in _EAGER)
+_IN_MODES = tuple(replace(one, way=mode) for mode in MODES for one in _EAGER)
 
 
 class MlxAdapter(ScriptedAdapter):
     framework = "mlx"
     distribution = "mlx"
     dtypes_together = True
-    implementations = (*_EAGER, *_COMPILED, *_MIXED)
+    implementations = (*_EAGER, *_IN_MODES)
     kin = (
         Implementation(
             "mlx.nn.InstanceNorm",

@@ -36,15 +36,13 @@ _BATCH_NAMES = _NAMES | {
     "track": "track_running_stats",
     "num_channels": "num_features",
 }
-_LAYOUTS: Final = ("channels_last", "channels_last_3d", "strided", "expanded")
-_CALLS: Final = ("mixed", "autocast", "compile", "mixed_compile")
 _KIN: Final = ("instance_norm", "layer_norm")
 
 
 def _implementations(
-    name: str, layer: str, names: Mapping[str, str], ranks: tuple[int, ...], modes: tuple[str, ...]
+    name: str, layer: str, names: Mapping[str, str], ranks: tuple[int, ...]
 ) -> tuple[Implementation, ...]:
-    """The layer in each of the modes that its ranks allow."""
+    """The layer in each of the modes that are for it."""
     return tuple(
         Implementation(
             f"torch.nn.{name}",
@@ -54,13 +52,10 @@ def _implementations(
             f"{_DOCS}/torch.nn.{name}.html",
             ranks=ranks if mode.rank is None else (mode.rank,),
             remedies=mode.remedies,
-            mode=mode.name,
-            thorough=mode.compiles,
-            compiles=mode.compiles,
-            dtypes=mode.dtypes,
+            way=mode,
         )
-        for mode in map(MODES.__getitem__, ("eager", *modes))
-        if mode.rank is None or mode.rank in ranks
+        for mode in MODES.values()
+        if (mode.rank is None or mode.rank in ranks) and (not mode.classes or name in mode.classes)
     )
 
 
@@ -70,11 +65,10 @@ class TorchAdapter(ScriptedAdapter):
     dtypes_together = True
     cheap = True
     implementations = (
-        *_implementations("GroupNorm", "group_norm", _GROUP_NAMES, (2, 3, 4, 5), (*_LAYOUTS, *_CALLS, "vmap")),
-        *_implementations("BatchNorm1d", "batch_norm", _BATCH_NAMES, (2, 3), _LAYOUTS),
-        # Who calls a layer does not depend on its rank: one of the three stands for all.
-        *_implementations("BatchNorm2d", "batch_norm", _BATCH_NAMES, (4,), (*_LAYOUTS, *_CALLS)),
-        *_implementations("BatchNorm3d", "batch_norm", _BATCH_NAMES, (5,), _LAYOUTS),
+        *_implementations("GroupNorm", "group_norm", _GROUP_NAMES, (2, 3, 4, 5)),
+        *_implementations("BatchNorm1d", "batch_norm", _BATCH_NAMES, (2, 3)),
+        *_implementations("BatchNorm2d", "batch_norm", _BATCH_NAMES, (4,)),
+        *_implementations("BatchNorm3d", "batch_norm", _BATCH_NAMES, (5,)),
     )
     kin = (
         *(
@@ -150,7 +144,7 @@ class TorchAdapter(ScriptedAdapter):
 
     def construction(self, implementation: Implementation, case: Case) -> Iterator[Operation]:
         settings, mode, f = self._settings(implementation, case), MODES[implementation.mode], self.module
-        dtype = Name(f"torch.{'float32' if mode.wide else self.dtype}")
+        dtype = Name(f"torch.{'float32' if mode.promotes else self.dtype}")
         yield do(Name(implementation.class_path), "layer", **settings, dtype=dtype)
         for name, value in case.parameters.items():
             yield do(f.set_parameter, name=name, value=do(self._to_tensor, value=value.copy()))
@@ -162,13 +156,13 @@ class TorchAdapter(ScriptedAdapter):
         mode = MODES[implementation.mode]
         if mode.lays_out == mode.name and mode.rank is not None and x.ndim != mode.rank:
             raise Unsupported(f"{mode.name} is a format of {mode.rank} dimensions; x has {x.ndim}")
-        if mode.name == "expanded" and any(not np.array_equal(x[0], other, equal_nan=True) for other in x[1:]):
+        if mode.equal_samples and any(not np.array_equal(x[0], other, equal_nan=True) for other in x[1:]):
             raise Unsupported("an expanded batch holds one sample N times; the samples of this one differ")
         plain = do(self._to_tensor)
         return do(getattr(self.module, mode.lays_out), value=plain) if mode.lays_out else plain
 
     def native_upstream(self, implementation: Implementation, dy: Array) -> Operation:
-        if implementation.mode == "expanded":  # the samples are one, their gradients need not be
+        if implementation.way.equal_samples:  # the samples are one, their gradients need not be
             return do(self._to_tensor)
         return self.native(implementation, dy)
 

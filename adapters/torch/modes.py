@@ -1,13 +1,4 @@
-"""The ways in which users run a torch layer: how its input lies in memory, and who calls it.
-
-- ``channels_last`` and ``channels_last_3d`` are torch's memory formats.
-- ``strided`` is a view of every second element of a buffer whose other elements are NaN.
-- ``expanded`` is one sample in memory that is all samples of the batch.
-- ``mixed`` has parameters of float32 and an input of half precision; ``autocast`` has parameters of float32,
-  calls the layer inside ``torch.autocast`` and takes the input as it is, which a layer before it has made.
-- ``compile`` calls the layer through ``torch.compile``, ``mixed_compile`` one with parameters of float32.
-- ``vmap`` maps the layer over one more axis, of two: the input and its negative.
-"""
+"""The ways in which users run a torch layer: how its input lies in memory, and who calls it."""
 
 from __future__ import annotations
 
@@ -18,24 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from normgauge.adapters.dtypes import FULL
+from normgauge.adapters.mode import PLAIN, Mode
+
 HALF: Final = ("float16", "bfloat16")
-_DOUBLE: Final = ("float32", "float64")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mode:
-    """A way of running a layer. ``lays_out`` and ``forward`` are names of functions: what is made of a tensor in
-    canonical layout, and of the layer, before the one is given to the other.
+class TorchMode(Mode):
+    """A mode of torch. ``lays_out`` and ``forward`` are names of functions: what is made of a tensor in canonical
+    layout, and of the layer, before the one is given to the other. Where it promotes, parameters are of float32.
     """
 
-    name: str
-    #: The rank that the mode is for, where it is for one alone.
+    #: The rank and the classes that the mode is for, where it is not for all.
     rank: int | None = None
-    #: The dtypes that it differs in; empty: all.
-    dtypes: tuple[str, ...] = ()
-    #: Whether the layer has parameters of float32, whatever its input is of.
-    wide: bool = False
-    compiles: bool = False
+    classes: tuple[str, ...] = ()
     lays_out: str = ""
     forward: str = ""
     remedies: Mapping[str, str] = field(default_factory=dict)
@@ -48,19 +36,81 @@ class Mode:
 
 
 _CONTIGUOUS: Final = {"accuracy=one_pass": "call x.contiguous() first"}
+#: Who calls a layer does not depend on its rank: one BatchNorm of the three stands for all.
+_CALLED: Final = ("GroupNorm", "BatchNorm2d")
 #: Every mode by its name, the plain one first.
-MODES: Final[Mapping[str, Mode]] = {
+MODES: Final[Mapping[str, TorchMode]] = {
     one.name: one
     for one in (
-        Mode(name="eager"),
-        Mode(name="channels_last", rank=4, lays_out="channels_last", remedies=_CONTIGUOUS),
-        Mode(name="channels_last_3d", rank=5, dtypes=_DOUBLE, lays_out="channels_last_3d", remedies=_CONTIGUOUS),
-        Mode(name="strided", dtypes=_DOUBLE, lays_out="strided"),
-        Mode(name="expanded", dtypes=_DOUBLE, lays_out="expanded"),
-        Mode(name="mixed", dtypes=HALF, wide=True),
-        Mode(name="autocast", dtypes=(*HALF, "float32"), wide=True, forward="under_autocast"),
-        Mode(name="vmap", dtypes=("float32",), lays_out="with_negative", forward="mapped"),
-        Mode(name="compile", compiles=True, forward="compiled"),
-        Mode(name="mixed_compile", dtypes=HALF, wide=True, compiles=True, forward="compiled"),
+        TorchMode(name=PLAIN.name, about=PLAIN.about),
+        TorchMode(
+            name="channels_last",
+            about="on an input of torch's memory format channels_last",
+            rank=4,
+            lays_out="channels_last",
+            remedies=_CONTIGUOUS,
+        ),
+        TorchMode(
+            name="channels_last_3d",
+            about="on an input of torch's memory format channels_last_3d",
+            rank=5,
+            dtypes=FULL,
+            lays_out="channels_last_3d",
+            remedies=_CONTIGUOUS,
+        ),
+        TorchMode(
+            name="strided",
+            about="on a view of every second element of a buffer whose other elements are NaN",
+            dtypes=FULL,
+            lays_out="strided",
+        ),
+        TorchMode(
+            name="expanded",
+            about="on one sample in memory that is all samples of the batch",
+            dtypes=FULL,
+            equal_samples=True,
+            lays_out="expanded",
+        ),
+        TorchMode(
+            name="mixed",
+            about="with parameters of float32 and an input of half precision",
+            classes=_CALLED,
+            dtypes=HALF,
+            promotes=True,
+        ),
+        TorchMode(
+            name="autocast",
+            about="with parameters of float32, inside torch.autocast, on an input that a layer before it has made",
+            classes=_CALLED,
+            dtypes=(*HALF, "float32"),
+            promotes=True,
+            forward="under_autocast",
+        ),
+        TorchMode(
+            name="compile",
+            about="called through torch.compile",
+            classes=_CALLED,
+            compiles=True,
+            thorough=True,
+            forward="compiled",
+        ),
+        TorchMode(
+            name="mixed_compile",
+            about="with parameters of float32, called through torch.compile on an input of half precision",
+            classes=_CALLED,
+            dtypes=HALF,
+            compiles=True,
+            thorough=True,
+            promotes=True,
+            forward="compiled",
+        ),
+        TorchMode(
+            name="vmap",
+            about="mapped over one more axis, of two: the input and its negative",
+            classes=("GroupNorm",),
+            dtypes=("float32",),
+            lays_out="with_negative",
+            forward="mapped",
+        ),
     )
 }

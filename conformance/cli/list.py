@@ -15,10 +15,10 @@ from normgauge.conformance.cli.terminal import console_for
 @click.command(name="list")
 def list_() -> None:
     """List the frameworks and implementations that can be asked, and which are installed here."""
-    table = Table("framework", "installed here", "implementation", "layout", box=None, pad_edge=False)
+    table = Table("framework", "installed here", "implementation", "layout", "mode", box=None, pad_edge=False)
     for name, adapter in loadable().items():
         if isinstance(adapter, str):
-            table.add_row(name, "broken", escape(adapter), "")
+            table.add_row(name, "broken", escape(adapter), "", "")
             continue
         try:
             installed = importlib.metadata.version(adapter.distribution)
@@ -26,5 +26,5 @@ def list_() -> None:
             installed = "no"
         for number, implementation in enumerate(adapter.implementations):
             first = (name, installed) if number == 0 else ("", "")
-            table.add_row(*first, escape(implementation.id), implementation.layout)
+            table.add_row(*first, escape(implementation.id), implementation.layout, implementation.way.about)
     console_for().print(table)

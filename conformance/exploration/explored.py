@@ -66,7 +66,7 @@ def explored(
         ranks,
         evidence.followed,
         arithmetic,
-        description.mode,
+        bool(description.equal_samples),
         asked.kin,
     )
     for stored in asked.committed:

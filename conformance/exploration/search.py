@@ -21,7 +21,7 @@ from normgauge.conformance.diagnosis.candidates import Deviation, compare
 from normgauge.conformance.diagnosis.predictions import Prediction, Together, predict, predict_together
 from normgauge.conformance.exploration.plans import REGIMES, Plan, cases_of
 from normgauge.conformance.exploration.strategies import Space, plans
-from normgauge.conformance.layers.experiments import in_mode
+from normgauge.conformance.layers.experiments import with_equal_samples
 from normgauge.conformance.requirements.case_files import StoredCase
 from normgauge.conformance.requirements.probe import GRADIENTS
 from normgauge.conformance.requirements.signature import CALLS, ORDINARY, Kind, Signature
@@ -123,10 +123,14 @@ class Explorer:
     ranks: tuple[int, ...]
     followed: Sequence[Semantics]
     arithmetic: Arithmetic
-    mode: str = "eager"
+    equal_samples: bool = False
     kin: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     known: set[Signature] = field(default_factory=set)
     tally: Tally = field(default_factory=Tally)
+
+    def asked(self, case: Case) -> Case:
+        """``case`` as the implementation's mode can be asked it."""
+        return with_equal_samples(case) if self.equal_samples else case
 
     def search(self, space: Space, budget: int, seed: int, progress: Callable[[int], None]) -> Iterator[Departure]:
         """The departures found within ``budget`` cases, each shrunk and unlike the others."""
@@ -202,7 +206,7 @@ class Explorer:
     def departures(self, plan: Plan, tally: Tally) -> list[Departure]:
         """Every case of the plan that departs."""
         relation = next((one for one in RELATIONS if one.name == plan.relation), None)
-        cases = [in_mode(case, self.mode) for case in cases_of(plan)]
+        cases = [self.asked(case) for case in cases_of(plan)]
         if relation is not None:
             cases = cases[: plan.cases // 2]
         seen = self._run(cases, self.implementation, tally)
@@ -342,7 +346,7 @@ class Explorer:
         if not {step.x.ndim for step in stored.case.steps} <= set(self.ranks):
             return None
         tally = Tally()
-        looked = self._told(self._run([in_mode(stored.case, self.mode)], self.implementation, tally), tally)
+        looked = self._told(self._run([self.asked(stored.case)], self.implementation, tally), tally)
         data = stored.signature.data or ORDINARY, stored.signature.actions
         found = self._departed(looked[0], stored.plan, data)
         relation = next((one for one in RELATIONS if one.name == stored.relation), None)

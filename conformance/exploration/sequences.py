@@ -22,7 +22,6 @@ from hypothesis.errors import Flaky
 
 from normgauge.adapters.case import ACTIONS, Action, Array, Case, Step
 from normgauge.conformance.exploration.search import Data, Departure, Explorer, Tally, signature_of
-from normgauge.conformance.layers.experiments import in_mode
 from normgauge.conformance.layers.kind import LayerKind
 from normgauge.conformance.requirements.inputs import SPATIAL, cast
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
@@ -145,7 +144,7 @@ class SequenceSearch:
         if not self._shrinking:
             self.steps += len(case.steps) + sum(len(step.before) for step in case.steps)
             self.tally.plans += 1
-        case = in_mode(case, self.explorer.mode)
+        case = self.explorer.asked(case)
         found = self.explorer.departure(case, told(case), data_of(case), Tally() if self._shrinking else self.tally)
         alike = self._last is None or (
             found is not None

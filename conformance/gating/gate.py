@@ -150,9 +150,9 @@ def _expected(records: Sequence[Record], header: Header, expectations: Expectati
     absent = {one.dtype for one in records if isinstance(one, NotRun) and not one.failed and not one.implementation}
     for cell, one in expectations.about({*own, *header.implementations}):
         known = own.get(cell.implementation)
-        if cell.dtype in absent or cell.dtype not in (known.dtypes if known and known.dtypes else has):
+        if cell.dtype in absent or cell.dtype not in (known.made_for if known and known.made_for else has):
             continue
-        if known and known.thorough and cell.implementation not in header.implementations:
+        if known and known.way.thorough and cell.implementation not in header.implementations:
             continue  # not asked for at this budget
         if not header.versions or one.applies(header.versions):
             yield cell

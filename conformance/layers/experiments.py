@@ -13,14 +13,14 @@ from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.requirements.requirement import Asked, probes_of
 
 
-def probes(layer: str, dtype: str, ranks: tuple[int, ...], mode: str = "eager") -> tuple[Probe, ...]:
-    """Every probe for an implementation of ``layer`` made for inputs of these ranks and run in ``mode``."""
+def probes(layer: str, dtype: str, ranks: tuple[int, ...], *, equal_samples: bool = False) -> tuple[Probe, ...]:
+    """Every probe for a ``layer`` made for inputs of these ranks; for some modes with equal samples."""
     asked = _probes(layer, dtype, ranks)
-    if mode != "expanded":
+    if not equal_samples:
         return asked
-    # How unlike samples affect each other cannot be asked: in an expanded batch there are none.
+    # How unlike samples affect each other cannot be asked.
     kept = (probe for probe in asked if requirements()[probe.requirement].about != "other samples")
-    return tuple(replace(probe, case=in_mode(probe.case, mode)) for probe in kept)
+    return tuple(replace(probe, case=with_equal_samples(probe.case)) for probe in kept)
 
 
 @functools.lru_cache(maxsize=4)
@@ -29,9 +29,7 @@ def _probes(layer: str, dtype: str, ranks: tuple[int, ...]) -> tuple[Probe, ...]
     return tuple(probes_of(kind_of(layer).requirements, Asked(dtype=dtype, ranks=ranks)))
 
 
-def in_mode(case: Case, mode: str) -> Case:
-    """``case`` as it can be asked in ``mode``: an expanded batch holds its first sample N times."""
-    if mode != "expanded":
-        return case
+def with_equal_samples(case: Case) -> Case:
+    """``case`` for a mode in which all samples of a batch are one in memory: it holds the first sample N times."""
     steps = (replace(step, x=np.repeat(step.x[:1], len(step.x), axis=0)) for step in case.steps)
     return replace(case, steps=tuple(steps))

@@ -69,7 +69,7 @@ class Conformance:
             if one not in ids:
                 raise pytest.UsageError(not_known("implementation", one, ids))
         self.implementations = {
-            framework: [one for one in implementations if (one.id in chosen if chosen else not one.thorough)]
+            framework: [one for one in implementations if (one.id in chosen if chosen else not one.way.thorough)]
             for framework, implementations in known.items()
         }
         self.selected = self._take_own_arguments(config, ids)

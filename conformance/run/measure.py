@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from normgauge.adapters.dtypes import FULL
 from normgauge.conformance.diagnosis.candidates import Deviation, Seen, diagnose, measured_setting
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.documentation.claims import claims
 from normgauge.conformance.exploration.explored import Exploration, explored
-from normgauge.conformance.layers.experiments import in_mode, probes
+from normgauge.conformance.layers.experiments import probes, with_equal_samples
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.layers.registry import requirements as catalogue
 from normgauge.conformance.requirements.case_files import promoted_cases
@@ -39,9 +39,6 @@ from normgauge.results.records import (
     Series,
 )
 
-#: Modes in which parameters and inputs are of different types: then the output's type is the framework's choice.
-_PROMOTING: Final = frozenset({"mixed", "autocast", "mixed_compile"})
-
 
 def measure(
     subject: Subject,
@@ -55,20 +52,20 @@ def measure(
 
     Its profile, its error curves, a judgement for each requirement, and what exploration found.
     """
-    identifier, layer, mode = description.id, description.layer, description.mode
+    identifier, layer, equal = description.id, description.layer, bool(description.equal_samples)
     framework = subject.greeting.framework
-    asked = list(probes(layer, dtype, description.ranks, mode))
+    asked = list(probes(layer, dtype, description.ranks, equal_samples=equal))
     committed = [*promoted_cases(), *wanted.cases]
     kin = {} if wanted.diagnosis_only else kin_of(subject, description)
     requirements = [one for one in kind_of(layer).requirements if dtype in one.dtypes]
     for one in [one for one in requirements if one.about == "committed"]:
         stored = [probe.of(one.id) for probe in promoted_probes(layer, dtype, description.ranks, committed)]
-        asked += [replace(probe, case=in_mode(probe.case, mode)) for probe in stored]
+        asked += [replace(probe, case=with_equal_samples(probe.case)) if equal else probe for probe in stored]
         if not stored:  # what nothing can be asked about is no requirement here
             requirements.remove(one)
     beside = {related(layer)[kind] for kind in kin}
     requirements = [one for one in requirements if one.relation is None or one.id in beside]
-    if mode in _PROMOTING:
+    if description.promotes:  # the type of the output is the framework's choice
         requirements = [one for one in requirements if one.rule != "output_type"]
     if wanted.diagnosis_only:
         asked, left_out = _on_diagnosing_shapes(asked)

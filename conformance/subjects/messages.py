@@ -6,6 +6,7 @@ that a worker may know more than this release.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -32,7 +33,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 class Description(Message, frozen=True, kw_only=True):
     """What a worker says of an implementation.
 
-    ``dtypes`` are those that it is made for; where the worker names none, those of the framework.
+    ``dtypes`` are those that it is made for; where the worker names none, those of the framework. ``promotes`` and
+    ``equal_samples`` are None where the worker leaves them to what the name of its ``mode`` means.
     """
 
     id: str
@@ -51,6 +53,8 @@ class Description(Message, frozen=True, kw_only=True):
     thorough: bool = False
     dtypes: tuple[DtypeName, ...] = ()
     missing: str | None = None
+    promotes: bool | None = None
+    equal_samples: bool | None = None
 
     @property
     def identity(self) -> ImplementationId:
@@ -180,11 +184,22 @@ def hello_of(message: dict[str, Any], dtype: str) -> Hello:
         hello = msgspec.convert(message, Hello)
     except msgspec.ValidationError as error:
         raise ValueError(f"the worker's hello cannot be used: {error}; docs/protocol.md says what it has") from None
-    described = [
-        one if one.dtypes else msgspec.structs.replace(one, dtypes=hello.dtypes) for one in hello.implementations
-    ]
+    described = tuple(_filled(one, hello) for one in hello.implementations)
     serves = hello.serves or msgspec.convert((dtype,), tuple[DtypeName, ...])
-    return msgspec.structs.replace(hello, implementations=tuple(described), serves=serves)
+    return msgspec.structs.replace(hello, implementations=described, serves=serves)
+
+
+#: What the name of a mode means of itself, where a worker does not say it.
+_PROMISED: Final[Mapping[str, Mapping[str, bool]]] = {
+    "expanded": {"equal_samples": True},
+    **{name: {"promotes": True} for name in ("mixed", "autocast", "mixed_compile")},
+}
+
+
+def _filled(described: Description, hello: Hello) -> Description:
+    promised = {"promotes": False, "equal_samples": False, **_PROMISED.get(described.mode, {})}
+    told = {name: value for name in promised if (value := getattr(described, name)) is not None}
+    return msgspec.structs.replace(described, dtypes=described.dtypes or hello.dtypes, **{**promised, **told})
 
 
 #: What a worker may write, by the name that docs/protocol.md gives it.

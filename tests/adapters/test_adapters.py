@@ -16,7 +16,7 @@ def test_frameworks_that_compile_for_every_shape_say_so() -> None:
     assert compiling == {"flax", "keras-jax"}
     compiled = [one for name in registered() for one in adapter_class(name).implementations if one.mode == "compile"]
     assert compiled
-    assert all(one.compiles for one in compiled)
+    assert all(one.way.compiles for one in compiled)
 
 
 def test_what_compiles_is_not_there_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

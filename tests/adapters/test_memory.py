@@ -118,7 +118,7 @@ def test_the_buffer_of_a_view_is_all_of_it_in_either_order() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_an_expanded_batch_is_asked_with_equal_samples_and_every_other_mode_as_usual(layer: str, dtype: str) -> None:
     usual = probes(layer, dtype, (3, 4))
-    expanded = {(probe.requirement, probe.label): probe for probe in probes(layer, dtype, (3, 4), "expanded")}
+    expanded = {(probe.requirement, probe.label): probe for probe in probes(layer, dtype, (3, 4), equal_samples=True)}
     for probe in usual:
         if probe.requirement == "GN-10":  # there is no other sample
             assert (probe.requirement, probe.label) not in expanded
@@ -127,7 +127,7 @@ def test_an_expanded_batch_is_asked_with_equal_samples_and_every_other_mode_as_u
             assert own.x.shape == step.x.shape
             assert np.array_equal(own.x[:1], step.x[:1], equal_nan=True)
             assert all(np.array_equal(own.x[0], sample, equal_nan=True) for sample in own.x[1:])
-    again = probes(layer, dtype, (3, 4), "channels_last")
+    again = probes(layer, dtype, (3, 4))
     assert [probe.label for probe in again] == [probe.label for probe in usual]
 
 

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from normgauge.adapters.case import Implementation
+from normgauge.adapters.mode import Mode
 from normgauge.conformance.documentation import claims as claims_module
 from normgauge.conformance.documentation.claims import RULES, Statement, claims, hold, read_claims, subjects
 from normgauge.conformance.documentation.docstrings import passages, sentences
@@ -681,7 +682,9 @@ class Undocumented(group_norm.GroupNorm):  # its base's docstring is of another 
 class MisdocumentedAdapter(FaultyAdapter):
     framework = "misdocumented"
     implementations = tuple(
-        Implementation(f"here.{name}", "group_norm", "N, C, *", GROUP, "", options=options, mode=mode)
+        Implementation(
+            f"here.{name}", "group_norm", "N, C, *", GROUP, "", options=options, way=Mode(name=mode, about="in a test")
+        )
         for name, options, mode in (("Misdocumented", {"flag": True}, "mode"), ("Undocumented", {}, "eager"))
     )
 

@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faulty.adapter import FaultyAdapter
 
 from normgauge.adapters.case import Implementation
+from normgauge.adapters.mode import PLAIN, Mode
 from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
@@ -209,3 +212,31 @@ def test_quick_leaves_out_half_precision_of_what_compiles(budget: str, named: bo
     left_out = [r for r in records if isinstance(r, NotRun)]
     assert [r.dtype for r in left_out] == [dtype for dtype in ("float16",) if dtype not in measured]
     assert not any(r.failed for r in left_out)
+
+
+class InModesOfItsOwn(FaultyAdapter):
+    """A framework whose modes have names that nobody else knows."""
+
+    framework = "in modes of its own"
+    implementations = tuple(
+        replace(one, way=way)
+        for one in FaultyAdapter.implementations
+        if one.id == "group_norm.GroupNorm"
+        for way in (
+            Mode(name="plain", about="as it is"),
+            Mode(name="wide", about="with wider parameters", promotes=True),
+            Mode(name="alike", about="on one sample", equal_samples=True),
+        )
+    )
+
+    def layer_class(self, implementation: Implementation) -> Any:
+        return super().layer_class(replace(implementation, way=PLAIN))
+
+
+@pytest.mark.parametrize(("mode", "left_out"), [("plain", set()), ("wide", {"GN-20"}), ("alike", set())])
+def test_what_a_mode_changes_is_what_its_record_says_not_its_name(mode: str, left_out: set[str]) -> None:
+    name = f"group_norm.GroupNorm[{mode}]"
+    wanted = Wanted(dtypes=("float32",), implementations=(name,), in_process=True)
+    found = judged(list(run_framework(Launch("test_engine:InModesOfItsOwn"), wanted)), name)
+    assert {"GN-10", "GN-20"} - found.keys() == left_out
+    assert found["GN-10"].verdict == ("unsupported" if mode == "alike" else "conforms")

@@ -21,7 +21,7 @@ from normgauge.conformance.cli.main import main
 from normgauge.conformance.diagnosis.predictions import predict, predict_together
 from normgauge.conformance.exploration.plans import CASES_A_PLAN, REGIMES, Plan, cases_of
 from normgauge.conformance.exploration.strategies import Space, plans, settled_by
-from normgauge.conformance.layers.experiments import in_mode
+from normgauge.conformance.layers.experiments import with_equal_samples
 from normgauge.conformance.verdicts.relations import RELATIONS, held_against
 from normgauge.oracle import CANONICAL, Arithmetic, candidates
 from normgauge.results.records import Explored, Footer, Header, Judgement, Profile, Record
@@ -178,7 +178,7 @@ def test_plans_stay_within_their_space(data: st.DataObject) -> None:
 
 
 def test_expanded_cases_hold_one_sample() -> None:
-    case = in_mode(cases_of(plan_of("group_norm"))[0], "expanded")
+    case = with_equal_samples(cases_of(plan_of("group_norm"))[0])
     assert np.array_equal(case.steps[0].x[0], case.steps[0].x[1])
 
 

@@ -27,7 +27,7 @@ from normgauge.conformance.layers.registry import requirements
 from normgauge.conformance.requirements.case_files import promoted_cases
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
-from normgauge.conformance.subjects.messages import schema
+from normgauge.conformance.subjects.messages import hello_of, schema
 from normgauge.conformance.subjects.subject import CannotRun, Launch
 from normgauge.conformance.subjects.worker_process import WorkerProcess
 from normgauge.results.records import Footer, Header, Judgement, NotRun, Profile, Record
@@ -547,6 +547,31 @@ def test_the_published_schema_is_the_one_by_which_messages_are_decoded() -> None
         "write json.dumps(normgauge.conformance.subjects.messages.schema(), indent=1) to "
         "conformance/subjects/protocol.schema.json"
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "promotes", "equal_samples"),
+    [
+        ({}, False, False),
+        ({"mode": "strided"}, False, False),
+        ({"mode": "expanded"}, False, True),
+        *(({"mode": mode}, True, False) for mode in ("mixed", "autocast", "mixed_compile")),
+        ({"mode": "broadcast", "equal_samples": True}, False, True),
+        ({"mode": "bf16", "promotes": True}, True, False),
+        ({"mode": "mixed", "promotes": False}, False, False),
+    ],
+)
+def test_a_mode_means_what_the_worker_says_or_what_its_name_means(
+    told: dict[str, Any], promotes: bool, equal_samples: bool
+) -> None:
+    message = json.loads(dump_line(hello(Adapters("faulty.adapter:FaultyAdapter", "float32"))))
+    first = message["implementations"][0]
+    for name in ("mode", "promotes", "equal_samples"):
+        del first[name]
+    described = hello_of({**message, "implementations": [first | told]}, "float32").implementations[0]
+    assert (described.mode, described.promotes, described.equal_samples) == (
+        told.get("mode", "eager"), promotes, equal_samples,
+    )  # fmt: skip
 
 
 def test_what_our_own_worker_writes_satisfies_the_published_schema() -> None:
