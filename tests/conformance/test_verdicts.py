@@ -97,6 +97,14 @@ def test_the_measured_default_is_an_interval_around_the_true_one() -> None:
         assert default.high - default.low < 1e-9 * true
 
 
+def test_what_departs_in_words_is_said_once_in_the_sentence() -> None:
+    records = measured("state.TrainsItsStatistics", ("float32",))
+    (judged,) = [r for r in records if isinstance(r, Judgement) and r.requirement == "BN-31"]
+    assert judged.measured == "running_mean is trainable"
+    assert judged.sentence.count(judged.measured) == 1
+    assert judged.sentence == f"{judged.implementation}: {judged.nameless}"
+
+
 def test_a_layer_that_follows_no_alternative_is_one_divergence_with_the_nearest_named() -> None:
     records = measured("group_norm.NoNormalization", ("float32",))
     judged = [r for r in records if isinstance(r, Judgement)]

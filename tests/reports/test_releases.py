@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from pages import (
@@ -42,7 +43,7 @@ def release(version: str, *records: Record, **changed: Any) -> list[Record]:
 
 
 def old(version: str, **changed: Any) -> list[Record]:
-    about = {"measured": "biased", "sentence": f"{LAYER}: running_var is biased"}
+    about = {"measured": "biased", "nameless": "running_var is biased"}
     axes = profile(LAYER, layer="batch_norm", axes=BIASED)
     return release(version, diverging(LAYER, requirement="BN-03", **about), axes, **changed)
 
@@ -198,6 +199,14 @@ def test_a_list_of_implementations_is_told_in_few_words(
     named = {EAGER: "eager", LAST: "channels_last", STRIDED: "strided", "k.B[jax]": "eager", "k.B[torch]": "eager"}
     names = Names((profile(name, mode=mode) for name, mode in named.items()), {})
     assert names.told(members) == said
+
+
+def test_in_a_file_without_the_parts_of_an_id_every_mode_stands_for_itself() -> None:
+    own = profile(EAGER), profile(LAST, mode="channels_last")
+    older = [msgspec.structs.replace(one, class_path="") for one in own]
+    assert Names(older, {}).told([(EAGER, ""), (LAST, "")]) == [(EAGER, ""), (LAST, "")]
+    page = shown(*(release(version, *older, *map(judgement, (EAGER, LAST))) for version in ("0.32.0", "0.32.1")))
+    assert list(matrix(page)) == [f"{name} @{version}" for name in (EAGER, LAST) for version in ("0.32.0", "0.32.1")]
 
 
 # --- the command line ---------------------------------------------------------------------------

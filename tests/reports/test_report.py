@@ -345,7 +345,7 @@ def test_a_hazard_is_told_once_with_all_that_have_it() -> None:
 
 def test_why_something_is_unsupported_is_told_once_for_those_that_say_the_same() -> None:
     records = [
-        judgement(name, "unsupported", dtype=dtype, sentence=f"{name}: refused {dtype}")
+        judgement(name, "unsupported", dtype=dtype, nameless=f"refused {dtype}")
         for name in ("a.G", "b.G")
         for dtype in ("float32", "float64")
     ]
@@ -393,7 +393,7 @@ def test_a_framework_that_never_started_has_its_row() -> None:
 
 
 def test_a_requirement_reads_once_with_its_implementations_below() -> None:
-    records = [diverging("a.G"), diverging("b.G", sentence="b.G: another story"), judgement("c.G")]
+    records = [diverging("a.G"), diverging("b.G", nameless="another story"), judgement("c.G")]
     own = section(shown(run(*records)), "GN-02")
     assert own.text.count("Groups are adjacent channels.") == 1
     assert own.text.count("Write instead: permute.") == 1

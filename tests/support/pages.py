@@ -173,7 +173,7 @@ def judgement(implementation: str = "torch.nn.GroupNorm", verdict: str = "confor
         dtype="float32",
         verdict="conforms",
         measured="",
-        sentence=f"{implementation}: groups as it does",
+        sentence=f"{implementation}: {changed.get('nameless', 'groups as it does')}",
         notes=[],
         witnesses=[],
         nameless="" if "sentence" in changed else "groups as it does",
