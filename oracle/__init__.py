@@ -6,15 +6,16 @@ NumPy only; nothing here knows a framework. A framework author's unit test needs
     assert not normgauge.group_norm(x, num_groups=4, weight=w, bias=b, eps=1e-5).excludes(my_group_norm(x, ...))
 """
 
+from normgauge.oracle.arithmetic import ACCURACY_CLASSES, Arithmetic, precisions
+from normgauge.oracle.axes import AXES, Axis
 from normgauge.oracle.backward import Gradients
 from normgauge.oracle.batch_norm import BatchNormReference, batch_norm, batch_norm_backward
-from normgauge.oracle.bounds import ACCURACY_CLASSES, Arithmetic, precisions
 from normgauge.oracle.formats import rounded
 from normgauge.oracle.group_norm import group_norm, group_norm_backward
 from normgauge.oracle.layer_state import LayerState
 from normgauge.oracle.reference import Reference, Refusal, distance, exactly
 from normgauge.oracle.running_statistics import RunningStatistics, initial_statistics
-from normgauge.oracle.semantics import AXES, CANONICAL, Axis, Semantics, candidates, semantics
+from normgauge.oracle.semantics import CANONICAL, Semantics, candidates, semantics
 from normgauge.oracle.wrong_gradients import batch_norm_gradient_errors, group_norm_gradient_errors
 
 __all__ = [

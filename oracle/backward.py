@@ -18,13 +18,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from normgauge.oracle.bounds import Arithmetic, StatisticsBound, result_bound
-from normgauge.oracle.moments import U64, Float, Moments
-from normgauge.oracle.normalize import RECIPROCAL, reciprocal_deviation
-from normgauge.oracle.reference import Reference, exactly
+from normgauge.oracle.arithmetic import Arithmetic
+from normgauge.oracle.bounds import result_bound
+from normgauge.oracle.moments import U64, Float
+from normgauge.oracle.normalize import PLACEMENTS, Formula, reciprocal_deviation
+from normgauge.oracle.reference import Reference
+from normgauge.oracle.statistics import Batch, Statistics, divisor_factor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gradients:
     """The gradients of sum(y * dy): ``dx`` of the shape of x, ``dweight`` and ``dbias`` of shape (C,)."""
 
@@ -33,39 +35,32 @@ class Gradients:
     dbias: Reference
 
 
-@dataclass(frozen=True)
-class Used:
-    """The statistics that normalise, each of shape (..., 1), and x minus their mean."""
-
-    deviation: Float
-    mean: Float
-    mean_bound: Float
-    var: Float
-    var_bound: Float
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dependence:
-    """How the statistics in use move with those of the batch (``moments``, divisor n).
+    """How the statistics in use move with those of the batch (divisor n).
 
-    d mean / d batch mean = ``mean_share`` and d var / d batch variance = ``mean_share * divisor_factor``.
+    a = d mean / d batch mean = ``mean_share`` and c = d var / d batch variance = ``mean_share * divisor_factor``.
     """
 
-    moments: Moments
-    bound: StatisticsBound
+    batch: Batch
     mean_share: float = 1.0
     mean_share_bound: float = 0.0
     divisor_factor: float = 1.0
 
     @classmethod
-    def on_batch(cls, moments: Moments, bound: StatisticsBound, divisor: str) -> Dependence:
+    def on_batch(cls, batch: Batch, divisor: str) -> Dependence:
         """The batch's statistics are the ones in use; ``divisor`` as in the axis ``variance``."""
-        return cls(moments, bound, divisor_factor=divisor_factor(moments.n, divisor))
+        return cls(batch=batch, divisor_factor=divisor_factor(batch.m.n, divisor))
+
+    @property
+    def var_share_most(self) -> float:
+        """c + d c, the most that the variance in use moves by, of the batch's."""
+        return (abs(self.mean_share) + self.mean_share_bound) * self.divisor_factor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reciprocal:
-    """The reciprocal deviation r and its slope, each of shape (..., 1).
+    """The reciprocal deviation r and its slope kappa, each of shape (..., 1).
 
     The slope is measured in r^3: -2 dr/dvar = ``slope`` * r^3, exactly 1 for eps inside the root.
     ``relative`` bounds the relative error of r; ``slope_bound`` the error of (computed -2 dr/dvar) / r^3,
@@ -81,60 +76,43 @@ class Reciprocal:
     tall: Float
 
 
-def divisor_factor(n: int, divisor: str) -> float:
-    """What the variance with divisor n is multiplied by; NaN for the unbiased variance of one value."""
-    if divisor == "biased":
-        return 1.0
-    return n / (n - 1) if n > 1 else math.nan
-
-
-def may_be_cut(m: Moments, bound: StatisticsBound) -> NDArray[np.bool_]:
-    """Where an honest variance may come out at 0, or below and be cut there."""
-    return np.asarray(m.var <= bound.var)
-
-
-#: -2 dr/dvar / r^3 by placement.
-_SLOPE: Final[dict[str, Callable[[Float, float], Float | float]]] = {
-    "inside_sqrt": lambda var, eps: 1.0,
-    "outside_sqrt": lambda var, eps: (np.sqrt(var) + eps) / np.sqrt(var),
-    "max_with_variance": lambda var, eps: np.where(var >= eps, 1.0, 0.0),
-}
-
-
-def reciprocal_and_slope(
-    used: Used, eps: float, placement: str, cut: NDArray[np.bool_], arithmetic: Arithmetic
-) -> Reciprocal:
-    """r, d r / d var and their bounds.
-
-    As for r, the worst cases of the slope are the ends of the interval that holds the computed
-    variance; -2 dr/dvar falls as the variance grows, but for the step of max(var, eps) at eps. There the
-    derivative may be that of either side or between. ``cut`` is true where max(variance, 0) may let
-    no gradient through.
-    """
-    u, eta = arithmetic.held.u, arithmetic.held.smallest_normal
-    r, relative = reciprocal_deviation(used.var, used.var_bound, eps, placement, arithmetic)
-    slope = _SLOPE[placement](used.var, eps)
-    low, high = np.maximum(used.var - used.var_bound, 0), used.var + used.var_bound
-    least, most = (0.0, eta) if 0 < eps < eta else (eps * (1 - u), eps * (1 + u))
-
-    def at(var: Float, eps: float) -> Float:
-        """-2 dr/dvar at ``var``, in units of r^3."""
-        return times((RECIPROCAL[placement](var, eps) / r) ** 3, _SLOPE[placement](var, eps))
-
-    if placement == "max_with_variance":
-        steepest = np.where(high >= least, at(np.maximum(low, least), least), 0.0)
-        flattest = np.where(low > most, at(high, most), 0.0)
-    else:
-        steepest, flattest = at(low, least), at(high, most)
+def reciprocal_and_slope(used: Statistics, cut: NDArray[np.bool_], formula: Formula) -> Reciprocal:
+    """r, kappa and their bounds; ``cut`` is true where max(variance, 0) may let no gradient through."""
+    u, var, var_bound = formula.arithmetic.held.u, used.var.value, used.var.bound
+    r, relative = reciprocal_deviation(used, formula)
+    slope = formula.placement.slope(var, formula.eps)
+    low, high = np.maximum(var - var_bound, 0), var + var_bound
+    steepest, flattest = _ends_of_slope(low, high, r, formula)
     steepest, flattest = np.maximum(steepest, slope), np.where(cut, 0.0, np.minimum(flattest, slope))
     # Three factors r at 5u each, or the root and the quotient they are made of; two products; n / (n - 1).
     rounding = (20 * u + 16 * U64) * steepest
     bound = np.maximum(steepest - slope, slope - flattest) + rounding
     tall = np.maximum(r * (1 + relative), 1)
-    if placement == "outside_sqrt":
+    if formula.placement is PLACEMENTS["outside_sqrt"]:
         tall = np.maximum(tall, 1 / np.sqrt(np.maximum(low, np.finfo(np.float64).tiny)))
-    bound = np.where(used.var_bound == np.inf, np.inf, bound)
-    return Reciprocal(r, relative, slope, bound, steepest + rounding, tall)
+    bound = np.where(var_bound == np.inf, np.inf, bound)
+    steepest = steepest + rounding
+    return Reciprocal(value=r, relative=relative, slope=slope, slope_bound=bound, steepest=steepest, tall=tall)
+
+
+def _ends_of_slope(low: Float, high: Float, r: Float, formula: Formula) -> tuple[Float, Float]:
+    """The steepest and the flattest slope for variances from ``low`` to ``high``.
+
+    As for r, the worst cases are the ends of the interval: -2 dr/dvar falls as the variance grows, but for the step
+    of max(var, eps) at eps. There the derivative may be that of either side or between.
+    """
+    held, eps, placement = formula.arithmetic.held, formula.eps, formula.placement
+    u, eta = held.u, held.smallest_normal
+    least, most = (0.0, eta) if 0 < eps < eta else (eps * (1 - u), eps * (1 + u))
+
+    def at(var: Float, eps: float) -> Float:
+        """-2 dr/dvar at ``var``, in units of r^3."""
+        return times((placement.reciprocal(var, eps) / r) ** 3, placement.slope(var, eps))
+
+    if placement is not PLACEMENTS["max_with_variance"]:
+        return at(low, least), at(high, most)
+    steepest = np.where(high >= least, at(np.maximum(low, least), least), 0.0)
+    return steepest, np.where(low > most, at(high, most), 0.0)
 
 
 def times(values: Float, factor: Float | float) -> Float:
@@ -142,17 +120,16 @@ def times(values: Float, factor: Float | float) -> Float:
     return values if isinstance(factor, float) and factor == 1 else values * factor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sets:
     """What a gradient is made of: sets of shape (..., n), and the statistics that normalise them.
 
     ``weight`` broadcasts with the sets; ``sizes`` is |dy|.
     """
 
-    x: Float
     dy: Float
     weight: Float | float
-    used: Used
+    used: Statistics
     reciprocal: Reciprocal
     arithmetic: Arithmetic
     x_hat: Float
@@ -160,32 +137,32 @@ class Sets:
     tops: Tops
 
     @classmethod
-    def of(
-        cls,
-        x: Float,
-        dy: Float,
-        weight: Float | float,
-        used: Used,
-        reciprocal: Reciprocal,
-        m: Moments,
-        bound: StatisticsBound,
-        arithmetic: Arithmetic,
-    ) -> Sets:
-        """``m`` and ``bound`` are the moments of the sets, used or not."""
+    def of(cls, batch: Batch, used: Statistics, dy: Float, weight: Float | float, formula: Formula) -> Sets:
+        """Those of ``batch``, whose statistics are ``used`` or not."""
+        reciprocal = reciprocal_and_slope(used, batch.may_be_cut(), formula)
         sizes = np.abs(dy)
-        about = float((np.abs(used.mean) + used.mean_bound).max())
-        if used.mean is not m.mean:
-            about = max(about, float((np.abs(m.mean) + bound.mean).max()))
+        about = float((np.abs(used.mean.value) + used.mean.bound).max())
+        if used.mean.value is not batch.m.mean:
+            about = max(about, float((np.abs(batch.m.mean) + batch.bound.mean).max()))
         tops = Tops(
             factor=float(np.abs(weight).max()),
             dy=float(sizes.max()),
-            about=float(m.max_abs.max()) + about,
+            about=float(batch.m.max_abs.max()) + about,
             tall=float(reciprocal.tall.max()),
         )
-        return cls(x, dy, weight, used, reciprocal, arithmetic, used.deviation * reciprocal.value, sizes, tops)
+        return cls(
+            dy=dy,
+            weight=weight,
+            used=used,
+            reciprocal=reciprocal,
+            arithmetic=formula.arithmetic,
+            x_hat=used.deviation * reciprocal.value,
+            sizes=sizes,
+            tops=tops,
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tops:
     """The largest |weight|, |dy|, |x| + |mean| and 1 or factor of r, of all sets.
 
@@ -208,11 +185,6 @@ class Tops:
 ABSORBED: Final = 2.0**-56
 
 
-def no_gradients(x: Float, channels: int) -> Gradients:
-    """The gradients of an input without values."""
-    return Gradients(exactly(x), exactly(np.zeros(channels)), exactly(np.zeros(channels)))
-
-
 def judged(value: Float, bound: Float, certain: Callable[[], NDArray[np.bool_]], arithmetic: Arithmetic) -> Reference:
     """A gradient as it is held against others: a NaN where it is ``certain``, nothing said where it is out of range.
 
@@ -220,9 +192,10 @@ def judged(value: Float, bound: Float, certain: Callable[[], NDArray[np.bool_]],
     """
     bound = result_bound(value, bound, arithmetic)
     if math.isfinite(bound.max()):
-        return Reference(value, bound)
+        return Reference(value=value, bound=bound)
     silent, nan = np.isnan(bound) | ~np.isfinite(value), certain()
-    return Reference(np.where(nan, np.nan, value), np.where(nan, 0.0, np.where(silent, np.inf, bound)))
+    bound = np.where(nan, 0.0, np.where(silent, np.inf, bound))
+    return Reference(value=np.where(nan, np.nan, value), bound=bound)
 
 
 def at_least_one(sizes: Float) -> Float:

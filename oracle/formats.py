@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from normgauge.oracle.moments import Float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Format:
     """A binary format: ``digits`` of the significand, and the exponents of the normal numbers (IEEE 754)."""
 
@@ -49,10 +49,10 @@ class Format:
 FORMATS: Final = {
     form.name: form
     for form in (
-        Format("float16", 11, -14, 15),
-        Format("bfloat16", 8, -126, 127),
-        Format("float32", 24, -126, 127),
-        Format("float64", 53, -1022, 1023),
+        Format(name="float16", digits=11, least_exponent=-14, greatest_exponent=15),
+        Format(name="bfloat16", digits=8, least_exponent=-126, greatest_exponent=127),
+        Format(name="float32", digits=24, least_exponent=-126, greatest_exponent=127),
+        Format(name="float64", digits=53, least_exponent=-1022, greatest_exponent=1023),
     )
 }
 

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from normgauge.oracle.backward import (
-    Dependence,
-    Gradients,
-    Sets,
-    Used,
-    may_be_cut,
-    no_gradients,
-    reciprocal_and_slope,
-)
-from normgauge.oracle.blocks import blocks
-from normgauge.oracle.bounds import Arithmetic, statistics_bound
-from normgauge.oracle.input_gradient import input_gradient
-from normgauge.oracle.moments import U64, Float, moments
-from normgauge.oracle.normalize import (
-    checked_count,
-    checked_number,
-    default_arithmetic,
-    given_array,
-    given_channels_first,
-    normalized,
-    real_array,
-)
-from normgauge.oracle.parameter_gradients import ParameterSums, parameter_gradients, parameter_sums
-from normgauge.oracle.reference import Reference, Refusal, exactly
+from normgauge.oracle.arithmetic import Arithmetic
+from normgauge.oracle.backward import Dependence, Gradients, Sets
+from normgauge.oracle.blocks import Block, Layout
+from normgauge.oracle.gradients import gathered, without_parameters
+from normgauge.oracle.moments import Float
+from normgauge.oracle.normalize import Formula, normalized
+from normgauge.oracle.reference import Reference, empty
 from normgauge.oracle.semantics import CANONICAL, Semantics
-
-_Order = np.ndarray[tuple[int], np.dtype[np.intp]]
+from normgauge.oracle.statistics import Batch
+from normgauge.oracle.validation import Inputs, checked_formula, checked_groups, checked_inputs, given_array
 
 
 def group_norm(
@@ -71,76 +56,26 @@ def group_norm(
     >>> group_norm(x, 2, eps=0).value
     array([[-1.,  1., -1.,  1.]])
     """
-    arithmetic = arithmetic or default_arithmetic(x)
-    array = given_channels_first(x)
-    groups = checked_count("num_groups", num_groups)
-    eps = checked_number("eps", eps)
-    samples, channels = array.shape[:2]
-    if num_channels is not None and channels != num_channels:
-        raise Refusal(f"the layer has num_channels={num_channels}, the input has {channels} channels")
-    if channels % groups:
-        raise Refusal(f"num_channels must be divisible by num_groups: got num_channels={channels}, num_groups={groups}")
-    scale = None if weight is None else real_array("weight", weight, shape=(channels,))
-    shift = None if bias is None else real_array("bias", bias, shape=(channels,))
-    value, bound = np.empty(array.shape), np.empty(array.shape)
-    if array.size == 0:
-        return Reference(value, bound)
+    given, formula = checked_inputs(x, weight=weight, bias=bias), checked_formula(x, eps, semantics, arithmetic)
+    return _forward(given, checked_groups(num_groups, given.channels, num_channels), formula)
 
-    order = _channel_order(channels, groups, semantics.choice("grouping"))
-    size, n = channels // groups, array.size // (samples * groups)
-    scale = None if scale is None else _of_channels(scale, order, groups, semantics)
-    shift = None if shift is None else _of_channels(shift, order, groups, semantics)
+
+def _forward(given: Inputs, groups: int, formula: Formula) -> Reference:
+    whole = empty(given.x.shape)
+    if given.x.size == 0:
+        return whole
+    layout = _layout(given.x.shape, groups, formula.semantics)
+    weight, bias = (_by_set(one, layout, formula.semantics) for one in (given.weight, given.bias))
+    divisor = formula.semantics.choice("variance")
     with np.errstate(all="ignore"):
-        for some, sets in blocks(samples, groups, n):
-            members = _members(order, sets, size)
-            part = array[some, members]
-            result = _forward(
-                part.astype(np.float64).reshape(len(part), -1, n),
-                None if scale is None else scale[sets],
-                None if shift is None else shift[sets],
-                eps=eps,
-                semantics=semantics,
-                arithmetic=arithmetic,
-            )
-            value[some, members] = result.value.reshape(part.shape)
-            bound[some, members] = result.bound.reshape(part.shape)
-    return Reference(value, bound)
-
-
-def _forward(
-    grouped: Float,
-    weight: Float | None,
-    bias: Float | None,
-    *,
-    eps: float,
-    semantics: Semantics,
-    arithmetic: Arithmetic,
-) -> Reference:
-    """The output for sets of shape (N, G, n); weight and bias of shape (G, C / G, 1)."""
-    m = moments(grouped, compensated=arithmetic.dtype == "float64")
-    bound = statistics_bound(m, arithmetic)
-    var, var_bound = divided_by(m.var, bound.var, m.n, semantics.choice("variance"), arithmetic)
-    of_sets, values, deviation = [m.max_abs, m.mean, bound.mean, var, var_bound], grouped, m.deviation
-    given = weight if weight is not None else bias
-    if given is not None:  # a row for each channel
-        shape = (len(grouped), *given.shape[:2], -1)
-        values, deviation = values.reshape(shape), deviation.reshape(shape)
-        of_sets = [one[..., None] for one in of_sets]
-    largest, mean, mean_bound, var, var_bound = of_sets
-    return normalized(
-        values,
-        deviation=deviation,
-        largest=largest,
-        mean=mean,
-        mean_bound=mean_bound,
-        var=var,
-        var_bound=var_bound,
-        eps=eps,
-        placement=semantics.choice("eps_placement"),
-        weight=1.0 if weight is None else weight,
-        bias=0.0 if bias is None else bias,
-        arithmetic=arithmetic,
-    )
+        for block in layout.blocks():
+            used = Batch.of(block.of(given.x), formula.arithmetic).statistics(divisor, formula.arithmetic)
+            if weight is not None or bias is not None:
+                used = used.by_channel(layout.channels)
+            own_weight = 1.0 if weight is None else weight[block.sets]
+            own_bias = 0.0 if bias is None else bias[block.sets]
+            block.put(normalized(used, own_weight, own_bias, formula), whole)
+    return whole
 
 
 def group_norm_backward(
@@ -179,104 +114,43 @@ def group_norm_backward(
     >>> gradients.dx.value, gradients.dweight.value, gradients.dbias.value
     (array([[0., 0., 0., 0.]]), array([-1.,  0.,  0.,  0.]), array([1., 0., 0., 0.]))
     """
-    arithmetic = arithmetic or default_arithmetic(x)
-    array = given_channels_first(x)
-    upstream = given_array("dy", dy, shape=array.shape)
-    groups = checked_count("num_groups", num_groups)
-    eps = checked_number("eps", eps)
-    samples, channels = array.shape[:2]
-    if channels % groups:
-        raise Refusal(f"num_channels must be divisible by num_groups: got num_channels={channels}, num_groups={groups}")
-    scale = None if weight is None else real_array("weight", weight, shape=(channels,))
-    if array.size == 0:
-        return no_gradients(array.astype(np.float64), channels)
-
-    order = _channel_order(channels, groups, semantics.choice("grouping"))
-    size, n = channels // groups, array.size // (samples * groups)
-    per_group = semantics.choice("affine_shape") == "per_group"
-    own_scale: Float | None = None
-    if scale is not None:
-        own_scale = np.repeat(_of_channels(scale, order, groups, semantics), n // size).reshape(1, groups, n)
-    value, bound = np.empty(array.shape), np.empty(array.shape)
-    sums: dict[int, tuple[slice, ParameterSums]] = {}
-    with np.errstate(all="ignore"):
-        for some, sets in blocks(samples, groups, n):
-            members = _members(order, sets, size)
-            part = array[some, members]
-            dx, own = _backward(
-                part.astype(np.float64).reshape(len(part), -1, n),
-                upstream[some, members].astype(np.float64).reshape(len(part), -1, n),
-                1.0 if own_scale is None else own_scale[:, sets],
-                1 if per_group else size,
-                eps=eps,
-                semantics=semantics,
-                arithmetic=arithmetic,
-            )
-            value[some, members] = dx.value.reshape(part.shape)
-            bound[some, members] = dx.bound.reshape(part.shape)
-            sums[sets.start] = sets, sums[sets.start][1] + own if sets.start in sums else own
-        count = samples * n // (1 if per_group else size)
-        dweight, dbias = exactly(np.zeros(channels)), exactly(np.zeros(channels))
-        for sets, own in sums.values():
-            places = sets if per_group else _members(order, sets, size)
-            for whole, one in zip((dweight, dbias), parameter_gradients(own, count, arithmetic), strict=True):
-                whole.value[places], whole.bound[places] = one.value, one.bound
-    return Gradients(Reference(value, bound), dweight, dbias)
+    given, formula = checked_inputs(x, weight=weight), checked_formula(x, eps, semantics, arithmetic)
+    upstream = given_array("dy", dy, shape=given.x.shape)
+    return _backward(given, upstream, checked_groups(num_groups, given.channels), formula)
 
 
-def _backward(
-    grouped: Float,
-    dy: Float,
-    weight: Float | float,
-    parts: int,
-    *,
-    eps: float,
-    semantics: Semantics,
-    arithmetic: Arithmetic,
-) -> tuple[Reference, ParameterSums]:
-    """dx for sets of shape (N, G, n), and what the parameters' gradients are made of."""
-    m = moments(grouped, compensated=arithmetic.dtype == "float64")
-    bound = statistics_bound(m, arithmetic)
-    divisor = semantics.choice("variance")
-    used = Used(m.deviation, m.mean, bound.mean, *divided_by(m.var, bound.var, m.n, divisor, arithmetic))
-    cut = may_be_cut(m, bound)
-    reciprocal = reciprocal_and_slope(used, eps, semantics.choice("eps_placement"), cut, arithmetic)
-    sets = Sets.of(grouped, dy, weight, used, reciprocal, m, bound, arithmetic)
-    return input_gradient(sets, Dependence.on_batch(m, bound, divisor)), parameter_sums(sets, parts)
+def _backward(given: Inputs, dy: NDArray[Any], groups: int, formula: Formula) -> Gradients:
+    if given.x.size == 0:
+        return without_parameters(empty(given.x.shape))
+    layout, divisor = _layout(given.x.shape, groups, formula.semantics), formula.semantics.choice("variance")
+    weight = _by_set(given.weight, layout, formula.semantics)
+    if weight is not None:  # for each element of a set
+        weight = np.repeat(weight, layout.n // layout.channels).reshape(1, groups, layout.n)
+
+    def sets_of(block: Block) -> tuple[Sets, Dependence]:
+        batch = Batch.of(block.of(given.x), formula.arithmetic)
+        own = 1.0 if weight is None else weight[:, block.sets]
+        used = batch.statistics(divisor, formula.arithmetic)
+        return Sets.of(batch, used, block.of(dy), own, formula), Dependence.on_batch(batch, divisor)
+
+    per_set = formula.semantics.choice("affine_shape") == "per_group"
+    return gathered(layout, sets_of, formula.arithmetic, per_set=per_set)
 
 
-def divided_by(var: Float, var_bound: Float, n: int, divisor: str, arithmetic: Arithmetic) -> tuple[Float, Float]:
-    """The variance with divisor n (``biased``) or n - 1 (``unbiased``), and its bound.
-
-    One value has no unbiased variance: NaN with an infinite bound, to which nobody is held.
-    """
-    if divisor == "biased":
-        return var, var_bound
-    if n == 1:
-        return np.full_like(var, np.nan), np.full_like(var, np.inf)
-    factor, held = n / (n - 1), arithmetic.held
-    bound = (var_bound * (1 + 4 * held.u) + (2 * held.u + 2 * U64) * var) * factor
-    out_of_range = (var_bound == np.inf) | (n * (var + var_bound) > held.largest)
-    return var * factor, np.where(out_of_range, np.inf, bound)  # also beside a variance that is NaN
+def _layout(shape: tuple[int, ...], groups: int, semantics: Semantics) -> Layout:
+    """Each sample's channels in groups: adjacent ones, or every G-th one."""
+    order = None
+    if semantics.choice("grouping") == "interleaved":
+        order = np.arange(shape[1]).reshape(-1, groups).T.ravel()
+    return Layout(shape=shape, groups=groups, order=order)
 
 
-def _channel_order(channels: int, groups: int, grouping: str) -> _Order | None:
-    """The order that makes each group's channels adjacent; None where they are."""
-    if grouping == "interleaved":
-        return np.arange(channels).reshape(channels // groups, groups).T.ravel()
-    return None
-
-
-def _members(order: _Order | None, sets: slice, size: int) -> slice | _Order:
-    """The channels of some groups: a slice, which copies nothing, where they lie together."""
-    places = slice(sets.start * size, sets.stop * size)
-    return places if order is None else order[places]
-
-
-def _of_channels(parameter: Float, order: _Order | None, groups: int, semantics: Semantics) -> Float:
+def _by_set(parameter: Float | None, layout: Layout, semantics: Semantics) -> Float | None:
     """A parameter of shape (C,) for each channel of each group, of shape (G, C / G, 1)."""
+    if parameter is None:
+        return None
     if semantics.choice("affine_shape") == "per_group":
-        parameter = np.repeat(parameter[:groups], len(parameter) // groups)
-    elif order is not None:
-        parameter = parameter[order]
-    return parameter.reshape(groups, -1, 1)
+        parameter = np.repeat(parameter[: layout.groups], layout.channels)
+    elif layout.order is not None:
+        parameter = parameter[layout.order]
+    return parameter.reshape(layout.groups, -1, 1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from normgauge.oracle.arithmetic import Arithmetic
 from normgauge.oracle.backward import ABSORBED, Dependence, Sets, at_least_one, judged, times
-from normgauge.oracle.bounds import Arithmetic
 from normgauge.oracle.moments import U64, Float, max_of, mean_of, pair_sum
 from normgauge.oracle.reference import Reference
 
@@ -21,16 +21,16 @@ def input_gradient(s: Sets, dependence: Dependence | None) -> Reference:
     def certain() -> NDArray[np.bool_]:
         """A NaN is demanded where an input makes it for certain; anything else that is not a number says nothing."""
         nan: NDArray[np.bool_] = np.isnan(s.dy) | np.isnan(s.weight)
-        nan = nan | np.isnan(s.used.var) & (s.used.var_bound != np.inf)
+        nan = nan | s.used.var.demands_nan()
         if dependence is not None and dependence.mean_share != 0:
-            nan |= np.any(nan, axis=-1, keepdims=True) | np.isnan(s.used.mean) & (s.used.mean_bound != np.inf)
+            nan |= np.any(nan, axis=-1, keepdims=True) | s.used.mean.demands_nan()
         return np.asarray(nan)
 
     return judged(value, bound, certain, s.arithmetic)
 
 
 def _of_constants(s: Sets, g: Float) -> tuple[Float, Float]:
-    """r * weight * dy, and a bound in any order of multiplication."""
+    """dx = r * weight * dy, and d dx = r |g| (rho + 2u (1 + rho)) + F in any order of multiplication."""
     held, r, relative, top = s.arithmetic.held, s.reciprocal.value, s.reciprocal.relative, s.tops
     u, size = held.u, np.abs(g)
     size *= r
@@ -54,15 +54,15 @@ def _flushed_products(s: Sets, size_g: Float) -> Float:
     return np.asarray(eta * (r * (1 + factor) + 1 + factor + s.sizes * (factor < eta) * r) + scale_flushed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Parts:
     """What dx and its bound are made of, over the axis of the sets."""
 
     size_g: Float  # |g|
     about: Float  # |x| + |mean in use|, and as computed
     about_batch: Float
-    direct: Float  # g - a m1
-    through: Float  # c x_hat m2, to be multiplied by the slope
+    direct: Float  # |t1|, t1 = g - a m1
+    through: Float  # |t2|, t2 = c x_hat m2, to be multiplied by the slope
     moved: Float  # |x - the batch's mean| r
     mean_g: Float  # of |g|
     mean_g_x_hat: Float
@@ -71,9 +71,9 @@ class _Parts:
 
 
 def _through_statistics(s: Sets, g: Float, dependence: Dependence) -> tuple[Float, Float]:
-    """dx = r * (g - a m1 - c x_hat m2) and its bound; a and c are the shares of mean and variance."""
-    used, m, r, slope = s.used, dependence.moments, s.reciprocal.value, s.reciprocal.slope
-    moved = s.x_hat if used.deviation is m.deviation else m.deviation * r
+    """dx = r * (t1 - kappa t2) = r * (g - a m1 - c kappa x_hat m2) and its bound."""
+    used, batch, r, slope = s.used, dependence.batch, s.reciprocal.value, s.reciprocal.slope
+    moved = s.x_hat if used.deviation is batch.m.deviation else batch.m.deviation * r
     products = g * s.x_hat
     size_g, size_products = np.abs(g), np.abs(products)
     mean_g_x_hat = mean_of(size_products)
@@ -82,12 +82,12 @@ def _through_statistics(s: Sets, g: Float, dependence: Dependence) -> tuple[Floa
     through = times(moved, dependence.mean_share * dependence.divisor_factor) * m2
     value = direct - times(through, slope)
     value *= r
-    about = _about(s.x, used.mean, used.mean_bound)
-    same = used.mean is m.mean and used.mean_bound is dependence.bound.mean
+    about = _about(used.x, used.mean.value, used.mean.bound)
+    same = used.mean.value is batch.m.mean and used.mean.bound is batch.bound.mean
     parts = _Parts(
         size_g=size_g,
         about=about,
-        about_batch=about if same else _about(s.x, m.mean, dependence.bound.mean),
+        about_batch=about if same else _about(used.x, batch.m.mean, batch.bound.mean),
         direct=np.abs(direct, out=direct),
         through=np.abs(through, out=through),
         moved=np.abs(moved),
@@ -112,60 +112,91 @@ def _about(x: Float, mean: Float, error: Float) -> Float:
     return np.abs(x) + np.abs(mean) + error
 
 
+@dataclass(frozen=True, kw_only=True)
+class _MeanBounds:
+    """d m1 and d m2; ``absorbed`` where nothing that underflow loses in dx changes its bound."""
+
+    m1: Float
+    m2: Float
+    absorbed: bool
+
+
 def _bound_through(s: Sets, p: _Parts, dependence: Dependence, value: Float) -> Float:
-    """The bound on dx; every result is put where an operand was that is needed no more."""
-    held, again = s.arithmetic.held, s.arithmetic.rounds_sums
-    u, eta = held.u, held.smallest_normal
-    n, bound_mean = dependence.moments.n, dependence.bound.mean
-    share, divisor, d_share = dependence.mean_share, dependence.divisor_factor, dependence.mean_share_bound
+    """d dx = (1 + 16u) [r (rho |t1| + (1 + rho) d t1 + d t2) + F], and the oracle's own error.
+
+    Every result is put where an operand was that is needed no more.
+    """
     r, relative = s.reciprocal.value, s.reciprocal.relative
-    a, grown = abs(share), 1 + relative
     scratch = p.size_g * (r * p.about)  # in this order nothing is lost to underflow
-
-    # m1 and m2 as sums in any order; m2 as sum(g (x - mean)) or as sum(g x) - mean sum(g).
-    additions = n - 1.0
-    d_1 = s.arithmetic.gamma(additions, 8 + again) * p.mean_g
-    d_2 = s.used.mean_bound * r * p.m1 + s.arithmetic.gamma(additions, 7 + again) * mean_of(scratch)
-    shares = _shares(dependence)
-    absorbed = _flushes_are_absorbed(s, p, dependence, d_1, d_2)
-    if not absorbed:
-        d_2 = d_2 + _flushed_operands(s, p)
-    most_2 = p.m2 + d_2
-    # x - mean, or x and mean each with the coefficient; automatic differentiation also subtracts
-    # the mean of x - mean, which is 0 but not as computed.
-    residue = mean_of(np.abs(dependence.moments.deviation)) + bound_mean
-    residue = bound_mean + s.arithmetic.gamma(additions, 3 + again) * residue
-    d_moved = np.multiply(p.about_batch, 6 * u, out=scratch)
-    d_moved += bound_mean
-    d_moved *= r
-    if not absorbed:
-        d_moved += eta * (2 + 3 * r)
-    d_moved += r * residue
-
-    # The bound on what r multiplies: relative |direct| + (1 + relative) d_direct + d_var.
-    steep = s.reciprocal.steepest
-    d_moved *= most_2
-    d_moved += d_2 * p.moved
-    d_moved *= steep * shares
-    d_var = s.reciprocal.slope_bound * p.through
-    if d_share:
-        d_var += steep * d_share * divisor * p.moved * p.m2
-    d_var += d_moved
-    d_direct = np.add(p.size_g, a * p.m1, out=scratch)
-    d_direct *= 8 * u
-    d_direct += a * d_1
-    if d_share:
-        d_direct += d_share * p.m1
-    d_direct *= grown
+    means = _mean_bounds(s, p, dependence, scratch)
+    d_through = _through_bound(s, p, dependence, means, scratch)
+    d_direct = _direct_bound(s, p, dependence, means.m1, scratch)
+    d_direct *= 1 + relative
     honest = relative * p.direct
     honest += d_direct
-    honest += d_var
+    honest += d_through
     honest *= r
-    if not absorbed:
-        honest += _flushed(s, p, dependence, most_2, shares)
-    honest *= 1 + 16 * u
+    if not means.absorbed:
+        honest += _flushed(s, p, dependence, p.m2 + means.m2)
+    honest *= 1 + 16 * s.arithmetic.held.u
     honest += _own_error(s, p, dependence, value)
-    return _where_in_range(honest, s, p, n, shares)
+    return _where_in_range(honest, s, p, dependence)
+
+
+def _mean_bounds(s: Sets, p: _Parts, dependence: Dependence, products: Float) -> _MeanBounds:
+    """d m1 = gamma_(n + 7) mean|g|, d m2 = r d mu |m1| + gamma_(n + 6) mean(|g| r (|x| + |mu| + d mu)).
+
+    Sums in any order; m2 as sum(g (x - mean)) or as sum(g x) - mean sum(g). ``products`` are those of the last mean.
+    """
+    additions, again = dependence.batch.m.n - 1.0, s.arithmetic.rounds_sums
+    m1 = s.arithmetic.gamma(additions, 8 + again) * p.mean_g
+    m2 = s.used.mean.bound * s.reciprocal.value * p.m1
+    m2 = m2 + s.arithmetic.gamma(additions, 7 + again) * mean_of(products)
+    means = _MeanBounds(m1=m1, m2=m2, absorbed=_flushes_are_absorbed(s, p, dependence, m1, m2))
+    return means if means.absorbed else replace(means, m2=m2 + _flushed_operands(s, p))
+
+
+def _deviation_bound(s: Sets, p: _Parts, dependence: Dependence, absorbed: bool, out: Float) -> Float:
+    """d x_hat' = r [d mu + 6u (|x| + |mu| + d mu)] + r [d mu + gamma_(n + 2) (mean|x - mu| + d mu)].
+
+    x - mean, or x and mean each with the coefficient; automatic differentiation also subtracts
+    the mean of x - mean, which is 0 but not as computed.
+    """
+    held, r, batch = s.arithmetic.held, s.reciprocal.value, dependence.batch
+    residue = mean_of(np.abs(batch.m.deviation)) + batch.bound.mean
+    residue = batch.bound.mean + s.arithmetic.gamma(batch.m.n - 1.0, 3 + s.arithmetic.rounds_sums) * residue
+    bound = np.multiply(p.about_batch, 6 * held.u, out=out)
+    bound += batch.bound.mean
+    bound *= r
+    if not absorbed:
+        bound += held.smallest_normal * (2 + 3 * r)
+    bound += r * residue
+    return bound
+
+
+def _through_bound(s: Sets, p: _Parts, dependence: Dependence, means: _MeanBounds, out: Float) -> Float:
+    """d t2 = d kappa |t2| + kappa [d c |x_hat' m2| + (c + d c) (d m2 |x_hat'| + (|m2| + d m2) d x_hat')]."""
+    steep, d_share = s.reciprocal.steepest, dependence.mean_share_bound
+    moved = _deviation_bound(s, p, dependence, means.absorbed, out)
+    moved *= p.m2 + means.m2
+    moved += means.m2 * p.moved
+    moved *= steep * dependence.var_share_most
+    bound = s.reciprocal.slope_bound * p.through
+    if d_share:
+        bound += steep * d_share * dependence.divisor_factor * p.moved * p.m2
+    bound += moved
+    return bound
+
+
+def _direct_bound(s: Sets, p: _Parts, dependence: Dependence, d_1: Float, out: Float) -> Float:
+    """d t1 = 8u (|g| + |a m1|) + |a| d m1 + d a |m1|."""
+    a, d_share = abs(dependence.mean_share), dependence.mean_share_bound
+    bound = np.add(p.size_g, a * p.m1, out=out)
+    bound *= 8 * s.arithmetic.held.u
+    bound += a * d_1
+    if d_share:
+        bound += d_share * p.m1
+    return bound
 
 
 def _own_error(s: Sets, p: _Parts, dependence: Dependence, value: Float) -> Float:
@@ -189,20 +220,15 @@ def _flushes_are_absorbed(s: Sets, p: _Parts, dependence: Dependence, d_1: Float
     times ``together`` (1 + weight), ``_flushed`` at most (18 + 7 a) eta times ``together`` and the factors in the
     last line. They are added to d_2, to r times the mean's bound, and to at least r (1 + relative) a d_1.
     """
-    r, n, a, top = s.reciprocal.value, dependence.moments.n, abs(dependence.mean_share), s.tops
-    shares, sum_2 = _shares(dependence), float((n * (p.m2 + d_2) / r).max())
+    r, batch, a, top = s.reciprocal.value, dependence.batch, abs(dependence.mean_share), s.tops
+    sum_2 = float((batch.m.n * (p.m2 + d_2) / r).max())
     least = min(
         float(d_2.min()),
-        float((r * dependence.bound.mean).min()),
+        float((r * batch.bound.mean).min()),
         a * float((r * (1 + s.reciprocal.relative) * d_1).min()),
     )
     lost = s.arithmetic.held.smallest_normal * top.together * (top.factor + 1) * (20 + 10 * a)
-    return lost * max(shares, 1.0) * max(sum_2, 1.0) * top.tall * top.tall <= ABSORBED * least
-
-
-def _shares(dependence: Dependence) -> float:
-    """The most that the variance in use moves by, of the batch's."""
-    return (abs(dependence.mean_share) + dependence.mean_share_bound) * dependence.divisor_factor
+    return lost * max(dependence.var_share_most, 1.0) * max(sum_2, 1.0) * top.tall * top.tall <= ABSORBED * least
 
 
 def _factor(s: Sets) -> Float:
@@ -223,21 +249,26 @@ def _flushed_operands(s: Sets, p: _Parts) -> Float:
         + p.size_g * (2 * r + 1)
         + 1
         + r
-        + r * (np.abs(s.used.mean) + s.used.mean_bound) * (factor + 3)  # mean sum(g), summed apart
+        + r * (np.abs(s.used.mean.value) + s.used.mean.bound) * (factor + 3)  # mean sum(g), summed apart
     )
     return np.asarray(eta * (mean_of(operands) + 2 * (1 + r)) * _most_factor(s))
 
 
-def _flushed(s: Sets, p: _Parts, dependence: Dependence, most_2: Float, shares: float) -> Float:
-    """What dx loses to underflow besides."""
-    held, a, most_factor = s.arithmetic.held, abs(dependence.mean_share), _most_factor(s)
+def _flushed(s: Sets, p: _Parts, dependence: Dependence, most_2: Float) -> Float:
+    """F, what dx loses to underflow besides; ``most_2`` is |m2| + d m2."""
+    held, a, most_factor, shares = (
+        s.arithmetic.held,
+        abs(dependence.mean_share),
+        _most_factor(s),
+        dependence.var_share_most,
+    )
     eta, r, steep = held.smallest_normal, s.reciprocal.value, s.reciprocal.steepest
     most_r = r * (1 + s.reciprocal.relative)
     flushed = _flushed_products(s, p.size_g)
     flushed = flushed + a * (mean_of(flushed) + 3 * eta * (1 + most_r) * most_factor)
     # The coefficient r^3 sum / n of x, in any order: what underflows is lost, or rounded to the subnormal
     # numbers, at up to eight products, and multiplied by the factors that are left.
-    sum_2 = dependence.moments.n * most_2 / r
+    sum_2 = dependence.batch.m.n * most_2 / r
     left = max(shares, 1.0) * np.maximum(sum_2, 1) * s.reciprocal.tall**2 * most_factor
     lost = p.about_batch * left * (8 * eta)
     if not np.all(left * (16 * eta) <= steep * shares * (r * most_2) * r):  # else the roundings are the larger
@@ -247,9 +278,10 @@ def _flushed(s: Sets, p: _Parts, dependence: Dependence, most_2: Float, shares: 
     return np.asarray(flushed + lost + eta * (6 + 2 * most_r) * most_factor)
 
 
-def _where_in_range(bound: Float, s: Sets, p: _Parts, n: int, shares: float) -> Float:
+def _where_in_range(bound: Float, s: Sets, p: _Parts, dependence: Dependence) -> Float:
     """``bound``, infinite where something that may be formed on the way to dx may leave the range."""
     held, r, tall, top = s.arithmetic.held, s.reciprocal.value, s.reciprocal.tall, s.tops
+    n, shares = dependence.batch.m.n, dependence.var_share_most
     growth = s.arithmetic.gamma(n - 1.0, 7 + s.arithmetic.rounds_sums)
     # Of s sqrt(s) below the normal numbers, 1 / 0 may be made.
     least = held.largest * held.smallest_normal
@@ -261,7 +293,7 @@ def _where_in_range(bound: Float, s: Sets, p: _Parts, n: int, shares: float) -> 
         return bound
 
     larger = np.maximum(p.size_g, s.sizes)  # with the weight in it or without
-    most_2 = mean_of(larger * (np.abs(s.x_hat) + r * s.used.mean_bound))
+    most_2 = mean_of(larger * (np.abs(s.x_hat) + r * s.used.mean.bound))
     most_2 = most_2 + growth * mean_of(larger * (r * p.about))
     reach = np.maximum(n * mean_of(larger * at_least_one(p.about)), 1)
     reach = reach * np.maximum(r * (1 + s.reciprocal.relative), 1)

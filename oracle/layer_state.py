@@ -14,7 +14,7 @@ from normgauge.oracle.running_statistics import RunningStatistics, initial_stati
 _PARAMETERS: Final = ("weight", "bias", "running_mean", "running_var")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerState:
     """The running statistics (None when nothing is tracked), the momentum, and whether the parameters are frozen.
 
@@ -36,7 +36,7 @@ class LayerState:
 
     def saved_and_loaded(self, momentum: float | None) -> LayerState:
         """The state in a new layer, made with ``momentum``."""
-        return LayerState(self.running, momentum)
+        return LayerState(running=self.running, momentum=momentum)
 
     def trainable(self, *, weight: bool, bias: bool) -> Reference:
         """1 for what an optimizer is given of weight, bias, running mean and running variance, 0 for what not.
@@ -45,7 +45,7 @@ class LayerState:
             weight: whether the layer has a weight.
             bias: whether the layer has a bias.
 
-        >>> LayerState(None, 0.1).trainable(weight=True, bias=False).value
+        >>> LayerState(running=None, momentum=0.1).trainable(weight=True, bias=False).value
         array([1., 0., 0., 0.])
         """
         trained = {"weight": weight and not self.frozen, "bias": bias and not self.frozen}

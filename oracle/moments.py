@@ -31,7 +31,7 @@ def gamma(k: float, u: float) -> float:
     return k * u / (1 - k * u) if k * u < 1 else math.inf
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Moments:
     """Statistics over the last axis of an array of shape (..., n); each field has shape (..., 1).
 
@@ -155,39 +155,51 @@ def _two_product_by_integer(a: Float, n: int) -> tuple[Float, Float]:
 
 def moments(x: Float, *, compensated: bool) -> Moments:
     """Mean and variance (divisor n) over the last axis of ``x``, shape (..., n) with n >= 1."""
-    n, scratch = x.shape[-1], np.abs(x)
-    mean_abs, max_abs = mean_of(scratch), max_of(scratch)
-    if compensated:
-        high, low = pair_sum(x, max_abs)
-        if n > _FEW:
-            rounded = tree_sum(x)
-            high, error = two_sum(high, -rounded)
-            high, low = rounded, high + (low + error)
-        mean = high / n
-        product, product_error = _two_product_by_integer(mean, n)
-        mean_tail = ((high - product) - product_error + low) / n
-        deviation, difference_error = two_sum(x, -mean)
-        difference_error -= mean_tail
-        deviation += difference_error
-        squares = np.multiply(deviation, deviation, out=scratch)
-        square_sum, square_tail = pair_sum(squares, max_of(squares), cuts=1)
-        var = (square_sum + square_tail) / n
-        mean_error = (np.log2(n) + 3) ** 2 * U64**2 * 2 * mean_abs + 2 * U64 * _TINY
-        # Per element: deviation within 2u of itself, its square within 5u, sum and quotient 2u.
-        var_error = 7.5 * U64 * var + 2 * mean_error * np.sqrt(var) + np.square(mean_error)
-    else:
-        mean = mean_of(x)
-        deviation = x - mean
-        mean_difference = mean_of(np.abs(deviation, out=scratch))
-        max_difference = max_of(scratch)
-        mean_tail = mean_of(deviation)
-        deviation -= mean_tail
-        var = mean_of(np.multiply(deviation, deviation, out=scratch))
-        mean_error = gamma(n + 3, U64) * mean_difference
-        element_error = mean_error + U64 * max_difference
-        var_error = gamma(n + 6, U64) * var + 2 * element_error * np.sqrt(var) + np.square(element_error)
+    sizes = np.abs(x)
+    mean_abs, max_abs = mean_of(sizes), max_of(sizes)
+    m = _compensated(x, mean_abs, max_abs, sizes) if compensated else _shifted(x, mean_abs, max_abs, sizes)
     # An infinite mean stays what it is; x - mean and the variance are NaN then.
-    np.copyto(mean_tail, 0.0, where=np.isinf(mean))
+    np.copyto(m.mean_tail, 0.0, where=np.isinf(m.mean))
     # Underflow of a square loses less than the smallest normal number, however small the data.
-    var_error += 2 * _TINY
-    return Moments(n, mean, mean_tail, var, deviation, mean_error, var_error, mean_abs, max_abs)
+    np.add(m.var_error, 2 * _TINY, out=m.var_error)
+    return m
+
+
+def _compensated(x: Float, mean_abs: Float, max_abs: Float, scratch: Float) -> Moments:
+    """d mu = 2 (log2(n) + 3)^2 u^2 mean|x| + 2^-1074, d v = 7.5u v + 2 d mu sigma + d mu^2, with sums in pairs."""
+    n = x.shape[-1]
+    high, low = pair_sum(x, max_abs)
+    if n > _FEW:
+        rounded = tree_sum(x)
+        high, error = two_sum(high, -rounded)
+        high, low = rounded, high + (low + error)
+    mean = high / n
+    product, product_error = _two_product_by_integer(mean, n)
+    mean_tail = ((high - product) - product_error + low) / n
+    deviation, difference_error = two_sum(x, -mean)
+    difference_error -= mean_tail
+    deviation += difference_error
+    squares = np.multiply(deviation, deviation, out=scratch)
+    square_sum, square_tail = pair_sum(squares, max_of(squares), cuts=1)
+    var = (square_sum + square_tail) / n
+    mean_error = (np.log2(n) + 3) ** 2 * U64**2 * 2 * mean_abs + 2 * U64 * _TINY
+    # Per element: deviation within 2u of itself, its square within 5u, sum and quotient 2u.
+    var_error = 7.5 * U64 * var + 2 * mean_error * np.sqrt(var) + np.square(mean_error)
+    fields = {"mean": mean, "mean_tail": mean_tail, "mean_error": mean_error, "var": var, "var_error": var_error}
+    return Moments(n=n, **fields, deviation=deviation, mean_abs=mean_abs, max_abs=max_abs)
+
+
+def _shifted(x: Float, mean_abs: Float, max_abs: Float, scratch: Float) -> Moments:
+    """d mu = gamma_(n + 3) mean|x - mu|, d v = gamma_(n + 6) v and the square of the mean's error, in two passes."""
+    n, mean = x.shape[-1], mean_of(x)
+    deviation = x - mean
+    mean_difference = mean_of(np.abs(deviation, out=scratch))
+    max_difference = max_of(scratch)
+    mean_tail = mean_of(deviation)
+    deviation -= mean_tail
+    var = mean_of(np.multiply(deviation, deviation, out=scratch))
+    mean_error = gamma(n + 3, U64) * mean_difference
+    element_error = mean_error + U64 * max_difference
+    var_error = gamma(n + 6, U64) * var + 2 * element_error * np.sqrt(var) + np.square(element_error)
+    fields = {"mean": mean, "mean_tail": mean_tail, "mean_error": mean_error, "var": var, "var_error": var_error}
+    return Moments(n=n, **fields, deviation=deviation, mean_abs=mean_abs, max_abs=max_abs)

@@ -4,37 +4,72 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from normgauge.oracle.bounds import Arithmetic, forward_bound
+from normgauge.oracle.arithmetic import Arithmetic
+from normgauge.oracle.bounds import result_bound
 from normgauge.oracle.moments import U64, Float
 from normgauge.oracle.reference import Reference
+from normgauge.oracle.semantics import Semantics
+from normgauge.oracle.statistics import Statistics
 
-_NUMBERS: Final = (int, float, np.floating, np.integer)
 
-#: 1 / deviation by placement of eps.
-RECIPROCAL: Final[dict[str, Callable[[Float, float], Float]]] = {
-    "inside_sqrt": lambda var, eps: 1 / np.sqrt(var + eps),
-    "outside_sqrt": lambda var, eps: 1 / (np.sqrt(var) + eps),
-    "max_with_variance": lambda var, eps: 1 / np.sqrt(np.maximum(var, eps)),
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """A value of the axis ``eps_placement``, as functions of the variance v and of eps.
+
+    ``reciprocal`` is r, ``slope`` is kappa = -2 r'(v) / r^3.
+    """
+
+    reciprocal: Callable[[Float, float], Float]
+    slope: Callable[[Float, float], Float | float]
+
+
+PLACEMENTS: Final = {
+    "inside_sqrt": Placement(
+        reciprocal=lambda var, eps: 1 / np.sqrt(var + eps),
+        slope=lambda var, eps: 1.0,
+    ),
+    "outside_sqrt": Placement(
+        reciprocal=lambda var, eps: 1 / (np.sqrt(var) + eps),
+        slope=lambda var, eps: (np.sqrt(var) + eps) / np.sqrt(var),
+    ),
+    "max_with_variance": Placement(
+        reciprocal=lambda var, eps: 1 / np.sqrt(np.maximum(var, eps)),
+        slope=lambda var, eps: np.where(var >= eps, 1.0, 0.0),
+    ),
 }
 
 
-def reciprocal_deviation(
-    var: Float, var_bound: Float, eps: float, placement: str, arithmetic: Arithmetic
-) -> tuple[Float, Float]:
-    """The reciprocal deviation and a bound on the relative error of the computed one.
+@dataclass(frozen=True, kw_only=True)
+class Formula:
+    """Which formula a layer evaluates, and in which arithmetic."""
+
+    eps: float
+    semantics: Semantics
+    arithmetic: Arithmetic
+
+    @property
+    def placement(self) -> Placement:
+        return PLACEMENTS[self.semantics.choice("eps_placement")]
+
+
+def reciprocal_deviation(used: Statistics, formula: Formula) -> tuple[Float, Float]:
+    """The reciprocal deviation r and rho, a bound on the relative error of the computed one.
+
+    rho = m + (6u + 4 u64) (1 + m), m = max(r(v - dv) / r - 1, 1 - r(v + dv) / r).
 
     Every placement falls as the variance grows, so the worst cases are the ends of the interval
     [var - bound, var + bound], cut at 0 because an honest variance is not negative. Evaluating the
     formula costs at most 5u (eps rounded to the type, square root, sum, a reciprocal square root good
     to 2 ulp), and second order. An eps below the normal numbers may count as 0 or round up.
     """
-    form, held = RECIPROCAL[placement], arithmetic.held
-    u, eta = held.u, held.smallest_normal
+    form, held, eps = formula.placement.reciprocal, formula.arithmetic.held, formula.eps
+    var, var_bound, u, eta = used.var.value, used.var.bound, held.u, held.smallest_normal
     least, most = (0.0, eta) if 0 < eps < eta else (eps, eps)
     value = form(var, eps)
     above = form(np.maximum(var - var_bound, 0), least) / value - 1
@@ -44,127 +79,90 @@ def reciprocal_deviation(
     return value, moved + (6 * u + 4 * U64) * (1 + moved)
 
 
-def normalized(
-    x: Float,
-    *,
-    deviation: Float,
-    largest: Float,
-    mean: Float,
-    mean_bound: Float,
-    var: Float,
-    var_bound: Float,
-    eps: float,
-    placement: str,
-    weight: Float | float,
-    bias: Float | float,
-    arithmetic: Arithmetic,
-) -> Reference:
-    """weight * deviation / sqrt(var + eps) + bias and its bound; all arguments broadcast with ``x``.
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """y = weight * x_hat + bias with x_hat = (x - mean) * reciprocal, and what its bound depends on.
 
-    ``largest`` is the largest |x| of each set.
+    ``relative`` bounds the relative error of the computed reciprocal deviation. All arrays broadcast with x.
     """
-    reciprocal, relative = reciprocal_deviation(var, var_bound, eps, placement, arithmetic)
-    x_hat = deviation * reciprocal
+
+    used: Statistics
+    reciprocal: Float
+    relative: Float
+    weight: Float | float
+    bias: Float | float
+    x_hat: Float
+    y: Float
+
+
+def normalized(used: Statistics, weight: Float | float, bias: Float | float, formula: Formula) -> Reference:
+    """weight * deviation / sqrt(var + eps) + bias and its bound; weight and bias broadcast with x."""
+    reciprocal, relative = reciprocal_deviation(used, formula)
+    x_hat = used.deviation * reciprocal
     y = x_hat if isinstance(weight, float) and weight == 1 else weight * x_hat
     y = y if isinstance(bias, float) and bias == 0 else y + bias
-    bound = forward_bound(
-        x=x,
-        x_hat=x_hat,
-        y=y,
-        largest=largest,
-        mean=mean,
-        reciprocal=reciprocal,
-        relative=relative,
-        mean_bound=mean_bound,
-        weight=weight,
-        bias=bias,
-        arithmetic=arithmetic,
-    )
+    output = Output(used=used, reciprocal=reciprocal, relative=relative, weight=weight, bias=bias, x_hat=x_hat, y=y)
+    bound = forward_bound(output, formula.arithmetic)
     if math.isfinite(bound.max()):  # |y| is a part of it: no NaN and no infinity anywhere
-        return Reference(y, bound)
+        return Reference(value=y, bound=bound)
     # A NaN is demanded where an input or a statistic is one for certain. Any other result or bound
     # that is not a number is out of range: nothing can be said.
-    certain = np.isnan(x) | np.isnan(weight) | np.isnan(bias)
-    certain = certain | np.isnan(mean) & (mean_bound != np.inf) | np.isnan(var) & (var_bound != np.inf)
+    certain = np.isnan(used.x) | np.isnan(weight) | np.isnan(bias)
+    certain = certain | used.mean.demands_nan() | used.var.demands_nan()
     # Below zero there is no root, however the variance was rounded.
-    certain |= np.isnan(RECIPROCAL[placement](var + var_bound, eps)) & np.isfinite(var_bound)
+    root = formula.placement.reciprocal(used.var.value + used.var.bound, formula.eps)
+    certain |= np.isnan(root) & np.isfinite(used.var.bound)
     out_of_range = np.isnan(bound) | ~np.isfinite(y)
-    bound = np.where(certain, 0.0, np.where(out_of_range, np.inf, bound))
-    return Reference(y, bound)
+    return Reference(value=y, bound=np.where(certain, 0.0, np.where(out_of_range, np.inf, bound)))
 
 
-def real_array(name: str, value: ArrayLike, *, shape: tuple[int, ...] | None = None) -> Float:
-    """``value`` as float64.
+def forward_bound(output: Output, arithmetic: Arithmetic) -> Float:
+    """d y = (1 + 16u) [|w| d x_hat + F + u (|b| + |y|)] + 4 eta, whichever way y is evaluated.
 
-    Raises:
-        ValueError: not an array of real numbers, or another shape than ``shape``.
+    d x_hat = (1 + rho) (r d mu + L + 4 eta r) + |x_hat| rho + 2 eta, L = u [3 |x_hat| + r (|x| + 2 |mu|)].
+
+    Covers both evaluations in use: (x - mean) * reciprocal first, and the fused x * scale + shift. Infinite where an
+    intermediate result of either may leave the range of the type.
     """
-    return given_array(name, value, shape=shape).astype(np.float64)
+    u, eta, reciprocal, relative = (
+        arithmetic.held.u,
+        arithmetic.held.smallest_normal,
+        output.reciprocal,
+        output.relative,
+    )
+    mean, mean_bound = output.used.mean.value, output.used.mean.bound
+    factor, size_bias, about, grown = np.abs(output.weight), np.abs(output.bias), 2 * np.abs(mean), 1 + relative
+    # What multiplies |x|, |x_hat| and |y|, and what is added: of a whole set, or of a channel of it.
+    of_x = factor * (grown * (u * reciprocal))
+    of_x_hat = factor * (relative + grown * (3 * u)) + eta
+    rest = u * size_bias + eta * reciprocal * grown
+    # A weight below the normal numbers loses up to eta; so does a scale = weight * reciprocal, and a
+    # weight * (x - mean) formed before the reciprocal multiplies it.
+    flushed = factor * reciprocal * (1 - relative) < eta
+    if flushed.any():
+        flushes = eta * ((factor > 0) & flushed)
+        of_x = of_x + flushes
+        rest = rest + flushes * (about + mean_bound)
+    rest = rest + factor * (2 * eta + grown * (reciprocal * (mean_bound + (4 * eta + u * about))))
+    # At most five of these factors (1 + u) meet in one term; the rest is for the evaluation in float64, of which
+    # a term meets no more than eleven roundings.
+    slack = 1 + 16 * u
+    bound, part = np.abs(output.used.x), np.abs(output.x_hat)
+    bound *= slack * of_x
+    part *= slack * of_x_hat + 5 * U64 * factor  # U64: the oracle's own roundings
+    bound += part
+    np.abs(output.y, out=part)
+    part *= slack * u + 2 * U64
+    part += slack * rest + 4 * eta
+    bound += part
+    if not _in_range(output, output.used.largest, arithmetic).all():
+        bound = np.where(_in_range(output, np.abs(output.used.x), arithmetic), bound, np.inf)
+    return result_bound(output.y, bound, arithmetic)
 
 
-def given_array(name: str, value: ArrayLike, *, shape: tuple[int, ...] | None = None) -> NDArray[Any]:
-    """``value`` in its own type, in C order: how it lies in memory changes no sum.
-
-    Raises:
-        ValueError: not an array of real numbers, or another shape than ``shape``.
-    """
-    raw = np.asarray(value, order="C")
-    if raw.dtype.kind not in "fiub":
-        raise ValueError(f"{name} must be an array of real numbers, got dtype {raw.dtype}")
-    if shape is not None and raw.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {raw.shape}")
-    return raw
-
-
-def channels_first(x: ArrayLike) -> Float:
-    """``x`` as float64 of shape (N, C, *spatial).
-
-    Raises:
-        ValueError: fewer than two dimensions.
-    """
-    return given_channels_first(x).astype(np.float64)
-
-
-def given_channels_first(x: ArrayLike) -> NDArray[Any]:
-    """``x`` of shape (N, C, *spatial) in its own type.
-
-    Raises:
-        ValueError: fewer than two dimensions.
-    """
-    array = given_array("x", x)
-    if array.ndim < 2:
-        raise ValueError(f"x must have shape (N, C, *spatial): got {array.ndim} dimension(s), {array.shape}")
-    return array
-
-
-def checked_number(name: str, value: Any, *, least: float | None = None) -> float:
-    """``value`` as a float.
-
-    Raises:
-        ValueError: not a finite number, or below ``least``.
-    """
-    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
-        raise ValueError(f"{name} must be a number, got {value!r}")
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite, got {number}")
-    if least is not None and number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
-    return number
-
-
-def checked_count(name: str, value: Any) -> int:
-    """``value`` as a positive integer.
-
-    Raises:
-        ValueError: anything else.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
-    return int(value)
-
-
-def default_arithmetic(x: ArrayLike) -> Arithmetic:
-    """The type of float64 and float16 data, float32 for everything else."""
-    name = np.asarray(x).dtype.name
-    return Arithmetic(name if name in ("float64", "float16") else "float32")
+def _in_range(output: Output, size: Float, arithmetic: Arithmetic) -> NDArray[np.bool_]:
+    """Where no intermediate result may leave the range of the type; ``size`` is |x|."""
+    about, mean_bound, held = 2 * np.abs(output.used.mean.value), output.used.mean.bound, arithmetic.held
+    reach = np.maximum(size + about + mean_bound, 1) * np.maximum(output.reciprocal * (1 + output.relative), 1)
+    reach = reach * np.maximum(np.abs(output.weight), 1)
+    return np.asarray(reach + np.abs(output.bias) <= held.largest * (1 - 16 * held.u))

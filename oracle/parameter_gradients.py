@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from normgauge.oracle.arithmetic import Arithmetic
 from normgauge.oracle.backward import ABSORBED, Sets, at_least_one, judged
-from normgauge.oracle.bounds import Arithmetic
 from normgauge.oracle.moments import U64, Float, pair_sum, two_sum
 from normgauge.oracle.reference import Reference
 
@@ -17,7 +17,7 @@ from normgauge.oracle.reference import Reference
 _FAR_IN_RANGE: Final = 2.0**-80
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ParameterSums:
     """What the gradients of weight and bias are made of, summed over some samples; P parameters.
 
@@ -40,87 +40,113 @@ class ParameterSums:
             return np.stack([total, a[1] + b[1] + error])
 
         return ParameterSums(
-            both(self.products, other.products),
-            both(self.upstream, other.upstream),
-            self.sizes + other.sizes,
-            np.maximum(self.largest, other.largest),
-            self.certain | other.certain,
+            products=both(self.products, other.products),
+            upstream=both(self.upstream, other.upstream),
+            sizes=self.sizes + other.sizes,
+            largest=np.maximum(self.largest, other.largest),
+            certain=self.certain | other.certain,
         )
 
 
-def parameter_sums(s: Sets, parts: int) -> ParameterSums:
-    """The sums for sets of shape (N, S, n), or (S, n) of one sample.
+@dataclass(frozen=True, kw_only=True)
+class _Stretches:
+    """Sets of shape (N, S, n), each cut into ``parts`` adjacent stretches of equal length, one for each parameter."""
 
-    Each set is cut into ``parts`` adjacent stretches of equal length; a parameter belongs to the same
-    stretch of all N sets.
-    """
-    *outer, sets, n = s.x.shape
-    samples, count = outer[0] if outer else 1, sets * parts
-    held, r, used, top = s.arithmetic.held, s.reciprocal.value, s.used, s.tops
+    samples: int
+    sets: int
+    n: int
+    parts: int
 
-    def stretched(values: NDArray[Any]) -> NDArray[Any]:
+    @property
+    def count(self) -> int:
+        return self.sets * self.parts
+
+    def of(self, values: NDArray[Any]) -> NDArray[Any]:
         """(N, S, n) as (S * parts, N, n / parts)."""
-        return values.reshape(samples, count, n // parts).swapaxes(0, 1)
+        return values.reshape(self.samples, self.count, self.n // self.parts).swapaxes(0, 1)
 
-    def summed(values: Float) -> Float:
-        return np.asarray(np.add.reduce(stretched(values), axis=(1, 2)))
+    def summed(self, values: Float) -> Float:
+        return np.asarray(np.add.reduce(self.of(values), axis=(1, 2)))
 
-    def per_set(values: Float) -> Float:
+    def per_set(self, values: Float) -> Float:
         """A value of each set, of shape (S * parts, N)."""
-        return np.repeat(values.reshape(samples, sets).T, parts, axis=0)
+        return np.repeat(values.reshape(self.samples, self.sets).T, self.parts, axis=0)
 
-    products, most_r = s.dy * s.x_hat, r * (1 + s.reciprocal.relative)
-    places = samples * n // parts
-    sizes, largest = np.zeros((6, count)), np.zeros(count)
 
-    inherited = per_set(s.reciprocal.relative) * np.abs(np.add.reduce(stretched(products), axis=2))
-    inherited += per_set(most_r * used.mean_bound) * np.abs(np.add.reduce(stretched(s.dy), axis=2))
-    sizes[0] = np.add.reduce(inherited, axis=1)
-    about = np.abs(s.x)
-    about += np.abs(used.mean) + used.mean_bound
-    x_hat = about * most_r
-    if not places * top.together <= _FAR_IN_RANGE * held.largest:
-        largest = np.maximum.reduce(stretched(x_hat), axis=(1, 2))
-        sizes[4] = summed(s.sizes * at_least_one(about) * np.maximum(most_r, 1))
-    x_hat *= s.sizes
-    sizes[1] = summed(x_hat)
-    if not 5 * held.smallest_normal * places * top.together <= ABSORBED * held.u * float(sizes[1].min()):
-        sizes[2] = summed(_flushed(s, about, most_r))
+def parameter_sums(s: Sets, parts: int) -> ParameterSums:
+    """The sums for sets of shape (N, S, n); a parameter belongs to the same one of ``parts`` stretches of N sets."""
+    samples, sets, n = s.dy.shape
+    stretches = _Stretches(samples=samples, sets=sets, n=n, parts=parts)
+    products = s.dy * s.x_hat
+    sizes, largest = _sizes(s, products, stretches)
     size_products = np.abs(products)
-    sizes[3] = summed(size_products)
-    sizes[5] = summed(s.sizes)
-    pairs = np.zeros((2, 2, count))  # high and low parts of both sums; low is 0 but where float64 is held to it
+    sizes[3] = stretches.summed(size_products)
+    pairs = np.zeros(
+        (2, 2, stretches.count)
+    )  # high and low parts of both sums; low is 0 but where float64 is held to it
     for i, (values, own) in enumerate(((products, size_products), (s.dy, s.sizes))):
-        rows = stretched(values).reshape(count, -1)
+        rows = stretches.of(values).reshape(stretches.count, -1)
         if s.arithmetic.dtype == "float64":
-            top_of_row = np.maximum.reduce(stretched(own), axis=(1, 2))
+            top_of_row = np.maximum.reduce(stretches.of(own), axis=(1, 2))
             pairs[:, i] = np.array(pair_sum(rows, top_of_row[:, None], cuts=1))[..., 0]
         else:
             np.add.reduce(rows, axis=-1, out=pairs[0, i])
-    certain = np.zeros((2, count), bool)
+    certain = np.zeros((2, stretches.count), bool)
     if not np.isfinite(pairs).all():  # an input that makes a NaN certain is in the sums
-        certain[:] = [np.logical_or.reduce(stretched(one), axis=(1, 2)) for one in (_undefined(s), np.isnan(s.dy))]
-    return ParameterSums(pairs[:, 0], pairs[:, 1], sizes, largest, certain)
+        certain[:] = [np.logical_or.reduce(stretches.of(one), axis=(1, 2)) for one in (_undefined(s), np.isnan(s.dy))]
+    return ParameterSums(products=pairs[:, 0], upstream=pairs[:, 1], sizes=sizes, largest=largest, certain=certain)
+
+
+def _sizes(s: Sets, products: Float, stretches: _Stretches) -> tuple[Float, Float]:
+    """``sizes`` and ``largest`` of :class:`ParameterSums`, but for |products|.
+
+    sum over the sets of [rho |sum(dy x_hat)| + (1 + rho) r d mu |sum dy|], and what rounding multiplies,
+    sum of (1 + rho) |dy| r (|x| + |mu| + d mu).
+    """
+    held, top, mean = s.arithmetic.held, s.tops, s.used.mean
+    most_r, places = (
+        s.reciprocal.value * (1 + s.reciprocal.relative),
+        stretches.samples * stretches.n // stretches.parts,
+    )
+    sizes, largest = np.zeros((6, stretches.count)), np.zeros(stretches.count)
+    inherited = stretches.per_set(s.reciprocal.relative) * np.abs(np.add.reduce(stretches.of(products), axis=2))
+    inherited += stretches.per_set(most_r * mean.bound) * np.abs(np.add.reduce(stretches.of(s.dy), axis=2))
+    sizes[0] = np.add.reduce(inherited, axis=1)
+    about = np.abs(s.used.x)
+    about += np.abs(mean.value) + mean.bound
+    x_hat = about * most_r
+    if not places * top.together <= _FAR_IN_RANGE * held.largest:
+        largest = np.maximum.reduce(stretches.of(x_hat), axis=(1, 2))
+        sizes[4] = stretches.summed(s.sizes * at_least_one(about) * np.maximum(most_r, 1))
+    x_hat *= s.sizes
+    sizes[1] = stretches.summed(x_hat)
+    if not 5 * held.smallest_normal * places * top.together <= ABSORBED * held.u * float(sizes[1].min()):
+        sizes[2] = stretches.summed(_flushed(s, about, most_r))
+    sizes[5] = stretches.summed(s.sizes)
+    return sizes, largest
 
 
 def _flushed(s: Sets, about: Float, most_r: Float) -> Float:
     """What a product of dy and x_hat loses to underflow: at most 5 eta times ``s.tops.together``."""
-    eta, used = s.arithmetic.held.smallest_normal, s.used
-    x_hat = (np.abs(used.deviation) + used.mean_bound) * most_r
-    flushed = 2 * x_hat + most_r * (2 * s.sizes + (2 + np.abs(used.mean) + used.mean_bound)) + s.sizes + 4
+    eta, mean = s.arithmetic.held.smallest_normal, s.used.mean
+    x_hat = (np.abs(s.used.deviation) + mean.bound) * most_r
+    flushed = 2 * x_hat + most_r * (2 * s.sizes + (2 + np.abs(mean.value) + mean.bound)) + s.sizes + 4
     # dy * r, which then multiplies x - mean
     return np.asarray(eta * flushed + np.fmin(s.sizes * x_hat, eta * about))
 
 
 def _undefined(s: Sets) -> NDArray[np.bool_]:
     """Where dy * x_hat is NaN for certain."""
-    used = s.used
-    undefined = np.isnan(used.mean) & (used.mean_bound != np.inf) | np.isnan(used.var) & (used.var_bound != np.inf)
-    return np.asarray(undefined | np.isnan(s.x) | np.isnan(s.dy))
+    undefined = s.used.mean.demands_nan() | s.used.var.demands_nan()
+    return np.asarray(undefined | np.isnan(s.used.x) | np.isnan(s.dy))
 
 
 def parameter_gradients(sums: ParameterSums, count: int, arithmetic: Arithmetic) -> tuple[Reference, Reference]:
-    """dweight and dbias, flat, from the sums over all samples; ``count`` values in each sum."""
+    """dweight and dbias, flat, from the sums over all samples; ``count`` values in each sum.
+
+    d dw = inherited + gamma_(N + 5) sum of (1 + rho) |dy| r (|x| + |mu| + d mu) + F,
+    d db = gamma_(N + 1) sum of |dy| + 3 N eta.
+    """
     u, eta, again = arithmetic.held.u, arithmetic.held.smallest_normal, arithmetic.rounds_sums
     # A sum of each sample's places, then of the samples: either may be rounded once more.
     most, most_bias = (arithmetic.gamma(count - 1.0, others + 2 * again) for others in (6, 2))

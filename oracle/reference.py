@@ -14,7 +14,7 @@ class Refusal(ValueError):
     """The semantics demand that this call is refused; a subject that accepts it departs from them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reference:
     """The exact result rounded to float64, and how far an honest result may lie from it.
 
@@ -22,7 +22,7 @@ class Reference:
     (the arithmetic may overflow); a NaN in ``value`` demands a NaN.
 
     >>> import numpy as np
-    >>> Reference(np.array([1.0]), np.array([0.5])).excludes([1.4])
+    >>> Reference(value=np.array([1.0]), bound=np.array([0.5])).excludes([1.4])
     False
     """
 
@@ -52,14 +52,22 @@ class Reference:
         """Whether any element of ``actual`` lies outside value ± bound."""
         return bool(np.any(self.ratio(actual) > 1))
 
+    def demands_nan(self) -> NDArray[np.bool_]:
+        return np.asarray(np.isnan(self.value) & (self.bound != np.inf))
+
     def says_something(self) -> NDArray[np.bool_]:
         return np.isfinite(self.bound)
+
+
+def empty(shape: tuple[int, ...]) -> Reference:
+    """A reference to be filled in."""
+    return Reference(value=np.empty(shape), bound=np.empty(shape))
 
 
 def exactly(value: ArrayLike) -> Reference:
     """A reference without uncertainty, such as an initial running statistic."""
     array = np.asarray(value, dtype=np.float64)
-    return Reference(array, np.zeros_like(array))
+    return Reference(value=array, bound=np.zeros_like(array))
 
 
 def distance(a: Reference, b: Reference) -> float:

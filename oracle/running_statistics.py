@@ -1,4 +1,4 @@
-"""Running statistics: what a layer keeps between calls, and the weight with which a batch enters it."""
+"""Running statistics: what a layer keeps between calls, and what a batch makes of them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from normgauge.oracle.arithmetic import Arithmetic
+from normgauge.oracle.bounds import infinite_where, result_bound
 from normgauge.oracle.formats import format_of
-from normgauge.oracle.normalize import real_array
+from normgauge.oracle.moments import U64, Float
+from normgauge.oracle.normalize import Formula
 from normgauge.oracle.reference import Reference, exactly
 from normgauge.oracle.semantics import Semantics
+from normgauge.oracle.statistics import Batch, divided_by
+from normgauge.oracle.validation import real_array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunningStatistics:
     """Running mean and variance, each a reference of shape (C,), after ``steps`` training steps.
 
@@ -43,47 +48,109 @@ def initial_statistics(mean: ArrayLike, var: ArrayLike, *, dtype: str | None = N
     if dtype is not None:
         format_of(dtype)
     exact_mean, exact_var = exactly(real_array("running mean", mean)), exactly(real_array("running var", var))
-    return RunningStatistics(exact_mean, exact_var, dtype=dtype)
+    return RunningStatistics(mean=exact_mean, var=exact_var, dtype=dtype)
 
 
 def of_channels(running: RunningStatistics | None, part: slice) -> RunningStatistics | None:
-    """The statistics of some channels."""
-    if running is None:
-        return None
-    mean, var = (Reference(one.value[part], one.bound[part]) for one in (running.mean, running.var))
+    """The statistics of some channels; ``running`` itself where those are all."""
+    if running is None or part == slice(0, len(running.mean.value)):
+        return running
+    mean, var = (Reference(value=one.value[part], bound=one.bound[part]) for one in (running.mean, running.var))
     return replace(running, mean=mean, var=var)
 
 
 def joined(parts: Sequence[RunningStatistics | None]) -> RunningStatistics | None:
     """The statistics of all channels from those of some."""
     found = [one for one in parts if one is not None]
-    if not found:
-        return None
+    if len(found) < 2:
+        return found[0] if found else None
 
     def join(references: Sequence[Reference]) -> Reference:
-        return Reference(
-            np.concatenate([one.value for one in references]), np.concatenate([one.bound for one in references])
+        value, bound = (
+            np.concatenate(arrays) for arrays in zip(*((r.value, r.bound) for r in references), strict=True)
         )
+        return Reference(value=value, bound=bound)
 
     return replace(found[0], mean=join([one.mean for one in found]), var=join([one.var for one in found]))
 
 
-def weight_of_new(momentum: float | None, step: int, semantics: Semantics) -> tuple[float, float]:
-    """The weight with which the batch of training step ``step`` (from 1) enters the running statistics.
+@dataclass(frozen=True, kw_only=True)
+class Weight:
+    """The weight ``new`` with which the batch of training step ``step`` (from 1) enters the running statistics.
 
-    And what an average that starts from zero is divided by, 1 where nothing is.
+    ``divisor`` is what an average that starts from zero is divided by, 1 where nothing is.
     """
+
+    new: float
+    step: int = 1
+    divisor: float = 1.0
+
+
+def weight_of_new(momentum: float | None, step: int, semantics: Semantics) -> Weight:
+    """The weight of the batch of training step ``step``."""
     if momentum is None:
-        return (1 / step if semantics.choice("momentum_none") == "cumulative" else 0.1), 1.0
+        return Weight(new=1 / step if semantics.choice("momentum_none") == "cumulative" else 0.1, step=step)
     weight = momentum if semantics.choice("momentum_weighs") == "new" else 1 - momentum
     bootstrap = semantics.choice("bootstrap")
-    if bootstrap == "plain":
-        return weight, 1.0
-    if bootstrap == "first_batch":
-        return (1.0 if step == 1 else weight), 1.0
-    if weight == 0:
-        return 0.0, 1.0
+    if bootstrap == "first_batch" and step == 1:
+        return Weight(new=1.0, step=step)
+    if bootstrap != "zero_debiased" or weight == 0:
+        return Weight(new=weight, step=step)
     # zero_debiased: (1 - w) * hidden + w * batch from 0, divided by 1 - (1 - w)^t, is itself a
     # weighted mean of the last average and the batch, the batch alone at first.
     divisor = -math.expm1(step * math.log1p(-weight)) if weight < 0.5 else 1 - (1 - weight) ** step
-    return (1.0 if step == 1 else weight / divisor), divisor
+    return Weight(new=1.0 if step == 1 else weight / divisor, step=step, divisor=divisor)
+
+
+def updated(running: RunningStatistics, batch: Batch, momentum: float | None, formula: Formula) -> RunningStatistics:
+    """The running statistics after ``batch``, (1 - w) * running + w * batch."""
+    arithmetic, semantics = formula.arithmetic, formula.semantics
+    weight = weight_of_new(momentum, running.steps + 1, semantics)
+    buffer = arithmetic.result if running.dtype is None else format_of(running.dtype)
+    var = divided_by(batch, semantics.choice("running_var"), arithmetic)
+
+    # Mean and variance in one array of shape (2, C).
+    old = Reference(
+        value=np.array([running.mean.value, running.var.value]), bound=np.array([running.mean.bound, running.var.bound])
+    )
+    new = Reference(
+        value=np.array([(batch.m.mean + batch.m.mean_tail).ravel(), var.value.ravel()]),
+        bound=np.array([batch.bound.mean.ravel(), var.bound.ravel()]),
+    )
+    value = (0.0 if weight.new == 1 else (1 - weight.new) * old.value) + weight.new * new.value
+    bound = blend_bound(old, new, weight, arithmetic)
+    for _ in range(1 if weight.divisor == 1 else 2):  # the average, and what it is divided from
+        bound = result_bound(value, bound, arithmetic, buffer)
+    nan = np.isnan(value)
+    if nan.any():  # a NaN is demanded unless it comes of a statistic that was out of range
+        bound = np.where(nan, np.where((new.bound == np.inf) | (old.bound == np.inf), np.inf, 0.0), bound)
+    mean, variance = (Reference(value=one, bound=its) for one, its in zip(value, bound, strict=True))
+    return RunningStatistics(mean=mean, var=variance, steps=weight.step, dtype=running.dtype)
+
+
+def blend_bound(old: Reference, new: Reference, weight: Weight, arithmetic: Arithmetic) -> Float:
+    """Bound on (1 - m) * old + m * new, the update of a running statistic.
+
+    d = |1 - m| d old + |m| d new + u (|m| + |1 - m|) (|old| + d old + |new| + d new)
+    + 2u (|1 - m| |old| + |m| |new|) + 2u |m| (|old| + |new|), times 1 + 16u, plus 4 eta.
+
+    Covers the sum of two products and the step old + m * (new - old). One of the two factors is
+    given, the other computed as 1 minus the *rounded* first: both carry an absolute error of u, which
+    for a weight of 0.01 is a relative error of 100 u. A zero-debiased average is kept undivided, with the
+    factors w = m * divisor and 1 - w, and then divided by divisor = 1 - (1 - w)^step, which
+    loses what 1 minus a number near 1 loses.
+    """
+    u, eta, divisor = arithmetic.held.u, arithmetic.held.smallest_normal, weight.divisor
+    kept, taken = abs(1 - weight.new), abs(weight.new)
+    size_old, size_new = np.abs(old.value), np.abs(new.value)
+    most, both = size_old + old.bound + size_new + new.bound, kept * size_old + taken * size_new
+    inherited = kept * old.bound + taken * new.bound
+    factors = u * (kept + taken) / divisor * most
+    rounding = 2 * u * both + 2 * u * taken * (size_old + size_new)
+    # The factors, the products and their sum, the two parts of a mean.
+    own = U64 * (5 * both + size_old + size_new)
+    if divisor != 1:  # a power good to 4u of a rounded number, the subtraction, the division
+        rounding = rounding + u * ((weight.step + 4) * (1 - divisor) / divisor + 2) * (both + inherited)
+        own = own + 6 * U64 * taken * (size_old + size_new)  # the weight as expm1 and log1p give it
+    bound = (1 + 16 * u) * (inherited + factors + rounding) + own + 4 * eta / divisor
+    return infinite_where(~(max(kept, taken, 1) * most <= arithmetic.held.largest), bound)

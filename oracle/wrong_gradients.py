@@ -13,14 +13,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from normgauge.oracle.bounds import Arithmetic
+from normgauge.oracle.blocks import Layout
 from normgauge.oracle.moments import Float
-from normgauge.oracle.normalize import channels_first, real_array, reciprocal_deviation
+from normgauge.oracle.normalize import Formula
 from normgauge.oracle.running_statistics import RunningStatistics
 from normgauge.oracle.semantics import CANONICAL, Semantics
+from normgauge.oracle.validation import Inputs, checked_formula, checked_groups, checked_inputs, real_array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Pass:
     """A set of shape (..., n), the upstream gradient times the weight, and what dx is made of."""
 
@@ -76,24 +77,12 @@ def group_norm_gradient_errors(
     Arguments as of :func:`normgauge.oracle.group_norm_backward`; contiguous groups and a weight for each channel
     only, for others there is nothing. Empty inputs have none.
     """
-    array = channels_first(x)
+    given, formula = checked_inputs(x, weight=weight), checked_formula(x, eps, semantics, None)
     plain = semantics.choice("grouping") == "contiguous" and semantics.choice("affine_shape") == "per_channel"
-    if not plain or not array.size:
+    if not plain or not given.x.size:
         return {}
-    samples, channels = array.shape[:2]
-    upstream = real_array("dy", dy, shape=array.shape)
-    scale = np.ones(channels) if weight is None else real_array("weight", weight, shape=(channels,))
-
-    def sets(values: Float) -> Float:
-        return values.reshape(samples, num_groups, -1)
-
-    with np.errstate(all="ignore"):
-        grouped = sets(array)
-        mean, var = grouped.mean(axis=-1, keepdims=True), grouped.var(axis=-1, keepdims=True)
-        r = _reciprocal(var, eps, semantics)
-        p = _Pass(sets(upstream * _along_channels(scale, array)), (grouped - mean) * r, r, var, eps)
-        found = {name: {"dx": wrong(p).reshape(array.shape)} for name, wrong in _THROUGH_THE_SET.items()}
-        return found | _of_parameters(array, upstream, p.x_hat.reshape(array.shape), scale)
+    layout = Layout(shape=given.x.shape, groups=checked_groups(num_groups, given.channels))
+    return _wrong(layout, given, real_array("dy", dy, shape=given.x.shape), None, formula)
 
 
 def batch_norm_gradient_errors(
@@ -107,36 +96,39 @@ def batch_norm_gradient_errors(
     semantics: Semantics = CANONICAL["batch_norm"],
 ) -> dict[str, dict[str, Float]]:
     """Wrong gradients as of :func:`group_norm_gradient_errors`; arguments as of ``batch_norm_backward``."""
-    array = channels_first(x)
-    if not array.size or semantics.choice("training_normalizes_with") == "blended":
+    given, formula = checked_inputs(x, weight=weight), checked_formula(x, eps, semantics, None)
+    if not given.x.size or semantics.choice("training_normalizes_with") == "blended":
         return {}
-    samples, channels, *spatial = array.shape
-    upstream = real_array("dy", dy, shape=array.shape)
-    scale = np.ones(channels) if weight is None else real_array("weight", weight, shape=(channels,))
-    given = running is not None and (not training or semantics.choice("training_normalizes_with") == "running")
+    batch = running is None or (training and semantics.choice("training_normalizes_with") != "running")
+    layout = Layout(shape=given.x.shape, groups=given.channels, samples_together=True)
+    upstream = real_array("dy", dy, shape=given.x.shape)
+    return _wrong(layout, given, upstream, None if batch else running, formula)
 
-    def sets(values: Float) -> Float:
-        return np.moveaxis(values, 1, 0).reshape(channels, -1)
 
-    def restored(values: Float) -> Float:
-        return np.moveaxis(values.reshape(channels, samples, *spatial), 0, 1)
+def _wrong(
+    layout: Layout, given: Inputs, dy: Float, running: RunningStatistics | None, formula: Formula
+) -> dict[str, dict[str, Float]]:
+    """The wrong forms of dx and those of dweight and dbias; ``running`` where given statistics normalise."""
+    x = given.x.astype(np.float64)
+    weight = np.ones(given.channels) if given.weight is None else given.weight
+    block = layout.whole()
+
+    def restored(sets: Float) -> Float:
+        array = np.empty(x.shape)
+        block.restore(sets, array)
+        return array
 
     with np.errstate(all="ignore"):
-        own = sets(array)
-        mean, var = own.mean(axis=-1, keepdims=True), own.var(axis=-1, keepdims=True)
-        if given and running is not None:
+        sets = block.of(x)
+        mean, var = sets.mean(axis=-1, keepdims=True), sets.var(axis=-1, keepdims=True)
+        if running is not None:
             mean, var = running.mean.value[:, None], running.var.value[:, None]
-        r = _reciprocal(var, eps, semantics)
-        p = _Pass(sets(upstream * _along_channels(scale, array)), (own - mean) * r, r, var, eps)
-        wrong = _GIVEN if given else _THROUGH_THE_SET
-        found = {name: {"dx": restored(form(p))} for name, form in wrong.items()}
-        return found | _of_parameters(array, upstream, restored(p.x_hat), scale)
-
-
-def _reciprocal(var: Float, eps: float, semantics: Semantics) -> Float:
-    return reciprocal_deviation(var, np.zeros_like(var), eps, semantics.choice("eps_placement"), Arithmetic("float64"))[
-        0
-    ]
+        r = formula.placement.reciprocal(var, formula.eps)
+        g = block.of(dy * _along_channels(weight, x))
+        p = _Pass(g=g, x_hat=(sets - mean) * r, r=r, var=var, eps=formula.eps)
+        forms = _THROUGH_THE_SET if running is None else _GIVEN
+        found = {name: {"dx": restored(form(p))} for name, form in forms.items()}
+        return found | _of_parameters(x, dy, restored(p.x_hat), weight)
 
 
 def _along_channels(values: Float, x: Float) -> Float:

@@ -10,7 +10,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -117,12 +117,11 @@ def score(
     refusals = np.zeros(ratios.shape, dtype=bool)
     while np.isnan(ratios).any():
         first = tuple(int(i) for i in np.argwhere(np.isnan(ratios))[0])
-        candidate = kind.at(first)
+        read: set[str] = set()
+        candidate = replace(kind.at(first), read=read)
         prediction = references.predict(seen.probe.case, candidate, arithmetic)
         deviation = compare(seen.observation, prediction)
-        alike = tuple(
-            i if axis.name in candidate.read else slice(None) for axis, i in zip(kind.axes, first, strict=True)
-        )
+        alike = tuple(i if axis.name in read else slice(None) for axis, i in zip(kind.axes, first, strict=True))
         ratios[alike] = deviation.ratio
         refusals[alike] = prediction.refused is not None
     if seen.observation.raised is not None and refusals.any():
@@ -192,7 +191,7 @@ class Diagnosis:
         Probes stand in order, the plain ones before the degenerate ones; the loudest speaks if none is clear.
         """
         followed = self.followed()[0]
-        other = Semantics(self.layer, {**followed.choices, axis_name: value})
+        other = Semantics(layer=self.layer, choices={**followed.choices, axis_name: value})
         ratios = [scores[kind_of(self.layer).point_of(other)] for scores in self.scores]
         best = next((i for i, ratio in enumerate(ratios) if ratio > CLEAR), int(np.argmax(ratios)))
         return (self.seen[best], float(ratios[best])) if ratios[best] > 1 else None

@@ -77,7 +77,7 @@ class Together:
             for quantity, reference in step.items():
                 parts = (_cut(part, self.count, self.axis(quantity)) for part in (reference.value, reference.bound))
                 for own, value, bound in zip(found, *parts, strict=True):
-                    own[number][quantity] = Reference(value, bound)
+                    own[number][quantity] = Reference(value=value, bound=bound)
         return [Prediction(tuple(own), self.prediction.refused) for own in found]
 
     def axis(self, quantity: str) -> int:
@@ -147,7 +147,10 @@ def _as_one_sample(case: Case) -> Case:
 
 def _without_samples(prediction: Prediction) -> Prediction:
     steps = (
-        {name: Reference(one.value[0], one.bound[0]) if name == "output" else one for name, one in step.items()}
+        {
+            name: Reference(value=one.value[0], bound=one.bound[0]) if name == "output" else one
+            for name, one in step.items()
+        }
         for step in prediction.steps
     )
     return Prediction(tuple(steps), prediction.refused)

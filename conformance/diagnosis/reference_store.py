@@ -229,4 +229,4 @@ def _decoded(data: bytes, checksum: int) -> list[Entry]:
 
 def _reference(stored: _Array) -> Reference:
     value, bound = (np.ndarray(stored.shape, np.float64, data) for data in (stored.value, stored.bound))
-    return Reference(value, bound)
+    return Reference(value=value, bound=bound)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from normgauge.adapters.case import Case
@@ -44,20 +44,21 @@ class References:
         self.asked = self.evaluated = 0
 
     def predict(self, case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Prediction:
-        """As :func:`~normgauge.conformance.diagnosis.predictions.predict`; what was read is noted in ``semantics``."""
+        """As :func:`~normgauge.conformance.diagnosis.predictions.predict`; ``semantics.read`` gets what was read."""
         self.asked += 1
         key = _key(case, arithmetic)
         group = self._group(key)
         entry = _agreeing(group.entries, semantics.choices)
         if entry is None:
             self.evaluated += 1
-            own = Semantics(semantics.layer, semantics.choices)
-            prediction = predict(case, own, arithmetic)
-            entry = Entry({axis: own.choices[axis] for axis in sorted(own.read)}, prediction)
+            read: set[str] = set()
+            prediction = predict(case, replace(semantics, read=read), arithmetic)
+            entry = Entry({axis: semantics.choices[axis] for axis in sorted(read)}, prediction)
             group.entries.append(entry)
             group.fresh.append(entry)
             self._grow(group, entry.size)
-        semantics.read.update(entry.choices)
+        if semantics.read is not None:
+            semantics.read.update(entry.choices)
         return entry.prediction
 
     def flush(self) -> None:

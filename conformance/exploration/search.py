@@ -281,7 +281,7 @@ class Explorer:
         widest = predict(looked.case, looked.followed, Arithmetic(self.arithmetic.dtype))
         steps = tuple(
             {
-                name: Reference(one.value, np.where(np.isposinf(other[name].bound), np.inf, one.bound))
+                name: Reference(value=one.value, bound=np.where(np.isposinf(other[name].bound), np.inf, one.bound))
                 for name, one in own.items()
             }
             for own, other in zip(looked.prediction.steps, widest.steps, strict=True)

@@ -32,7 +32,7 @@ from normgauge.oracle import (
 def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator[Mapping[str, Reference]]:
     settings, given = case.settings, affine(case)
     channels = settings["num_channels"]
-    state = LayerState(_initial(case), settings["momentum"])
+    state = LayerState(running=_initial(case), momentum=settings["momentum"])
     for step in case.steps:
         for action in step.before:
             state = _AFTER[action.name](state, action, settings)
@@ -89,7 +89,7 @@ def _wrong_gradients(case: Case, step: int, semantics: Semantics) -> Mapping[str
     if running is not None:
         with contextlib.suppress(Refusal):
             for before in _steps(replace(case, steps=case.steps[:step]), semantics, Arithmetic("float64")):
-                running = RunningStatistics(before["running_mean"], before["running_var"], step)
+                running = RunningStatistics(mean=before["running_mean"], var=before["running_var"], steps=step)
     weight, training = affine(case)["weight"], own.mode == "train"
     return batch_norm_gradient_errors(
         own.x, own.dy, running, weight, training=training, eps=case.settings["eps"], semantics=semantics

@@ -43,7 +43,7 @@ class LayerKind:
 
     @functools.cached_property
     def canonical(self) -> Semantics:
-        return Semantics(self.name, {axis.name: axis.canonical for axis in self.axes})
+        return Semantics(layer=self.name, choices={axis.name: axis.canonical for axis in self.axes})
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -52,7 +52,8 @@ class LayerKind:
 
     def at(self, point: tuple[int, ...]) -> Semantics:
         """The candidate at a point of the product of the axes."""
-        return Semantics(self.name, {axis.name: axis.names[i] for axis, i in zip(self.axes, point, strict=True)})
+        choices = {axis.name: axis.names[i] for axis, i in zip(self.axes, point, strict=True)}
+        return Semantics(layer=self.name, choices=choices)
 
     def point_of(self, semantics: Semantics) -> tuple[int, ...]:
         """Where a candidate stands in the product of the axes."""

@@ -65,8 +65,8 @@ class Requirement:
     ``unmodified`` (no call changes its input or hands out its memory), ``output_type`` (the output is of the input's
     type), ``kin`` (the framework's own layer of another kind agrees, in the ``relation`` of that name).
 
-    ``probes`` makes its own cases. ``remedy`` is what a port writes instead where it diverges, ``remedies`` the same
-    by the value measured on the axis. What it ``settles`` exploration leaves out where it diverges; what it ``allows``
+    ``probes`` makes its own cases. ``remedy`` is what a port writes instead where it diverges; the value measured on an
+    axis has its own (oracle/axes.py). What it ``settles`` exploration leaves out where it diverges; what it ``allows``
     a sequence of calls has only where it conforms. ``about`` marks those that are about the ``gradients`` of ordinary
     inputs (what departs there is told of no special input), the accuracy of ``statistics``, the ``other samples`` of a
     batch, and ``committed`` cases.
@@ -84,7 +84,6 @@ class Requirement:
     dtypes: tuple[str, ...] = DTYPES
     probes: Make = field(default=no_probes, repr=False, compare=False)
     remedy: str | None = None
-    remedies: Mapping[str, str] = field(default_factory=dict)
     settles: tuple[str, ...] = ()
     allows: tuple[str, ...] = ()
     about: str = ""

@@ -27,7 +27,7 @@ def shrunk_example(
     case, observation = judged.shows.probe.case, judged.shows.observation
     arithmetic = judged.held_to or evidence.arithmetic
     followed = evidence.followed[0]
-    expected = Semantics(followed.layer, {**followed.choices, **judged.departs})
+    expected = Semantics(layer=followed.layer, choices={**followed.choices, **judged.departs})
 
     target = Target(subject=subject, implementation=judged.of or evidence.implementation, ranks=ranks)
     quantities = judged.shows.probe.quantities

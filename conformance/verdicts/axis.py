@@ -136,7 +136,7 @@ def _against(axis: Axis, value: str, evidence: Evidence) -> Witness | None:
     if loudest is None:
         return None
     seen, _ = loudest
-    other = Semantics(evidence.diagnosis.layer, {**evidence.followed[0].choices, axis.name: value})
+    other = Semantics(layer=evidence.diagnosis.layer, choices={**evidence.followed[0].choices, axis.name: value})
     prediction = evidence.expected(seen.probe.case, other)
     deviation = compare(seen.observation, prediction)
     if seen.observation.raised is not None and prediction.refused is None:

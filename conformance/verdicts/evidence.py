@@ -13,7 +13,7 @@ from normgauge.adapters.worker.protocol import case_id
 from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen, allowed, compare
 from normgauge.conformance.diagnosis.predictions import Prediction
 from normgauge.conformance.diagnosis.references import References
-from normgauge.conformance.layers.registry import requirements
+from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.requirements.probe import GRADIENTS, QUANTITIES
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.oracle import Arithmetic, Semantics
@@ -218,12 +218,13 @@ def remedy(requirement: Requirement, evidence: Evidence, value: str = "") -> str
     ``value`` is the one measured on the requirement's axis. Implementations name theirs by ``axis=value``,
     ``setting=eps``, ``precision`` or the id (docs/protocol.md).
     """
+    key, general = requirement.id, requirement.remedy
     if requirement.axis:
         key = f"{requirement.axis}={value}"
+        general = kind_of(requirement.layer).axis(requirement.axis).value(value).remedy
     elif requirement.setting:
         key = f"setting={requirement.setting}"
-    else:
-        key = "precision" if requirement.rule == "precision" else requirement.id
+    elif requirement.rule == "precision":
+        key = "precision"
     own = evidence.remedies.get(key)
-    general = requirement.remedies.get(value, requirement.remedy)
     return "; or ".join(text for text in (own, general) if text) or None

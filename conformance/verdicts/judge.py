@@ -166,7 +166,7 @@ def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
             continue
         # It has no bound of its own; it must explain the departure to half of the digits.
         left = np.max(np.abs(value - right.value), initial=0.0) * evidence.arithmetic.half_of_digits
-        if not Reference(value, right.bound + left).excludes(seen):
+        if not Reference(value=value, bound=right.bound + left).excludes(seen):
             return name
     return ""
 

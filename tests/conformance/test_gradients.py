@@ -61,7 +61,7 @@ def test_every_pair_of_known_errors_is_told_apart_by_an_experiment(layer: str, d
             for other, second in wrong.items():
                 if one < other:
                     pairs.add((quantity, one, other))
-                    if Reference(first, 2 * bound).excludes(second):
+                    if Reference(value=first, bound=2 * bound).excludes(second):
                         told.add((quantity, one, other))
     assert pairs == told
 

@@ -326,7 +326,7 @@ class Draw:
         found = batch_norm_backward(
             self.x.T, self.dy.T, running, training=True, momentum=0.25, semantics=chosen, **given
         )
-        return replace(found, dx=Reference(found.dx.value.T, found.dx.bound.T))
+        return replace(found, dx=Reference(value=found.dx.value.T, bound=found.dx.bound.T))
 
     def of_pass(self, statistics: Statistics) -> Pass:
         f, rng = self.f, self.rng

@@ -37,8 +37,11 @@ from normgauge.oracle import (
     initial_statistics,
     semantics,
 )
-from normgauge.oracle.bounds import blend_bound, forward_bound, statistics_bound
+from normgauge.oracle.bounds import statistics_bound
 from normgauge.oracle.moments import U64, moments
+from normgauge.oracle.normalize import Output, forward_bound
+from normgauge.oracle.running_statistics import Weight, blend_bound
+from normgauge.oracle.statistics import Statistics as Used
 
 PLACEMENTS: Final = AXES["group_norm"][0].names
 DTYPES: Final = ("float32", "float64")
@@ -286,9 +289,11 @@ def test_the_slack_of_a_forward_bound_covers_its_evaluation(dtype: str) -> None:
             10.0 ** rng.uniform(low, high, (1, 1)) for low, high in ((-3, 3), (-15, 1), (-15, 1))
         )
         y = weight * x_hat + bias
-        given = {"x": x, "x_hat": x_hat, "y": y, "mean": mean[:, :1], "reciprocal": r, "relative": relative}
-        given |= {"mean_bound": mean_bound, "weight": weight, "bias": bias, "largest": np.abs(x).max()[None]}
-        bound = forward_bound(**given, arithmetic=arithmetic)  # type: ignore[arg-type]
+        mean_used, largest = Reference(value=mean[:, :1], bound=mean_bound), np.abs(x).max()[None]
+        used = Used(x=x, deviation=x, largest=largest, mean=mean_used, var=mean_used)
+        given = {"x_hat": x_hat, "y": y, "reciprocal": r, "relative": relative, "weight": weight, "bias": bias}
+        bound = forward_bound(Output(used=used, **given), arithmetic)
+        given |= {"x": x, "mean": mean[:, :1], "mean_bound": mean_bound}
         for i in range(4):
             own = {name: Fraction(float(np.broadcast_to(value, (1, 4))[0, i])) for name, value in given.items()}
             size = abs(own["x"]) + 2 * abs(own["mean"])
@@ -445,11 +450,15 @@ def test_a_flushed_product_is_within_the_bound_in_any_order_of_multiplication(fo
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0, -0.5, 3.0])
 def test_a_running_statistic_has_a_bound_for_every_momentum_and_none_when_out_of_range(weight: float) -> None:
     one, far = np.ones(1), np.full(1, np.inf)
-    given: dict[str, Any] = {"old": one, "new": 2 * one, "weight": weight, "arithmetic": Arithmetic("float32")}
-    bound = blend_bound(old_bound=one * 1e-6, new_bound=one * 1e-6, **given)
+
+    def blended(old_bound: Array, new_bound: Array) -> Array:
+        old, new = Reference(value=one, bound=old_bound), Reference(value=2 * one, bound=new_bound)
+        return blend_bound(old, new, Weight(new=weight), Arithmetic("float32"))
+
+    bound = blended(one * 1e-6, one * 1e-6)
     assert (bound >= 1e-6 * max(abs(weight), abs(1 - weight))).all()
-    assert np.isposinf(blend_bound(old_bound=one, new_bound=far, **given)).all()
-    assert np.isposinf(blend_bound(old_bound=far, new_bound=one, **given)).all()
+    assert np.isposinf(blended(one, far)).all()
+    assert np.isposinf(blended(far, one)).all()
 
 
 @pytest.mark.parametrize("accuracy", ACCURACY_CLASSES)

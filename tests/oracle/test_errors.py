@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from normgauge.oracle import (
     AXES,
+    CANONICAL,
     Arithmetic,
     Refusal,
     batch_norm,
@@ -171,6 +173,17 @@ def test_an_unknown_layer_axis_or_value_is_refused_with_the_known_ones() -> None
                 lambda layer=layer, axis=axis: semantics(layer, **{axis.name: "sideways"}),
                 ["'sideways'", axis.name, *axis.names],
             )
+
+
+def test_a_semantics_with_a_set_learns_which_axes_were_read_and_a_shared_one_learns_nothing() -> None:
+    read: set[str] = set()
+    noting = replace(CANONICAL["group_norm"], read=read)
+    group(semantics=noting)
+    assert read == {"grouping", "variance", "eps_placement"}
+    group(semantics=noting, weight=np.ones(6))
+    assert read == {axis.name for axis in AXES["group_norm"]}
+    assert noting == CANONICAL["group_norm"]
+    assert CANONICAL["group_norm"].read is None
 
 
 def test_every_candidate_is_a_point_of_the_product_and_the_canonical_one_is_first() -> None:

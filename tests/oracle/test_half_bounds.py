@@ -58,9 +58,8 @@ from normgauge.oracle import (
     rounded,
     semantics,
 )
-from normgauge.oracle.bounds import read_bound, statistics_bound
-from normgauge.oracle.group_norm import divided_by
-from normgauge.oracle.moments import moments
+from normgauge.oracle.bounds import read_bound
+from normgauge.oracle.statistics import Batch, divided_by
 
 DTYPES: Final = ("float16", "bfloat16")
 LEVELS: Final = ("float32", "stored", "half")
@@ -166,7 +165,7 @@ class Draw:
             return group_norm(self.x, 1, self.weight, self.bias, semantics=chosen, **given)
         chosen = semantics("batch_norm", single_value="shift", **self.chosen)
         found = batch_norm(self.x.T, None, self.weight, self.bias, training=True, semantics=chosen, **given).output
-        return Reference(found.value.T, found.bound.T)
+        return Reference(value=found.value.T, bound=found.bound.T)
 
     def gradients(self, accuracy: str, level: str = "") -> Gradients:
         given = {"eps": self.eps, "arithmetic": arithmetic_of(self.dtype, level or self.level, accuracy)}
@@ -175,7 +174,7 @@ class Draw:
             return group_norm_backward(self.x, self.dy, 1, self.weight, semantics=chosen, **given)
         chosen = semantics("batch_norm", single_value="shift", **self.chosen)
         found = batch_norm_backward(self.x.T, self.dy.T, None, self.weight, training=True, semantics=chosen, **given)
-        return Gradients(Reference(found.dx.value.T, found.dx.bound.T), found.dweight, found.dbias)
+        return replace(found, dx=Reference(value=found.dx.value.T, bound=found.dx.bound.T))
 
     def spread(self, parameter: Array) -> Array:
         return np.broadcast_to(self.f(parameter)[:, None] if self.per_set else self.f(parameter), self.x.shape)
@@ -352,13 +351,12 @@ def test_every_honest_mean_and_variance_lies_within_the_bound_of_its_precision(d
             arithmetic, n = arithmetic_of(dtype, level, accuracy), int(rng.choice([2, 2, 3, 8]))
             f = Machine(arithmetic.held.name, flush=bool(rng.integers(2)), sums=arithmetic.dtype)
             x = Machine(dtype)(draw_x(rng, (256, n)))
-            m, found = moments(np.float64(x), compensated=False), measure(f, f(x))
-            bound = statistics_bound(m, arithmetic)
-            wanted = Reference(m.mean + m.mean_tail, bound.mean), Reference(m.var, bound.var)
-            unbiased = Reference(*divided_by(m.var, bound.var, n, "unbiased", arithmetic))
+            batch, found = Batch.of(np.float64(x), arithmetic), measure(f, f(x))
+            mean = Reference(value=batch.m.mean + batch.m.mean_tail, bound=batch.bound.mean)
+            biased, unbiased = (divided_by(batch, divisor, arithmetic) for divisor in ("biased", "unbiased"))
             way = str(rng.choice(list(UNBIASED)))
-            assert wanted[0].ratio(found.mean).max() <= 1, (regime, name)
-            assert wanted[1].ratio(found.var).max() <= 1, (regime, name)
+            assert mean.ratio(found.mean).max() <= 1, (regime, name)
+            assert biased.ratio(found.var).max() <= 1, (regime, name)
             assert unbiased.ratio(UNBIASED[way](f, found.var, n)).max() <= 1, (regime, name, way)
 
 

@@ -13,15 +13,20 @@ from normgauge.conformance.requirements.inputs import SPATIAL, scrambled, usual_
 from normgauge.conformance.requirements.probe import Probe, make_case
 from normgauge.conformance.requirements.requirement import Asked, Requirement
 from normgauge.oracle import Arithmetic, Axis, Reference, Semantics
-from normgauge.oracle.semantics import AxisValue
+from normgauge.oracle.axes import AxisValue
 
 PAPER = "Zhang and Sennrich (2019), arXiv:1910.07467, equation 4"
 EPS = Axis(
-    "eps_placement",
-    "where does eps stand",
-    (
-        AxisValue("inside_sqrt", "y = x / sqrt(mean(x^2) + eps)", "torch.nn.RMSNorm"),
-        AxisValue("outside_sqrt", "y = x / (sqrt(mean(x^2)) + eps)", "bzhangGo/rmsnorm"),
+    name="eps_placement",
+    question="where does eps stand",
+    values=(
+        AxisValue(name="inside_sqrt", meaning="y = x / sqrt(mean(x^2) + eps)", source="torch.nn.RMSNorm"),
+        AxisValue(
+            name="outside_sqrt",
+            meaning="y = x / (sqrt(mean(x^2)) + eps)",
+            source="bzhangGo/rmsnorm",
+            remedy="there is no equal eps",
+        ),
     ),
 )
 
@@ -42,7 +47,7 @@ def rms_norm(x: Array, weight: Array | None, eps: float, semantics: Semantics, a
     n = exact[:1].size
     in_range = (mean > arithmetic.smallest_normal / arithmetic.u) & (n * mean < arithmetic.largest)
     bound = (n / 2 + 9) * arithmetic.u * np.abs(value) + arithmetic.smallest_normal
-    return Reference(value, np.where(in_range, bound, np.inf))
+    return Reference(value=value, bound=np.where(in_range, bound, np.inf))
 
 
 def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator[Mapping[str, Reference]]:
@@ -78,7 +83,6 @@ RMS_NORM = LayerKind(
         Requirement(
             id="RM-01", layer="rms_norm", rule="axis", axis="eps_placement", title="eps placement",
             statement="eps is added to the mean square, inside the root.", source=PAPER, probes=_placements,
-            remedies={"outside_sqrt": "there is no equal eps"},
         ),
         Requirement(
             id="RM-02", layer="rms_norm", title="every rank", statement="The same holds for every rank.", source=PAPER,

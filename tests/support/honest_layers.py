@@ -243,5 +243,5 @@ def references(draw: Draw, arithmetic: Arithmetic) -> dict[str, Reference]:
 def in_sets(reference: Reference, draw: Draw) -> Reference:
     """A reference for y or dx of either layer, (2, C, n / 2) or (n, B), as (B, n); one for (B,) as it is."""
     if reference.value.ndim == 3:
-        return Reference(reference.value.reshape(draw.x.shape), reference.bound.reshape(draw.x.shape))
-    return Reference(reference.value.T, reference.bound.T)
+        return Reference(value=reference.value.reshape(draw.x.shape), bound=reference.bound.reshape(draw.x.shape))
+    return Reference(value=reference.value.T, bound=reference.bound.T)

@@ -22,7 +22,7 @@ from honest_backward import UPSTREAM
 from honest_layers import SAMPLES, Choices, Draw, Implementation, Regime, computed, references
 
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference
-from normgauge.oracle.bounds import WIDEST
+from normgauge.oracle.arithmetic import WIDEST
 
 #: Elements that each quantity of each implementation must have been held to.
 DEMANDED: Final = 1_000_000
@@ -55,7 +55,9 @@ class Rung:
 
 RUNGS: Final = {
     "float32": Rung(
-        Machine("float32"), lambda flush: Machine("float32", flush), lambda accuracy: Arithmetic("float32", accuracy)
+        Machine("float32"),
+        lambda flush: Machine("float32", flush),
+        lambda accuracy: Arithmetic("float32", accuracy),
     ),
 }
 

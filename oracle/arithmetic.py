@@ -1,0 +1,131 @@
+"""The arithmetic a subject is allowed: accuracy classes, and the precisions of each type."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from typing import Final
+
+from normgauge.oracle.formats import Format, format_of
+from normgauge.oracle.moments import gamma
+
+#: Accuracy classes, tightest first. Each holds whatever its predecessors hold.
+ACCURACY_CLASSES: Final = ("two_pass", "welford", "one_pass")
+WIDEST: Final = ACCURACY_CLASSES[-1]
+
+#: The types of inputs and outputs that each computing type may have besides itself.
+_NARROWER: Final = {"float64": ("float32", "float16", "bfloat16"), "float32": ("float16", "bfloat16")}
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """The arithmetic a subject is allowed: the types it computes in and its accuracy class.
+
+    ``dtype`` is the type of sums and, unless ``stored``, of everything else on the way; ``storage`` that of
+    inputs, outputs, gradients and running statistics, ``dtype`` by default. With ``stored`` the mean, the
+    variance and every elementwise intermediate are rounded to the storage type as well.
+
+    Raises:
+        ValueError: a dtype or class that is not known, or a storage type that is not narrower.
+
+    >>> Arithmetic("float32", storage="bfloat16", stored=True).held.name
+    'bfloat16'
+    """
+
+    dtype: str = "float32"
+    accuracy: str = WIDEST
+    _: KW_ONLY
+    storage: str | None = None
+    stored: bool = False
+
+    def __post_init__(self) -> None:
+        format_of(self.dtype)
+        format_of(self.storage or self.dtype)
+        if self.accuracy not in ACCURACY_CLASSES:
+            raise ValueError(f"accuracy class {self.accuracy!r} is not known; allowed: {', '.join(ACCURACY_CLASSES)}")
+        allowed = (self.dtype, *_NARROWER.get(self.dtype, ()))
+        if (self.storage or self.dtype) not in allowed:
+            raise ValueError(f"storage {self.storage!r} with dtype {self.dtype!r}; allowed: {', '.join(allowed)}")
+
+    @cached_property
+    def computing(self) -> Format:
+        """The type of sums."""
+        return format_of(self.dtype)
+
+    @cached_property
+    def result(self) -> Format:
+        """The type of inputs, outputs, gradients and running statistics."""
+        return format_of(self.storage or self.dtype)
+
+    @cached_property
+    def held(self) -> Format:
+        """The type of the mean, the variance and elementwise intermediates."""
+        return self.result if self.stored else self.computing
+
+    @cached_property
+    def rounds_sums(self) -> int:
+        """1 where a finished sum may be rounded once more, to the narrow type of what is made of it; else 0.
+
+        Also for sums in half precision, so that their bounds contain those of sums in a wider type.
+        """
+        return int(self.stored or self.computing.is_half)
+
+    def gamma(self, additions: float, others: float) -> float:
+        """The error constant of ``additions`` in a sum and ``others``, roundings to the type of intermediates."""
+        held = self.held.u
+        return gamma((additions * self.u + others * held) / held, held)
+
+    @cached_property
+    def u(self) -> float:
+        return self.computing.u
+
+    @cached_property
+    def half_of_digits(self) -> float:
+        """The relative error at which half of a result's digits are gone: sqrt(u) of the storage type."""
+        return float(self.u_out**0.5)
+
+    @cached_property
+    def one_pass_limit(self) -> float:
+        """|mean| / deviation from which one-pass statistics lose half of the digits.
+
+        Their error is u * mean^2 relative to the variance (docs/bounds.md), u that of the type they are held in.
+        """
+        return float((self.half_of_digits / self.held.u) ** 0.5)
+
+    @cached_property
+    def smallest_normal(self) -> float:
+        return self.computing.smallest_normal
+
+    @cached_property
+    def largest(self) -> float:
+        return self.computing.largest
+
+    @cached_property
+    def u_out(self) -> float:
+        return self.result.u
+
+    @cached_property
+    def smallest_normal_out(self) -> float:
+        return self.result.smallest_normal
+
+    @cached_property
+    def largest_out(self) -> float:
+        return self.result.largest
+
+
+def precisions(dtype: str, accuracy: str = WIDEST) -> tuple[Arithmetic, ...]:
+    """What a subject of type ``dtype`` may compute in, tight to wide; each bound contains its predecessor's.
+
+    Half precision: sums and intermediates in float32; sums in float32, the rest in ``dtype``; all in ``dtype``.
+    float64: honoured, or computed in float32.
+
+    Raises:
+        ValueError: a dtype that is not known.
+    """
+    if dtype == "float64":
+        return Arithmetic(dtype, accuracy), Arithmetic("float32", accuracy)
+    own = Arithmetic(dtype, accuracy)
+    if not own.computing.is_half:
+        return (own,)
+    wide = (Arithmetic("float32", accuracy, storage=dtype, stored=stored) for stored in (False, True))
+    return (*wide, own)

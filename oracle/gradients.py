@@ -1,0 +1,47 @@
+"""The gradients of a whole input, gathered from those of its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from normgauge.oracle.arithmetic import Arithmetic
+from normgauge.oracle.backward import Dependence, Gradients, Sets
+from normgauge.oracle.blocks import Block, Layout
+from normgauge.oracle.input_gradient import input_gradient
+from normgauge.oracle.parameter_gradients import ParameterSums, parameter_gradients, parameter_sums
+from normgauge.oracle.reference import Reference, empty, exactly
+
+
+def without_parameters(dx: Reference) -> Gradients:
+    """The gradients where nothing depends on weight and bias."""
+    dweight, dbias = (exactly(np.zeros(dx.value.shape[1])) for _ in range(2))
+    return Gradients(dx=dx, dweight=dweight, dbias=dbias)
+
+
+def gathered(
+    layout: Layout,
+    sets_of: Callable[[Block], tuple[Sets, Dependence | None]],
+    arithmetic: Arithmetic,
+    *,
+    per_set: bool = False,
+) -> Gradients:
+    """The gradients for all blocks of ``layout``.
+
+    ``per_set`` tells of one parameter for each set, in place of each channel; entries without a parameter are 0.
+    """
+    found, parts = without_parameters(empty(layout.shape)), 1 if per_set else layout.channels
+    sums: dict[int, tuple[Block, ParameterSums]] = {}
+    with np.errstate(all="ignore"):
+        for block in layout.blocks():
+            sets, dependence = sets_of(block)
+            block.put(input_gradient(sets, dependence), found.dx)
+            own, first = parameter_sums(sets, parts), block.sets.start
+            sums[first] = block, sums[first][1] + own if first in sums else own
+        for block, own in sums.values():
+            places = block.sets if per_set else block.channels
+            of_parameters = parameter_gradients(own, layout.samples * layout.n // parts, arithmetic)
+            for whole, one in zip((found.dweight, found.dbias), of_parameters, strict=True):
+                whole.value[places], whole.bound[places] = one.value, one.bound
+    return found
