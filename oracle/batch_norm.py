@@ -36,7 +36,7 @@ class BatchNormReference:
     running: RunningStatistics | None
 
 
-def batch_norm(
+def batch_norm(  # noqa: PLR0913 - the settings of a layer, by their usual names
     x: ArrayLike,
     running: RunningStatistics | None = None,
     weight: ArrayLike | None = None,
@@ -83,7 +83,7 @@ def batch_norm(
     return _forward(given, _Mode.checked(given.channels, running, training, momentum, formula))
 
 
-def batch_norm_backward(
+def batch_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their usual names
     x: ArrayLike,
     dy: ArrayLike,
     running: RunningStatistics | None = None,

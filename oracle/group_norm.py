@@ -19,7 +19,7 @@ from normgauge.oracle.statistics import Batch
 from normgauge.oracle.validation import Inputs, checked_formula, checked_groups, checked_inputs, given_array
 
 
-def group_norm(
+def group_norm(  # noqa: PLR0913 - the settings of a layer, by their usual names
     x: ArrayLike,
     num_groups: int,
     weight: ArrayLike | None = None,
@@ -78,7 +78,7 @@ def _forward(given: Inputs, groups: int, formula: Formula) -> Reference:
     return whole
 
 
-def group_norm_backward(
+def group_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their usual names
     x: ArrayLike,
     dy: ArrayLike,
     num_groups: int,

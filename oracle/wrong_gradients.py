@@ -85,7 +85,7 @@ def group_norm_gradient_errors(
     return _wrong(layout, given, real_array("dy", dy, shape=given.x.shape), None, formula)
 
 
-def batch_norm_gradient_errors(
+def batch_norm_gradient_errors(  # noqa: PLR0913 - the settings of a layer, by their usual names
     x: ArrayLike,
     dy: ArrayLike,
     running: RunningStatistics | None = None,
