@@ -13,10 +13,8 @@ ALL = pytest.mark.parametrize("dtype", KNOWN_DTYPES.values(), ids=KNOWN_DTYPES)
 
 
 def test_the_suite_and_the_oracle_know_the_same_dtypes() -> None:
-    told = {
-        one.name: Format(one.name, one.digits, one.least_exponent, one.greatest_exponent)
-        for one in KNOWN_DTYPES.values()
-    }
+    fields = ("name", "digits", "least_exponent", "greatest_exponent")
+    told = {name: Format(**{field: getattr(one, field) for field in fields}) for name, one in KNOWN_DTYPES.items()}
     assert told == FORMATS
     assert {one.name for one in KNOWN_DTYPES.values() if one.half} == {f.name for f in FORMATS.values() if f.is_half}
     assert (DTYPES[0], set(FULL)) == ("float32", {"float32", "float64"})
