@@ -16,6 +16,7 @@ from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.conformance.verdicts.axis import judge_axis
+from normgauge.conformance.verdicts.evidence import Sentence
 from normgauge.oracle import AXES
 from normgauge.results.records import Judgement, Profile
 
@@ -127,6 +128,7 @@ def test_where_no_alternative_fits_what_lies_outside_its_bound_departs(ratio: fl
     furthest = Deviation(ratio, 1, "output", (0, 0), 1 + ratio / 8, 1.0, 0.125)
     evidence: Any = SimpleNamespace(
         implementation="near", dtype="float32", diagnosis=diagnosis, of=lambda _: [],
+        does=lambda text: Sentence(text, "near", " "),
         best=lambda *_: (furthest, None), followed=[SimpleNamespace(choices={"eps_placement": "inside_sqrt"})],
     )  # fmt: skip
     assert judge_axis(requirements()["GN-01"], evidence).verdict == verdict

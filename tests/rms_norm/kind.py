@@ -9,7 +9,8 @@ import numpy as np
 
 from normgauge.adapters.case import Array, Case
 from normgauge.conformance.layers.kind import LayerKind
-from normgauge.conformance.requirements.inputs import SPATIAL, scrambled, usual_eps, weights
+from normgauge.conformance.requirements.inputs import SPATIAL, scrambled, weights
+from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import Probe, make_case
 from normgauge.conformance.requirements.requirement import Asked, Requirement
 from normgauge.oracle import Arithmetic, Axis, Reference, Semantics
@@ -63,7 +64,7 @@ def _case(asked: Asked, x: Array, eps: float) -> Case:
 
 
 def _placements(asked: Asked) -> Iterator[Probe]:
-    eps = usual_eps(asked.dtype)
+    eps = MAGNITUDES[asked.dtype].usual_eps
     for deviation in (eps**0.5, eps):
         x = scrambled(asked.shape) * deviation
         yield Probe(f"deviation {deviation:g}", _case(asked, x, eps), diagnoses=True)
@@ -71,7 +72,9 @@ def _placements(asked: Asked) -> Iterator[Probe]:
 
 def _ranks(asked: Asked) -> Iterator[Probe]:
     for rank in asked.ranks:
-        yield Probe(f"rank {rank}", _case(asked, scrambled((2, 6, *SPATIAL[rank]), rank), usual_eps(asked.dtype)))
+        yield Probe(
+            f"rank {rank}", _case(asked, scrambled((2, 6, *SPATIAL[rank]), rank), MAGNITUDES[asked.dtype].usual_eps)
+        )
 
 
 RMS_NORM = LayerKind(

@@ -84,7 +84,7 @@ def environment_of(framework: str) -> dict[str, Any]:
     """What a worker says of the releases and the machine it runs on, in the words of a result file's header."""
     worker = WorkerProcess(Launch(framework, python_of(framework)), "float32")
     try:
-        return {name: worker.greeting[name] for name in ("versions", "python", "numpy", "platform", "device")}
+        return {name: getattr(worker.greeting, name) for name in ("versions", "python", "numpy", "platform", "device")}
     finally:
         worker.close()
 
