@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from normgauge.adapters.case import ACTIONS, Action, Case, Implementation, Unsupported
-
-
-@dataclass(frozen=True)
-class StateRecipe:
-    """The Python lines with which a user does what the adapter does.
-
-    ``actions`` maps names of :data:`ACTIONS` to lines, in which ``VALUE`` stands for the action's value;
-    ``inspect`` maps ``weight``, ``bias`` and ``trainable`` to expressions, the last of a collection of canonical
-    names. ``imports`` is what the lines need beside the adapter's recipe.
-    """
-
-    actions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    inspect: Mapping[str, str] = field(default_factory=dict)
-    imports: tuple[str, ...] = ()
 
 
 class Acting:
@@ -69,10 +55,6 @@ class Acting:
     def trainable(self, layer: Any) -> Iterable[str]:
         """The canonical names of what an optimizer is given."""
         raise Unsupported("the layer does not tell what is trainable")
-
-    def state_recipe(self, implementation: Implementation, case: Case) -> StateRecipe:
-        """What a user writes for the actions and for ``inspect``."""
-        return StateRecipe()
 
 
 def bare(case: Case) -> Case:

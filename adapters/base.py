@@ -11,7 +11,6 @@ import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -35,24 +34,6 @@ _UNCHANGED: Final = ("weight", "bias")
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;]*m")
 #: Where an object lies in memory, which some messages tell and which is another place in every run.
 _ADDRESS: Final = re.compile(r"\bat 0x[0-9a-f]+")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The Python lines with which a user does what the adapter does; parts of a divergence's script.
-
-    ``call`` maps each mode to lines that set the canonical output ``y`` from the canonical NumPy array ``x``;
-    ``state`` maps running_mean and running_var to expressions that read them. ``backward`` has in place of
-    ``call`` lines that set ``y`` and ``dx`` from ``x`` and ``dy``, and after them ``gradients`` maps dweight and
-    dbias to expressions.
-    """
-
-    imports: tuple[str, ...]
-    construct: tuple[str, ...]
-    call: Mapping[str, tuple[str, ...]]
-    state: Mapping[str, str] = field(default_factory=dict)
-    backward: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    gradients: Mapping[str, str] = field(default_factory=dict)
 
 
 class Adapter(Acting, ABC):
@@ -140,10 +121,6 @@ class Adapter(Acting, ABC):
     @abstractmethod
     def to_numpy(self, implementation: Implementation, value: Any) -> Array:
         """The inverse of :meth:`to_native`, for outputs."""
-
-    def recipe(self, implementation: Implementation, case: Case) -> Recipe:
-        """The same as a user would write it."""
-        raise NotImplementedError
 
     def vector(self, value: Any) -> Array:
         """A native parameter of shape (C,) as NumPy."""

@@ -8,6 +8,19 @@ import numpy as np
 
 from normgauge.adapters.case import Array
 
+#: More values than this nobody reads: of such an array the first few are shown.
+LARGE = 4096
+FIRST = 64
+
+
+def shown(values: Any, digits: str = ".9g") -> str:
+    return " ".join(format(float(value), digits) for value in np.asarray(values).ravel()) or "(empty)"
+
+
+def shown_in_part(values: Any, digits: str = ".9g") -> str:
+    flat = np.asarray(values).ravel()
+    return shown(flat, digits) if flat.size <= LARGE else f"{shown(flat[:FIRST], digits)} ... ({flat.size} values)"
+
 
 def channels_last(value: Array) -> Array:
     return np.ascontiguousarray(np.moveaxis(value, 1, -1))

@@ -11,9 +11,11 @@ import functools
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Final
+
+import numpy as np
 
 from normgauge.adapters.actions import bare
 from normgauge.adapters.base import Adapter
@@ -30,40 +32,43 @@ class Name(str):
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """A call of ``function``: with ``values`` by keyword, before them the variables that its other parameters name.
+    """A call of ``function``: with the variables that it ``takes``, and with ``values`` by keyword.
 
     A value may be a :class:`Name` or the result of another operation. ``gives`` are the variables that are set.
     An operation that is done ``once`` for a layer is left out where its variables are set.
     """
 
     function: Callable[..., Any] | Name
-    gives: tuple[str, ...] = ()
-    values: Mapping[str, Any] = field(default_factory=dict)
+    takes: tuple[str, ...]
+    gives: tuple[str, ...]
+    values: Mapping[str, Any]
     once: bool = False
 
-    @functools.cached_property
-    def takes(self) -> tuple[str, ...]:
-        return () if isinstance(self.function, Name) else _variables(self.function, frozenset(self.values))
-
     def result(self, variables: Variables) -> Any:
-        function = variables.value(self.function)
-        values = {name: variables.value(value) for name, value in self.values.items()}
-        return function(*[variables[name] for name in self.takes], **values)
+        function, taken = self.function, [variables[name] for name in self.takes]
+        if isinstance(function, Name):
+            function = variables.value(function)
+        if not self.values:
+            return function(*taken)
+        return function(*taken, **{name: variables.value(value) for name, value in self.values.items()})
 
 
 @functools.cache
-def _variables(function: Callable[..., Any], given: frozenset[str]) -> tuple[str, ...]:
-    return tuple(name for name in inspect.signature(function).parameters if name not in given)
+def _variables(function: Callable[..., Any] | Name, given: tuple[str, ...]) -> tuple[str, ...]:
+    known = () if isinstance(function, Name) else inspect.signature(function).parameters.values()
+    needed = [one for one in known if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+    return tuple(one.name for one in needed if one.name not in given)
 
 
 def do(function: Callable[..., Any] | Name, gives: str = "", /, **values: Any) -> Operation:
     """The operation that sets the variables ``gives``, separated by commas, to what ``function`` returns."""
-    return Operation(function=function, gives=tuple(gives.replace(",", " ").split()), values=values)
+    names = tuple(gives.split(", ")) if gives else ()
+    return Operation(function=function, takes=_variables(function, tuple(values)), gives=names, values=values)
 
 
 def once(function: Callable[..., Any] | Name, gives: str, /, **values: Any) -> Operation:
     """The same, done once as long as the layer lives."""
-    return Operation(function=function, gives=(gives,), values=values, once=True)
+    return replace(do(function, gives, **values), once=True)
 
 
 Steps = tuple[Operation, ...]
@@ -126,10 +131,12 @@ class Variables(dict[str, Any]):
 
     def value(self, given: Any) -> Any:
         """What a name or an operation among the values stands for."""
-        if isinstance(given, Name):
-            head, *path = given.split(".")
-            return functools.reduce(getattr, path, self[head])
-        return given.result(self) if isinstance(given, Operation) else given
+        if isinstance(given, Operation):
+            return given.result(self)
+        if not isinstance(given, Name):
+            return given
+        head, *path = given.split(".")
+        return functools.reduce(getattr, path, self[head])
 
     def perform(self, steps: Iterable[Operation]) -> None:
         for step in steps:
@@ -154,12 +161,17 @@ class ScriptedAdapter(Adapter):
     The ``layer`` that its methods pass on are the script's :class:`Variables`.
     """
 
-    #: The module with the framework's functions, imported in ``__init__``: names in operations are looked up there.
+    #: The module with the framework's functions, imported in ``__init__``, among them ``to_numpy`` and
+    #: ``bfloat16_to_numpy``.
     module: ModuleType
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
         self._operations: dict[str, Operations] = {}
+
+    def functions(self, implementation: Implementation) -> ModuleType:
+        """The module in which names in operations are looked up."""
+        return self.module
 
     @abstractmethod
     def construction(self, implementation: Implementation, case: Case) -> Iterable[Operation]:
@@ -184,7 +196,7 @@ class ScriptedAdapter(Adapter):
 
     def construct(self, implementation: Implementation, case: Case) -> Variables:
         names = shown_state(implementation, case)
-        variables = Variables(self.module, self.known_operations(implementation), names)
+        variables = Variables(self.functions(implementation), self.known_operations(implementation), names)
         variables.perform(self.construction(implementation, case))
         return variables
 
@@ -220,9 +232,13 @@ class ScriptedAdapter(Adapter):
         return self._of_value(implementation, chosen, value)  # type: ignore[no-any-return]
 
     def _of_value(self, implementation: Implementation, operation: Operation, value: Any) -> Any:
-        variables = Variables(self.module, self.known_operations(implementation), ())
+        variables = Variables(self.functions(implementation), self.known_operations(implementation), ())
         variables["value"] = value
         return operation.result(variables)
+
+    def vector(self, value: Any) -> Array:
+        wide = self.native_dtype(value) == "bfloat16"
+        return np.asarray(self.module.bfloat16_to_numpy(value) if wide else self.module.to_numpy(value))
 
     def acted(self, implementation: Implementation, case: Case, layer: Variables, action: Action) -> Variables:
         known = layer.operations.actions

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any, Final
 
-import numpy as np
-
-from normgauge.adapters.base import Recipe
 from normgauge.adapters.case import Array, Case, Implementation, Unsupported
-from normgauge.adapters.flax.actions import FlaxState
 from normgauge.adapters.flax.modes import MODES, REDUCTION_AXES
-from normgauge.adapters.flax.scripts import AXIS_NAME, WAYS, LinenTexts, NnxTexts
+from normgauge.adapters.functions import channels_first
 from normgauge.adapters.jax_cache import OnJax
-from normgauge.adapters.layout import CHANNELS_LAST, from_layout, to_layout
+from normgauge.adapters.layout import CHANNELS_LAST
 from normgauge.adapters.mode import PLAIN, Mode
-from normgauge.adapters.script import arguments, literal
+from normgauge.adapters.operations import (
+    SWITCH,
+    Name,
+    Operation,
+    Operations,
+    ScriptedAdapter,
+    Steps,
+    actions_of,
+    do,
+    laid_out,
+)
 
 _DOCS = "https://flax.readthedocs.io/en/stable/api_reference"
 _NAMES = {"weight": "scale", "bias": "bias", "eps": "epsilon"}
@@ -66,7 +73,7 @@ def _implementation(
     )
 
 
-class FlaxAdapter(OnJax, FlaxState):
+class FlaxAdapter(OnJax, ScriptedAdapter):
     framework = "flax"
     distribution = "flax"
     compiles = True
@@ -85,12 +92,15 @@ class FlaxAdapter(OnJax, FlaxState):
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
-        import jax.numpy as jnp
         from flax import linen, nnx
 
-        from normgauge.adapters.flax import calls
+        from normgauge.adapters.flax import functions, linen_functions, nnx_functions
 
-        self.jnp, self.nnx, self.linen, self.calls = jnp, nnx, linen, calls
+        self.nnx, self.linen, self.module = nnx, linen, functions
+        self._of_nnx, self._of_linen = nnx_functions, linen_functions
+
+    def functions(self, implementation: Implementation) -> ModuleType:
+        return self._of_linen if _is_linen(implementation) else self._of_nnx
 
     @classmethod
     def dtypes(cls) -> tuple[str, ...]:
@@ -120,7 +130,7 @@ class FlaxAdapter(OnJax, FlaxState):
             # LayerNorm by itself normalises over the channels alone.
             axes["reduction_axes"] = tuple(range(1, case.steps[0].x.ndim))
         if implementation.mode == "vmap" and implementation.layer == "batch_norm":
-            axes["axis_name"] = AXIS_NAME
+            axes["axis_name"] = self.module.AXIS_NAME
         named = {implementation.names[name]: value for name, value in hyper.items()}
         return named | dict(implementation.options) | axes | flags
 
@@ -136,94 +146,79 @@ class FlaxAdapter(OnJax, FlaxState):
         half = param_dtype in {"float16", "bfloat16"}
         return "float32" if half and parameter.startswith("running") else param_dtype
 
-    def construct(self, implementation: Implementation, case: Case) -> Any:
-        types = {name: getattr(self.jnp, dtype) for name, dtype in self._types(implementation, case).items()}
-        settings = self._settings(implementation, case) | types
-        values = {
-            name: self.jnp.asarray(value, getattr(self.jnp, self._stored_as(name, implementation, case)))
-            for name, value in case.parameters.items()
-        }
-        layer_class, mode = self.layer_class(implementation), _way(implementation)
-        if _is_linen(implementation):
-            module = layer_class(**settings)
+    def construction(self, implementation: Implementation, case: Case) -> Iterator[Operation]:
+        settings: dict[str, Any] = self._settings(implementation, case)
+        settings |= {name: Name(f"jnp.{dtype}") for name, dtype in self._types(implementation, case).items()}
+        is_linen, f = _is_linen(implementation), self.functions(implementation)
+        layer_class = Name(implementation.class_path.removeprefix("flax."))
+        if is_linen:
             flag = {"use_running_average": True} if implementation.layer == "batch_norm" else {}
-            variables = dict(
-                module.init(self.jax.random.key(0), self.jnp.zeros(_initial_shape(case), case.dtype), **flag)
-            )
-            for name, value in values.items():
-                collection = "batch_stats" if name.startswith("running") else "params"
-                variables[collection] = {**variables[collection], implementation.names[name]: value}
-            return self.calls.LinenLayer(module, variables, mode)
-        module = layer_class(**settings, rngs=self.nnx.Rngs(0))
-        for name, value in values.items():
-            getattr(module, implementation.names[name]).set_value(value)
-        return self.calls.NnxLayer(module, mode)
-
-    def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
-        return layer(x, training=training)
-
-    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
-        return layer.gradients(x, dy, training=training)  # type: ignore[no-any-return]
-
-    def state(self, layer: Any) -> Mapping[str, Any]:
-        return layer.state()  # type: ignore[no-any-return]
-
-    def to_native(self, implementation: Implementation, x: Array) -> Any:
-        return self.jnp.asarray(to_layout(x, implementation.layout), getattr(self.jnp, self.dtype))
-
-    def to_numpy(self, implementation: Implementation, value: Any) -> Array:
-        return from_layout(self.vector(value), implementation.layout)
-
-    def vector(self, value: Any) -> Array:
-        plain = np.asarray(value)
-        return plain.astype(np.float32) if plain.dtype.name == "bfloat16" else plain
-
-    def recipe(self, implementation: Implementation, case: Case) -> Recipe:
-        is_linen = _is_linen(implementation)
-        construct = self._linen_construction if is_linen else self._nnx_construction
-        texts = LinenTexts if is_linen else NnxTexts
-        written = texts(_way(implementation), implementation.layer == "batch_norm", case.dtype)
-        return Recipe(
-            ("import jax", "import jax.numpy as jnp", f"from flax import {'linen' if is_linen else 'nnx'}"),
-            construct(implementation, case),
-            {mode: written.call(mode) for mode in ("train", "eval")},
-            written.state(),
-            {mode: written.backward(mode) for mode in ("train", "eval")},
-            {f"d{name}": written.gradient(name) for name in ("weight", "bias") if case.settings.get(name, True)},
-        )
-
-    def _construction(self, implementation: Implementation, case: Case) -> str:
-        types = {name: f"jnp.{dtype}" for name, dtype in self._types(implementation, case).items()}
-        settings = arguments(self._settings(implementation, case))
-        typed = ", ".join(f"{name}={dtype}" for name, dtype in types.items())
-        api = "linen" if _is_linen(implementation) else "nnx"
-        return f"{api}.{implementation.class_name}({settings}{', ' if settings else ''}{typed}"
-
-    def _values(self, implementation: Implementation, case: Case) -> Iterator[tuple[str, str, str]]:
-        """Every parameter of the case: its name, the native name, and its value as an expression."""
+            yield do(layer_class, "layer", **settings)
+            typed = Name(f"jnp.{self.dtype}")
+            yield do(f.initial, "variables", shape=_initial_shape(case), dtype=typed, **flag)
+        else:
+            yield do(layer_class, "layer", **settings, rngs=do(f.new_rngs))
         for name, value in case.parameters.items():
-            stored_as = self._stored_as(name, implementation, case)
-            given_type = "" if value.dtype == stored_as else f", jnp.{stored_as}"
-            yield name, implementation.names[name], f"jnp.asarray({literal(value, case.dtype)}{given_type})"
+            place = {"collection": _collection(name)} if is_linen else {}
+            typed = Name(f"jnp.{self._stored_as(name, implementation, case)}")
+            array = do(self.module.to_array, value=value, dtype=typed)
+            yield do(f.set_parameter, **place, name=implementation.names[name], value=array)
 
-    def _nnx_construction(self, implementation: Implementation, case: Case) -> tuple[str, ...]:
-        values = self._values(implementation, case)
-        return (
-            f"layer = {self._construction(implementation, case)}, rngs=nnx.Rngs(0))",
-            *(f"layer.{native}.set_value({value})" for _, native, value in values),
+    def native(self, implementation: Implementation, x: Array) -> Operation:
+        return do(self.module.to_array, value=laid_out(implementation, x), dtype=Name(f"jnp.{self.dtype}"))
+
+    def operations(self, implementation: Implementation) -> Operations:
+        common, f, is_linen = self.module, self.functions(implementation), _is_linen(implementation)
+        to_numpy = do(common.bfloat16_to_numpy if self.dtype == "bfloat16" else common.to_numpy)
+        calls, gradients = {}, {}
+        for mode in SWITCH:
+            steps = self._linen_steps if is_linen else self._nnx_steps
+            calls[mode], gradients[mode] = steps(implementation, mode)
+        changed = {"momentum": (do(f.set_momentum, "layer"),)} if is_linen else {}
+        return Operations(
+            canonical=do(channels_first, value=to_numpy),
+            vector=to_numpy,
+            call=calls,
+            gradients=gradients,
+            read={
+                name: do(f.read, **({"collection": _collection(name)} if is_linen else {}), name=native)
+                for name, native in implementation.names.items()
+            },
+            actions=actions_of(f) | changed | {"load": (do(f.load, "variables" if is_linen else "layer"),)},
+            trainable=do(f.trained),
         )
 
-    def _linen_construction(self, implementation: Implementation, case: Case) -> tuple[str, ...]:
-        flag = ", use_running_average=True" if implementation.layer == "batch_norm" else ""
-        lines = [
-            f"layer = {self._construction(implementation, case)})",
-            f"x = jnp.zeros({_initial_shape(case)}, jnp.{case.dtype})",
-            f"variables = layer.init(jax.random.key(0), x{flag})",
-        ]
-        for name, native, value in self._values(implementation, case):
-            collection = "batch_stats" if name.startswith("running") else "params"
-            lines.append(f"variables[{collection!r}][{native!r}] = {value}")
-        return tuple(lines)
+    def _nnx_steps(self, implementation: Implementation, mode: str) -> tuple[Steps, Steps]:
+        """What calls an nnx module, and what differentiates it."""
+        f, way = self._of_nnx, _way(implementation)
+        function = {"eager": "call", "mask": "masked", "vmap": "mapped", "jit": "compiled"}[way]
+        names = "y, dx, own"
+        compiled = do(f.compiled_gradients, names)
+        differentiate = compiled if way == "jit" else do(f.gradients_of, names, function=Name(function))
+        named = do(self.module.named, "gradients", own=do(f.values_of))
+        return (SWITCH[mode], do(getattr(f, function), "y")), (SWITCH[mode], differentiate, named)
+
+    def _linen_steps(self, implementation: Implementation, mode: str) -> tuple[Steps, Steps]:
+        """The same for a linen module. GroupNorm knows neither training nor statistics."""
+        f, way, arguments = self._of_linen, _way(implementation), dict[str, Any]()
+        tracks = implementation.layer == "batch_norm"
+        if tracks:
+            arguments = {"use_running_average": mode == "eval", "mutable": "batch_stats"}
+        if way == "mask":
+            arguments["mask"] = do(self.module.full_mask)
+        suffix, changed = ("_with_statistics", ", changed") if tracks else ("", "")
+        update = (do(f.update),) if tracks else ()
+        function = {"vmap": f"mapped{suffix}", "jit": "compiled"}.get(way, "call")
+        given = {} if way == "jit" else {"function": Name(function)}
+        gradients_of = getattr(f, f"{'compiled_' if way == 'jit' else ''}gradients{suffix or '_of'}")
+        differentiate = do(gradients_of, f"y, dx, own{changed}", **given, **arguments)
+        call = do(getattr(f, function), f"y{changed}", **arguments)
+        return (call, *update), (differentiate, *update, do(self.module.named, "gradients"))
+
+
+def _collection(parameter: str) -> str:
+    """Where a linen module's variables have a parameter or running statistic."""
+    return "batch_stats" if parameter.startswith("running") else "params"
 
 
 def _initial_shape(case: Case) -> tuple[int, ...]:
@@ -237,4 +232,4 @@ def _is_linen(implementation: Implementation) -> bool:
 
 def _way(implementation: Implementation) -> str:
     """How the layer is called; the other modes are about how it is constructed."""
-    return implementation.mode if implementation.mode in WAYS else "eager"
+    return implementation.mode if implementation.mode in {"jit", "vmap", "mask"} else "eager"

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import importlib
 import re
-import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any, ClassVar
 
-import numpy as np
-
-from normgauge.adapters.base import Recipe
 from normgauge.adapters.case import Array, Case, Implementation, Unsupported
+from normgauge.adapters.functions import channels_first, read
 from normgauge.adapters.jax_cache import OnJax
-from normgauge.adapters.keras.actions import KerasState
-from normgauge.adapters.keras.backends import Backend, Jax, Tensorflow, Torch
-from normgauge.adapters.keras.modes import MASK, MODES
-from normgauge.adapters.layout import (
-    CHANNELS_FIRST,
-    CHANNELS_LAST,
-    from_layout,
-    from_layout_text,
-    to_layout,
-    to_layout_text,
-)
+from normgauge.adapters.keras.modes import COMPILED, MASK, MODES
+from normgauge.adapters.layout import CHANNELS_FIRST, CHANNELS_LAST
 from normgauge.adapters.memory import buffer_of, storage_of
 from normgauge.adapters.mode import PLAIN, Mode
-from normgauge.adapters.script import arguments, literal
+from normgauge.adapters.operations import Name, Operation, Operations, ScriptedAdapter, Steps, actions_of, do, laid_out
 
 _DOCS = "https://keras.io/api/layers/normalization_layers"
 _NAMES = {"weight": "gamma", "bias": "beta", "eps": "epsilon"}
@@ -84,21 +73,21 @@ def _kin(backend: str) -> tuple[Implementation, ...]:
     )
 
 
-class KerasAdapter(KerasState):
+class KerasAdapter(ScriptedAdapter):
     """What all backends share. Keras reads which one to use from the environment, once a process."""
 
     distribution = "keras"
     slow = True
     dtypes_together = True
     backend: ClassVar[str]
-    calls: ClassVar[Backend]
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
         import keras
 
-        self.keras = keras
-        self._modes: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        from normgauge.adapters.keras import functions
+
+        self.keras, self.module = keras, functions
 
     @classmethod
     def dtypes(cls) -> tuple[str, ...]:
@@ -134,103 +123,99 @@ class KerasAdapter(KerasState):
         policy = f"mixed_{case.dtype}" if implementation.mode == "mixed" else case.dtype
         return settings | dict(implementation.options) | {"dtype": policy}
 
-    def construct(self, implementation: Implementation, case: Case) -> Any:
+    def construction(self, implementation: Implementation, case: Case) -> Iterator[Operation]:
+        name, f = implementation.class_name, self.module
         # The name that a first layer gets: Keras counts, and its messages must not depend on what ran before.
-        first = re.sub(r"(?<!^)(?=[A-Z])", "_", implementation.class_name).lower()
-        layer = self.layer_class(implementation)(**self._settings(implementation, case), name=first)
-        layer.build(_built_shape(implementation, case))
-        for name, value in case.parameters.items():
-            getattr(layer, implementation.names[name]).assign(value)
-        self._modes[layer] = implementation.mode
-        return layer
+        first = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+        yield do(Name(f"keras.layers.{name}"), "layer", **self._settings(implementation, case), name=first)
+        yield do(f.build, shape=_built_shape(implementation, case))
+        for parameter, value in case.parameters.items():
+            yield do(f.set_parameter, name=implementation.names[parameter], value=value)
 
-    def _arguments(self, layer: Any, x: Any, training: bool) -> dict[str, Any]:
-        """What a call is given beside its input; only BatchNormalization tells training from inference."""
-        if not isinstance(layer, self.keras.layers.BatchNormalization):
-            return {}
-        masked = self._modes[layer] == "mask"
-        mask = {"mask": self.keras.ops.ones(x.shape[:-1], dtype="bool")} if masked else {}
-        return {"training": training, **mask}
+    def native(self, implementation: Implementation, x: Array) -> Operation:
+        return do(self.module.to_tensor, value=laid_out(implementation, x), dtype=self.dtype)
 
-    def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
-        return self.calls.call(layer, x, self._modes[layer], self._arguments(layer, x, training))
+    def operations(self, implementation: Implementation) -> Operations:
+        f = self.module
+        to_numpy = do(f.bfloat16_to_numpy if self.dtype == "bfloat16" else f.to_numpy)
+        last = implementation.layout == CHANNELS_LAST
+        calls, gradients = {}, {}
+        for mode in ("train", "eval"):
+            # Only BatchNormalization tells training from inference.
+            arguments: dict[str, Any] = {"training": mode == "train"} if implementation.layer == "batch_norm" else {}
+            if implementation.mode == "mask":
+                arguments["mask"] = do(f.full_mask)
+            calls[mode] = self._call(implementation.mode, arguments)
+            gradients[mode] = self._gradients(implementation.mode, arguments)
+        return Operations(
+            canonical=do(channels_first, value=to_numpy) if last else to_numpy,
+            vector=to_numpy,
+            call=calls,
+            gradients={mode: steps for mode, steps in gradients.items() if steps},
+            read={name: do(read, name=native) for name, native in implementation.names.items()},
+            actions=actions_of(f),
+            trainable=do(f.trained),
+        )
 
-    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
-        return self.calls.gradients(layer, x, dy, self._modes[layer], self._arguments(layer, x, training))
+    def _call(self, mode: str, arguments: Mapping[str, Any]) -> Steps:
+        return (do(self.module.call, "y", **arguments),)
 
-    def state(self, layer: Any) -> Mapping[str, Any]:
-        found = {name: getattr(layer, native, None) for name, native in _BATCH_NAMES.items()}
-        return {
-            name: found[name] for name in ("weight", "bias", "running_mean", "running_var") if found[name] is not None
-        }
-
-    def vector(self, value: Any) -> Array:
-        plain = np.asarray(self.keras.ops.convert_to_numpy(value))
-        return plain.astype(np.float32) if plain.dtype.name == "bfloat16" else plain
+    def _gradients(self, mode: str, arguments: Mapping[str, Any]) -> Steps:
+        return ()
 
     def native_dtype(self, value: Any) -> str:
         return str(self.keras.backend.standardize_dtype(value.dtype))
 
-    def to_native(self, implementation: Implementation, x: Array) -> Any:
-        return self.keras.ops.convert_to_tensor(to_layout(x, implementation.layout), dtype=self.dtype)
 
-    def to_numpy(self, implementation: Implementation, value: Any) -> Array:
-        return from_layout(self.vector(value), implementation.layout)
+class _CompilingAdapter(KerasAdapter):
+    """What the backends share that compile functions: a layer's gradients are such a function."""
 
-    def recipe(self, implementation: Implementation, case: Case) -> Recipe:
-        layout = implementation.layout
-        construct = [
-            f"layer = keras.layers.{implementation.class_name}({arguments(self._settings(implementation, case))})",
-            f"layer.build({_built_shape(implementation, case)})",
-        ]
-        for name, value in case.parameters.items():
-            construct.append(f"layer.{implementation.names[name]}.assign({literal(value, case.dtype)})")
-        is_batch, written = implementation.layer == "batch_norm", type(self).calls
-        call, backward = {}, {}
-        for mode in ("train", "eval"):
-            layer_call = _call_text(implementation, training=mode == "train")
-            call[mode] = (
-                _given_text("given", "x", layout, case.dtype),
-                *written.call_text(implementation.mode, layer_call),
-                _shown_text("y", layout),
-            )
-            backward[mode] = (
-                _given_text("given", "x", layout, case.dtype),
-                _given_text("dy", "dy", layout, case.dtype),
-                *written.gradients_text(implementation.mode, layer_call),
-                _shown_text("y", layout),
-                _shown_text("dx", layout),
-            )
-        state = {
-            name: f"keras.ops.convert_to_numpy(layer.{implementation.names[name]})"
-            for name in ("running_mean", "running_var")
-            if is_batch
-        }
-        gradients = {
-            f"d{name}": f"keras.ops.convert_to_numpy({written.gradient_text(implementation.names[name])})"
-            for name in ("weight", "bias")
-            if case.settings.get(name, True)
-        }
-        needed = any(step.dy is not None for step in case.steps) or implementation.mode in written.compilers
-        imports = ("import keras", *(written.imports if needed else ()))
-        return Recipe(imports, tuple(construct), call, state, backward, gradients)
+    on_backend: ModuleType
+
+    def _flag(self, mode: str) -> dict[str, bool]:
+        """What the compiler is given."""
+        return {}
+
+    def _call(self, mode: str, arguments: Mapping[str, Any]) -> Steps:
+        if mode not in COMPILED:
+            return super()._call(mode, arguments)
+        return (do(self.on_backend.call_compiled, "y", **self._flag(mode), **arguments),)
+
+    def _gradients(self, mode: str, arguments: Mapping[str, Any]) -> Steps:
+        backend = self.on_backend
+        compiled = (do(backend.compile_function, "function", **self._flag(mode)),) if mode in COMPILED else ()
+        function = do(backend.gradients_of, "function", **arguments)
+        return function, *compiled, do(backend.differentiate, "y, gradients")
 
 
-class KerasOnJaxAdapter(OnJax, KerasAdapter):
+class KerasOnJaxAdapter(OnJax, _CompilingAdapter):
     framework = "keras-jax"
     backend = "jax"
-    calls = Jax()
-    compiles = calls.compiles
+    compiles = True
     implementations = _implementations("jax")
     kin = _kin("jax")
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(dtype)
+        from normgauge.adapters.keras import on_jax
+
+        self.on_backend = on_jax
 
 
 class KerasOnTorchAdapter(KerasAdapter):
     framework = "keras-torch"
     backend = "torch"
-    calls = Torch()
     implementations = _implementations("torch")
     kin = _kin("torch")
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(dtype)
+        from normgauge.adapters.keras import on_torch
+
+        self.on_backend = on_torch
+
+    def _gradients(self, mode: str, arguments: Mapping[str, Any]) -> Steps:
+        return (do(self.on_backend.differentiate, "y, gradients", **arguments),)
 
     def device(self) -> str:
         return str(self.keras.ops.zeros(1).device.type)
@@ -240,12 +225,20 @@ class KerasOnTorchAdapter(KerasAdapter):
         return storage_of(tensor) if tensor.device.type == "cpu" else None
 
 
-class KerasOnTensorflowAdapter(KerasAdapter):
+class KerasOnTensorflowAdapter(_CompilingAdapter):
     framework = "keras-tensorflow"
     backend = "tensorflow"
-    calls = Tensorflow()
     implementations = _implementations("tensorflow")
     kin = _kin("tensorflow")
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(dtype)
+        from normgauge.adapters.keras import on_tensorflow
+
+        self.on_backend = on_tensorflow
+
+    def _flag(self, mode: str) -> dict[str, bool]:
+        return {"jit_compile": mode == "jit_compile"}
 
     def device(self) -> str:
         return str(self.keras.ops.zeros(1).device).rpartition("device:")[2].partition(":")[0].lower()
@@ -254,29 +247,14 @@ class KerasOnTensorflowAdapter(KerasAdapter):
 class KerasOnNumpyAdapter(KerasAdapter):
     framework = "keras-numpy"
     backend = "numpy"
-    calls = Backend()
     implementations = _implementations("numpy")
     kin = _kin("numpy")
 
+    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+        raise Unsupported("this backend has no automatic differentiation")
+
     def memory(self, value: Any) -> Array | None:
         return buffer_of(value.value if isinstance(value, self.keras.Variable) else value)
-
-
-def _call_text(implementation: Implementation, *, training: bool) -> str:
-    arguments = ["given"]
-    if implementation.layer == "batch_norm":
-        arguments.append(f"training={training}")
-    if implementation.mode == "mask":
-        arguments.append("mask=keras.ops.ones(given.shape[:-1], dtype='bool')")
-    return f"layer({', '.join(arguments)})"
-
-
-def _given_text(name: str, value: str, layout: str, dtype: str) -> str:
-    return f"{name} = keras.ops.convert_to_tensor({to_layout_text(value, layout)}, dtype={dtype!r})"
-
-
-def _shown_text(name: str, layout: str) -> str:
-    return f"{name} = {from_layout_text(f'keras.ops.convert_to_numpy({name})', layout)}"
 
 
 def _built_shape(implementation: Implementation, case: Case) -> tuple[int | None, ...]:

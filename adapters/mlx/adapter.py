@@ -176,8 +176,3 @@ class MlxAdapter(ScriptedAdapter):
             actions=actions_of(f),
             trainable=do(f.trained),
         )
-
-    def vector(self, value: Any) -> Array:
-        f = self.module
-        to_numpy = f.bfloat16_to_numpy if value.dtype == self.mx.bfloat16 else f.to_numpy
-        return to_numpy(value)  # type: ignore[no-any-return]

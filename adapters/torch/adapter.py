@@ -97,6 +97,11 @@ class TorchAdapter(ScriptedAdapter):
 
         self.torch, self.module = torch, functions
         self._to_tensor = functions.to_bfloat16 if dtype == "bfloat16" else functions.to_tensor
+        plain = do(self._to_tensor)
+        self._natives = {
+            name: do(getattr(functions, mode.lays_out), value=plain) if mode.lays_out else plain
+            for name, mode in MODES.items()
+        }
 
     def layer_class(self, implementation: Implementation) -> Any:
         return getattr(self.torch.nn, implementation.class_name)
@@ -158,12 +163,11 @@ class TorchAdapter(ScriptedAdapter):
             raise Unsupported(f"{mode.name} is a format of {mode.rank} dimensions; x has {x.ndim}")
         if mode.equal_samples and any(not np.array_equal(x[0], other, equal_nan=True) for other in x[1:]):
             raise Unsupported("an expanded batch holds one sample N times; the samples of this one differ")
-        plain = do(self._to_tensor)
-        return do(getattr(self.module, mode.lays_out), value=plain) if mode.lays_out else plain
+        return self._natives[mode.name]
 
     def native_upstream(self, implementation: Implementation, dy: Array) -> Operation:
         if implementation.way.equal_samples:  # the samples are one, their gradients need not be
-            return do(self._to_tensor)
+            return self._natives["eager"]
         return self.native(implementation, dy)
 
     def operations(self, implementation: Implementation) -> Operations:
@@ -181,11 +185,6 @@ class TorchAdapter(ScriptedAdapter):
             actions=actions_of(f),
             trainable=do(f.trained),
         )
-
-    def vector(self, value: Any) -> Array:
-        f = self.module
-        to_numpy = f.bfloat16_to_numpy if value.dtype == self.torch.bfloat16 else f.to_numpy
-        return to_numpy(value)  # type: ignore[no-any-return]
 
     def memory(self, value: Any) -> Array | None:
         return storage_of(value)

@@ -15,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 
 from normgauge.adapters.case import Array, Case, Observation, Step
-from normgauge.adapters.script import LARGE, PERIODS
+from normgauge.adapters.functions import LARGE
+from normgauge.adapters.script import PERIODS
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.subjects.subject import Target
 

@@ -104,10 +104,10 @@ def test_what_a_step_is_not_asked_it_does_not_tell() -> None:
     assert set(step.quantities) == {"output", "running_mean", "running_var"}
 
 
-def test_a_script_says_what_its_adapter_has_no_lines_for() -> None:
+def test_the_script_of_an_adapter_that_is_not_made_of_operations_has_the_inputs() -> None:
     text = script(FaultyAdapter("float32"), "batch_norm.BatchNorm", sequence((Action("momentum", 0.5),)), "about")
-    assert "# step 1: momentum=0.5, train" in text
-    assert "raise NotImplementedError('momentum=0.5')" in text
+    assert "    # step 1: momentum=0.5, train\n    x = np.array(" in text
+    assert "raise NotImplementedError(" in text
 
 
 # --- the sequences that are drawn ---------------------------------------------------------------

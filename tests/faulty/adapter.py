@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from faulty import batch_norm, group_norm, process, rare, state
-from normgauge.adapters.base import Adapter, Recipe
+from normgauge.adapters.base import Adapter
 from normgauge.adapters.case import Array, Case, Implementation
 from normgauge.adapters.memory import buffer_of
 
@@ -225,10 +225,6 @@ class FaultyAdapter(Adapter):
 
     def to_numpy(self, implementation: Implementation, value: Any) -> Array:
         return np.asarray(value)
-
-    def recipe(self, implementation: Implementation, case: Case) -> Recipe:
-        nothing: dict[str, tuple[str, ...]] = {"train": (), "eval": ()}
-        return Recipe((), ("raise NotImplementedError",), nothing, {}, nothing)
 
 
 class WithPermutedWeights(FaultyAdapter):

@@ -1,0 +1,45 @@
+"""A Keras layer on JAX: ``stateless_call``, compiled or differentiated; its variables get their new values then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from normgauge.adapters.keras.functions import named
+
+
+def variables_of(layer: Any) -> Any:
+    return [v.value for v in layer.trainable_variables], [v.value for v in layer.non_trainable_variables]
+
+
+def update(layer: Any, changed: Any) -> None:
+    for variable, value in zip(layer.non_trainable_variables, changed, strict=True):
+        variable.assign(value)
+
+
+def call_compiled(layer: Any, x: Any, **arguments: Any) -> Any:
+    compiled = jax.jit(layer.stateless_call, static_argnames="training")
+    y, changed = compiled(*variables_of(layer), x, **arguments)
+    update(layer, changed)
+    return y
+
+
+def gradients_of(layer: Any, **arguments: Any) -> Callable[..., Any]:
+    def loss(trainable: Any, x: Any, others: Any, dy: Any) -> Any:
+        y, changed = layer.stateless_call(trainable, others, x, **arguments)
+        return (y * dy).sum(), (y, changed)
+
+    return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)  # type: ignore[no-any-return]
+
+
+def compile_function(function: Any) -> Any:
+    return jax.jit(function)
+
+
+def differentiate(layer: Any, x: Any, dy: Any, function: Any) -> Any:
+    trainable, others = variables_of(layer)
+    (_, (y, changed)), (own, dx) = function(trainable, x, others, dy)
+    update(layer, changed)
+    return y, {"dx": dx, **named(layer, own)}
