@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from normgauge.adapters.base import Adapter, Recipe
+from normgauge.adapters.base import Adapter
 from normgauge.adapters.case import Array, Case, Implementation
 
 
@@ -66,7 +66,3 @@ class RmsAdapter(Adapter):
 
     def to_numpy(self, implementation: Implementation, value: Any) -> Array:
         return np.asarray(value)
-
-    def recipe(self, implementation: Implementation, case: Case) -> Recipe:
-        nothing: dict[str, tuple[str, ...]] = {"train": (), "eval": ()}
-        return Recipe((), ("raise NotImplementedError",), nothing, {}, nothing)
