@@ -16,7 +16,14 @@ from normgauge.oracle.normalize import Formula, normalized
 from normgauge.oracle.reference import Reference, empty
 from normgauge.oracle.semantics import CANONICAL, Semantics
 from normgauge.oracle.statistics import Batch
-from normgauge.oracle.validation import Inputs, checked_formula, checked_groups, checked_inputs, given_array
+from normgauge.oracle.validation import (
+    Inputs,
+    checked_formula,
+    checked_groups,
+    checked_input,
+    checked_inputs,
+    given_array,
+)
 
 
 def group_norm(  # noqa: PLR0913 - the settings of a layer, by their usual names
@@ -56,8 +63,10 @@ def group_norm(  # noqa: PLR0913 - the settings of a layer, by their usual names
     >>> group_norm(x, 2, eps=0).value
     array([[-1.,  1., -1.,  1.]])
     """
+    # What is refused is refused before a weight of another size: it may be that of the layer.
+    groups = checked_groups(num_groups, checked_input(x).shape[1], num_channels)
     given, formula = checked_inputs(x, weight=weight, bias=bias), checked_formula(x, eps, semantics, arithmetic)
-    return _forward(given, checked_groups(num_groups, given.channels, num_channels), formula)
+    return _forward(given, groups, formula)
 
 
 def _forward(given: Inputs, groups: int, formula: Formula) -> Reference:

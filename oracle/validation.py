@@ -31,6 +31,18 @@ class Inputs:
         return int(self.x.shape[1])
 
 
+def checked_input(x: ArrayLike) -> NDArray[Any]:
+    """An input of shape (N, C, *spatial).
+
+    Raises:
+        ValueError: an array that is not of real numbers, or of fewer than two dimensions.
+    """
+    array = given_array("x", x)
+    if array.ndim < 2:
+        raise ValueError(f"x must have shape (N, C, *spatial): got {array.ndim} dimension(s), {array.shape}")
+    return array
+
+
 def checked_inputs(x: ArrayLike, *, weight: ArrayLike | None = None, bias: ArrayLike | None = None) -> Inputs:
     """The arrays of a call.
 
@@ -38,9 +50,7 @@ def checked_inputs(x: ArrayLike, *, weight: ArrayLike | None = None, bias: Array
         ValueError: an array that is not of real numbers, x of fewer than two dimensions, or another shape of weight
             or bias than (C,).
     """
-    array = given_array("x", x)
-    if array.ndim < 2:
-        raise ValueError(f"x must have shape (N, C, *spatial): got {array.ndim} dimension(s), {array.shape}")
+    array = checked_input(x)
     of_channels = array.shape[1:2]
     return Inputs(
         x=array,

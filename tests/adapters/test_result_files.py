@@ -11,11 +11,11 @@ from typing import Any
 import frameworks
 import numpy as np
 import pytest
-from frameworks import ResultFiles, environment_of
+from frameworks import LEFT_OUT, ResultFiles, environment_of
 from pages import counterexample, explored, header, judgement, profile, run, write
 
 from normgauge.results.file import read_records
-from normgauge.results.records import Footer, Header, Record
+from normgauge.results.records import Footer, Header, Judgement, NotRun, Record
 
 HERE: dict[str, Any] = {
     "versions": {"torch": "1.2.3"}, "python": "3.11.7", "platform": "Linux", "numpy": "2.4.6", "device": "cpu",
@@ -24,12 +24,13 @@ HERE: dict[str, Any] = {
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The frameworks that were measured, without measuring any; the tests run on what ``HERE`` says."""
+    """What was measured, in the words of the command, without measuring. The tests run on what ``HERE`` says."""
     asked: list[str] = []
 
     def measure(_: str, framework: str, *words: str) -> None:
-        asked.append(framework)
-        write(Path(words[-1]) / f"{framework}.jsonl", run(judgement(sentence="measured by the tests")))
+        asked.append(" ".join([framework, *words[:-2]]))
+        Path(words[-1]).mkdir(exist_ok=True)
+        write(Path(words[-1]) / f"{framework}.jsonl", run(BY_THE_TESTS))
 
     monkeypatch.setattr(frameworks, "normgauge", measure)
     monkeypatch.setattr(frameworks, "python_of", lambda _: sys.executable)
@@ -49,6 +50,10 @@ def given(tmp_path: Path) -> Path:
 AS_MEASURED: list[Record] = [header(**HERE, budget="default"), profile(), judgement(), Footer({"conforms": 1}, 1.5)]
 
 
+BY_THE_TESTS = judgement(sentence="measured by the tests", dtype="float16")
+MEASURED = "torch --budget none"
+
+
 def taken(folder: Path, given: Path | None) -> list[Record]:
     folder.mkdir(exist_ok=True)
     return read_records(ResultFiles(folder, given)("torch"))
@@ -65,7 +70,15 @@ def test_what_was_not_measured_is_measured_once(measured: list[str], given: Path
     (given / "torch.jsonl").unlink()
     for folder in (None, given):
         assert taken(tmp_path / "own", folder) != AS_MEASURED
-    assert measured == ["torch"]
+    assert measured == [MEASURED]
+
+
+def test_the_dtypes_that_the_budget_left_out_are_measured(measured: list[str], given: Path, tmp_path: Path) -> None:
+    nowhere = NotRun("torch", "the framework has no float64 here", dtype="float64", failed=False)
+    halves = [NotRun("torch", f"{one} {LEFT_OUT} quick", dtype=one, failed=False) for one in ("float16", "bfloat16")]
+    write(given / "torch.jsonl", [AS_MEASURED[0], nowhere, *halves, *AS_MEASURED[1:]])
+    assert taken(tmp_path / "own", given) == [AS_MEASURED[0], nowhere, *AS_MEASURED[1:-1], *run(BY_THE_TESTS)[1:]]
+    assert measured == [f"{MEASURED} --dtype float16 --dtype bfloat16"]
 
 
 def of_another(**changed: Any) -> Callable[[list[Record]], list[Record]]:
@@ -90,8 +103,8 @@ def test_what_was_measured_otherwise_or_is_not_complete_is_measured(
     change: Callable[[list[Record]], list[Record]], measured: list[str], given: Path, tmp_path: Path
 ) -> None:
     write(given / "torch.jsonl", change(AS_MEASURED))
-    assert [one.sentence for one in taken(tmp_path, given) if hasattr(one, "sentence")] == ["measured by the tests"]
-    assert measured == ["torch"]
+    assert [one for one in taken(tmp_path, given) if isinstance(one, Judgement)] == [BY_THE_TESTS]
+    assert measured == [MEASURED]
 
 
 def test_what_the_tests_run_on_is_what_a_worker_says_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:

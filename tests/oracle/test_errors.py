@@ -114,6 +114,7 @@ def test_num_groups_that_does_not_divide_the_channels_is_a_refusal(groups: int) 
 
 def test_another_channel_count_than_the_layer_was_made_for_is_a_refusal() -> None:
     raises(group, ["num_channels=3", "6"], Refusal, num_channels=3)
+    raises(group, ["num_channels=3", "6"], Refusal, num_channels=3, weight=np.ones(3))  # that of the layer
     for channels in (1, 5, 12):
         statistics = initial_statistics(np.zeros(channels), np.ones(channels))
         for training in (True, False):

@@ -24,7 +24,7 @@ from normgauge.adapters.worker.protocol import case_id
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.conformance.subjects.worker_process import ONE_THREAD, WorkerProcess
 from normgauge.results.file import BrokenResults, read_records
-from normgauge.results.records import Counterexample, Explored, Footer, Header, Record
+from normgauge.results.records import Counterexample, Explored, Footer, Header, NotRun, Record
 
 #: Framework name to the module that must be installed.
 MODULES: Final = {
@@ -39,6 +39,8 @@ MODULES: Final = {
 RUNNER: Final = Path(__file__).with_name("runner.py")
 
 
+#: What a run says of a dtype that its budget has no time for.
+LEFT_OUT: Final = "is left out at the budget"
 #: The marks of a test that needs a framework.
 NEEDED: Final = (pytest.mark.frameworks, pytest.mark.slow)
 
@@ -96,7 +98,8 @@ class ResultFiles:
     names the folder answers for the code: `nox -s tests` puts there what the code that is tested has written. What
     is not there, the first test that asks for it measures.
 
-    Without exploration, which has tests of its own, whatever the budget was.
+    Whatever the budget was, the file is the same: without exploration, which has tests of its own, and with every
+    dtype; those that the budget left out are measured.
     """
 
     def __init__(self, folder: Path, measured: Path | None = None) -> None:
@@ -108,32 +111,40 @@ class ResultFiles:
         with locked(self._folder / f"{framework}.lock"):
             assert not failed.exists(), failed.read_text()
             if not path.exists():
-                if lines := self._taken(framework):
-                    path.write_bytes(b"".join(lines))
-                else:
-                    self._measure(framework, failed)
+                failed.write_text(f"{framework} was measured for another test, which failed with the reason")
+                self._make(framework, path)
+                failed.unlink()
         return path
 
-    def _taken(self, framework: str) -> list[bytes]:
-        """The lines of what was measured already, without exploration; none where that was something else."""
+    def _make(self, framework: str, path: Path) -> None:
+        taken = self._taken(framework)
+        if not taken:
+            normgauge("run", framework, "--budget", "none", "--out", str(self._folder))
+            return
+        left_out = [one.dtype for one, _ in taken if isinstance(one, NotRun) and LEFT_OUT in one.reason and one.dtype]
+        lines = [line for one, line in taken if not isinstance(one, NotRun) or LEFT_OUT not in one.reason]
+        if left_out:
+            rest = self._folder / "left out"
+            dtypes = (word for dtype in left_out for word in ("--dtype", dtype))
+            normgauge("run", framework, "--budget", "none", *dtypes, "--out", str(rest))
+            lines[-1:] = (rest / path.name).read_bytes().splitlines(keepends=True)[1:]
+        path.write_bytes(b"".join(lines))
+
+    def _taken(self, framework: str) -> list[tuple[Record, bytes]]:
+        """What was measured already, without exploration, with its lines; nothing where that was something else."""
         if self._measured is None or not (path := self._measured / f"{framework}.jsonl").exists():
             return []
         try:
             records = read_records(path)
         except BrokenResults:
             return []
-        header, lines = records[0], path.read_bytes().splitlines(keepends=True)
+        header = records[0]
         if not isinstance(header, Header) or not isinstance(records[-1], Footer):
             return []
         if any(getattr(header, name) != value for name, value in environment_of(framework).items()):
             return []
-        explored = (Explored, Counterexample)
-        return [line for line, one in zip(lines, records, strict=True) if not isinstance(one, explored)]
-
-    def _measure(self, framework: str, failed: Path) -> None:
-        failed.write_text(f"{framework} was measured for another test, which failed with the reason")
-        normgauge("run", framework, "--budget", "none", "--out", str(self._folder))
-        failed.unlink()
+        lines = zip(records, path.read_bytes().splitlines(keepends=True), strict=True)
+        return [(one, line) for one, line in lines if not isinstance(one, Explored | Counterexample)]
 
 
 @functools.lru_cache(maxsize=1)
