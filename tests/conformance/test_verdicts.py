@@ -142,6 +142,13 @@ def test_one_pass_statistics_are_a_hazard_and_no_divergence() -> None:
     assert set(verdicts(records, "float32").values()) == {"conforms"}
 
 
+def test_the_canonical_value_is_told_beside_another_and_not_twice() -> None:
+    judged = {r.requirement: r for r in measured("group_norm.Interleaved", ("float32",)) if isinstance(r, Judgement)}
+    assert "; canonical is contiguous (" in judged["GN-02"].sentence
+    assert judged["GN-03"].verdict == "conforms"
+    assert "canonical" not in judged["GN-03"].sentence
+
+
 def test_an_adapter_that_permutes_the_weights_changes_the_judgements() -> None:
     honest = verdicts(measured("group_norm.GroupNorm", ("float32",)), "float32")
     broken = verdicts(measured("group_norm.GroupNorm", ("float32",), "faulty.adapter:WithPermutedWeights"), "float32")
