@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,15 @@ import pytest
 from faulty import group_norm
 from faulty.adapter import FaultyAdapter
 
-from normgauge.adapters.case import Implementation
+from normgauge.adapters.case import Implementation, Observation
+from normgauge.conformance.diagnosis.candidates import Seen
+from normgauge.conformance.requirements.experiments import probes
 from normgauge.conformance.requirements.inputs import cast
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
+from normgauge.conformance.verdicts.overflow import overflow
+from normgauge.oracle import Arithmetic, Reference
 from normgauge.results.records import Judgement, Profile
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -82,6 +87,22 @@ def test_sums_in_half_are_a_hazard_and_their_overflow_a_divergence() -> None:
     assert judged["GN-30"].verdict == "diverges"
     assert judged["GN-35"].verdict == "diverges"
     assert judged["GN-35"].measured.startswith("output nan instead of")
+
+
+@pytest.mark.parametrize(("ratio", "lost"), [(1.0, False), (1.5, True)])
+def test_a_finite_output_outside_the_bound_of_the_same_numbers_made_small_has_overflowed(
+    ratio: float, lost: bool
+) -> None:
+    probe = next(one for one in probes("group_norm", "float16", (2,)) if len(one.case.steps) == 1)
+    y = np.zeros(probe.case.steps[0].x.shape)
+    prediction = SimpleNamespace(steps=[{"output": Reference(y, np.full_like(y, 0.125))}])
+    evidence: Any = SimpleNamespace(
+        arithmetic=Arithmetic("float32", storage="float16"), followed=[None], precisions=[None],
+        expected=lambda *_: prediction,
+    )  # fmt: skip
+    shown: Any = SimpleNamespace(quantities={"output": y + ratio / 8})
+    found = overflow(Seen(probe, Observation((shown,))), evidence)
+    assert (found is not None) == lost
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
