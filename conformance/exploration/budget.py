@@ -32,6 +32,14 @@ class Budget:
     cheap_plan: int = MANY_CASES_A_PLAN
     shapes: int = 8
 
+    def shared(self, *, small: bool) -> int:
+        """The cases of an implementation, of which a ``small`` one gets a part."""
+        return self.cases // (self.small_share if small else 1)
+
+    def steps(self, *, small: bool) -> int:
+        """The steps of all sequences of calls together."""
+        return self.shared(small=small) // (self.steps_share if small else 1)
+
 
 #: Every budget by its name, in the order of the command line's choice.
 BUDGETS: Final[Mapping[str, Budget]] = {

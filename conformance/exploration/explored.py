@@ -57,41 +57,13 @@ def explored(
 
     They are held to the accuracy class of the ``profile``.
     """
-    widest, framework = evidence.arithmetic, profile.framework
-    arithmetic = Arithmetic(widest.dtype, profile.accuracy) if profile.accuracy else widest
-    ranks = description.ranks
-    explorer = Explorer(
-        subject,
-        evidence.implementation,
-        ranks,
-        evidence.followed,
-        arithmetic,
-        bool(description.equal_samples),
-        asked.kin,
-    )
-    for stored in asked.committed:
-        if stored.dtype == evidence.dtype and stored.case.layer == description.layer:
-            explorer.again(stored)
-    folder = None if asked.store is None else asked.store / _folder_name(framework)
-    for path, stored in () if folder is None else read_folder(folder):
-        if (stored.implementation, stored.dtype) == (evidence.implementation, evidence.dtype):
-            again = explorer.again(stored)
-            if again is not None:
-                yield _record(again, "replayed", path, explorer, framework, evidence)
-    budget, compiles = asked.budget, description.compiles
-    small = compiles or description.slow or description.mode != "eager"
-    most_steps = budget.cases // (budget.small_share * budget.steps_share if small else 1)
-    cases = budget.cheap_plan if description.cheap and not compiles else budget.plan
-    most = budget.cases // (budget.small_share if small else 1) * cases // budget.plan
-    pool = _pool(evidence, budget.shapes) if compiles else ()
-    diverging = [requirement for requirement, verdict in asked.verdicts.items() if verdict in DIVERGENT]
-    conforming = {requirement for requirement, verdict in asked.verdicts.items() if verdict == "conforms"}
-    # What cannot be differentiated is not asked to, nor what would compile every gradient.
-    differentiable = any(requirements()[one].about == "gradients" for one in conforming)
-    without = set() if differentiable and not compiles else {"gradients"}
-    space = Space(description.layer, evidence.dtype, ranks, pool, settled_by(diverging) | without, cases)
-    shapes = [shape for shape, _ in pool]
-    calls = Calls.of(kind_of(description.layer), evidence.dtype, ranks, shapes, conforming)
+    explorer = _explorer(subject, description, profile, evidence, asked)
+    folder = None if asked.store is None else asked.store / _folder_name(profile.framework)
+    yield from _replayed(explorer, folder, evidence, profile.framework)
+    small = description.compiles or description.slow or description.mode != "eager"
+    space, shapes, conforming = _space(description, evidence, asked)
+    most = asked.budget.shared(small=small) * space.cases // asked.budget.plan
+    calls = Calls.of(kind_of(description.layer), evidence.dtype, description.ranks, shapes, conforming)
     sequences = SequenceSearch(explorer, calls)
 
     def show(done: int) -> None:
@@ -99,17 +71,17 @@ def explored(
 
     for departure in itertools.chain(
         explorer.search(space, most, asked.seed, show),
-        sequences.search(most_steps, asked.seed),
+        sequences.search(asked.budget.steps(small=small), asked.seed),
     ):
         own = None if folder is None else folder / _folder_name(evidence.implementation)
         kept = None if own is None else _store(own, departure, evidence)
-        yield _record(departure, "explored", kept, explorer, framework, evidence)
+        yield _record(departure, "explored", kept, explorer, profile.framework, evidence)
     tally = explorer.tally
     yield Explored(
         evidence.implementation,
-        framework,
+        profile.framework,
         evidence.dtype,
-        arithmetic.accuracy,
+        explorer.arithmetic.accuracy,
         tally.plans,
         tally.cases,
         tally.refused + sequences.tally.refused,
@@ -117,6 +89,52 @@ def explored(
         sequences.tally.plans,
         sequences.steps,
     )
+
+
+def _explorer(
+    subject: Subject, description: Description, profile: Profile, evidence: Evidence, asked: Exploration
+) -> Explorer:
+    """The search, to which what the committed cases show is known."""
+    widest = evidence.arithmetic
+    explorer = Explorer(
+        subject,
+        evidence.implementation,
+        description.ranks,
+        evidence.followed,
+        Arithmetic(widest.dtype, profile.accuracy) if profile.accuracy else widest,
+        bool(description.equal_samples),
+        asked.kin,
+    )
+    for stored in asked.committed:
+        if stored.dtype == evidence.dtype and stored.case.layer == description.layer:
+            explorer.again(stored)
+    return explorer
+
+
+def _replayed(explorer: Explorer, folder: Path | None, evidence: Evidence, framework: str) -> Iterator[Counterexample]:
+    """The stored counterexamples that the implementation still shows."""
+    for path, stored in () if folder is None else read_folder(folder):
+        if (stored.implementation, stored.dtype) == (evidence.implementation, evidence.dtype):
+            again = explorer.again(stored)
+            if again is not None:
+                yield _record(again, "replayed", path, explorer, framework, evidence)
+
+
+def _space(
+    description: Description, evidence: Evidence, asked: Exploration
+) -> tuple[Space, list[tuple[int, ...]], set[str]]:
+    """What may be drawn, the shapes that a compiling framework knows, and the requirements that conform."""
+    budget, compiles = asked.budget, description.compiles
+    pool = _pool(evidence, budget.shapes) if compiles else ()
+    diverging = [requirement for requirement, verdict in asked.verdicts.items() if verdict in DIVERGENT]
+    conforming = {requirement for requirement, verdict in asked.verdicts.items() if verdict == "conforms"}
+    # What cannot be differentiated is not asked to, nor what would compile every gradient.
+    differentiable = any(requirements()[one].about == "gradients" for one in conforming)
+    without = set() if differentiable and not compiles else {"gradients"}
+    cases = budget.cheap_plan if description.cheap and not compiles else budget.plan
+    settled = settled_by(diverging) | without
+    space = Space(description.layer, evidence.dtype, description.ranks, pool, settled, cases)
+    return space, [shape for shape, _ in pool], conforming
 
 
 def _folder_name(identifier: str) -> str:

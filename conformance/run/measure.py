@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from normgauge.adapters.dtypes import FULL
@@ -14,7 +14,7 @@ from normgauge.conformance.exploration.explored import Exploration, explored
 from normgauge.conformance.layers.experiments import probes, with_equal_samples
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.layers.registry import requirements as catalogue
-from normgauge.conformance.requirements.case_files import promoted_cases
+from normgauge.conformance.requirements.case_files import StoredCase, promoted_cases
 from normgauge.conformance.requirements.committed_cases import promoted_probes
 from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.requirements.requirement import Requirement
@@ -52,29 +52,12 @@ def measure(
 
     Its profile, its error curves, a judgement for each requirement, and what exploration found.
     """
-    identifier, layer, equal = description.id, description.layer, bool(description.equal_samples)
-    framework = subject.greeting.framework
-    asked = list(probes(layer, dtype, description.ranks, equal_samples=equal))
-    committed = [*promoted_cases(), *wanted.cases]
-    kin = {} if wanted.diagnosis_only else kin_of(subject, description)
-    requirements = [one for one in kind_of(layer).requirements if dtype in one.dtypes]
-    for one in [one for one in requirements if one.about == "committed"]:
-        stored = [probe.of(one.id) for probe in promoted_probes(layer, dtype, description.ranks, committed)]
-        asked += [replace(probe, case=with_equal_samples(probe.case)) if equal else probe for probe in stored]
-        if not stored:  # what nothing can be asked about is no requirement here
-            requirements.remove(one)
-    beside = {related(layer)[kind] for kind in kin}
-    requirements = [one for one in requirements if one.relation is None or one.id in beside]
-    if description.promotes:  # the type of the output is the framework's choice
-        requirements = [one for one in requirements if one.rule != "output_type"]
-    if wanted.diagnosis_only:
-        asked, left_out = _on_diagnosing_shapes(asked)
-        requirements = [requirement for requirement in requirements if requirement.id not in left_out]
+    asked = _asked_of(subject, description, dtype, wanted)
     subject.begin()
-    seen = _observe(subject, identifier, dtype, asked, progress)
-    diagnosis = diagnose(layer, seen, dtype, references)
+    seen = _observe(subject, description.id, dtype, asked.probes, progress)
+    diagnosis = diagnose(description.layer, seen, dtype, references)
     evidence = Evidence(
-        identifier,
+        description.id,
         dtype,
         description.names,
         description.remedies,
@@ -83,13 +66,13 @@ def measure(
         tuple(diagnosis.followed()),
         references,
     )
-    accuracy = accuracy_of(evidence, framework)
-    profile = _profile(description, framework, evidence, accuracy, subject)
+    accuracy = accuracy_of(evidence, subject.greeting.framework)
+    profile = _profile(description, subject.greeting.framework, evidence, accuracy, subject)
     yield profile
     yield from [] if wanted.diagnosis_only else accuracy.curves
-    kinships = tuple(beside_kin(subject, description, dtype, kin))
+    kinships = tuple(beside_kin(subject, description, dtype, asked.kin))
     verdicts: dict[str, str] = {}
-    for requirement in requirements:
+    for requirement in asked.requirements:
         judged = judge_kin(requirement, evidence, kinships) if requirement.relation else judge(requirement, evidence)
         verdicts[requirement.id] = judged.verdict
         example = None
@@ -97,18 +80,50 @@ def measure(
             example, smallest = shrunk_example(judged, evidence, subject, description.ranks)
             if requirement.rule == "values" and smallest.ratio > 1:
                 judged = _told_of(smallest, judged, evidence)
-        yield _judgement(requirement, judged, example, evidence, framework)
+        yield _judgement(requirement, judged, example, evidence, profile.framework)
     explores = wanted.budget.cases and not description.thorough  # that takes long a case
-    if explores and dtype in FULL and evidence.diagnosis.known and not wanted.diagnosis_only:
+    if explores and dtype in FULL and diagnosis.known and not wanted.diagnosis_only:
         asked_for = Exploration(
             budget=wanted.budget,
             seed=wanted.seed,
             store=wanted.store,
-            committed=committed,
+            committed=asked.committed,
             verdicts=verdicts,
-            kin=kin,
+            kin=asked.kin,
         )
         yield from explored(subject, description, profile, evidence, asked_for, progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What an implementation is asked at one dtype. ``kin`` has the framework's own related layers by rank."""
+
+    probes: Sequence[Probe]
+    requirements: Sequence[Requirement]
+    committed: Sequence[StoredCase]
+    kin: Mapping[str, Mapping[int, str]]
+
+
+def _asked_of(subject: Subject, description: Description, dtype: str, wanted: Wanted) -> _Asked:
+    """The cases, and the requirements that something can be asked about."""
+    layer, equal = description.layer, bool(description.equal_samples)
+    asked = list(probes(layer, dtype, description.ranks, equal_samples=equal))
+    committed = [*promoted_cases(), *wanted.cases]
+    kin = {} if wanted.diagnosis_only else kin_of(subject, description)
+    requirements = [one for one in kind_of(layer).requirements if dtype in one.dtypes]
+    for one in [one for one in requirements if one.about == "committed"]:
+        stored = [probe.of(one.id) for probe in promoted_probes(layer, dtype, description.ranks, committed)]
+        asked += [replace(probe, case=with_equal_samples(probe.case)) if equal else probe for probe in stored]
+        if not stored:
+            requirements.remove(one)
+    beside = {related(layer)[kind] for kind in kin}
+    requirements = [one for one in requirements if one.relation is None or one.id in beside]
+    if description.promotes:  # the type of the output is the framework's choice
+        requirements = [one for one in requirements if one.rule != "output_type"]
+    if wanted.diagnosis_only:
+        asked, left_out = _on_diagnosing_shapes(asked)
+        requirements = [requirement for requirement in requirements if requirement.id not in left_out]
+    return _Asked(probes=asked, requirements=requirements, committed=committed, kin=kin)
 
 
 def _on_diagnosing_shapes(asked: Sequence[Probe]) -> tuple[list[Probe], set[str]]:

@@ -106,8 +106,8 @@ def test_keras_s_arrays_that_can_be_written_to_are_known_by_their_memory(framewo
     program = """if True:
         import sys
         import numpy as np
-        from normgauge.adapters.base import Case, Step
-        from normgauge.adapters.worker.main import make_adapter
+        from normgauge.adapters.case import Case, Step
+        from normgauge.adapters.registry import make_adapter
         adapter = make_adapter(f"keras-{sys.argv[1]}", "float32")
         case = Case("group_norm", "float32", {"num_channels": 2, "num_groups": 1}, {},
                     (Step("eval", np.ones((2, 2), np.float32)),))
