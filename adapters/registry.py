@@ -35,8 +35,13 @@ def registered() -> dict[str, str]:
 
 @functools.cache
 def _entry_points(path: tuple[str, ...]) -> dict[str, str]:
-    """Those of what is installed along ``path``; the scan opens a file for every installed distribution."""
-    return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+    """Those of the others installed along ``path``; the scan opens a file for every installed distribution.
+
+    What this distribution registers is in the list above. Metadata that an earlier build left in a checkout says where
+    its modules were then.
+    """
+    entries = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    return {one.name: one.value for one in entries if one.dist is None or one.dist.name != "normgauge"}
 
 
 def adapter_class(framework: str) -> type[Adapter]:

@@ -100,7 +100,7 @@ def _imports(imports: Iterable[str], environment: Mapping[str, str]) -> list[str
 
 
 def _inputs(case: Case) -> list[str]:
-    lines = [f"settings = {dict(case.settings)!r}"]
+    lines = [f"settings = {dict(sorted(case.settings.items()))!r}"]
     lines += [f"{name} = {literal(value, case.dtype)}" for name, value in case.parameters.items()]
     for number, step in enumerate(case.steps, start=1):
         given = {"x": step.x} if step.dy is None else {"x": step.x, "dy": step.dy}

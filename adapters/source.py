@@ -161,6 +161,8 @@ def _without_annotations(source: str, node: ast.stmt) -> str:
     for one, annotation in sorted(annotations, key=lambda pair: (-pair[1].lineno, -pair[1].col_offset)):
         begin = starts[annotation.lineno - 1] + annotation.col_offset
         end = starts[annotation.end_lineno - 1] + annotation.end_col_offset
+        if isinstance(one, ast.arg) and text[end : end + 3] == b" = ":
+            text[end : end + 3] = b"="
         del text[len(text[:begin].rstrip(b" ->" if hasattr(one, "returns") else b" :")) : end]
     first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))])
     return _FOR_LINTERS.sub("", text[starts[first - 1] :].decode()).rstrip()

@@ -112,7 +112,7 @@ def test_keras_s_arrays_that_can_be_written_to_are_known_by_their_memory(framewo
         case = Case("group_norm", "float32", {"num_channels": 2, "num_groups": 1}, {},
                     (Step("eval", np.ones((2, 2), np.float32)),))
         for adapter.forward in (
-            adapter.forward, lambda layer, x, training: x[:1], lambda layer, x, training: layer.gamma.value
+            adapter.forward, lambda layer, x, training: x[:1], lambda layer, x, training: layer["layer"].gamma.value
         ):
             print(*adapter.run(f"keras.layers.GroupNormalization[{sys.argv[1]}]", case).steps[0].shares, ".")
     """

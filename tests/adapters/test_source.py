@@ -48,7 +48,7 @@ def test_a_longer_function_comes_whole_but_for_annotations_and_words_to_linters(
     given = source()
     assert given.statement(do(written.rooted, "root"), {}) == ["root = rooted(x)"]
     assert given.definitions == [
-        "def rooted(x):\n    def inner(y = 1.0):  # kept\n        return math.sqrt(x) * y\n\n    return inner"
+        "def rooted(x):\n    def inner(y=1.0):  # kept\n        return math.sqrt(x) * y\n\n    return inner"
     ]
     assert list(given.imports) == ["import math"]
 

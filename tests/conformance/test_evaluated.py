@@ -73,9 +73,9 @@ def test_what_was_read_is_noted_as_the_oracle_notes_it(tmp_path: Path) -> None:
         references = References(ReferenceStore.at(tmp_path))
         for case in cases():
             evaluated, kept = (replace(some("batch_norm")[0], read=set()) for _ in range(2))
-            predict(case, evaluated, FLOAT32)
+            prediction = predict(case, evaluated, FLOAT32)
             references.predict(case, kept, FLOAT32)
-            assert evaluated.read
+            assert evaluated.read or prediction.refused  # another channel count is refused whatever the semantics
             assert kept.read == evaluated.read
         references.close()
 
