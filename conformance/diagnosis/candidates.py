@@ -287,8 +287,10 @@ def measured_setting(
     if ratio(inside) > 1:
         return None
     left, right = (_crossing(ratio, inside, end) for end in (left, right))
-    found = (left, _golden(ratio, left, right, steps=20), right)
-    return None if any(unbounded(exponent) for exponent in found) else Interval(*(10.0**one for one in found))
+    best = _golden(ratio, left, right, steps=20)
+    if any(unbounded(exponent) for exponent in (left, best, right)):
+        return None
+    return Interval(low=10.0**left, best=10.0**best, high=10.0**right)
 
 
 def _golden(function: Callable[[float], float], left: float, right: float, *, steps: int, enough: float = 0.0) -> float:

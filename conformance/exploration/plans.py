@@ -187,7 +187,7 @@ def cases_of(plan: Plan) -> list[Case]:
     parameters = _parameters(plan, random)
     with np.errstate(over="ignore", under="ignore"):
         inputs = [REGIMES[plan.regime](draw).astype(plan.dtype) for _ in plan.modes]
-    upstream = [draw.upstream().astype(plan.dtype) for _ in plan.modes] if plan.differentiated else []
+    upstream = [draw.upstream().astype(plan.dtype) if plan.differentiated else None for _ in plan.modes]
     return [
         Case(
             plan.layer,
@@ -195,8 +195,8 @@ def cases_of(plan: Plan) -> list[Case]:
             settings,
             parameters,
             tuple(
-                Step(mode, *(own[number] for own in arrays))
-                for mode, *arrays in zip(plan.modes, inputs, *([upstream] if upstream else []), strict=True)
+                Step(mode, x[number], None if dy is None else dy[number])
+                for mode, x, dy in zip(plan.modes, inputs, upstream, strict=True)
             ),
         )
         for number in range(plan.cases)

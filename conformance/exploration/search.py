@@ -241,7 +241,7 @@ class Explorer:
         predicted = [(self.followed[0], seen.first.apart())]
         if seen.within:
             alone = zip(seen.cases, seen.observations, predicted[0][1], strict=True)
-            return [_Looked(*one, Deviation(0.0), self.followed[0]) for one in alone]
+            return [_Looked(case, own, part, Deviation(0.0), self.followed[0]) for case, own, part in alone]
         predicted += [(one, predict_together(seen.cases, one, self.arithmetic).apart()) for one in self.followed[1:]]
         looked = []
         for number, (case, own) in enumerate(zip(seen.cases, seen.observations, strict=False)):

@@ -115,7 +115,7 @@ def _tasks(greeting: Hello, wanted: Wanted, left_out: Collection[str | None]) ->
     selected = [one for one in greeting.implementations if wanted.selects(one)]
     dtypes = [dtype for dtype in wanted.dtypes if dtype not in left_out]
     asked = [(one, dtype) for dtype in dtypes for one in selected if dtype in one.dtypes]
-    return [Task(number, *pair) for number, pair in enumerate(asked)]
+    return [Task(number, one, dtype) for number, (one, dtype) in enumerate(asked)]
 
 
 def _done(

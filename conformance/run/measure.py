@@ -205,8 +205,9 @@ def _defaults(description: Description, evidence: Evidence) -> list[DefaultMeasu
         if setting is None:
             continue
         interval = measured_setting(one, evidence.followed[0], setting, evidence.arithmetic, evidence.references)
-        ends = (interval.low, interval.best, interval.high) if interval else (None, None, None)
-        found.append(DefaultMeasured(setting, str(signature[setting]) if setting in signature else None, *ends))
+        low, best, high = (interval.low, interval.best, interval.high) if interval else (None, None, None)
+        given = str(signature[setting]) if setting in signature else None
+        found.append(DefaultMeasured(setting, given, low, best, high))
     return found
 
 

@@ -38,6 +38,6 @@ def _overflow(one: Seen, semantics: Semantics, evidence: Evidence) -> Deviation 
             lost = lost & np.isfinite(right.value) & np.isfinite(right.bound)
             if np.any(lost):
                 index = tuple(int(i) for i in np.argwhere(lost)[0])
-                numbers = float(got[index]), float(right.value[index]), float(right.bound[index])
-                return Deviation(math.inf, number, quantity, index, *numbers)
+                value, bound = float(right.value[index]), float(right.bound[index])
+                return Deviation(math.inf, number, quantity, index, float(got[index]), value, bound)
     return None

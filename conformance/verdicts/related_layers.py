@@ -72,7 +72,7 @@ def beside_kin(
                 return
             others = _seen(subject, other, probes)
             subject.begin()  # a worker that this ended is not counted against the implementation
-            yield from (Kinship(relation, other, *pair) for pair in zip(own, others, strict=True))
+            yield from (Kinship(relation, other, one, beside) for one, beside in zip(own, others, strict=True))
 
 
 def _seen(subject: Subject, implementation: str, probes: Sequence[Probe]) -> list[Seen]:

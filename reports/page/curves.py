@@ -134,7 +134,8 @@ def _figure(
     described = "; ".join(_said(framework, own, measured) for framework, own in frameworks.items())
     width = LEFT + len(frameworks) * (PANEL[0] + GAP[0])
     height = TOP + len(rows) * (PANEL[1] + GAP[1]) + BOTTOM - GAP[1]
-    return CurvesFigure(*layer, dtype, max(width, 640), height, tuple(headings), tuple(panels), described)
+    kind, title = layer
+    return CurvesFigure(kind, title, dtype, max(width, 640), height, tuple(headings), tuple(panels), described)
 
 
 def _scales(series: Sequence[Series]) -> tuple[_Scale, _Scale]:

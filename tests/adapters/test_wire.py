@@ -58,11 +58,13 @@ def cases(draw: st.DrawFn) -> Case:
         },
     )
     parameters = st.dictionaries(st.sampled_from(["weight", "bias", "running_mean", "running_var"]), vectors)
-    actions = st.builds(Action, st.sampled_from(ACTIONS)) | st.builds(Action, st.just("momentum"), st.none() | number)
+    actions = st.builds(Action, name=st.sampled_from(ACTIONS)) | st.builds(
+        Action, name=st.just("momentum"), value=st.none() | number
+    )
     step = st.builds(
         Step,
-        st.sampled_from(["train", "eval"]),
-        arrays(dtype, least=2),
+        mode=st.sampled_from(["train", "eval"]),
+        x=arrays(dtype, least=2),
         before=st.lists(actions, max_size=2).map(tuple),
         inspect=st.booleans(),
     )
@@ -78,10 +80,13 @@ def observations(draw: st.DrawFn) -> Observation:
     modified = st.lists(st.sampled_from(["x", "weight", "bias"]), unique=True).map(tuple)
     dtypes = st.sampled_from([dtype, "bfloat16"])
     trainable = st.none() | st.lists(st.sampled_from(["weight", "bias", "running_var"]), unique=True).map(tuple)
-    step = st.builds(StepResult, arrays(dtype, least=2), dtypes, state, modified, shares=modified, trainable=trainable)
+    step = st.builds(
+        StepResult, output=arrays(dtype, least=2), dtype=dtypes, state=state, modified=modified, shares=modified,
+        trainable=trainable,
+    )  # fmt: skip
     return Observation(
         tuple(draw(st.lists(step, max_size=3))),
-        draw(st.none() | st.builds(Raised, st.sampled_from(["construct", "step 1"]), st.text(), st.text())),
+        draw(st.none() | st.builds(Raised, where=st.sampled_from(["construct", "step 1"]), type=st.text(), message=st.text())),
         draw(st.none() | st.text()),
         None,
         tuple(draw(st.lists(st.text(), max_size=2))),

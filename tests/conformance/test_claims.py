@@ -582,7 +582,8 @@ def axis(*measured: str) -> AxisMeasured:
 
 
 def default(signature: str | None, *interval: float) -> DefaultMeasured:
-    return DefaultMeasured("eps", signature, *(interval or (None, None, None)))
+    low, best, high = interval or (None, None, None)
+    return DefaultMeasured("eps", signature, low, best, high)
 
 
 @pytest.mark.parametrize(
