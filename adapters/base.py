@@ -220,7 +220,7 @@ class Adapter(Acting, ABC):
             message = _ADDRESS.sub("at 0x...", _ESCAPES.sub("", str(error)))
             raised = Raised(where, type(error).__name__, message[:2000])
         messages = tuple(dict.fromkeys(f"{w.category.__name__}: {w.message}" for w in caught))
-        return Observation(tuple(steps), raised, unsupported, None, messages)
+        return Observation(steps=tuple(steps), raised=raised, unsupported=unsupported, died=None, warnings=messages)
 
     def _step(
         self, implementation: Implementation, layer: Any, step: Step, caught: list[warnings.WarningMessage]

@@ -53,7 +53,7 @@ class Step:
     inspect: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """Canonical inputs, hyperparameters and steps: everything needed to run an implementation.
 
@@ -134,7 +134,7 @@ def marked(names: Iterable[str]) -> Array:
     return np.array([float(name in among) for name in PARAMETERS])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Observation:
     """What an implementation did on a case.
 
@@ -151,7 +151,7 @@ class Observation:
     asked: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Implementation:
     """One layer under test, as a user would construct it.
 

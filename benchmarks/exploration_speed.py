@@ -70,8 +70,14 @@ class Timed:
 
 def explored(subject: Any, implementation: str, cases: int) -> Tally:
     layer, ranks = LAYERS[implementation]
-    explorer = Explorer(subject, implementation, ranks, [CANONICAL[layer]], Arithmetic("float32", "welford"))
-    space = Space(layer, "float32", ranks, cases=MANY_CASES_A_PLAN)
+    explorer = Explorer(
+        subject=subject,
+        implementation=implementation,
+        ranks=ranks,
+        followed=[CANONICAL[layer]],
+        arithmetic=Arithmetic("float32", "welford"),
+    )
+    space = Space(layer=layer, dtype="float32", ranks=ranks, cases=MANY_CASES_A_PLAN)
     list(explorer.search(space, cases, 0, lambda _: None))
     return explorer.tally
 
@@ -80,7 +86,7 @@ def through_a_worker(implementation: str, cases: int) -> tuple[int, float]:
     """Cases, and the processor seconds of both processes: other load on the machine changes them little."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begun = time.process_time()
-    worker = WorkerProcess(Launch("torch"), "float32")
+    worker = WorkerProcess(Launch(framework="torch"), "float32")
     tally = explored(worker, implementation, cases)
     worker.close()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -59,7 +59,7 @@ def run(*words: str, cache: Path) -> float:
 def by_cases() -> Iterator[tuple[int, float]]:
     from exploration_speed import explored  # this folder is no package
 
-    worker = WorkerProcess(Launch("torch"), "float32")
+    worker = WorkerProcess(Launch(framework="torch"), "float32")
     for count in CASES:
         begun = time.process_time(), _of_process(worker)
         explored(worker, "torch.nn.GroupNorm", count)
@@ -74,11 +74,11 @@ def _of_process(worker: WorkerProcess) -> float:
 
 
 def by_elements() -> Iterator[tuple[int, float]]:
-    worker = WorkerProcess(Launch("torch"), "float32")
+    worker = WorkerProcess(Launch(framework="torch"), "float32")
     settings = {"num_channels": 8, "num_groups": 4, "eps": 1e-5, "weight": False, "bias": False}
     for count in ELEMENTS:
         x = np.random.default_rng(0).standard_normal((2, 8, count // 16)).astype(np.float32)
-        case = Case("group_norm", "float32", settings, {}, (Step("train", x),))
+        case = Case(layer="group_norm", dtype="float32", settings=settings, parameters={}, steps=(Step("train", x),))
         rounds = max(1, 2**16 // count)
         begun = time.process_time(), _of_process(worker)
         for _ in range(rounds):

@@ -123,9 +123,9 @@ def precisions(dtype: str, accuracy: str = WIDEST) -> tuple[Arithmetic, ...]:
         ValueError: a dtype that is not known.
     """
     if dtype == "float64":
-        return Arithmetic(dtype, accuracy), Arithmetic("float32", accuracy)
-    own = Arithmetic(dtype, accuracy)
+        return Arithmetic(dtype=dtype, accuracy=accuracy), Arithmetic(dtype="float32", accuracy=accuracy)
+    own = Arithmetic(dtype=dtype, accuracy=accuracy)
     if not own.computing.is_half:
         return (own,)
-    wide = (Arithmetic("float32", accuracy, storage=dtype, stored=stored) for stored in (False, True))
+    wide = (Arithmetic(dtype="float32", accuracy=accuracy, storage=dtype, stored=stored) for stored in (False, True))
     return (*wide, own)

@@ -67,7 +67,7 @@ def checked_formula(x: ArrayLike, eps: float, semantics: Semantics, arithmetic: 
     """
     if arithmetic is None:
         name = np.asarray(x).dtype.name
-        arithmetic = Arithmetic(name if name in ("float64", "float16") else "float32")
+        arithmetic = Arithmetic(dtype=name if name in ("float64", "float16") else "float32")
     return Formula(eps=checked_number("eps", eps), semantics=semantics, arithmetic=arithmetic)
 
 

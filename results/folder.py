@@ -53,7 +53,9 @@ def _absent(results: Path, files: Sequence[Path]) -> list[NotRun]:
     if not isinstance(asked, dict):
         raise BrokenResults(f"{manifest} is no object of framework names and reasons; remove it")
     present = {path.stem for path in files}
-    return [NotRun(str(name), str(reason)) for name, reason in sorted(asked.items()) if name not in present]
+    return [
+        NotRun(framework=str(name), reason=str(reason)) for name, reason in sorted(asked.items()) if name not in present
+    ]
 
 
 def _refuse_two_runs(records: dict[Path, list[Record]]) -> None:

@@ -19,7 +19,7 @@ Verdict = Literal["conforms", "diverges", "crashes", "unsupported", "cannot tell
 DIVERGENT: Final = frozenset({"diverges", "crashes"})
 
 
-class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record"):
+class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record", kw_only=True):
     """What ran, where and when. ``format`` is the version of this file format.
 
     ``budget`` and ``seed`` are those of the exploration.
@@ -40,7 +40,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record"):
     seed: int = 0
 
 
-class Witness(msgspec.Struct, frozen=True):
+class Witness(msgspec.Struct, frozen=True, kw_only=True):
     """One element that decides: it lies ``margin`` bounds away from what ``against`` would give.
 
     ``margin`` is null where it is infinite (a NaN against a number, another shape, a missing refusal). Where
@@ -61,7 +61,7 @@ class Witness(msgspec.Struct, frozen=True):
     against_value: str = ""
 
 
-class Example(msgspec.Struct, frozen=True):
+class Example(msgspec.Struct, frozen=True, kw_only=True):
     """The smallest input that shows a divergence: what came out, what should have, and a script.
 
     Each line of ``inputs`` is ``weight 1 2`` or ``step 1 train x 0 1 10 11``, in C order. Each of ``observed``,
@@ -79,7 +79,7 @@ class Example(msgspec.Struct, frozen=True):
     script: str
 
 
-class AxisMeasured(msgspec.Struct, frozen=True):
+class AxisMeasured(msgspec.Struct, frozen=True, kw_only=True):
     """The values of one axis that survived."""
 
     axis: str
@@ -88,7 +88,7 @@ class AxisMeasured(msgspec.Struct, frozen=True):
     measured: list[str]
 
 
-class DefaultMeasured(msgspec.Struct, frozen=True):
+class DefaultMeasured(msgspec.Struct, frozen=True, kw_only=True):
     """A default: as the signature has it (text, or null), and the interval that behaviour allows."""
 
     setting: str
@@ -105,7 +105,7 @@ class DefaultMeasured(msgspec.Struct, frozen=True):
         return format(self.best, f".{max(1, math.floor(-math.log10(relative)))}g")
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """What the installed documentation says of an axis or a default, beside what was measured.
 
     ``claimed`` is null where it is silent; ``quote`` holds its own words, ``where`` the place. A verdict
@@ -120,7 +120,7 @@ class Claim(msgspec.Struct, frozen=True):
     verdict: Literal["agrees", "contradicts", "silent", "cannot tell"]
 
 
-class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="record"):
+class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="record", kw_only=True):
     """What was measured of one implementation at one dtype.
 
     ``known`` is false when no candidate survived: then ``axes`` names the nearest one. ``computes_in``
@@ -157,7 +157,7 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
     backend: str = ""
 
 
-class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"):
+class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record", kw_only=True):
     """requirement x implementation x dtype -> verdict, with what decided it.
 
     ``nameless`` is the sentence without the name of the implementation, where it begins with that.
@@ -180,7 +180,7 @@ class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"
     nameless: str = ""
 
 
-class SeriesPoint(msgspec.Struct, frozen=True):
+class SeriesPoint(msgspec.Struct, frozen=True, kw_only=True):
     """One point of an error curve.
 
     ``at`` is the place on the axis. ``error`` is the largest error of an element, relative to the largest exact
@@ -195,7 +195,7 @@ class SeriesPoint(msgspec.Struct, frozen=True):
     holds: str | None
 
 
-class Series(msgspec.Struct, frozen=True, tag="series", tag_field="record"):
+class Series(msgspec.Struct, frozen=True, tag="series", tag_field="record", kw_only=True):
     """The error of one quantity of one implementation along an axis.
 
     ``axis`` is ``ratio``, |mean| / deviation of the values that are normalised together, or ``n``, how many they
@@ -215,7 +215,7 @@ class Series(msgspec.Struct, frozen=True, tag="series", tag_field="record"):
     points: list[SeriesPoint]
 
 
-class Explored(msgspec.Struct, frozen=True, tag="explored", tag_field="record"):
+class Explored(msgspec.Struct, frozen=True, tag="explored", tag_field="record", kw_only=True):
     """What exploration tried on one implementation at one dtype, under its semantics and accuracy class.
 
     ``known`` counts the cases that departed in the way of a counterexample told already; ``refused``
@@ -235,7 +235,7 @@ class Explored(msgspec.Struct, frozen=True, tag="explored", tag_field="record"):
     steps: int = 0
 
 
-class Counterexample(msgspec.Struct, frozen=True, tag="counterexample", tag_field="record"):
+class Counterexample(msgspec.Struct, frozen=True, tag="counterexample", tag_field="record", kw_only=True):
     """An input beyond the experiments on which an implementation departs from its own profile.
 
     ``kind`` is ``values`` (outside the widest class's bound), ``accuracy`` (outside the bound of the class
@@ -259,7 +259,7 @@ class Counterexample(msgspec.Struct, frozen=True, tag="counterexample", tag_fiel
     nameless: str = ""
 
 
-class NotRun(msgspec.Struct, frozen=True, tag="not_run", tag_field="record"):
+class NotRun(msgspec.Struct, frozen=True, tag="not_run", tag_field="record", kw_only=True):
     """Something that was asked for and could not be run, with the reason.
 
     ``failed`` is false for what does not exist, such as a dtype that a framework does not have.
@@ -272,7 +272,7 @@ class NotRun(msgspec.Struct, frozen=True, tag="not_run", tag_field="record"):
     failed: bool = True
 
 
-class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="record"):
+class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="record", kw_only=True):
     """The proof that a run is complete, with the number of judgements of each verdict, and the time it took."""
 
     counts: dict[str, int]

@@ -61,11 +61,11 @@ def _implementation(
     mode, options, dtypes = variant
     page = f"{_DOCS}/{'flax.linen/layers' if api == 'linen' else 'flax.nnx/nn/normalization'}.html"
     return Implementation(
-        f"flax.{api}.{name}",
-        layer,
-        CHANNELS_LAST,
-        names,
-        page,
+        class_path=f"flax.{api}.{name}",
+        layer=layer,
+        layout=CHANNELS_LAST,
+        names=names,
+        documentation=page,
         options=options,
         remedies={} if "use_fast_variance" in options else _REMEDIES,
         way=mode,

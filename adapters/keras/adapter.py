@@ -42,11 +42,11 @@ def _implementations(backend: str) -> tuple[Implementation, ...]:
     ]
     return tuple(
         Implementation(
-            f"keras.layers.{name}",
-            layer,
-            layout,
-            names,
-            f"{_DOCS}/{page}/",
+            class_path=f"keras.layers.{name}",
+            layer=layer,
+            layout=layout,
+            names=names,
+            documentation=f"{_DOCS}/{page}/",
             options=options,
             remedies={"accuracy=one_pass": "use the jax or tensorflow backend"},
             backend=backend,
@@ -63,11 +63,11 @@ def _kin(backend: str) -> tuple[Implementation, ...]:
     """LayerNormalization over all axes but that of the samples. Keras has no InstanceNorm of its own."""
     return (
         Implementation(
-            "keras.layers.LayerNormalization",
-            "layer_norm",
-            CHANNELS_LAST,
-            {"eps": "epsilon"},
-            f"{_DOCS}/layer_normalization/",
+            class_path="keras.layers.LayerNormalization",
+            layer="layer_norm",
+            layout=CHANNELS_LAST,
+            names={"eps": "epsilon"},
+            documentation=f"{_DOCS}/layer_normalization/",
             backend=backend,
         ),
     )

@@ -35,7 +35,14 @@ _BATCH_NAMES = _NAMES | {
 
 
 def _implementation(name: str, layer: str, names: Mapping[str, str], *ranks: int) -> Implementation:
-    return Implementation(f"lucid.nn.{name}", layer, CHANNELS_FIRST, names, f"{_DOCS}/{name}.html", ranks=ranks)
+    return Implementation(
+        class_path=f"lucid.nn.{name}",
+        layer=layer,
+        layout=CHANNELS_FIRST,
+        names=names,
+        documentation=f"{_DOCS}/{name}.html",
+        ranks=ranks,
+    )
 
 
 _GROUP_NORM = _implementation("GroupNorm", "group_norm", _GROUP_NAMES, 2, 3, 4, 5)
@@ -57,16 +64,22 @@ class LucidAdapter(ScriptedAdapter):
     kin = (
         *(
             Implementation(
-                f"lucid.nn.InstanceNorm{rank - 2}d",
-                "instance_norm",
-                CHANNELS_FIRST,
-                _NAMES | {"num_channels": "num_features"},
-                f"{_DOCS}/InstanceNorm{rank - 2}d.html",
+                class_path=f"lucid.nn.InstanceNorm{rank - 2}d",
+                layer="instance_norm",
+                layout=CHANNELS_FIRST,
+                names=_NAMES | {"num_channels": "num_features"},
+                documentation=f"{_DOCS}/InstanceNorm{rank - 2}d.html",
                 ranks=(rank,),
             )
             for rank in (3, 4, 5)
         ),
-        Implementation("lucid.nn.LayerNorm", "layer_norm", CHANNELS_FIRST, _NAMES, f"{_DOCS}/LayerNorm.html"),
+        Implementation(
+            class_path="lucid.nn.LayerNorm",
+            layer="layer_norm",
+            layout=CHANNELS_FIRST,
+            names=_NAMES,
+            documentation=f"{_DOCS}/LayerNorm.html",
+        ),
     )
 
     @classmethod

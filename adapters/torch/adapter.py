@@ -45,11 +45,11 @@ def _implementations(
     """The layer in each of the modes that are for it."""
     return tuple(
         Implementation(
-            f"torch.nn.{name}",
-            layer,
-            CHANNELS_FIRST,
-            names,
-            f"{_DOCS}/torch.nn.{name}.html",
+            class_path=f"torch.nn.{name}",
+            layer=layer,
+            layout=CHANNELS_FIRST,
+            names=names,
+            documentation=f"{_DOCS}/torch.nn.{name}.html",
             ranks=ranks if mode.rank is None else (mode.rank,),
             remedies=mode.remedies,
             way=mode,
@@ -73,16 +73,22 @@ class TorchAdapter(ScriptedAdapter):
     kin = (
         *(
             Implementation(
-                f"torch.nn.InstanceNorm{rank - 2}d",
-                "instance_norm",
-                CHANNELS_FIRST,
-                _NAMES | {"num_channels": "num_features"},
-                f"{_DOCS}/torch.nn.InstanceNorm{rank - 2}d.html",
+                class_path=f"torch.nn.InstanceNorm{rank - 2}d",
+                layer="instance_norm",
+                layout=CHANNELS_FIRST,
+                names=_NAMES | {"num_channels": "num_features"},
+                documentation=f"{_DOCS}/torch.nn.InstanceNorm{rank - 2}d.html",
                 ranks=(rank,),
             )
             for rank in (3, 4, 5)
         ),
-        Implementation("torch.nn.LayerNorm", "layer_norm", CHANNELS_FIRST, _NAMES, f"{_DOCS}/torch.nn.LayerNorm.html"),
+        Implementation(
+            class_path="torch.nn.LayerNorm",
+            layer="layer_norm",
+            layout=CHANNELS_FIRST,
+            names=_NAMES,
+            documentation=f"{_DOCS}/torch.nn.LayerNorm.html",
+        ),
     )
 
     @classmethod

@@ -82,11 +82,11 @@ def _decode_step(message: Mapping[str, Any]) -> Step:
 
 def decode_case(message: Mapping[str, Any]) -> Case:
     return Case(
-        message["layer"],
-        message["dtype"],
-        message["settings"],
-        {name: decode_array(value) for name, value in message["parameters"].items()},
-        tuple(_decode_step(step) for step in message["steps"]),
+        layer=message["layer"],
+        dtype=message["dtype"],
+        settings=message["settings"],
+        parameters={name: decode_array(value) for name, value in message["parameters"].items()},
+        steps=tuple(_decode_step(step) for step in message["steps"]),
     )
 
 
@@ -128,7 +128,7 @@ def _encode_result(step: StepResult) -> dict[str, Any]:
 def decode_observation(message: Mapping[str, Any]) -> Observation:
     raised = message.get("raised")
     return Observation(
-        tuple(
+        steps=tuple(
             StepResult(
                 decode_array(step["output"]),
                 step["dtype"],
@@ -141,10 +141,10 @@ def decode_observation(message: Mapping[str, Any]) -> Observation:
             )
             for step in message["steps"]
         ),
-        Raised(str(raised["where"]), str(raised["type"]), str(raised["message"])) if raised else None,
-        None if message.get("unsupported") is None else str(message["unsupported"]),
-        None,
-        tuple(message["warnings"]),
+        raised=Raised(str(raised["where"]), str(raised["type"]), str(raised["message"])) if raised else None,
+        unsupported=None if message.get("unsupported") is None else str(message["unsupported"]),
+        died=None,
+        warnings=tuple(message["warnings"]),
     )
 
 

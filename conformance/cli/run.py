@@ -184,6 +184,18 @@ def _write(records: Iterator[Record], path: Path, console: Console) -> bool:
 def _nothing_ran(launch: Launch, wanted: Wanted, error: CannotRun) -> Iterator[Record]:
     """The records of a framework that could not be started: a file that says so."""
     suite = normgauge.__version__
-    yield Header(FORMAT, suite, launch.framework, {}, "", "", "", "", list(wanted.dtypes), [], "")
-    yield NotRun(launch.framework, str(error))
-    yield Footer({"not run": 1}, 0.0)
+    yield Header(
+        format=FORMAT,
+        suite=suite,
+        framework=launch.framework,
+        versions={},
+        python="",
+        platform="",
+        numpy="",
+        device="",
+        dtypes=list(wanted.dtypes),
+        implementations=[],
+        started="",
+    )
+    yield NotRun(framework=launch.framework, reason=str(error))
+    yield Footer(counts={"not run": 1}, seconds=0.0)

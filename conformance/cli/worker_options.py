@@ -45,11 +45,13 @@ class WorkerOptions:
             Mistake: options that contradict each other, no command, or a framework that there is no adapter of.
         """
         if self.program is not None:
-            return Launch(framework, self.python, self._words(self.program), self.time_limit)
+            return Launch(
+                framework=framework, python=self.python, program=self._words(self.program), time_limit=self.time_limit
+            )
         if self.in_process and self.python != sys.executable:
             raise Mistake("--python names another interpreter, --in-process asks for this one; leave out one of them")
         adapter_of(framework)
-        return Launch(framework, self.python, (), self.time_limit)
+        return Launch(framework=framework, python=self.python, program=(), time_limit=self.time_limit)
 
     def _words(self, program: str) -> tuple[str, ...]:
         if self.in_process:

@@ -34,7 +34,7 @@ SHOWN_IN: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Deviation:
     """The element of an observation that lies furthest from a prediction, in units of the bound."""
 
@@ -48,7 +48,7 @@ class Deviation:
     what: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Seen:
     """A probe with what was observed on it."""
 
@@ -63,8 +63,8 @@ def compare(observation: Observation, prediction: Prediction, quantities: Sequen
     or says that the framework cannot be asked, excludes nothing.
     """
     if observation.died or observation.unsupported:
-        return Deviation(0.0)
-    worst = Deviation(0.0)
+        return Deviation(ratio=0.0)
+    worst = Deviation(ratio=0.0)
     for number, (seen, expected) in enumerate(zip(observation.steps, prediction.steps, strict=False), start=1):
         shown = seen.quantities
         for quantity, reference in expected.items():
@@ -75,27 +75,31 @@ def compare(observation: Observation, prediction: Prediction, quantities: Sequen
                 continue
             worst = max(worst, _worst(number, quantity, actual, reference), key=lambda d: d.ratio)
     if prediction.refused is not None and observation.raised is None:
-        return Deviation(math.inf, len(prediction.steps) + 1, "output", what="accepted; a refusal was expected")
+        return Deviation(
+            ratio=math.inf, step=len(prediction.steps) + 1, quantity="output", what="accepted; a refusal was expected"
+        )
     return worst
 
 
 def _worst(step: int, quantity: str, actual: NDArray[Any], reference: Reference) -> Deviation:
     if actual.shape != reference.value.shape:
         what = f"has shape {actual.shape}, expected {reference.value.shape}"
-        return Deviation(math.inf, step, quantity, what=what)
+        return Deviation(ratio=math.inf, step=step, quantity=quantity, what=what)
     if actual.size == 0:
-        return Deviation(0.0, step, quantity)
+        return Deviation(ratio=0.0, step=step, quantity=quantity)
     ratios = reference.ratio(actual)
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratios)), ratios.shape))
     return Deviation(
-        float(ratios[index]),
-        step,
-        quantity,
-        index,
-        float(actual[index]),
-        float(reference.value[index]),
-        float(reference.bound[index]),
-        _TRAINED[bool(actual[index])].format(PARAMETERS[index[0]]) if quantity == "trainable" and ratios[index] else "",
+        ratio=float(ratios[index]),
+        step=step,
+        quantity=quantity,
+        index=index,
+        observed=float(actual[index]),
+        expected=float(reference.value[index]),
+        bound=float(reference.bound[index]),
+        what=_TRAINED[bool(actual[index])].format(PARAMETERS[index[0]])
+        if quantity == "trainable" and ratios[index]
+        else "",
     )
 
 
@@ -130,7 +134,7 @@ def score(
     return ratios
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Diagnosis:
     """What survived. ``scores`` has one array for each diagnosing probe, over the product of the axes.
 
@@ -209,7 +213,7 @@ def diagnose(layer: str, seen: Sequence[Seen], dtype: str, references: Reference
         return found
     arithmetic, shape = Arithmetic(dtype), kind_of(layer).sizes
     scores = tuple(score(one, arithmetic, references) for one in asked)
-    return Diagnosis(layer, asked, scores, np.zeros(shape, bool), arithmetic)
+    return Diagnosis(layer=layer, seen=asked, scores=scores, survivors=np.zeros(shape, bool), arithmetic=arithmetic)
 
 
 def explained(layer: str, asked: Sequence[Seen], dtype: str, references: References) -> Diagnosis | None:
@@ -225,7 +229,14 @@ def explained(layer: str, asked: Sequence[Seen], dtype: str, references: Referen
                 if survivors.any():
                     misfits = tuple(asked[number] for number in left_out)
                     used = tuple(one for one in asked if one not in misfits)
-                    return Diagnosis(layer, used, tuple(kept), survivors, arithmetic, misfits)
+                    return Diagnosis(
+                        layer=layer,
+                        seen=used,
+                        scores=tuple(kept),
+                        survivors=survivors,
+                        arithmetic=arithmetic,
+                        misfits=misfits,
+                    )
     return None
 
 
@@ -240,7 +251,7 @@ def _scores(layer: str, asked: Sequence[Seen], arithmetic: Arithmetic, reference
     return scores
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Interval:
     """The values of a setting that the observation allows; ``best`` explains it most closely."""
 
@@ -268,7 +279,13 @@ def measured_setting(
     bare = {name: value for name, value in case.settings.items() if name != setting}
 
     def predicted(exponent: float) -> Prediction:
-        trial = Case(case.layer, case.dtype, bare | {setting: 10.0**exponent}, case.parameters, case.steps)
+        trial = Case(
+            layer=case.layer,
+            dtype=case.dtype,
+            settings=bare | {setting: 10.0**exponent},
+            parameters=case.parameters,
+            steps=case.steps,
+        )
         return references.predict(trial, followed, arithmetic)
 
     @functools.cache

@@ -13,7 +13,7 @@ from normgauge.conformance.layers.registry import kind_of
 from normgauge.oracle import Arithmetic, Reference, Refusal, Semantics
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """What a semantics predicts: for each step its quantities, up to a refusal if there is one."""
 
@@ -39,11 +39,11 @@ def predict(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Predict
         for quantities in kind_of(case.layer).steps(case, semantics, arithmetic):
             steps.append(quantities)
     except Refusal as refusal:
-        return Prediction(tuple(steps), str(refusal))
-    return Prediction(tuple(steps))
+        return Prediction(steps=tuple(steps), refused=str(refusal))
+    return Prediction(steps=tuple(steps))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Together:
     """The predictions for several cases, their arrays side by side along ``along``, an axis of the input."""
 
@@ -78,7 +78,7 @@ class Together:
                 parts = (_cut(part, self.count, self.axis(quantity)) for part in (reference.value, reference.bound))
                 for own, value, bound in zip(found, *parts, strict=True):
                     own[number][quantity] = Reference(value=value, bound=bound)
-        return [Prediction(tuple(own), self.prediction.refused) for own in found]
+        return [Prediction(steps=tuple(own), refused=self.prediction.refused) for own in found]
 
     def axis(self, quantity: str) -> int:
         """The axis along which the cases' arrays of a quantity lie side by side."""
@@ -95,8 +95,8 @@ def predict_together(cases: Sequence[Case], semantics: Semantics, arithmetic: Ar
     found = predict(_side_by_side(cases, along), semantics, arithmetic)
     if along == 0:
         steps = ({name: one for name, one in step.items() if name not in {"dweight", "dbias"}} for step in found.steps)
-        found = Prediction(tuple(steps), found.refused)
-    return Together(found, len(cases), along)
+        found = Prediction(steps=tuple(steps), refused=found.refused)
+    return Together(prediction=found, count=len(cases), along=along)
 
 
 def _cut(values: Array, count: int, axis: int) -> Array:
@@ -153,7 +153,7 @@ def _without_samples(prediction: Prediction) -> Prediction:
         }
         for step in prediction.steps
     )
-    return Prediction(tuple(steps), prediction.refused)
+    return Prediction(steps=tuple(steps), refused=prediction.refused)
 
 
 def _rounded(case: Case, dtype: str) -> Case:

@@ -39,7 +39,7 @@ _TABLE: Final = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """A prediction, and the choices on which it depends."""
 
@@ -52,7 +52,7 @@ class Entry:
         return sum(one.value.nbytes + one.bound.nbytes for step in self.prediction.steps for one in step.values())
 
 
-class _Array(msgspec.Struct, array_like=True):
+class _Array(msgspec.Struct, array_like=True, kw_only=True):
     """A reference by its name: shape, and value and bound as float64 in C order."""
 
     name: str
@@ -61,7 +61,7 @@ class _Array(msgspec.Struct, array_like=True):
     bound: bytes
 
 
-class _Row(msgspec.Struct, array_like=True):
+class _Row(msgspec.Struct, array_like=True, kw_only=True):
     choices: dict[str, str]
     refused: str | None
     steps: list[list[_Array]]
@@ -198,9 +198,9 @@ def _encoded(entries: Sequence[Entry]) -> bytes:
     return _ENCODER.encode(
         [
             _Row(
-                dict(one.choices),
-                one.prediction.refused,
-                [[_array(name, reference) for name, reference in step.items()] for step in one.prediction.steps],
+                choices=dict(one.choices),
+                refused=one.prediction.refused,
+                steps=[[_array(name, reference) for name, reference in step.items()] for step in one.prediction.steps],
             )
             for one in entries
         ]
@@ -208,7 +208,9 @@ def _encoded(entries: Sequence[Entry]) -> bytes:
 
 
 def _array(name: str, reference: Reference) -> _Array:
-    return _Array(name, list(reference.value.shape), reference.value.tobytes(), reference.bound.tobytes())
+    return _Array(
+        name=name, shape=list(reference.value.shape), value=reference.value.tobytes(), bound=reference.bound.tobytes()
+    )
 
 
 def _decoded(data: bytes, checksum: int) -> list[Entry]:
@@ -220,8 +222,10 @@ def _decoded(data: bytes, checksum: int) -> list[Entry]:
         return []
     return [
         Entry(
-            row.choices,
-            Prediction(tuple({one.name: _reference(one) for one in step} for step in row.steps), row.refused),
+            choices=row.choices,
+            prediction=Prediction(
+                steps=tuple({one.name: _reference(one) for one in step} for step in row.steps), refused=row.refused
+            ),
         )
         for row in rows
     ]

@@ -21,7 +21,7 @@ from normgauge.oracle import Arithmetic, Semantics
 MEMORY: Final = 2**28
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Group:
     """What is known of one case in one arithmetic: an entry for each combination of choices that was read."""
 
@@ -53,7 +53,7 @@ class References:
             self.evaluated += 1
             read: set[str] = set()
             prediction = predict(case, replace(semantics, read=read), arithmetic)
-            entry = Entry({axis: semantics.choices[axis] for axis in sorted(read)}, prediction)
+            entry = Entry(choices={axis: semantics.choices[axis] for axis in sorted(read)}, prediction=prediction)
             group.entries.append(entry)
             group.fresh.append(entry)
             self._grow(group, entry.size)
@@ -78,7 +78,7 @@ class References:
         group = self._groups.get(key)
         if group is None:
             entries = [] if self._store is None else self._store.entries(key)
-            group = self._groups[key] = _Group(entries, 0)
+            group = self._groups[key] = _Group(entries=entries, size=0)
             self._grow(group, sum(entry.size for entry in entries))
         else:
             self._groups.move_to_end(key)

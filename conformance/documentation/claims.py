@@ -27,7 +27,7 @@ NO_TEXT: Final = "no docstring"
 Verdict = Literal["agrees", "contradicts", "silent", "cannot tell"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Statement:
     """One claim: ``value`` is that of the axis, or the default as text; None where nothing was recognised.
 
@@ -56,7 +56,7 @@ _SPREAD: Final = r"(?:variance|standard[- ]deviation)s?"
 _NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rule:
     """Prose that claims ``value`` of ``subject``: a sentence with ``pattern`` in it and without ``unless``.
 
@@ -80,79 +80,108 @@ _RUNNING: Final = r"\b(?:running|moving|stored|tracked)\b"
 #: Each pattern is matched, whatever the case, in text without its markup.
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
-        "eps_placement", "inside_sqrt", r"\badd(?:ed)?\b(?: an?(?: \w+){1,3})? to (?:the )?(?:batch )?variance\b",
-        rf"{_PLAINLY}|\bafter\b|\boutside\b|\broot\b|\bstandard", about="eps",
+        subject="eps_placement",
+        value="inside_sqrt",
+        pattern=r"\badd(?:ed)?\b(?: an?(?: \w+){1,3})? to (?:the )?(?:batch )?variance\b",
+        unless=rf"{_PLAINLY}|\bafter\b|\boutside\b|\broot\b|\bstandard",
+        about="eps",
     ),
     Rule(
-        "eps_placement", "outside_sqrt",
-        r"\badd(?:ed)?\b(?: an?(?: \w+){1,3})? to (?:the )?(?:batch )?"
+        subject="eps_placement",
+        value="outside_sqrt",
+        pattern=r"\badd(?:ed)?\b(?: an?(?: \w+){1,3})? to (?:the )?(?:batch )?"
         r"(?:standard[- ]deviation|std(?:dev)?|square root of (?:the )?variance)\b",
-        f"{_PLAINLY}|\\bbefore\\b|\\binside\\b", about="eps",
+        unless=f"{_PLAINLY}|\\bbefore\\b|\\binside\\b",
+        about="eps",
     ),
     Rule(
-        "grouping", "contiguous", r"\bgroups?\b.*\b(?:adjacent|contiguous|consecutive) channels\b",
-        f"{_PLAINLY}|\\binterleav",
+        subject="grouping",
+        value="contiguous",
+        pattern=r"\bgroups?\b.*\b(?:adjacent|contiguous|consecutive) channels\b",
+        unless=f"{_PLAINLY}|\\binterleav",
     ),
     Rule(
-        "grouping", "interleaved", r"\bgroups?\b.*\binterleaved channels\b|\bchannels are interleaved\b.*\bgroups?\b",
-        f"{_PLAINLY}|\\b(?:adjacent|contiguous|consecutive)\\b",
+        subject="grouping",
+        value="interleaved",
+        pattern=r"\bgroups?\b.*\binterleaved channels\b|\bchannels are interleaved\b.*\bgroups?\b",
+        unless=f"{_PLAINLY}|\\b(?:adjacent|contiguous|consecutive)\\b",
     ),
     *(
         Rule(
-            "variance", value, rf"\b{_SPREAD} {_ESTIMATED} {value} estimator\b",
-            f"{_PLAINLY}|{_RUNNING}", layer="group_norm",
+            subject="variance",
+            value=value,
+            pattern=rf"\b{_SPREAD} {_ESTIMATED} {value} estimator\b",
+            unless=f"{_PLAINLY}|{_RUNNING}",
+            layer="group_norm",
         )
         for value in ("biased", "unbiased")
     ),
     *(  # of two variances: the clause has to say that it means the one that normalises
         Rule(
-            "variance", value, rf"(?=.*\b(?:train|forward|normali[sz])).*\b{_SPREAD} {_ESTIMATED} {value} estimator\b",
-            f"{_OTHERS}|{_DENIED}|{_RUNNING}", layer="batch_norm", clause=True,
+            subject="variance",
+            value=value,
+            pattern=r"(?=.*\b(?:train|forward|normali[sz]))"
+            rf".*\b{_SPREAD} {_ESTIMATED} {value} estimator\b",
+            unless=f"{_OTHERS}|{_DENIED}|{_RUNNING}",
+            layer="batch_norm",
+            clause=True,
         )
         for value in ("biased", "unbiased")
     ),
     *(
         Rule(
-            "running_var", value,
-            rf"\b(?:running|moving)(?: average of the)? {_SPREAD} {_ESTIMATED} {value} estimator\b",
-            _PLAINLY,
+            subject="running_var",
+            value=value,
+            pattern=rf"\b(?:running|moving)(?: average of the)? {_SPREAD} {_ESTIMATED} {value} estimator\b",
+            unless=_PLAINLY,
         )
         for value in ("biased", "unbiased")
     ),
     Rule(
-        "affine_shape", "per_channel",
-        r"\b(?:per[- ]channel|channel-?wise) affine (?:transform|param)|\blearn(?:ed|able) per feature dimension param"
+        subject="affine_shape",
+        value="per_channel",
+        pattern=r"\b(?:per[- ]channel|channel-?wise) affine (?:transform|param)"
+        r"|\blearn(?:ed|able) per feature dimension param"
         r"|\b(?:scale|offset|weight|bias|gamma|beta) per channel\b",
-        f"{_OTHERS}|{_DENIED}|\\bper[- ]group\\b",
+        unless=f"{_OTHERS}|{_DENIED}|\\bper[- ]group\\b",
     ),
     Rule(
-        "affine_shape", "per_group",
-        r"\b(?:per[- ]group|group-?wise) affine (?:transform|param)"
+        subject="affine_shape",
+        value="per_group",
+        pattern=r"\b(?:per[- ]group|group-?wise) affine (?:transform|param)"
         r"|\b(?:scale|offset|weight|bias|gamma|beta) per group\b",
-        f"{_OTHERS}|{_DENIED}|\\bper[- ]channel\\b",
+        unless=f"{_OTHERS}|{_DENIED}|\\bper[- ]channel\\b",
     ),
     Rule(
-        "momentum_weighs", "old",
-        r"\bdecay(?: rate| factor)? (?:for|of) the (?:(?:exponential )?(?:moving|running) average|EMA)\b"
+        subject="momentum_weighs",
+        value="old",
+        pattern=r"\bdecay(?: rate| factor)? (?:for|of) the (?:(?:exponential )?(?:moving|running) average|EMA)\b"
         r"|\bdecay rate for EMA\b",
-        _PLAINLY, about="momentum",
+        unless=_PLAINLY,
+        about="momentum",
     ),
     Rule(
-        "momentum_none", "cumulative", r"\bNone for (?:a )?(?:cumulative|simple) (?:moving )?average\b",
-        f"{_OTHERS}|{_DENIED}", about="momentum",
+        subject="momentum_none",
+        value="cumulative",
+        pattern=r"\bNone for (?:a )?(?:cumulative|simple) (?:moving )?average\b",
+        unless=f"{_OTHERS}|{_DENIED}",
+        about="momentum",
     ),
     Rule(
-        "training_normalizes_with", "batch",
-        r"\b(?:during training|training=True)\b.*\bnormali[sz]es? its (?:inputs?|outputs?) (?:using|with|by) "
+        subject="training_normalizes_with",
+        value="batch",
+        pattern=r"\b(?:during training|training=True)\b.*\bnormali[sz]es? its (?:inputs?|outputs?) (?:using|with|by) "
         rf"the mean and {_SPREAD} of the current batch\b",
-        f"{_OTHERS}|{_DENIED}|{_RUNNING}|\\binference\\b",
+        unless=f"{_OTHERS}|{_DENIED}|{_RUNNING}|\\binference\\b",
     ),
     Rule(
-        "untracked_eval_uses", "batch",
-        r"\bIf {track} is (?:set to )?False\b.*\bbatch statistics are (?:instead )?used (?:during|in) evaluation\b",
-        _OTHERS,
+        subject="untracked_eval_uses",
+        value="batch",
+        pattern=r"\bIf {track} is (?:set to )?False\b"
+        r".*\bbatch statistics are (?:instead )?used (?:during|in) evaluation\b",
+        unless=_OTHERS,
     ),
-)  # fmt: skip
+)
 
 _CLAUSES: Final = re.compile(r";|,? \b(?:while|whereas|however|but)\b,?|, and\b")
 _MARKUP: Final = re.compile(r":\w+:(?=`)|[`*]+")
@@ -184,12 +213,14 @@ def read_claims(
         if known is None:
             found[key] = one
         elif one.where == SIGNATURE:
-            found[key] = Statement(known.subject, known.value, known.quote, f"{known.where}; {SIGNATURE}")
+            found[key] = Statement(
+                subject=known.subject, value=known.value, quote=known.quote, where=f"{known.where}; {SIGNATURE}"
+            )
     statements = []
     read = ", ".join(texts) or NO_TEXT
     for subject in subjects(layer, names):
         said = [one for (about, _), one in found.items() if about == subject]
-        statements += said or [Statement(subject, None, "", read)]
+        statements += said or [Statement(subject=subject, value=None, quote="", where=read)]
     return statements
 
 
@@ -206,18 +237,22 @@ def _all(
         for passage in passages(text):
             place = f"{passage.entry} in the {where}" if passage.entry in names.values() else where
             for subject, value, quote in _of_formulas(passage, names):
-                yield Statement(subject, value, quote, place)
+                yield Statement(subject=subject, value=value, quote=quote, where=place)
             if passage.kind == "sentence" and len(passage.text) <= _LONGEST_SENTENCE:
                 plain = _MARKUP.sub("", passage.text)
                 for rule, pattern in rules:
                     if rule.layer in {None, layer} and _says(rule, pattern, passage, plain, names):
-                        yield Statement(rule.subject, rule.value, _quoted(passage.text), place)
+                        yield Statement(
+                            subject=rule.subject, value=rule.value, quote=_quoted(passage.text), where=place
+                        )
                 for name, value in _stated_defaults(passage, plain, names):
-                    yield Statement(f"default {name}", value, _quoted(passage.text), place)
+                    yield Statement(subject=f"default {name}", value=value, quote=_quoted(passage.text), where=place)
     for name in _DEFAULTED:
         if name in names and name in signature_defaults:
             written = signature_defaults[name]
-            yield Statement(f"default {name}", _as_text(written), f"{names[name]}={written}", SIGNATURE)
+            yield Statement(
+                subject=f"default {name}", value=_as_text(written), quote=f"{names[name]}={written}", where=SIGNATURE
+            )
 
 
 def _filled(pattern: str, names: Mapping[str, str]) -> str:
@@ -368,5 +403,14 @@ def claims(
     found = []
     for one in read_claims(description.layer, kept, description.names, description.signature_defaults):
         verdict, beside = hold(one, *measured)
-        found.append(Claim(one.subject, one.value, one.quote, one.where, beside, verdict))
+        found.append(
+            Claim(
+                subject=one.subject,
+                claimed=one.value,
+                quote=one.quote,
+                where=one.where,
+                measured=beside,
+                verdict=verdict,
+            )
+        )
     return found

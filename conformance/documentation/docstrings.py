@@ -28,7 +28,7 @@ _ABBREVIATION: Final = re.compile(r"(?:\be\.g|\bi\.e|\betc|\bvs|\bcf|\bal|\bEq|\
 _MARK: Final = "\0"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Passage:
     """``kind`` is ``sentence``, ``latex`` (displayed) or ``code`` (a line that is an assignment).
 
@@ -51,14 +51,14 @@ def passages(docstring: str) -> list[Passage]:
     before = ""
     for entry, lines in _blocks(_with_directives(text.splitlines())):
         if lines[0].startswith(_MARK):
-            found.append(Passage("latex", lines[0][1:], entry, before))
+            found.append(Passage(kind="latex", text=lines[0][1:], entry=entry, before=before))
             continue
         formulas = [line.strip() for line in lines if _ASSIGNMENT.match(line)]
         if len(formulas) == len(lines):
-            found += [Passage("code", formula, entry, before) for formula in formulas]
+            found += [Passage(kind="code", text=formula, entry=entry, before=before) for formula in formulas]
             continue
         before = " ".join(" ".join(lines).split())
-        found += [Passage("sentence", sentence, entry) for sentence in sentences(before)]
+        found += [Passage(kind="sentence", text=sentence, entry=entry) for sentence in sentences(before)]
     return found
 
 

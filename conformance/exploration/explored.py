@@ -64,7 +64,7 @@ def explored(
     space, shapes, conforming = _space(description, evidence, asked)
     most = asked.budget.shared(small=small) * space.cases // asked.budget.plan
     calls = Calls.of(kind_of(description.layer), evidence.dtype, description.ranks, shapes, conforming)
-    sequences = SequenceSearch(explorer, calls)
+    sequences = SequenceSearch(explorer=explorer, calls=calls)
 
     def show(done: int) -> None:
         progress(f"{evidence.implementation} {evidence.dtype}, exploring", min(done, most), most)
@@ -78,16 +78,16 @@ def explored(
         yield _record(departure, "explored", kept, explorer, profile.framework, evidence)
     tally = explorer.tally
     yield Explored(
-        evidence.implementation,
-        profile.framework,
-        evidence.dtype,
-        explorer.arithmetic.accuracy,
-        tally.plans,
-        tally.cases,
-        tally.refused + sequences.tally.refused,
-        tally.known + sequences.tally.known,
-        sequences.tally.plans,
-        sequences.steps,
+        implementation=evidence.implementation,
+        framework=profile.framework,
+        dtype=evidence.dtype,
+        accuracy=explorer.arithmetic.accuracy,
+        plans=tally.plans,
+        cases=tally.cases,
+        refused=tally.refused + sequences.tally.refused,
+        known=tally.known + sequences.tally.known,
+        sequences=sequences.tally.plans,
+        steps=sequences.steps,
     )
 
 
@@ -97,13 +97,13 @@ def _explorer(
     """The search, to which what the committed cases show is known."""
     widest = evidence.arithmetic
     explorer = Explorer(
-        subject,
-        evidence.implementation,
-        description.ranks,
-        evidence.followed,
-        Arithmetic(widest.dtype, profile.accuracy) if profile.accuracy else widest,
-        bool(description.equal_samples),
-        asked.kin,
+        subject=subject,
+        implementation=evidence.implementation,
+        ranks=description.ranks,
+        followed=evidence.followed,
+        arithmetic=Arithmetic(widest.dtype, profile.accuracy) if profile.accuracy else widest,
+        equal_samples=bool(description.equal_samples),
+        kin=asked.kin,
     )
     for stored in asked.committed:
         if stored.dtype == evidence.dtype and stored.case.layer == description.layer:
@@ -133,7 +133,9 @@ def _space(
     without = set() if differentiable and not compiles else {"gradients"}
     cases = budget.cheap_plan if description.cheap and not compiles else budget.plan
     settled = settled_by(diverging) | without
-    space = Space(description.layer, evidence.dtype, description.ranks, pool, settled, cases)
+    space = Space(
+        layer=description.layer, dtype=evidence.dtype, ranks=description.ranks, pool=pool, settled=settled, cases=cases
+    )
     return space, [shape for shape, _ in pool], conforming
 
 
@@ -174,13 +176,13 @@ def _sentence(departure: Departure, evidence: Evidence) -> Sentence:
 def _store(folder: Path, departure: Departure, evidence: Evidence) -> Path:
     relation = departure.relation.name if departure.relation is not None else None
     stored = StoredCase(
-        evidence.implementation,
-        evidence.dtype,
-        departure.signature,
-        departure.plan,
-        str(_sentence(departure, evidence)),
-        relation,
-        departure.case,
+        implementation=evidence.implementation,
+        dtype=evidence.dtype,
+        signature=departure.signature,
+        plan=departure.plan,
+        sentence=str(_sentence(departure, evidence)),
+        relation=relation,
+        case=departure.case,
     )
     return write_case(folder, stored)
 
@@ -197,16 +199,16 @@ def _record(
     target = Target(subject=explorer.subject, implementation=shown, ranks=explorer.ranks)
     example = example_of(departure.case, departure.observation, wanted, other, target, str(sentence))
     return Counterexample(
-        evidence.implementation,
-        framework,
-        evidence.dtype,
-        departure.kind,
-        str(departure.signature),
-        departure.plan,
-        departure.measured,
-        str(sentence),
-        found,
-        example,
-        str(path) if path is not None else None,
-        sentence.text,
+        implementation=evidence.implementation,
+        framework=framework,
+        dtype=evidence.dtype,
+        kind=departure.kind,
+        signature=str(departure.signature),
+        plan=departure.plan,
+        measured=departure.measured,
+        sentence=str(sentence),
+        found=found,
+        example=example,
+        stored=str(path) if path is not None else None,
+        nameless=sentence.text,
     )

@@ -22,7 +22,7 @@ CASES_A_PLAN: Final = 8
 MANY_CASES_A_PLAN: Final = 4 * CASES_A_PLAN
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Everything that decides a plan's cases. ``shape`` is (N, C, *spatial); ``modes`` has one a step.
 
@@ -64,7 +64,7 @@ class Plan:
         return ", ".join(parts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Draw:
     """What a regime has at hand: random numbers, the dtype, the eps; arrays are (cases, N, C, *spatial)."""
 
@@ -176,7 +176,7 @@ REGIMES: Final[Mapping[str, Callable[[_Draw], Array]]] = {
 def cases_of(plan: Plan) -> list[Case]:
     """The plan's cases: the same parameters, other numbers."""
     random = np.random.Generator(np.random.PCG64([plan.seed, *plan.shape]))
-    draw = _Draw(random, plan.dtype, plan.eps, (plan.cases, *plan.shape))
+    draw = _Draw(random=random, dtype=plan.dtype, eps=plan.eps, shape=(plan.cases, *plan.shape))
     settings: dict[str, Any] = {"num_channels": plan.shape[1], "eps": plan.eps}
     kind = kind_of(plan.layer)
     if kind.grouped:
@@ -190,11 +190,11 @@ def cases_of(plan: Plan) -> list[Case]:
     upstream = [draw.upstream().astype(plan.dtype) if plan.differentiated else None for _ in plan.modes]
     return [
         Case(
-            plan.layer,
-            plan.dtype,
-            settings,
-            parameters,
-            tuple(
+            layer=plan.layer,
+            dtype=plan.dtype,
+            settings=settings,
+            parameters=parameters,
+            steps=tuple(
                 Step(mode, x[number], None if dy is None else dy[number])
                 for mode, x, dy in zip(plan.modes, inputs, upstream, strict=True)
             ),

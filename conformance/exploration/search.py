@@ -44,7 +44,7 @@ _KIND_OF_DATA: Final[Mapping[str, str]] = {
 Data = tuple[str, tuple[str, ...]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Departure:
     """A case on which an implementation lies outside what its own profile allows.
 
@@ -75,7 +75,7 @@ class _Stop(BaseException):
     """Ends a search without shrinking; no mere Exception, which Hypothesis would shrink."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Looked:
     """A case that was run, with the semantics that it comes closest to; how close matters only where it departs."""
 
@@ -86,7 +86,7 @@ class _Looked:
     followed: Semantics
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Seen:
     """Cases that were run, beside the predictions of the first semantics, and whether all are ``within`` its bounds.
 
@@ -99,7 +99,7 @@ class _Seen:
     within: bool
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Tally:
     """What was tried."""
 
@@ -109,7 +109,7 @@ class Tally:
     known: int = 0
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Explorer:
     """The search for one implementation at one dtype.
 
@@ -234,19 +234,34 @@ class Explorer:
         tally.cases += len(observations)
         unchanged = not any(step.modified for one in observations for step in one.steps)
         within = len(observations) == len(cases) and unchanged and first.holds(observations)
-        return _Seen(cases, observations, first, within)
+        return _Seen(cases=cases, observations=observations, first=first, within=within)
 
     def _told(self, seen: _Seen, tally: Tally) -> list[_Looked]:
         """Each case with the semantics that it comes closest to."""
         predicted = [(self.followed[0], seen.first.apart())]
         if seen.within:
             alone = zip(seen.cases, seen.observations, predicted[0][1], strict=True)
-            return [_Looked(case, own, part, Deviation(0.0), self.followed[0]) for case, own, part in alone]
+            return [
+                _Looked(
+                    case=case,
+                    observation=own,
+                    prediction=part,
+                    deviation=Deviation(ratio=0.0),
+                    followed=self.followed[0],
+                )
+                for case, own, part in alone
+            ]
         predicted += [(one, predict_together(seen.cases, one, self.arithmetic).apart()) for one in self.followed[1:]]
         looked = []
         for number, (case, own) in enumerate(zip(seen.cases, seen.observations, strict=False)):
             held = (
-                _Looked(case, own, parts[number], compare(own, parts[number]), semantics)
+                _Looked(
+                    case=case,
+                    observation=own,
+                    prediction=parts[number],
+                    deviation=compare(own, parts[number]),
+                    followed=semantics,
+                )
                 for semantics, parts in predicted
             )
             best = min(held, key=lambda one: one.deviation.ratio)
@@ -262,9 +277,17 @@ class Explorer:
         changed = sorted({name for step in seen.steps for name in step.modified})
         if seen.died or changed:
             what = seen.died or f"the call changed {', '.join(changed)}"
-            told = Deviation(math.inf, len(seen.steps), "output", what=what)
+            told = Deviation(ratio=math.inf, step=len(seen.steps), quantity="output", what=what)
             signature = Signature(kind="crash", crash="death" if seen.died else "change")
-            return Departure(signature, plan, looked.case, seen, told, what, followed)
+            return Departure(
+                signature=signature,
+                plan=plan,
+                case=looked.case,
+                observation=seen,
+                deviation=told,
+                measured=what,
+                followed=followed,
+            )
         if deviation.ratio <= 1 or compare(seen, self._in_range(looked)).ratio <= 1:
             return None
         wider = self._wider_class(looked)
@@ -272,9 +295,25 @@ class Explorer:
             return None  # the class is that of the outputs
         if wider is not None:
             signature = Signature(kind="accuracy", accuracy=wider)
-            return Departure(signature, plan, looked.case, seen, deviation, wider, followed)
+            return Departure(
+                signature=signature,
+                plan=plan,
+                case=looked.case,
+                observation=seen,
+                deviation=deviation,
+                measured=wider,
+                followed=followed,
+            )
         signature = signature_of(deviation, data)
-        return Departure(signature, plan, looked.case, seen, deviation, instead(deviation), followed)
+        return Departure(
+            signature=signature,
+            plan=plan,
+            case=looked.case,
+            observation=seen,
+            deviation=deviation,
+            measured=instead(deviation),
+            followed=followed,
+        )
 
     def _in_range(self, looked: _Looked) -> Prediction:
         """The prediction where no accuracy class leaves the range of the type: elsewhere a class cannot be told."""
@@ -286,7 +325,7 @@ class Explorer:
             }
             for own, other in zip(looked.prediction.steps, widest.steps, strict=True)
         )
-        return Prediction(steps, looked.prediction.refused)
+        return Prediction(steps=steps, refused=looked.prediction.refused)
 
     def _wider_class(self, looked: _Looked) -> str | None:
         """The tightest accuracy class beyond the measured one that allows for what came out."""
@@ -382,13 +421,13 @@ def signature_of(deviation: Deviation, data: Data) -> Signature:
 
 def _breaks(relation: Relation, shown: _Looked, deviation: Deviation, plan: str, target: str) -> Departure:
     return Departure(
-        Signature(kind="relation", relation=relation.name),
-        plan,
-        shown.case,
-        shown.observation,
-        deviation,
-        instead(deviation),
-        shown.followed,
+        signature=Signature(kind="relation", relation=relation.name),
+        plan=plan,
+        case=shown.case,
+        observation=shown.observation,
+        deviation=deviation,
+        measured=instead(deviation),
+        followed=shown.followed,
         relation=relation,
         kin=target if relation.kin is not None else None,
     )

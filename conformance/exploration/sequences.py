@@ -34,7 +34,7 @@ _MOMENTA: Final = (0.25, 0.75, 0.125, 1.0, 0.0)
 _MOMENTUM: Final = 0.25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Calls:
     """What sequences may be drawn for one implementation at one dtype.
 
@@ -75,7 +75,17 @@ class Calls:
         if not new:  # what is reset or loaded is a new layer's
             actions = [name for name in actions if name not in {"reset", "save_load"}]
         evaluates, averages = "eval" in drawable, "momentum None" in drawable
-        return cls(kind.name, dtype, ranks, _alike(shapes), tuple(actions), evaluates, averages, new, inspects)
+        return cls(
+            layer=kind.name,
+            dtype=dtype,
+            ranks=ranks,
+            shapes=_alike(shapes),
+            actions=tuple(actions),
+            evaluates=evaluates,
+            averages=averages,
+            new_statistics=new,
+            inspects=inspects,
+        )
 
 
 def _alike(shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
@@ -86,7 +96,7 @@ def _alike(shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
     return tuple(shape for shape, kind in zip(several, kinds, strict=True) if kind == most)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SequenceSearch:
     """The search for one implementation at one dtype; what is known already is in ``explorer``."""
 
@@ -213,7 +223,7 @@ def sequences(calls: Calls) -> st.SearchStrategy[Case]:
             samples, _, *spatial = known[place % len(known)]
             x = np.random.default_rng(seed).integers(-16, 17, (samples, count, *spatial)) / 8
             steps.append(Step(mode, cast(x, calls.dtype), before=before, inspect=calls.inspects))
-        return Case(calls.layer, calls.dtype, settings, parameters, tuple(steps))
+        return Case(layer=calls.layer, dtype=calls.dtype, settings=settings, parameters=parameters, steps=tuple(steps))
 
     return sequence()
 

@@ -21,7 +21,7 @@ _EPS: Final = (_USUAL, 1e-5, 1e-3, 0.5, 1e-8)
 _MOMENTA: Final = (0.25, 0.1, 0.9, 0.01, 1.0, 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Space:
     """What plans may be drawn for one implementation at one dtype.
 
@@ -76,9 +76,20 @@ def plans(space: Space) -> st.SearchStrategy[Plan]:
         # One plan in four, without a choice of its own: every other plan is then the same with gradients and without.
         differentiated = "gradients" not in space.settled and relation is None and seed % 4 == 3
         return Plan(
-            space.layer, space.dtype, shape, groups, regime, seed, eps, weight, bias,
-            relation=relation, differentiated=differentiated, cases=space.cases, **given,
-        )  # fmt: skip
+            layer=space.layer,
+            dtype=space.dtype,
+            shape=shape,
+            groups=groups,
+            regime=regime,
+            seed=seed,
+            eps=eps,
+            weight=weight,
+            bias=bias,
+            relation=relation,
+            differentiated=differentiated,
+            cases=space.cases,
+            **given,
+        )
 
     return plan()
 

@@ -47,7 +47,7 @@ class Cell(NamedTuple):
     requirement: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """What came out for a cell: a judgement's verdict, or that of a claim beside its measurement."""
 
@@ -63,7 +63,7 @@ class Measured:
         return self.verdict in DIVERGENT or self.verdict == "contradicts"
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One ``[[expected]]`` as it is written. No ``dtypes``: all; no ``versions``: every version."""
 
     implementations: list[str]
@@ -75,7 +75,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Expectation:
     """An entry with its place."""
 
@@ -136,7 +136,7 @@ class Expectation:
         return BrokenExpectations(f"{self.file}, entry {self.number} ({self.entry.requirement}): {what}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Expectations:
     """Everything that is expected, and where more would be written."""
 
@@ -221,7 +221,12 @@ def _now(found: Measured) -> str:
 def of_judgement(judgement: Judgement) -> Measured:
     cell = Cell(judgement.implementation, judgement.dtype, judgement.requirement)
     return Measured(
-        cell, judgement.framework, judgement.title, judgement.verdict, judgement.measured, judgement.sentence
+        cell=cell,
+        framework=judgement.framework,
+        title=judgement.title,
+        verdict=judgement.verdict,
+        measured=judgement.measured,
+        sentence=judgement.sentence,
     )
 
 
@@ -231,7 +236,14 @@ def of_claims(profile: Profile) -> list[Measured]:
     for claim in profile.claims:
         cell = Cell(profile.implementation, profile.dtype, f"{DOCUMENTATION}{claim.subject}")
         said = f"documented as {claim.claimed} ({claim.where}), measured {claim.measured}"
-        one = Measured(cell, profile.framework, "", claim.verdict, claim.measured, said)
+        one = Measured(
+            cell=cell,
+            framework=profile.framework,
+            title="",
+            verdict=claim.verdict,
+            measured=claim.measured,
+            sentence=said,
+        )
         if cell not in found or (one.divergent and not found[cell].divergent):
             found[cell] = one
     return list(found.values())
@@ -248,7 +260,7 @@ def load_expectations(paths: Sequence[Path] = ()) -> Expectations:
         files = [(file, f"{SHIPPED_NAME}/{file.name}") for file in sorted(SHIPPED.glob("*.toml"))]
     layers = {identifier: one.layer for identifier, (_, one) in registered_implementations().items()}
     found = tuple(one for file, name in files for one in _read(file, name, layers))
-    return Expectations(found, tuple(map(str, paths)) or (SHIPPED_NAME,))
+    return Expectations(all=found, places=tuple(map(str, paths)) or (SHIPPED_NAME,))
 
 
 def _files(path: Path) -> list[Path]:
@@ -278,7 +290,7 @@ def _checked(raw: Any, file: str, number: int, layers: Mapping[str, str]) -> Exp
     except msgspec.ValidationError as error:
         keys = ", ".join(Entry.__struct_fields__)
         raise BrokenExpectations(f"{file}, entry {number}: {error}; its keys are {keys}") from None
-    one = Expectation(entry, file, number)
+    one = Expectation(entry=entry, file=file, number=number)
     _check_words(one)
     known = requirements().get(entry.requirement)
     if known is None and entry.requirement not in _documented():
@@ -291,7 +303,7 @@ def _checked(raw: Any, file: str, number: int, layers: Mapping[str, str]) -> Exp
         layer = layers.get(implementation)
         if known is not None and layer not in {None, known.layer}:
             raise one.broken(f"{implementation} is a {layer}, and {known.id} is asked of a {known.layer} only")
-    return Expectation(entry, file, number, dict(_specifiers(one)))
+    return Expectation(entry=entry, file=file, number=number, specifiers=dict(_specifiers(one)))
 
 
 def _check_words(one: Expectation) -> None:

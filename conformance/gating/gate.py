@@ -33,7 +33,7 @@ Kind = Literal["new", "gone", "changed", "not run", "counterexample", "interrupt
 _ALWAYS: Final = ("new", "gone", "changed")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Surprise:
     """Something that deviates from the expectations: of which kind, where, and what to do about it.
 
@@ -49,7 +49,7 @@ class Surprise:
         return " ".join(f"{self.kind}: {self.where}: {self.what}".split())
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Gated:
     """What a gate found. ``unchecked`` are the cells that something is expected of and that were not measured."""
 
@@ -140,7 +140,9 @@ def _gate_one(path: Path, records: Sequence[Record], expectations: Expectations,
         elif isinstance(record, Counterexample):
             gated.surprises.append(_unknown_counterexample(record, path))
     if not any(isinstance(record, Footer) for record in records):
-        gated.surprises.append(Surprise("interrupted", str(path), "it has no footer: the run was cut short; run again"))
+        gated.surprises.append(
+            Surprise(kind="interrupted", where=str(path), what="it has no footer: the run was cut short; run again")
+        )
 
 
 def _expected(records: Sequence[Record], header: Header, expectations: Expectations) -> Iterator[Cell]:
@@ -189,7 +191,9 @@ def _compare(
     for (kind, what), dtypes_of in alike.items():
         for dtypes, implementations in _by_dtypes(dtypes_of).items():
             where = f"{path.name}: {', '.join(implementations)}: {', '.join(dtypes)}"
-            gated.surprises.append(Surprise(kind, where, what, len(implementations) * len(dtypes)))
+            gated.surprises.append(
+                Surprise(kind=kind, where=where, what=what, judgements=len(implementations) * len(dtypes))
+            )
 
 
 def _by_dtypes(dtypes_of: Mapping[str, Iterable[str]]) -> dict[tuple[str, ...], list[str]]:
@@ -202,14 +206,14 @@ def _by_dtypes(dtypes_of: Mapping[str, Iterable[str]]) -> dict[tuple[str, ...], 
 
 def _not_run(record: NotRun, run: str = "") -> Surprise:
     where = " ".join(word for word in (record.implementation or record.framework, record.dtype) if word)
-    return Surprise("not run", f"{run}{where}", f"could not be run: {record.reason}")
+    return Surprise(kind="not run", where=f"{run}{where}", what=f"could not be run: {record.reason}")
 
 
 def _unknown_counterexample(record: Counterexample, path: Path) -> Surprise:
     return Surprise(
-        "counterexample",
-        f"{path.name}: {record.implementation} {record.dtype}",
-        f"new counterexample ({record.kind}, {record.signature}): {record.sentence}; "
+        kind="counterexample",
+        where=f"{path.name}: {record.implementation} {record.dtype}",
+        what=f"new counterexample ({record.kind}, {record.signature}): {record.sentence}; "
         f"its input and script are in {record.stored or path}; look into it, then promote or repair it",
     )
 

@@ -146,7 +146,7 @@ class Framework(pytest.Collector):
         if dtype not in self._subjects and (known := next(serving, None)) is not None:
             self._subjects[dtype] = known
         if dtype not in self._subjects:
-            launch = Launch(self.name, self.conformance.python)
+            launch = Launch(framework=self.name, python=self.conformance.python)
             try:
                 self._subjects[dtype] = WorkerProcess(launch, dtype)
             except CannotRun as error:

@@ -36,18 +36,18 @@ def _large_means(layer: Layer, asked: Asked) -> Iterator[Probe]:
     """One case for each mean, and two with a step for each ratio, the second with gradients."""
     for power in MAGNITUDES[asked.dtype].large_means:
         case = layer.case(asked, [("train", scrambled(asked.shape) + 2.0**power)])
-        yield Probe(f"mean = 2^{power} deviations", case)
+        yield Probe(label=f"mean = 2^{power} deviations", case=case)
     ratios = list(inputs_by_ratio(asked.dtype, asked.shape))
     label = "one input after another, |mean| from far below to far above the deviation"
     forward = _case(layer, asked, [("train", x) for x in ratios], groups=4)
-    yield Probe(label, forward, quantities=("output",), curve=RATIO)
+    yield Probe(label=label, case=forward, quantities=("output",), curve=RATIO)
     backward = _case(layer, asked, [("train", x, upstream(x.shape)) for x in ratios], groups=4)
-    yield Probe(f"{label}, backward", backward, quantities=("dx",), curve=RATIO)
+    yield Probe(label=f"{label}, backward", case=backward, quantities=("dx",), curve=RATIO)
 
 
 def _long_reductions(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for n, x in _inputs_by_length(layer, len(asked.shape)):
-        yield Probe(f"n = {n:,}", _case(layer, asked, [("train", x)], groups=2), curve=LENGTH)
+        yield Probe(label=f"n = {n:,}", case=_case(layer, asked, [("train", x)], groups=2), curve=LENGTH)
 
 
 def _case(layer: Layer, asked: Asked, steps: Any, groups: int) -> Case:

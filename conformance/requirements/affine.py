@@ -14,31 +14,31 @@ _PARTS: Final = ((True, False, "weight only"), (False, True, "bias only"), (Fals
 
 def _parts_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for weight, bias, label in _PARTS:
-        yield Probe(label, layer.case(asked, [("train", scrambled(asked.shape))], weight=weight, bias=bias))
+        yield Probe(label=label, case=layer.case(asked, [("train", scrambled(asked.shape))], weight=weight, bias=bias))
 
 
 def _parts_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for weight, bias, label in _PARTS:
         for mode in ("train", "eval"):
             case = layer.case(asked, [(mode, scrambled(asked.shape))], weight=weight, bias=bias)
-            yield Probe(f"{label}, {mode}", case, quantities=("output",))
+            yield Probe(label=f"{label}, {mode}", case=case, quantities=("output",))
 
 
 def _modes(layer: Layer, asked: Asked) -> Iterator[Probe]:
     shape = asked.shape
-    yield Probe("eval", layer.case(asked, [("eval", graded(shape, asked.dtype))]))
+    yield Probe(label="eval", case=layer.case(asked, [("eval", graded(shape, asked.dtype))]))
     steps = [("train", scrambled(shape, 1)), ("eval", graded(shape, asked.dtype)), ("train", scrambled(shape, 2))]
-    yield Probe("train, eval, train on other data", layer.case(asked, steps))
+    yield Probe(label="train, eval, train on other data", case=layer.case(asked, steps))
 
 
 def _new_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
-    yield Probe("a new layer", layer.case(asked, [("train", scrambled(asked.shape, 5))], {}))
+    yield Probe(label="a new layer", case=layer.case(asked, [("train", scrambled(asked.shape, 5))], {}))
 
 
 def _new_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     x = scrambled(asked.shape, 5)
-    yield Probe("a new layer, eval", layer.case(asked, [("eval", x)], {}), quantities=("output",))
-    yield Probe("a new layer, training", layer.case(asked, [("train", x)], {}))
+    yield Probe(label="a new layer, eval", case=layer.case(asked, [("eval", x)], {}), quantities=("output",))
+    yield Probe(label="a new layer, training", case=layer.case(asked, [("train", x)], {}))
 
 
 AFFINE: Final[tuple[Requirement, ...]] = (

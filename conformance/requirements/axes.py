@@ -27,34 +27,34 @@ def _graded_groups(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for number, (eps, groups) in enumerate([(usual, 4), (64 * usual, 4), (usual, 2)]):
         steps = [("train", graded(asked.shape, asked.dtype, number))]
         case = layer.case(asked, steps, eps=eps, num_groups=groups)
-        yield Probe(f"graded deviations, eps={eps:.2g}, G={groups}", case, diagnoses=True)
+        yield Probe(label=f"graded deviations, eps={eps:.2g}, G={groups}", case=case, diagnoses=True)
 
 
 def _one_step(layer: Layer, asked: Asked) -> Iterator[Probe]:
     case = layer.case(asked, [("train", graded(asked.shape, asked.dtype))])
-    yield Probe("one training step, graded deviations", case, diagnoses=True)
+    yield Probe(label="one training step, graded deviations", case=case, diagnoses=True)
 
 
 def _two_steps(layer: Layer, asked: Asked) -> Iterator[Probe]:
     steps = [("train", graded(asked.shape, asked.dtype, 1)), ("train", scrambled(asked.shape, 2))]
-    yield Probe("two training steps", layer.case(asked, steps), diagnoses=True)
+    yield Probe(label="two training steps", case=layer.case(asked, steps), diagnoses=True)
 
 
 def _momentum_none(layer: Layer, asked: Asked) -> Iterator[Probe]:
     steps = [("train", scrambled(asked.shape, seed)) for seed in (1, 2, 3)]
     case = layer.case(asked, steps, momentum=None)
-    yield Probe("three training steps, momentum=None", case, diagnoses=True, special=True)
+    yield Probe(label="three training steps, momentum=None", case=case, diagnoses=True, special=True)
 
 
 def _one_value(layer: Layer, asked: Asked) -> Iterator[Probe]:
     one = (1, CHANNELS, *(1,) * (len(asked.shape) - 2))
     case = layer.case(asked, [("train", scrambled(one))])
-    yield Probe(f"one training step, shape {one}", case, diagnoses=True, special=True)
+    yield Probe(label=f"one training step, shape {one}", case=case, diagnoses=True, special=True)
 
 
 def _untracked(layer: Layer, asked: Asked) -> Iterator[Probe]:
     case = layer.case(asked, [("eval", graded(asked.shape, asked.dtype))], track=False)
-    yield Probe("eval, nothing tracked", case, diagnoses=True, special=True)
+    yield Probe(label="eval, nothing tracked", case=case, diagnoses=True, special=True)
 
 
 AXES: Final[tuple[Requirement, ...]] = (

@@ -27,7 +27,7 @@ class BrokenCase(ValueError):
     """A case file that cannot be read; the message names the file and the remedy."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredCase:
     """A counterexample as stored: where it departed and how, and the case."""
 

@@ -16,7 +16,7 @@ def promoted_probes(layer: str, dtype: str, ranks: tuple[int, ...], stored: Sequ
     It is judged by the quantity that departed; what else shows in it other requirements are about.
     """
     return [
-        Probe(f"{one.signature}, case {one.id}", one.case, quantities=_judged(one))
+        Probe(label=f"{one.signature}, case {one.id}", case=one.case, quantities=_judged(one))
         for one in stored
         if one.case.layer == layer and one.case.dtype == dtype and {s.x.ndim for s in one.case.steps} <= set(ranks)
     ]

@@ -50,9 +50,9 @@ def _group_norm_dx(layer: Layer, asked: Asked) -> Iterator[Probe]:
         (f"G=5 of C=10, shape {odd}", scrambled(odd), along(scrambled(odd)), _TEN),
         ("neither weight nor bias", scrambled(shape, 3), along(scrambled(shape, 3)), _NEITHER),
     ):
-        yield Probe(label, layer.case(asked, [("train", x, dy)], **changes), quantities=("dx",))
+        yield Probe(label=label, case=layer.case(asked, [("train", x, dy)], **changes), quantities=("dx",))
     x = graded(shape, asked.dtype, 1)
-    yield Probe("eval", layer.case(asked, [("eval", x, along(x))]), quantities=("dx",))
+    yield Probe(label="eval", case=layer.case(asked, [("eval", x, along(x))]), quantities=("dx",))
 
 
 def _group_norm_parameter(quantity: str, layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -61,7 +61,7 @@ def _group_norm_parameter(quantity: str, layer: Layer, asked: Asked) -> Iterator
         ("graded deviations", graded(asked.shape, asked.dtype, 2), upstream(asked.shape), {}),
         (f"G=5 of C=10, shape {odd}", scrambled(odd, 1), upstream(odd, 1), _TEN),
     ):
-        yield Probe(label, layer.case(asked, [("train", x, dy)], **changes), quantities=(quantity,))
+        yield Probe(label=label, case=layer.case(asked, [("train", x, dy)], **changes), quantities=(quantity,))
 
 
 def _batch_norm_dx(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -75,22 +75,26 @@ def _batch_norm_dx(layer: Layer, asked: Asked) -> Iterator[Probe]:
         ("neither weight nor bias", scrambled(shape, 3), along(scrambled(shape, 3)), _NEITHER),
         ("nothing tracked", scrambled(shape, 4), along(scrambled(shape, 4)), {"track": False}),
     ):
-        yield Probe(f"training, {label}", layer.case(asked, [("train", x, dy)], **changes), quantities=("dx",))
+        yield Probe(
+            label=f"training, {label}", case=layer.case(asked, [("train", x, dy)], **changes), quantities=("dx",)
+        )
 
 
 def _batch_norm_parameter(quantity: str, layer: Layer, asked: Asked) -> Iterator[Probe]:
     odd = (3, CHANNELS, *ODD[len(asked.shape)])
     for x in (graded(asked.shape, asked.dtype, 2), scrambled(odd, 2)):
         case = layer.case(asked, [("train", x, upstream(x.shape))])
-        yield Probe(f"training, shape {x.shape}", case, quantities=(quantity,))
+        yield Probe(label=f"training, shape {x.shape}", case=case, quantities=(quantity,))
 
 
 def _in_eval(layer: Layer, asked: Asked) -> Iterator[Probe]:
     shape, odd = asked.shape, (3, CHANNELS, *ODD[len(asked.shape)])
     for x in (graded(shape, asked.dtype, 3), scrambled(odd, 3)):
-        yield Probe(f"eval, shape {x.shape}", layer.case(asked, [("eval", x, along(x))]), quantities=GRADIENTS)
+        yield Probe(
+            label=f"eval, shape {x.shape}", case=layer.case(asked, [("eval", x, along(x))]), quantities=GRADIENTS
+        )
     case = layer.case(asked, [("train", scrambled(shape, 7)), ("eval", scrambled(shape, 8), upstream(shape, 8))])
-    yield Probe("eval after a training step", case, quantities=GRADIENTS)
+    yield Probe(label="eval after a training step", case=case, quantities=GRADIENTS)
 
 
 def _of_nothing(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -99,7 +103,7 @@ def _of_nothing(layer: Layer, asked: Asked) -> Iterator[Probe]:
         for mode in ("train", "eval") if layer.statistics else ("train",):
             label = f"gradients, shape {empty}"
             case = layer.case(asked, [(mode, np.zeros(empty), np.zeros(empty))])
-            yield Probe(f"{mode}, {label}" if layer.statistics else label, case, quantities=GRADIENTS)
+            yield Probe(label=f"{mode}, {label}" if layer.statistics else label, case=case, quantities=GRADIENTS)
 
 
 _TEN: Final[dict[str, Any]] = {"num_channels": 10, "num_groups": 5}

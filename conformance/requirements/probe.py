@@ -15,7 +15,7 @@ GRADIENTS: Final = ("dx", "dweight", "dbias")
 QUANTITIES: Final = ("output", "running_mean", "running_var", *GRADIENTS, "weight", "bias", "trainable")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Probe:
     """One case of an experiment, equal to itself alone.
 
@@ -61,11 +61,11 @@ def make_case(
         if settings.get("bias", True):
             parameters["bias"] = biases(channels)
     return Case(
-        layer,
-        dtype,
-        dict(settings),
-        {name: cast(value, dtype) for name, value in parameters.items()},
-        tuple(_step(mode, [cast(values, dtype) for values in arrays]) for mode, *arrays in steps),
+        layer=layer,
+        dtype=dtype,
+        settings=dict(settings),
+        parameters={name: cast(value, dtype) for name, value in parameters.items()},
+        steps=tuple(_step(mode, [cast(values, dtype) for values in arrays]) for mode, *arrays in steps),
     )
 
 

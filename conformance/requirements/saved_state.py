@@ -41,28 +41,30 @@ def _case(
 
 
 def _reset(layer: Layer, asked: Asked) -> Iterator[Probe]:
-    yield Probe("a training step, reset, another", _case(layer, asked, (), (_RESET,)))
+    yield Probe(label="a training step, reset, another", case=_case(layer, asked, (), (_RESET,)))
     case = _case(layer, asked, (), (), (_RESET,), momentum=None)
-    yield Probe("momentum=None, two training steps, reset, another", case, needs="BN-05")
+    yield Probe(label="momentum=None, two training steps, reset, another", case=case, needs="BN-05")
 
 
 def _saved(layer: Layer, asked: Asked) -> Iterator[Probe]:
     case = _case(layer, asked, (), (_SAVED,), inspect=True)
-    yield Probe("a training step, save and load, another", case, quantities=_VALUES)
+    yield Probe(label="a training step, save and load, another", case=case, quantities=_VALUES)
     case = _case(layer, asked, (), (), (_SAVED,), momentum=None)
-    yield Probe("momentum=None, two training steps, save and load, another", case, needs="BN-05")
+    yield Probe(label="momentum=None, two training steps, save and load, another", case=case, needs="BN-05")
 
 
 def _frozen(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for label, action in (("frozen", _FROZEN), ("frozen by its model", _MODEL_FROZEN)):
-        yield Probe(f"{label}, two training steps", _case(layer, asked, (action,), (), inspect=True))
-    yield Probe("frozen, a training step, unfrozen, another", _case(layer, asked, (_FROZEN,), (_FREE,)))
+        yield Probe(label=f"{label}, two training steps", case=_case(layer, asked, (action,), (), inspect=True))
+    yield Probe(label="frozen, a training step, unfrozen, another", case=_case(layer, asked, (_FROZEN,), (_FREE,)))
 
 
 def _momentum_changed(layer: Layer, asked: Asked) -> Iterator[Probe]:
     changed = (Action("momentum", 0.75),)
-    yield Probe("momentum changed between training steps", _case(layer, asked, (), changed))
-    yield Probe("momentum=None, then a number", _case(layer, asked, (), changed, momentum=None), needs="BN-05")
+    yield Probe(label="momentum changed between training steps", case=_case(layer, asked, (), changed))
+    yield Probe(
+        label="momentum=None, then a number", case=_case(layer, asked, (), changed, momentum=None), needs="BN-05"
+    )
 
 
 def _trainable(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -74,8 +76,10 @@ def _trainable(layer: Layer, asked: Asked) -> Iterator[Probe]:
         "frozen by itself, unfrozen by its model": (_FROZEN, _MODEL_FREE),
         "saved and loaded": (_SAVED,),
     }.items():
-        yield Probe(label, _case(layer, asked, actions, mode="eval", inspect=True), quantities=_TRAINABLE)
-        yield Probe(f"{label}, in training", _case(layer, asked, actions, inspect=True), quantities=_TRAINABLE)
+        yield Probe(label=label, case=_case(layer, asked, actions, mode="eval", inspect=True), quantities=_TRAINABLE)
+        yield Probe(
+            label=f"{label}, in training", case=_case(layer, asked, actions, inspect=True), quantities=_TRAINABLE
+        )
 
 
 SAVED_STATE: Final[tuple[Requirement, ...]] = (

@@ -33,7 +33,7 @@ SMALL_EPS: Final = (1e-8, 1e-12)
 
 def _left_out(case: Case, setting: str) -> Probe:
     settings = {name: value for name, value in case.settings.items() if name != setting}
-    return Probe(f"{setting} left to the default", replace(case, settings=settings), measures=setting)
+    return Probe(label=f"{setting} left to the default", case=replace(case, settings=settings), measures=setting)
 
 
 def _eps_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -41,7 +41,7 @@ def _eps_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
         # sqrt(eps)/10 shows an eps beside the variance, eps/10 one beside its square root.
         for deviation, label in ((eps**0.5 / 10, "sqrt(eps)/10"), (eps / 10, "eps/10")):
             case = layer.case(asked, [("train", small(asked.shape, deviation))], eps=eps)
-            yield Probe(f"eps={eps:g}, deviation {label}", case)
+            yield Probe(label=f"eps={eps:g}, deviation {label}", case=case)
     yield _left_out(layer.case(asked, [("train", small(asked.shape, 2.0**-12))]), "eps")
 
 
@@ -49,16 +49,16 @@ def _eps_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for eps in EPS_GIVEN:
         for deviation, label in ((eps**0.5 / 10, "sqrt(eps)/10"), (eps / 10, "eps/10")):
             case = layer.case(asked, [("train", small(asked.shape, deviation))], eps=eps)
-            yield Probe(f"eps={eps:g}, deviation {label}", case)
+            yield Probe(label=f"eps={eps:g}, deviation {label}", case=case)
             parameters = {"running_mean": np.zeros(CHANNELS), "running_var": np.full(CHANNELS, dyadic(deviation) ** 2)}
             case = layer.case(asked, [("eval", small(asked.shape, deviation))], parameters, eps=eps)
-            yield Probe(f"eval, eps={eps:g}, running deviation {label}", case)
+            yield Probe(label=f"eval, eps={eps:g}, running deviation {label}", case=case)
     yield _left_out(layer.case(asked, [("train", small(asked.shape, 2.0**-12))]), "eps")
 
 
 def _momentum(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for momentum in (0.05, 0.1, 0.9, 0.99):
-        yield Probe(f"momentum={momentum:g}", _far_step(layer, asked, momentum))
+        yield Probe(label=f"momentum={momentum:g}", case=_far_step(layer, asked, momentum))
     yield _left_out(_far_step(layer, asked, 0.1), "momentum")
 
 
@@ -76,37 +76,39 @@ def _far_step(layer: Layer, asked: Asked, momentum: float) -> Case:
 def _eps_zero_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     x = scrambled(asked.shape, 3)
     for factor in (2.0**-6, 1.0):
-        yield Probe(f"eps=0, times {factor:g}", layer.case(asked, [("train", x * factor)], eps=0.0))
-    yield Probe("eps=0, gradients", layer.case(asked, [("train", x, along(x))], eps=0.0), quantities=GRADIENTS)
+        yield Probe(label=f"eps=0, times {factor:g}", case=layer.case(asked, [("train", x * factor)], eps=0.0))
+    yield Probe(
+        label="eps=0, gradients", case=layer.case(asked, [("train", x, along(x))], eps=0.0), quantities=GRADIENTS
+    )
 
 
 def _eps_zero_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     x = scrambled(asked.shape, 3)
     for mode in ("train", "eval"):
-        yield Probe(f"{mode}, eps=0", layer.case(asked, [(mode, x)], eps=0.0), quantities=("output",))
+        yield Probe(label=f"{mode}, eps=0", case=layer.case(asked, [(mode, x)], eps=0.0), quantities=("output",))
         case = layer.case(asked, [(mode, x, along(x))], eps=0.0)
-        yield Probe(f"{mode}, eps=0, gradients", case, quantities=GRADIENTS)
+        yield Probe(label=f"{mode}, eps=0, gradients", case=case, quantities=GRADIENTS)
 
 
 def _negative_eps_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for scale, label in ((1.0, "1"), (2.0**-10, "2^-20")):
         case = layer.case(asked, [("train", scrambled(asked.shape, 3) * scale)], eps=-(2.0**-10))
-        yield Probe(f"eps=-2^-10, variance near {label}", case)
+        yield Probe(label=f"eps=-2^-10, variance near {label}", case=case)
 
 
 def _negative_eps_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for mode in ("train", "eval"):
         case = layer.case(asked, [(mode, scrambled(asked.shape, 3))], eps=-(2.0**-10))
-        yield Probe(f"{mode}, eps=-2^-10", case, quantities=("output",))
+        yield Probe(label=f"{mode}, eps=-2^-10", case=case, quantities=("output",))
 
 
 def _eps_below_resolution(layer: Layer, asked: Asked) -> Iterator[Probe]:
     constant = np.full(asked.shape, 3.0)
     for eps in (one for one in SMALL_EPS if one < KNOWN_DTYPES[asked.dtype].smallest_subnormal / 2):
-        probe = Probe(f"all 3, eps={eps:g}", layer.case(asked, [("train", constant)], eps=eps))
+        probe = Probe(label=f"all 3, eps={eps:g}", case=layer.case(asked, [("train", constant)], eps=eps))
         yield replace(probe, quantities=("output",)) if layer.statistics else probe
         case = layer.case(asked, [("train", constant, upstream(asked.shape) / 1024)], eps=eps)
-        yield Probe(f"gradients, all 3, eps={eps:g}", case, quantities=GRADIENTS)
+        yield Probe(label=f"gradients, all 3, eps={eps:g}", case=case, quantities=GRADIENTS)
 
 
 def _given_variances(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -115,7 +117,9 @@ def _given_variances(layer: Layer, asked: Asked) -> Iterator[Probe]:
         parameters = {"running_mean": np.full(CHANNELS, 0.25), "running_var": np.ones(CHANNELS)}
         parameters["running_var"][::2] = variance
         case = layer.case(asked, [("eval", x)], parameters)
-        yield Probe(f"eval, running variance {variance:g} in every other channel", case, quantities=("output",))
+        yield Probe(
+            label=f"eval, running variance {variance:g} in every other channel", case=case, quantities=("output",)
+        )
 
 
 SETTINGS: Final[tuple[Requirement, ...]] = (

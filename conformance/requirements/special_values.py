@@ -44,11 +44,11 @@ def _contained_in_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     x = scrambled(asked.shape, 3)
     dy = along(x)
     for poison in POISONS:
-        yield Probe(f"one {poison}", layer.case(asked, [("train", _poisoned(x, poison))]))
+        yield Probe(label=f"one {poison}", case=layer.case(asked, [("train", _poisoned(x, poison))]))
         case = layer.case(asked, [("train", _poisoned(x, poison), dy)])
-        yield Probe(f"gradients of one {poison}", case, quantities=GRADIENTS)
+        yield Probe(label=f"gradients of one {poison}", case=case, quantities=GRADIENTS)
     case = layer.case(asked, [("train", x, _poisoned(dy, np.nan))])
-    yield Probe("gradients, one nan in dy", case, quantities=GRADIENTS)
+    yield Probe(label="gradients, one nan in dy", case=case, quantities=GRADIENTS)
 
 
 def _contained_in_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -57,29 +57,31 @@ def _contained_in_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for poison in POISONS:
         for mode in ("train", "eval"):
             shown = QUANTITIES if mode == "train" else ("output",)
-            yield Probe(f"{mode}, one {poison}", layer.case(asked, [(mode, _poisoned(x, poison))]), quantities=shown)
+            yield Probe(
+                label=f"{mode}, one {poison}", case=layer.case(asked, [(mode, _poisoned(x, poison))]), quantities=shown
+            )
             case = layer.case(asked, [(mode, _poisoned(x, poison), dy)])
-            yield Probe(f"{mode}, gradients of one {poison}", case, quantities=GRADIENTS)
+            yield Probe(label=f"{mode}, gradients of one {poison}", case=case, quantities=GRADIENTS)
     for mode in ("train", "eval"):
         case = layer.case(asked, [(mode, x, _poisoned(dy, np.nan))])
-        yield Probe(f"{mode}, gradients, one nan in dy", case, quantities=GRADIENTS)
+        yield Probe(label=f"{mode}, gradients, one nan in dy", case=case, quantities=GRADIENTS)
     case = layer.case(asked, [("train", _poisoned(x, np.nan)), ("train", x)])
-    yield Probe("a batch with one nan, then another", case)
+    yield Probe(label="a batch with one nan, then another", case=case)
 
 
 def _constant(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for value in _constants(asked.dtype):
-        yield Probe(f"all {value:g}", layer.case(asked, [("train", np.full(asked.shape, value))]))
+        yield Probe(label=f"all {value:g}", case=layer.case(asked, [("train", np.full(asked.shape, value))]))
     case = layer.case(asked, [("train", np.full(asked.shape, 3.0), upstream(asked.shape))])
-    yield Probe("gradients, all 3", case, quantities=GRADIENTS)
+    yield Probe(label="gradients, all 3", case=case, quantities=GRADIENTS)
 
 
 def _ends_of_the_range(layer: Layer, asked: Asked) -> Iterator[Probe]:
     x, own = scrambled(asked.shape, 3), MAGNITUDES[asked.dtype]
     for label, power in (("large", own.large), ("below the normal numbers", own.subnormal)):
-        yield Probe(f"{label}, times 2^{power}", layer.case(asked, [("train", x * 2.0**power)]))
+        yield Probe(label=f"{label}, times 2^{power}", case=layer.case(asked, [("train", x * 2.0**power)]))
     case = layer.case(asked, [("train", x * 2.0 ** (own.large // 2), along(x))])
-    yield Probe(f"gradients, times 2^{own.large // 2}", case, quantities=GRADIENTS)
+    yield Probe(label=f"gradients, times 2^{own.large // 2}", case=case, quantities=GRADIENTS)
 
 
 SPECIAL_VALUES: Final[tuple[Requirement, ...]] = (

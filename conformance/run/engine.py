@@ -29,7 +29,7 @@ from normgauge.results.records import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Searched:
     """What the exploration of an implementation took; it goes into the footer."""
 
@@ -64,7 +64,7 @@ def run_framework(
                 yield tally.counted(found)
             elif task.dtype not in without:
                 without.add(task.dtype)
-                yield tally.counted(NotRun(greeting.framework, found.reason, dtype=task.dtype))
+                yield tally.counted(NotRun(framework=greeting.framework, reason=found.reason, dtype=task.dtype))
     yield tally.footer(round(time.monotonic() - begun, 3))
 
 
@@ -73,7 +73,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._searched = _Searched(0, 0.0)
+        self._searched = _Searched(cases=0, seconds=0.0)
 
     def counted(self, record: Record) -> Record:
         if word := _counted_as(record):
@@ -81,11 +81,18 @@ class _Tally:
         return record
 
     def add_search(self, found: _Searched) -> None:
-        self._searched = _Searched(self._searched.cases + found.cases, self._searched.seconds + found.seconds)
+        self._searched = _Searched(
+            cases=self._searched.cases + found.cases, seconds=self._searched.seconds + found.seconds
+        )
 
     def footer(self, seconds: float) -> Footer:
         counts = dict(sorted(self._counts.items()))
-        return Footer(counts, seconds, self._searched.cases, round(self._searched.seconds, 3))
+        return Footer(
+            counts=counts,
+            seconds=seconds,
+            explored_cases=self._searched.cases,
+            explored_seconds=round(self._searched.seconds, 3),
+        )
 
 
 def _lanes(launch: Launch, wanted: Wanted, jobs: int | None) -> Lanes | Lane:
@@ -103,11 +110,13 @@ def _left_out(greeting: Hello, wanted: Wanted) -> Iterator[NotRun]:
     no_half = compiles and wanted.all_dtypes and not wanted.budget.compiles_half
     lacking = [dtype for dtype in wanted.dtypes if dtype not in greeting.dtypes]
     for dtype in lacking:
-        yield NotRun(greeting.framework, f"the framework has no {dtype} here", dtype=dtype, failed=False)
+        yield NotRun(
+            framework=greeting.framework, reason=f"the framework has no {dtype} here", dtype=dtype, failed=False
+        )
     for dtype in wanted.dtypes:
         if no_half and dtype not in lacking and dtype not in FULL:
             reason = f"{dtype} is left out at the budget {wanted.budget.name}: every dtype is compiled anew"
-            yield NotRun(greeting.framework, reason, dtype=dtype, failed=False)
+            yield NotRun(framework=greeting.framework, reason=reason, dtype=dtype, failed=False)
 
 
 def _tasks(greeting: Hello, wanted: Wanted, left_out: Collection[str | None]) -> list[Task]:
@@ -115,7 +124,7 @@ def _tasks(greeting: Hello, wanted: Wanted, left_out: Collection[str | None]) ->
     selected = [one for one in greeting.implementations if wanted.selects(one)]
     dtypes = [dtype for dtype in wanted.dtypes if dtype not in left_out]
     asked = [(one, dtype) for dtype in dtypes for one in selected if dtype in one.dtypes]
-    return [Task(number, one, dtype) for number, (one, dtype) in enumerate(asked)]
+    return [Task(number=number, description=one, dtype=dtype) for number, (one, dtype) in enumerate(asked)]
 
 
 def _done(
@@ -134,18 +143,18 @@ def _measured(
     """Every record of one implementation at one dtype, and after its exploration what that took."""
     description, dtype, framework = task.description, task.dtype, subject.greeting.framework
     if missing := description.missing:
-        yield NotRun(framework, missing, description.id, dtype)
+        yield NotRun(framework=framework, reason=missing, implementation=description.id, dtype=dtype)
         return
     last = time.monotonic()
     try:
         for record in measure(subject, description, dtype, wanted, references, progress):
             yield record
             if isinstance(record, Explored):
-                yield _Searched(record.cases, time.monotonic() - last)
+                yield _Searched(cases=record.cases, seconds=time.monotonic() - last)
             if not isinstance(record, Counterexample):
                 last = time.monotonic()
     except CannotRun as error:
-        yield NotRun(framework, str(error), description.id, dtype)
+        yield NotRun(framework=framework, reason=str(error), implementation=description.id, dtype=dtype)
 
 
 def _counted_as(record: Record) -> str:
@@ -169,21 +178,21 @@ def _check_selection(greeting: Hello, wanted: Wanted) -> None:
 
 def _header(framework: str, wanted: Wanted, greeting: Hello) -> Header:
     return Header(
-        FORMAT,
-        normgauge.__version__,
-        framework,
-        greeting.versions,
-        greeting.python,
-        greeting.platform,
-        greeting.numpy,
-        greeting.device,
-        list(wanted.dtypes),
-        [
+        format=FORMAT,
+        suite=normgauge.__version__,
+        framework=framework,
+        versions=greeting.versions,
+        python=greeting.python,
+        platform=greeting.platform,
+        numpy=greeting.numpy,
+        device=greeting.device,
+        dtypes=list(wanted.dtypes),
+        implementations=[
             described.id
             for described in greeting.implementations
             if wanted.selects(described) and {*wanted.dtypes} & {*described.dtypes}
         ],
-        datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        wanted.budget.name,
-        wanted.seed,
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        budget=wanted.budget.name,
+        seed=wanted.seed,
     )

@@ -57,14 +57,14 @@ def measure(
     seen = _observe(subject, description.id, dtype, asked.probes, progress)
     diagnosis = diagnose(description.layer, seen, dtype, references)
     evidence = Evidence(
-        description.id,
-        dtype,
-        description.names,
-        description.remedies,
-        tuple(seen),
-        diagnosis,
-        tuple(diagnosis.followed()),
-        references,
+        implementation=description.id,
+        dtype=dtype,
+        names=description.names,
+        remedies=description.remedies,
+        seen=tuple(seen),
+        diagnosis=diagnosis,
+        followed=tuple(diagnosis.followed()),
+        references=references,
     )
     accuracy = accuracy_of(evidence, subject.greeting.framework)
     profile = _profile(description, subject.greeting.framework, evidence, accuracy, subject)
@@ -146,7 +146,9 @@ def _observe(subject: Subject, identifier: str, dtype: str, asked: Sequence[Prob
     observations = subject.run(identifier, [probe.case for probe in asked])
     for probe, observation in zip(asked, observations, strict=True):
         refusal = catalogue()[probe.requirement].rule == "refusal"
-        seen.append(Seen(probe, observation if refusal else with_right_shapes(probe.case, observation)))
+        seen.append(
+            Seen(probe=probe, observation=observation if refusal else with_right_shapes(probe.case, observation))
+        )
         progress(f"{identifier} {dtype}", len(seen), len(asked))
     return seen
 
@@ -156,34 +158,37 @@ def _profile(
 ) -> Profile:
     layer = description.layer
     values = evidence.diagnosis.values
-    axes = [AxisMeasured(a.name, a.question, a.canonical, list(values[a.name])) for a in kind_of(layer).axes]
+    axes = [
+        AxisMeasured(axis=a.name, question=a.question, canonical=a.canonical, measured=list(values[a.name]))
+        for a in kind_of(layer).axes
+    ]
     defaults = _defaults(description, evidence)
     identity = description.identity
     return Profile(
-        evidence.implementation,
-        framework,
-        layer,
-        evidence.dtype,
-        subject.greeting.device,
-        evidence.diagnosis.known,
-        axes,
-        defaults,
-        accuracy.computes_in,
-        accuracy.name,
-        accuracy.hazards,
-        description.layout,
-        description.names,
-        list(description.ranks),
-        description.documentation,
-        subject.restarts,
-        len(evidence.seen),
-        description.mode,
-        claims(description, axes, defaults, evidence.diagnosis.known),
-        _types(evidence.seen),
-        kind_of(layer).title,
-        identity.class_path,
-        identity.options,
-        identity.backend,
+        implementation=evidence.implementation,
+        framework=framework,
+        layer=layer,
+        dtype=evidence.dtype,
+        device=subject.greeting.device,
+        known=evidence.diagnosis.known,
+        axes=axes,
+        defaults=defaults,
+        computes_in=accuracy.computes_in,
+        accuracy=accuracy.name,
+        hazards=accuracy.hazards,
+        layout=description.layout,
+        names=description.names,
+        ranks=list(description.ranks),
+        documentation=description.documentation,
+        restarts=subject.restarts,
+        cases=len(evidence.seen),
+        mode=description.mode,
+        claims=claims(description, axes, defaults, evidence.diagnosis.known),
+        types=_types(evidence.seen),
+        layer_title=kind_of(layer).title,
+        class_path=identity.class_path,
+        options=identity.options,
+        backend=identity.backend,
     )
 
 
@@ -207,7 +212,7 @@ def _defaults(description: Description, evidence: Evidence) -> list[DefaultMeasu
         interval = measured_setting(one, evidence.followed[0], setting, evidence.arithmetic, evidence.references)
         low, best, high = (interval.low, interval.best, interval.high) if interval else (None, None, None)
         given = str(signature[setting]) if setting in signature else None
-        found.append(DefaultMeasured(setting, given, low, best, high))
+        found.append(DefaultMeasured(setting=setting, signature=given, low=low, best=best, high=high))
     return found
 
 
@@ -215,21 +220,21 @@ def _judgement(
     requirement: Requirement, judged: Judged, example: Example | None, evidence: Evidence, framework: str
 ) -> Judgement:
     return Judgement(
-        requirement.id,
-        requirement.title,
-        requirement.statement,
-        requirement.source,
-        evidence.implementation,
-        framework,
-        evidence.dtype,
-        judged.verdict,
-        judged.measured,
-        str(judged.sentence),
-        list(judged.notes),
-        list(judged.witnesses),
-        judged.remedy,
-        example,
-        judged.sentence.text if judged.sentence.subject else "",
+        requirement=requirement.id,
+        title=requirement.title,
+        statement=requirement.statement,
+        source=requirement.source,
+        implementation=evidence.implementation,
+        framework=framework,
+        dtype=evidence.dtype,
+        verdict=judged.verdict,
+        measured=judged.measured,
+        sentence=str(judged.sentence),
+        notes=list(judged.notes),
+        witnesses=list(judged.witnesses),
+        remedy=judged.remedy,
+        example=example,
+        nameless=judged.sentence.text if judged.sentence.subject else "",
     )
 
 
@@ -237,6 +242,8 @@ def _told_of(smallest: Deviation, judged: Judged, evidence: Evidence) -> Judged:
     """The judgement in the numbers of its smallest form, which are those that the script prints."""
     assert judged.shows is not None
     probe = replace(judged.shows.probe, label=f"{judged.shows.probe.label}, made small")
-    sentence = evidence.note(f"{told(smallest, Seen(probe, judged.shows.observation))}{judged.ending}")
+    sentence = evidence.note(
+        f"{told(smallest, Seen(probe=probe, observation=judged.shows.observation))}{judged.ending}"
+    )
     measured = judged.measured if judged.explained else instead(smallest)
     return replace(judged, sentence=sentence, measured=measured)

@@ -30,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 _PAUSE: Final = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """An implementation, as its worker describes it, at one dtype."""
 
@@ -39,7 +39,7 @@ class Task:
     dtype: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CannotStart:
     """No worker could be started for a dtype: none of its tasks can be done."""
 
@@ -94,7 +94,7 @@ class Lane:
         try:
             subject = self.start(task.dtype)
         except CannotRun as error:
-            yield CannotStart(str(error))
+            yield CannotStart(reason=str(error))
             return
         if self._references is None:
             self._references = References(default_store())

@@ -65,14 +65,14 @@ def example_of(
     if script != NO_SCRIPT:
         script += "".join(f"print({f'{name}: {line}'!r})\n" for name, own in lines.items() for line in own)
     return Example(
-        case_id(case),
-        dict(case.settings),
-        [list(step.x.shape) for step in case.steps],
-        _input_lines(case),
-        _observed_lines(observation, case.dtype),
-        lines["canonical"],
-        lines.get("followed", []),
-        script,
+        case=case_id(case),
+        settings=dict(case.settings),
+        shapes=[list(step.x.shape) for step in case.steps],
+        inputs=_input_lines(case),
+        observed=_observed_lines(observation, case.dtype),
+        canonical=lines["canonical"],
+        followed=lines.get("followed", []),
+        script=script,
     )
 
 

@@ -145,11 +145,11 @@ class Answer(Message, frozen=True, kw_only=True):
         """
         raised = self.raised
         return Observation(
-            tuple(_result(step) for step in self.steps),
-            Raised(raised.where, raised.type, raised.message) if raised else None,
-            self.unsupported,
-            None,
-            self.warnings,
+            steps=tuple(_result(step) for step in self.steps),
+            raised=Raised(raised.where, raised.type, raised.message) if raised else None,
+            unsupported=self.unsupported,
+            died=None,
+            warnings=self.warnings,
         )
 
 

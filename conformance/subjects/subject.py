@@ -56,7 +56,7 @@ class Target:
         return seen
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Launch:
     """How to start a worker: for a known framework in some interpreter, or any program that speaks the protocol."""
 

@@ -22,7 +22,7 @@ from normgauge.results.records import Series, SeriesPoint
 DRAWN: Final = ("output", "dx")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Accuracy:
     """What was measured: ``name`` is the class, None outside every one; ``computes_in`` names the type."""
 
@@ -38,7 +38,12 @@ def accuracy_of(evidence: Evidence, framework: str) -> Accuracy:
     arithmetic = measured or evidence.arithmetic
     curves = series_of(evidence, arithmetic, framework) if evidence.diagnosis.known else []
     hazards = hazards_of(measured, curves, evidence) if measured else []
-    return Accuracy(measured.accuracy if measured else None, computes_in(arithmetic), hazards, curves)
+    return Accuracy(
+        name=measured.accuracy if measured else None,
+        computes_in=computes_in(arithmetic),
+        hazards=hazards,
+        curves=curves,
+    )
 
 
 def computes_in(arithmetic: Arithmetic) -> str:
@@ -128,16 +133,16 @@ def _series(
     half = arithmetic.half_of_digits
     gone = (point.at for point in own if point.error is None or point.error >= half)
     return Series(
-        evidence.implementation,
-        framework,
-        evidence.dtype,
-        computes_in(arithmetic),
-        quantity,
-        "ratio" if axis == RATIO else "n",
-        list(ACCURACY_CLASSES),
-        half,
-        next(gone, None),
-        list(own),
+        implementation=evidence.implementation,
+        framework=framework,
+        dtype=evidence.dtype,
+        computes_in=computes_in(arithmetic),
+        quantity=quantity,
+        axis="ratio" if axis == RATIO else "n",
+        classes=list(ACCURACY_CLASSES),
+        half=half,
+        half_gone_at=next(gone, None),
+        points=list(own),
     )
 
 
@@ -164,7 +169,7 @@ def _point(at: float, actual: Array, references: Sequence[Reference]) -> SeriesP
         error = np.max(np.abs(actual.astype(np.float64) - exact)) / unit
         bounds = [np.max(reference.bound) / unit for reference in references]
     held = (name for name, own in zip(ACCURACY_CLASSES, references, strict=True) if not own.excludes(actual))
-    return SeriesPoint(at, _number(error), [_number(bound) for bound in bounds], next(held, None))
+    return SeriesPoint(at=at, error=_number(error), bounds=[_number(bound) for bound in bounds], holds=next(held, None))
 
 
 def _number(value: float) -> float | None:

@@ -39,7 +39,13 @@ def judge_axis(requirement: Requirement, evidence: Evidence) -> Judged:
     witnesses = (_against(axis, value, evidence) for value in axis.names if value not in values)
     shown = tuple(one for one in witnesses if one is not None)
     if values == (axis.canonical,):
-        return Judged("conforms", axis.canonical, _axis_sentence(evidence, axis, values), (), shown)
+        return Judged(
+            verdict="conforms",
+            measured=axis.canonical,
+            sentence=_axis_sentence(evidence, axis, values),
+            notes=(),
+            witnesses=shown,
+        )
     if axis.canonical not in values:
         return _departs(requirement, values, evidence, shown)
     return _undecided(axis, values, own or list(diagnosis.seen), evidence, shown)
@@ -53,9 +59,15 @@ def _undecided(
         return crashed([one for one in deciding if one.observation.died])
     excused = [reason for one in deciding if (reason := excuse(one.observation)) and not foreseen(one, evidence)]
     if excused:
-        return Judged("unsupported", "", evidence.note(excused[0]), tuple(excused))
+        return Judged(verdict="unsupported", measured="", sentence=evidence.note(excused[0]), notes=tuple(excused))
     left = ", ".join(values)
-    return Judged("cannot tell", left, Sentence(f"{axis.question}: the cases did not tell apart {left}"), (), shown)
+    return Judged(
+        verdict="cannot tell",
+        measured=left,
+        sentence=Sentence(text=f"{axis.question}: the cases did not tell apart {left}"),
+        notes=(),
+        witnesses=shown,
+    )
 
 
 def _departs(
@@ -72,17 +84,19 @@ def _departs(
         own = loudest[0].observation if loudest else None
         notes = raised_notes(own)
         advice = remedy(requirement, evidence, "refused")
-        return Judged("unsupported", measured, sentence, notes, shown, advice)
+        return Judged(
+            verdict="unsupported", measured=measured, sentence=sentence, notes=notes, witnesses=shown, remedy=advice
+        )
     witnesses = ((canonical,) if canonical else ()) + tuple(w for w in shown if w is not canonical and w != canonical)
     return Judged(
-        "diverges",
-        measured,
-        sentence,
-        notes,
-        witnesses,
-        remedy(requirement, evidence, values[0]),
-        loudest[0] if loudest else None,
-        {axis.name: axis.canonical},
+        verdict="diverges",
+        measured=measured,
+        sentence=sentence,
+        notes=notes,
+        witnesses=witnesses,
+        remedy=remedy(requirement, evidence, values[0]),
+        shows=loudest[0] if loudest else None,
+        departs={axis.name: axis.canonical},
     )
 
 
@@ -98,7 +112,15 @@ def _misfit(requirement: Requirement, evidence: Evidence) -> Judged:
     one, deviation = max(found, key=lambda pair: pair[1].ratio)
     sentence = evidence.does(f"follows no known alternative here: {told(deviation, one)}")
     witnesses = tuple(witness(o, d, "the nearest alternative", evidence.dtype) for o, d in found)
-    return Judged("diverges", "no known alternative", sentence, (), witnesses, None, one)
+    return Judged(
+        verdict="diverges",
+        measured="no known alternative",
+        sentence=sentence,
+        notes=(),
+        witnesses=witnesses,
+        remedy=None,
+        shows=one,
+    )
 
 
 #: Where nothing fits, the axis that a departing quantity puts in doubt first.
@@ -117,11 +139,19 @@ def _no_survivor(requirement: Requirement, axis: Axis, values: tuple[str, ...], 
     nearest_text = ", ".join(f"{name}={value}" for name, value in evidence.followed[0].choices.items())
     if not own:
         sentence = evidence.does(f"follows no known alternative; nearest is {nearest_text}")
-        return Judged("cannot tell", f"nearest: {', '.join(values)}", sentence)
+        return Judged(verdict="cannot tell", measured=f"nearest: {', '.join(values)}", sentence=sentence)
     witnesses = tuple(witness(one, deviation, "the nearest alternative", evidence.dtype) for one, deviation, _ in own)
     shown = told(own[0][1], own[0][0])
     sentence = evidence.does(f"follows no known alternative: {shown}; nearest is {nearest_text}")
-    return Judged("diverges", measured, sentence, (), witnesses, None, own[0][0])
+    return Judged(
+        verdict="diverges",
+        measured=measured,
+        sentence=sentence,
+        notes=(),
+        witnesses=witnesses,
+        remedy=None,
+        shows=own[0][0],
+    )
 
 
 def _axis_sentence(evidence: Evidence, axis: Axis, values: tuple[str, ...]) -> Sentence:

@@ -20,7 +20,7 @@ from normgauge.oracle import Arithmetic, Semantics
 from normgauge.results.records import Verdict, Witness
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """Everything known of one implementation at one dtype when it is judged."""
 
@@ -45,11 +45,11 @@ class Evidence:
 
     def note(self, text: str) -> Sentence:
         """The text after the implementation's name and a colon."""
-        return Sentence(text, self.implementation, ": ")
+        return Sentence(text=text, subject=self.implementation, joins=": ")
 
     def does(self, text: str) -> Sentence:
         """The sentence whose subject is the implementation."""
-        return Sentence(text, self.implementation, " ")
+        return Sentence(text=text, subject=self.implementation, joins=" ")
 
     def of(self, requirement: str) -> list[Seen]:
         """The cases that a requirement is judged by."""
@@ -76,7 +76,7 @@ class Evidence:
         left = tuple(q for q in one.probe.quantities if (mode, q) not in self.wrong_gradients)
         if left == one.probe.quantities:
             return one
-        return Seen(replace(one.probe, quantities=left), one.observation) if left else None
+        return Seen(probe=replace(one.probe, quantities=left), observation=one.observation) if left else None
 
     def best(
         self, case: Case, observation: Observation, quantities: Sequence[str] = QUANTITIES
@@ -85,7 +85,7 @@ class Evidence:
 
         It is that of the tightest precision that allows for the observation, of the widest if none does.
         """
-        nearest = (Deviation(math.inf), self.followed[0])
+        nearest = (Deviation(ratio=math.inf), self.followed[0])
         for arithmetic in self.precisions:
             found = [
                 (compare(observation, self.expected(case, one, arithmetic), quantities), one) for one in self.followed
@@ -100,7 +100,7 @@ class Evidence:
         return self.references.predict(case, semantics, arithmetic or self.arithmetic)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sentence:
     """A sentence, which begins with ``subject`` and what ``joins`` it where there is one."""
 
@@ -112,7 +112,7 @@ class Sentence:
         return f"{self.subject}{self.joins}{self.text}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judged:
     """A verdict with what decided it; ``shows`` is the probe that shows a divergence best.
 
@@ -138,25 +138,33 @@ def witness(seen: Seen, deviation: Deviation, against: str, dtype: str, *, axis:
     """What decides against something; where that is a ``value`` of an ``axis``, both are named."""
     digits = KNOWN_DTYPES[dtype].printed
     return Witness(
-        seen.probe.label,
-        case_id(seen.probe.case),
-        against,
-        deviation.step,
-        deviation.quantity,
-        list(deviation.index),
-        deviation.what or format(deviation.observed, digits),
-        format(deviation.expected, ".9g"),
-        format(deviation.bound, ".3g"),
-        deviation.ratio if math.isfinite(deviation.ratio) else None,
-        axis,
-        value,
+        probe=seen.probe.label,
+        case=case_id(seen.probe.case),
+        against=against,
+        step=deviation.step,
+        quantity=deviation.quantity,
+        index=list(deviation.index),
+        observed=deviation.what or format(deviation.observed, digits),
+        expected=format(deviation.expected, ".9g"),
+        bound=format(deviation.bound, ".3g"),
+        margin=deviation.ratio if math.isfinite(deviation.ratio) else None,
+        against_axis=axis,
+        against_value=value,
     )
 
 
 def crashed(died: Sequence[Seen]) -> Judged:
     how = died[0].observation.died or ""
     notes = tuple(f"{one.probe.label}: {one.observation.died}" for one in died)
-    return Judged("crashes", how, Sentence(f"{died[0].probe.label}: {how}"), notes, (), None, died[0])
+    return Judged(
+        verdict="crashes",
+        measured=how,
+        sentence=Sentence(text=f"{died[0].probe.label}: {how}"),
+        notes=notes,
+        witnesses=(),
+        remedy=None,
+        shows=died[0],
+    )
 
 
 def excuse(observation: Observation) -> str | None:
@@ -171,7 +179,7 @@ def excuse(observation: Observation) -> str | None:
 def refused(observation: Observation) -> Deviation:
     """An exception as a deviation: infinitely far from any output."""
     said = excuse(observation) or ""
-    return Deviation(math.inf, len(observation.steps) + 1, "output", what=said)
+    return Deviation(ratio=math.inf, step=len(observation.steps) + 1, quantity="output", what=said)
 
 
 def foreseen(one: Seen, evidence: Evidence) -> bool:

@@ -58,7 +58,7 @@ def _judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
     if died:
         return crashed(died)
     if not asked:
-        return Judged("unsupported", "", evidence.note("no input of this kind exists for it"))
+        return Judged(verdict="unsupported", measured="", sentence=evidence.note("no input of this kind exists for it"))
     sorted_ = _sorted_cases(asked, evidence)
     notes = (*sorted_.excused, *sorted_.silent)
     if sorted_.outside:
@@ -67,13 +67,13 @@ def _judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
         one, deviation = max(sorted_.held, key=lambda pair: pair[1].ratio)
         closest = witness(one, deviation, "the bound, at its closest", evidence.dtype)
         sentence = evidence.note(f"within the bound on {len(sorted_.held)} case(s)")
-        return Judged("conforms", "", sentence, notes, (closest,))
+        return Judged(verdict="conforms", measured="", sentence=sentence, notes=notes, witnesses=(closest,))
     if sorted_.silent and not sorted_.held:
-        return Judged("cannot tell", "", evidence.note(sorted_.silent[0]), notes)
+        return Judged(verdict="cannot tell", measured="", sentence=evidence.note(sorted_.silent[0]), notes=notes)
     # What the framework has no way to ask for is a note; what it refuses to compute is not.
     part = f"{len(sorted_.excused)} of {len(asked)} cases" if sorted_.held else ""
     reason = sorted_.excused[0] if sorted_.excused else "its semantics refuse every case"
-    return Judged("unsupported", part, evidence.note(reason), notes)
+    return Judged(verdict="unsupported", measured=part, sentence=evidence.note(reason), notes=notes)
 
 
 def _judge_constant(requirement: Requirement, evidence: Evidence) -> Judged:
@@ -100,10 +100,12 @@ def _judge_answer(requirement: Requirement, evidence: Evidence) -> Judged:
         if judged.verdict != "unsupported" or not refusals:
             return replace(judged, notes=(*judged.notes, *notes))
     witnesses = tuple(witness(one, refused(one.observation), "acceptance", evidence.dtype) for one in refusals)
-    return Judged("conforms", "refused", evidence.does("refuses"), (), witnesses)
+    return Judged(
+        verdict="conforms", measured="refused", sentence=evidence.does("refuses"), notes=(), witnesses=witnesses
+    )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _SortedCases:
     """The cases of a ``values`` requirement by what became of them; ``raised`` counts the exceptions."""
 
@@ -149,8 +151,17 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
     if len(found.outside) > 1:
         notes = (*notes, f"shown by: {'; '.join(o.probe.label for o, _ in found.outside)}")
     sentence = evidence.note(f"{told(deviation, one)}{ending}")
-    return Judged("diverges", cause or instead(deviation), sentence, notes, witnesses,
-                  remedy(requirement, evidence), one, explained=bool(cause), ending=ending)  # fmt: skip
+    return Judged(
+        verdict="diverges",
+        measured=cause or instead(deviation),
+        sentence=sentence,
+        notes=notes,
+        witnesses=witnesses,
+        remedy=remedy(requirement, evidence),
+        shows=one,
+        explained=bool(cause),
+        ending=ending,
+    )
 
 
 def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
@@ -202,9 +213,9 @@ def _beginnings(one: Seen) -> list[Seen]:
     """Its first step, its first two, four and so on, and all: a beginning excludes most candidates at little cost."""
     case, steps = one.probe.case, one.observation.steps
     counts = [2**power for power in range(len(steps).bit_length()) if 2**power < len(steps)]
-    parts = [(replace(case, steps=case.steps[:count]), Observation(steps[:count])) for count in counts]
-    probe = Probe(one.probe.label, case, one.probe.requirement, diagnoses=True)
-    return [Seen(replace(probe, case=own), seen) for own, seen in [*parts, (case, one.observation)]]
+    parts = [(replace(case, steps=case.steps[:count]), Observation(steps=steps[:count])) for count in counts]
+    probe = Probe(label=one.probe.label, case=case, requirement=one.probe.requirement, diagnoses=True)
+    return [Seen(probe=replace(probe, case=own), observation=seen) for own, seen in [*parts, (case, one.observation)]]
 
 
 def _out_of_range(one: Seen, semantics: Semantics, arithmetic: Arithmetic, evidence: Evidence) -> bool:
@@ -249,13 +260,19 @@ def _judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
     ]
     notes = (*excused, *rounded, *unclear)
     if unclear:
-        sentence = Sentence(f"steps of {step:g} in {setting} were not told apart")
-        return Judged("cannot tell", "", sentence, notes, tuple(witnesses))
+        sentence = Sentence(text=f"steps of {step:g} in {setting} were not told apart")
+        return Judged(verdict="cannot tell", measured="", sentence=sentence, notes=notes, witnesses=tuple(witnesses))
     if excused:
         part = f"{len(excused)} of {len(asked)} cases" if witnesses else ""
-        return Judged("unsupported", part, evidence.note(excused[0]), notes, tuple(witnesses))
+        return Judged(
+            verdict="unsupported",
+            measured=part,
+            sentence=evidence.note(excused[0]),
+            notes=notes,
+            witnesses=tuple(witnesses),
+        )
     sentence = evidence.note(f"uses the {setting} given, to {step:g} of itself")
-    return Judged("conforms", "", sentence, notes, tuple(witnesses))
+    return Judged(verdict="conforms", measured="", sentence=sentence, notes=notes, witnesses=tuple(witnesses))
 
 
 def _another_setting(
@@ -266,7 +283,15 @@ def _another_setting(
     measured = f"{setting}={found.best:.6g}" if found else "no value fits"
     sentence = evidence.note(f"given {setting}={given:g}, it computes as with {measured}")
     shown = witness(one, deviation, f"{setting}={given:g}", evidence.dtype)
-    return Judged("diverges", measured, sentence, (), (shown,), remedy(requirement, evidence), one)
+    return Judged(
+        verdict="diverges",
+        measured=measured,
+        sentence=sentence,
+        notes=(),
+        witnesses=(shown,),
+        remedy=remedy(requirement, evidence),
+        shows=one,
+    )
 
 
 # --- precision ----------------------------------------------------------------------------------
@@ -274,12 +299,14 @@ def _another_setting(
 
 def _judge_precision(requirement: Requirement, evidence: Evidence) -> Judged:
     if not any(one.observation.steps for one in evidence.diagnosis.seen):
-        return Judged("cannot tell", "", Sentence("no call returned"))
+        return Judged(verdict="cannot tell", measured="", sentence=Sentence(text="no call returned"))
     if not evidence.diagnosis.known:
-        return Judged("cannot tell", "", evidence.does("follows no known alternative in any precision"))
+        return Judged(
+            verdict="cannot tell", measured="", sentence=evidence.does("follows no known alternative in any precision")
+        )
     if evidence.arithmetic.dtype == evidence.dtype:
         sentence = evidence.does(f"computes {evidence.dtype} input in {evidence.dtype}")
-        return Judged("conforms", evidence.dtype, sentence)
+        return Judged(verdict="conforms", measured=evidence.dtype, sentence=sentence)
     honoured = Arithmetic(evidence.dtype)
     found = []
     for one in evidence.diagnosis.seen:
@@ -292,8 +319,16 @@ def _judge_precision(requirement: Requirement, evidence: Evidence) -> Judged:
         f"{evidence.arithmetic.dtype}: {told(deviation, loudest)}"
     )
     shown = witness(loudest, deviation, f"computing in {evidence.dtype}", evidence.dtype)
-    return Judged("diverges", f"computes in {evidence.arithmetic.dtype}", sentence, (), (shown,),
-                  remedy(requirement, evidence), loudest, held_to=honoured)  # fmt: skip
+    return Judged(
+        verdict="diverges",
+        measured=f"computes in {evidence.arithmetic.dtype}",
+        sentence=sentence,
+        notes=(),
+        witnesses=(shown,),
+        remedy=remedy(requirement, evidence),
+        shows=loudest,
+        held_to=honoured,
+    )
 
 
 # --- refusal and side effects -------------------------------------------------------------------
@@ -306,7 +341,7 @@ def _judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
         return crashed(died)
     if not any(one.observation.steps for one in evidence.seen):
         reason = next((excuse(one.observation) for one in evidence.seen if excuse(one.observation)), "no call returned")
-        return Judged("cannot tell", "", evidence.does(f"refuses everything: {reason}"))
+        return Judged(verdict="cannot tell", measured="", sentence=evidence.does(f"refuses everything: {reason}"))
     accepted = [one for one in asked if one.observation.raised is None and not one.observation.unsupported]
     notes = []
     for one in asked:
@@ -320,27 +355,39 @@ def _judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
         witnesses = tuple(
             witness(
                 one,
-                Deviation(math.inf, 1, "output", what=f"an output of shape {one.observation.steps[0].output.shape}"),
+                Deviation(
+                    ratio=math.inf,
+                    step=1,
+                    quantity="output",
+                    what=f"an output of shape {one.observation.steps[0].output.shape}",
+                ),
                 "a refusal",
                 evidence.dtype,
             )
             for one in accepted
         )
         sentence = evidence.does(f"accepts what must be refused: {labels}")
-        return Judged("diverges", "accepted", sentence, tuple(notes), witnesses, remedy(requirement, evidence),
-                      accepted[0])  # fmt: skip
+        return Judged(
+            verdict="diverges",
+            measured="accepted",
+            sentence=sentence,
+            notes=tuple(notes),
+            witnesses=witnesses,
+            remedy=remedy(requirement, evidence),
+            shows=accepted[0],
+        )
     if all(one.observation.unsupported for one in asked):
         return Judged(
-            "unsupported",
-            "",
-            evidence.note(notes[0] if notes else "not asked"),
-            tuple(notes),
+            verdict="unsupported",
+            measured="",
+            sentence=evidence.note(notes[0] if notes else "not asked"),
+            notes=tuple(notes),
         )
     refusals = tuple(
         witness(one, refused(one.observation), "acceptance", evidence.dtype) for one in asked if one.observation.raised
     )
     sentence = evidence.does(f"refuses all {len(refusals)} case(s)")
-    return Judged("conforms", "refused", sentence, tuple(notes), refusals)
+    return Judged(verdict="conforms", measured="refused", sentence=sentence, notes=tuple(notes), witnesses=refusals)
 
 
 def _names_the_cause(seen: Seen, names: Mapping[str, str]) -> bool:
@@ -362,13 +409,25 @@ def _names_the_cause(seen: Seen, names: Mapping[str, str]) -> bool:
 def _judge_output_type(requirement: Requirement, evidence: Evidence) -> Judged:
     found = [(one, step.dtype) for one in evidence.seen for step in one.observation.steps]
     if not found:
-        return Judged("cannot tell", "", Sentence("no call returned"))
+        return Judged(verdict="cannot tell", measured="", sentence=Sentence(text="no call returned"))
     other = [(one, dtype) for one, dtype in found if dtype != evidence.dtype]
     if not other:
-        return Judged("conforms", evidence.dtype, evidence.note(f"{len(found)} outputs of {evidence.dtype}"))
+        return Judged(
+            verdict="conforms",
+            measured=evidence.dtype,
+            sentence=evidence.note(f"{len(found)} outputs of {evidence.dtype}"),
+        )
     one, dtype = other[0]
     text = f"an output of {dtype} for an input of {evidence.dtype} ({len(other)} of {len(found)} calls)"
-    return Judged("diverges", dtype, evidence.note(text), (), (), "cast the output yourself", one)
+    return Judged(
+        verdict="diverges",
+        measured=dtype,
+        sentence=evidence.note(text),
+        notes=(),
+        witnesses=(),
+        remedy="cast the output yourself",
+        shows=one,
+    )
 
 
 def _judge_unmodified(requirement: Requirement, evidence: Evidence) -> Judged:
@@ -383,11 +442,19 @@ def _judge_unmodified(requirement: Requirement, evidence: Evidence) -> Judged:
         if guilty:
             one, names = guilty[0]
             text = f"{what} {', '.join(sorted(names))} ({len(guilty)} of {len(found)} cases)"
-            return Judged(verdict, text, evidence.note(text), (), (), advice, one)
+            return Judged(
+                verdict=verdict,
+                measured=text,
+                sentence=evidence.note(text),
+                notes=(),
+                witnesses=(),
+                remedy=advice,
+                shows=one,
+            )
     steps = sum(len(one.observation.steps) for one in evidence.seen)
     if not steps:
-        return Judged("cannot tell", "", Sentence("no call returned"))
-    return Judged("conforms", "", evidence.note(f"{steps} calls changed nothing"))
+        return Judged(verdict="cannot tell", measured="", sentence=Sentence(text="no call returned"))
+    return Judged(verdict="conforms", measured="", sentence=evidence.note(f"{steps} calls changed nothing"))
 
 
 _JUDGES: Final[Mapping[str, Callable[[Requirement, Evidence], Judged]]] = {

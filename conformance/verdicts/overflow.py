@@ -39,5 +39,13 @@ def _overflow(one: Seen, semantics: Semantics, evidence: Evidence) -> Deviation 
             if np.any(lost):
                 index = tuple(int(i) for i in np.argwhere(lost)[0])
                 value, bound = float(right.value[index]), float(right.bound[index])
-                return Deviation(math.inf, number, quantity, index, float(got[index]), value, bound)
+                return Deviation(
+                    ratio=math.inf,
+                    step=number,
+                    quantity=quantity,
+                    index=index,
+                    observed=float(got[index]),
+                    expected=value,
+                    bound=bound,
+                )
     return None

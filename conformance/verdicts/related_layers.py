@@ -30,7 +30,7 @@ def related(layer: str) -> dict[str, str]:
     return {str(BY_NAME[one.relation].kin): one.id for one in kind_of(layer).requirements if one.relation is not None}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Kinship:
     """One case on GroupNorm (``own``) and on its kin (``other``, whose id is ``kin``)."""
 
@@ -65,19 +65,23 @@ def beside_kin(
             if rank not in description.ranks:
                 continue
             probes = [
-                Probe(f"{relation.name}, {label}", case, requirement) for label, case in _cases(kind, dtype, rank)
+                Probe(label=f"{relation.name}, {label}", case=case, requirement=requirement)
+                for label, case in _cases(kind, dtype, rank)
             ]
             own = _seen(subject, description.id, probes)
             if subject.given_up:
                 return
             others = _seen(subject, other, probes)
             subject.begin()  # a worker that this ended is not counted against the implementation
-            yield from (Kinship(relation, other, one, beside) for one, beside in zip(own, others, strict=True))
+            yield from (
+                Kinship(relation=relation, kin=other, own=one, other=beside)
+                for one, beside in zip(own, others, strict=True)
+            )
 
 
 def _seen(subject: Subject, implementation: str, probes: Sequence[Probe]) -> list[Seen]:
     observations = subject.run(implementation, [probe.case for probe in probes])
-    return [Seen(p, with_right_shapes(p.case, o)) for p, o in zip(probes, observations, strict=True)]
+    return [Seen(probe=p, observation=with_right_shapes(p.case, o)) for p, o in zip(probes, observations, strict=True)]
 
 
 def _cases(kind: str, dtype: str, rank: int) -> Iterator[tuple[str, Case]]:
@@ -105,7 +109,7 @@ def judge_kin(requirement: Requirement, evidence: Evidence, kinships: tuple[Kins
     if died:
         judged, kin = crashed([one.other for one in died]), died[0].kin
         return replace(
-            judged, measured=f"{kin}: {judged.measured}", sentence=Sentence(f"{kin}: {judged.sentence}"), of=kin
+            judged, measured=f"{kin}: {judged.measured}", sentence=Sentence(text=f"{kin}: {judged.sentence}"), of=kin
         )
     excused: list[str] = []
     departs: list[str] = []
@@ -133,13 +137,15 @@ def judge_kin(requirement: Requirement, evidence: Evidence, kinships: tuple[Kins
     if not held:
         reason = excused[0] if excused else "itself departs on every case, or ends the process"
         verdict: Verdict = "unsupported" if excused else "cannot tell"
-        return Judged(verdict, "", evidence.note(reason), notes)
+        return Judged(verdict=verdict, measured="", sentence=evidence.note(reason), notes=notes)
     one, deviation = max(held, key=lambda pair: pair[1].ratio)
     agrees = f"agrees with {one.kin} on {len(held)} case(s)"
     if deviation.ratio == 0:  # nowhere is it closest
-        return Judged("conforms", "", evidence.note(f"{agrees}, to the last digit"), notes)
+        return Judged(
+            verdict="conforms", measured="", sentence=evidence.note(f"{agrees}, to the last digit"), notes=notes
+        )
     closest = witness(one.other, deviation, "the sum of both bounds, at its closest", evidence.dtype)
-    return Judged("conforms", "", evidence.note(agrees), notes, (closest,))
+    return Judged(verdict="conforms", measured="", sentence=evidence.note(agrees), notes=notes, witnesses=(closest,))
 
 
 def _disagrees(apart: list[tuple[Kinship, Deviation]], notes: tuple[str, ...], evidence: Evidence) -> Judged:
@@ -151,7 +157,16 @@ def _disagrees(apart: list[tuple[Kinship, Deviation]], notes: tuple[str, ...], e
         for k, _ in apart
     ):
         measured = f"{one.kin} computes in float32"
-    sentence = Sentence(f"{one.kin} differs from {evidence.implementation}: {told(deviation, one.other)}")
+    sentence = Sentence(text=f"{one.kin} differs from {evidence.implementation}: {told(deviation, one.other)}")
     against = f"{evidence.implementation} on the same input"
     witnesses = tuple(witness(k.other, d, against, evidence.dtype) for k, d in apart)
-    return Judged("diverges", measured, sentence, notes, witnesses, None, one.other, of=one.kin)
+    return Judged(
+        verdict="diverges",
+        measured=measured,
+        sentence=sentence,
+        notes=notes,
+        witnesses=witnesses,
+        remedy=None,
+        shows=one.other,
+        of=one.kin,
+    )

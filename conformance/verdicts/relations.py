@@ -27,7 +27,7 @@ def _whole(output: Array) -> Array:
     return output
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Relation:
     """``statement`` holds between every case that ``applies`` to and what ``transformed`` makes of it.
 
@@ -54,13 +54,15 @@ def held_against(
 
     A ratio above 1 breaks it. Steps that either call did not reach say nothing.
     """
-    worst = Deviation(0.0)
+    worst = Deviation(ratio=0.0)
     steps = zip(observed[0].steps, observed[1].steps, predicted[0].steps, predicted[1].steps, strict=False)
     for number, (seen, other, expected, expected_other) in enumerate(steps, start=1):
         here = relation.shown(seen.output).astype(np.float64)
         there = relation.restored(other.output).astype(np.float64)
         if here.shape != there.shape:
-            return Deviation(math.inf, number, "output", what=f"shapes {here.shape} and {there.shape}")
+            return Deviation(
+                ratio=math.inf, step=number, quantity="output", what=f"shapes {here.shape} and {there.shape}"
+            )
         bound = relation.shown(expected["output"].bound) + relation.restored(expected_other["output"].bound)
         worst = max(worst, _apart(number, here, there, bound), key=lambda d: d.ratio)
     return worst
@@ -68,7 +70,7 @@ def held_against(
 
 def _apart(step: int, here: Array, there: Array, bound: Array) -> Deviation:
     if here.size == 0:
-        return Deviation(0.0)
+        return Deviation(ratio=0.0)
     with np.errstate(all="ignore"):
         ratios = np.abs(here - there) / bound
     if not np.isfinite(np.max(ratios)):  # 0 / 0, a NaN, or an infinite bound
@@ -76,7 +78,13 @@ def _apart(step: int, here: Array, there: Array, bound: Array) -> Deviation:
         ratios = np.where(same, 0.0, np.where(np.isnan(ratios), np.inf, ratios))
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratios)), ratios.shape))
     return Deviation(
-        float(ratios[index]), step, "output", index, float(here[index]), float(there[index]), float(bound[index])
+        ratio=float(ratios[index]),
+        step=step,
+        quantity="output",
+        index=index,
+        observed=float(here[index]),
+        expected=float(there[index]),
+        bound=float(bound[index]),
     )
 
 
@@ -145,49 +153,65 @@ BOTH: Final = (*GROUP_NORM, *BATCH_NORM)
 
 RELATIONS: Final[tuple[Relation, ...]] = (
     Relation(
-        "scale", f"{_SCALE:g} times the input and {_SCALE**2:g} times eps give the same output.", BOTH,
-        _scales_exactly,
-        lambda case: _with_inputs(case, _scaled, eps=case.settings["eps"] * _SCALE**2),
+        name="scale",
+        statement=f"{_SCALE:g} times the input and {_SCALE**2:g} times eps give the same output.",
+        layers=BOTH,
+        applies=_scales_exactly,
+        transformed=lambda case: _with_inputs(case, _scaled, eps=case.settings["eps"] * _SCALE**2),
     ),
     Relation(
-        "shift", f"{_SHIFT:g} added to the input gives the same output.", BOTH,
-        _shifts_exactly,
-        lambda case: _with_inputs(case, _shifted),
+        name="shift",
+        statement=f"{_SHIFT:g} added to the input gives the same output.",
+        layers=BOTH,
+        applies=_shifts_exactly,
+        transformed=lambda case: _with_inputs(case, _shifted),
     ),
     Relation(
-        "sample order", "Samples in another order give the same outputs in that order.", BOTH,
-        lambda case: all(len(step.x) > 1 for step in case.steps),
-        lambda case: _with_inputs(case, lambda x: x[::-1]),
+        name="sample order",
+        statement="Samples in another order give the same outputs in that order.",
+        layers=BOTH,
+        applies=lambda case: all(len(step.x) > 1 for step in case.steps),
+        transformed=lambda case: _with_inputs(case, lambda x: x[::-1]),
         restored=lambda output: output[::-1],
     ),
     Relation(
-        "channel order", "Channels in an order that keeps the groups give the same outputs in that order.", BOTH,
-        lambda case: case.settings["num_channels"] > 1,
-        _channels_reversed,
+        name="channel order",
+        statement="Channels in an order that keeps the groups give the same outputs in that order.",
+        layers=BOTH,
+        applies=lambda case: case.settings["num_channels"] > 1,
+        transformed=_channels_reversed,
         restored=lambda output: output[:, ::-1],
     ),
     Relation(
-        "other samples", "A sample's output does not depend on the other samples.", GROUP_NORM,
-        lambda case: all(len(step.x) > 1 for step in case.steps),
-        _neighbours_replaced,
+        name="other samples",
+        statement="A sample's output does not depend on the other samples.",
+        layers=GROUP_NORM,
+        applies=lambda case: all(len(step.x) > 1 for step in case.steps),
+        transformed=_neighbours_replaced,
         restored=lambda output: output[:1],
         shown=lambda output: output[:1],
     ),
     Relation(
-        "momentum and history", "The training output depends neither on momentum nor on earlier state.", BATCH_NORM,
-        lambda case: _normalises_with_the_batch(case) and bool(case.settings["track"]),
-        _other_history,
+        name="momentum and history",
+        statement="The training output depends neither on momentum nor on earlier state.",
+        layers=BATCH_NORM,
+        applies=lambda case: _normalises_with_the_batch(case) and bool(case.settings["track"]),
+        transformed=_other_history,
     ),
     Relation(
-        "groups = C", "With a group a channel, GroupNorm is the framework's own InstanceNorm.", GROUP_NORM,
-        lambda case: case.settings["num_groups"] == case.settings["num_channels"],
-        lambda case: case,
+        name="groups = C",
+        statement="With a group a channel, GroupNorm is the framework's own InstanceNorm.",
+        layers=GROUP_NORM,
+        applies=lambda case: case.settings["num_groups"] == case.settings["num_channels"],
+        transformed=lambda case: case,
         kin="instance_norm",
     ),
     Relation(
-        "groups = 1", "With one group and no affine parts, GroupNorm is the framework's own LayerNorm.", GROUP_NORM,
-        lambda case: case.settings["num_groups"] == 1 and _bare(case),
-        lambda case: case,
+        name="groups = 1",
+        statement="With one group and no affine parts, GroupNorm is the framework's own LayerNorm.",
+        layers=GROUP_NORM,
+        applies=lambda case: case.settings["num_groups"] == 1 and _bare(case),
+        transformed=lambda case: case,
         kin="layer_norm",
     ),
-)  # fmt: skip
+)

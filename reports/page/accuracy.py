@@ -13,7 +13,7 @@ from normgauge.reports.page.section import PageData, Section
 from normgauge.results.records import Profile, Series
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AccuracyCell:
     """One dtype: ``kind`` as in the pictures, the class, the type of the sums, where half of the digits are gone."""
 
@@ -23,7 +23,7 @@ class AccuracyCell:
     half: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AccuracyRow:
     """Modes and releases of one layer that are alike; a cell for each dtype, None where it was not measured."""
 
@@ -31,7 +31,7 @@ class AccuracyRow:
     cells: tuple[AccuracyCell | None, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AccuracyShown:
     """The table of one layer kind and its pictures, one for each dtype."""
 
@@ -56,12 +56,12 @@ def accuracy_of(profiles: Sequence[Profile], series: Sequence[Series], names: Na
             by_name = grouped(alike, lambda one: one.implementation)
             rows = [(_cells(measured, dtypes, half), implementation) for implementation, measured in by_name.items()]
             shown = (
-                AccuracyRow(names.told((implementation, "") for _, implementation in same), cells)
+                AccuracyRow(members=names.told((implementation, "") for _, implementation in same), cells=cells)
                 for cells, same in grouped(rows, lambda row: row[0]).items()
             )
             frameworks.append((framework, tuple(shown)))
         pictures = tuple(figure for figure in figures if figure.kind == kind)
-        found.append(AccuracyShown(name, dtypes, tuple(frameworks), pictures))
+        found.append(AccuracyShown(name=name, dtypes=dtypes, frameworks=tuple(frameworks), figures=pictures))
     return found
 
 
@@ -75,13 +75,13 @@ def _cells(
 def _cell(profile: Profile, half: dict[tuple[str, str], Series]) -> AccuracyCell:
     curve = half.get((profile.implementation, profile.dtype))
     if not profile.known:
-        return AccuracyCell("outside", "no known semantics", "", "")
+        return AccuracyCell(kind="outside", name="no known semantics", inside="", half="")
     name = (profile.accuracy or "outside every class").replace("_", "-")
     inside = "" if profile.computes_in == profile.dtype else f"sums in {profile.computes_in}"
     gone = ""
     if curve:
         gone = "never" if curve.half_gone_at is None else f"{float(f'{curve.half_gone_at:.2g}'):,g}"
-    return AccuracyCell(profile.accuracy or "outside", name, inside, gone)
+    return AccuracyCell(kind=profile.accuracy or "outside", name=name, inside=inside, half=gone)
 
 
 def _content(page: PageData) -> Mapping[str, Any] | None:

@@ -28,7 +28,7 @@ ROWS: Final = (
 MOST: Final = 3.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Line:
     """``kind`` is an accuracy class or ``outside``; ``points`` are as an SVG polyline has them."""
 
@@ -37,7 +37,7 @@ class Line:
     title: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Panel:
     """One framework's curves.
 
@@ -59,7 +59,7 @@ class Panel:
     labelled: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CurvesFigure:
     """The picture of one layer kind at one dtype; ``rows`` pairs the height of each row's heading with its text."""
 
@@ -81,7 +81,7 @@ class CurvesFigure:
         return f"accuracy-{self.kind}-{self.dtype}.svg"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Scale:
     """From a value to a place on a logarithmic axis of ``length`` units."""
 
@@ -129,13 +129,22 @@ def _figure(
             labelled = bool(here) and here[0] is everything[0]
             frame = _Frame(x=x, y=y, across=across, up=up, first=column == 0, labelled=labelled)
             lines = _measured_lines(here, measured, names)
-            drawn = [Line(kind, frame.polyline(points), said) for kind, points, said in lines]
+            drawn = [Line(kind=kind, points=frame.polyline(points), title=said) for kind, points, said in lines]
             panels.append(_panel(frame, framework, here, drawn))
     described = "; ".join(_said(framework, own, measured) for framework, own in frameworks.items())
     width = LEFT + len(frameworks) * (PANEL[0] + GAP[0])
     height = TOP + len(rows) * (PANEL[1] + GAP[1]) + BOTTOM - GAP[1]
     kind, title = layer
-    return CurvesFigure(kind, title, dtype, max(width, 640), height, tuple(headings), tuple(panels), described)
+    return CurvesFigure(
+        kind=kind,
+        layer=title,
+        dtype=dtype,
+        width=max(width, 640),
+        height=height,
+        rows=tuple(headings),
+        panels=tuple(panels),
+        described=described,
+    )
 
 
 def _scales(series: Sequence[Series]) -> tuple[_Scale, _Scale]:
@@ -143,8 +152,8 @@ def _scales(series: Sequence[Series]) -> tuple[_Scale, _Scale]:
     places = [point.at for one in series for point in one.points]
     errors = [point.error for one in series for point in one.points if point.error]
     low = math.floor(math.log10(min([*errors, *(one.half**2 for one in series)])))
-    across = _Scale(math.log10(min(places)), math.log10(max(places)), PANEL[0])
-    return across, _Scale(max(low, -18), math.log10(MOST), PANEL[1])
+    across = _Scale(low=math.log10(min(places)), high=math.log10(max(places)), length=PANEL[0])
+    return across, _Scale(low=max(low, -18), high=math.log10(MOST), length=PANEL[1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,23 +193,23 @@ def _bounds(series: Sequence[Series], frame: _Frame) -> Iterator[Line]:
         for place, kind in enumerate(model.classes):
             points = tuple((point.at, point.bounds[place]) for point in model.points)
             said = f"bound of {_worded(kind)} statistics in {model.computes_in}"
-            yield Line(kind, frame.polyline(points), said)
+            yield Line(kind=kind, points=frame.polyline(points), title=said)
 
 
 def _panel(frame: _Frame, framework: str, series: Sequence[Series], lines: Iterable[Line]) -> Panel:
     return Panel(
-        frame.x,
-        frame.y,
-        framework,
-        series[0].axis if series else "ratio",
-        tuple(_bounds(series, frame)),
-        tuple(lines),
-        tuple((frame.x + frame.across(10.0**power), _power(power)) for power in frame.across.ticks(4)),
-        tuple((frame.place(10.0**power), _power(power)) for power in frame.up.ticks(6)),
-        frame.place(1.0),
-        frame.place(series[0].half if series else MOST),
-        frame.first,
-        frame.labelled,
+        x=frame.x,
+        y=frame.y,
+        name=framework,
+        axis=series[0].axis if series else "ratio",
+        bounds=tuple(_bounds(series, frame)),
+        lines=tuple(lines),
+        ticks_x=tuple((frame.x + frame.across(10.0**power), _power(power)) for power in frame.across.ticks(4)),
+        ticks_y=tuple((frame.place(10.0**power), _power(power)) for power in frame.up.ticks(6)),
+        nothing=frame.place(1.0),
+        half=frame.place(series[0].half if series else MOST),
+        first=frame.first,
+        labelled=frame.labelled,
     )
 
 

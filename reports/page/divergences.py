@@ -26,7 +26,7 @@ _STEP = re.compile(r"(step \d+ \S+) (.*)", re.DOTALL)
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*(e[-+]?\d+)?|nan|inf)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Numbers:
     """One quantity of an example: who says what; what is equal to the letter shares a row."""
 
@@ -34,7 +34,7 @@ class Numbers:
     rows: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Departing:
     """One implementation that does not meet a requirement."""
 
@@ -43,7 +43,7 @@ class Departing:
     judgement: Judgement
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """One way of not meeting a requirement, with every implementation that shows the very same."""
 
@@ -54,7 +54,7 @@ class Evidence:
     members: tuple[Departing, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """One requirement with the implementations that do not meet it.
 
@@ -111,15 +111,17 @@ def _finding(judgements: Sequence[Judgement], documentation: dict[str, str], anc
     frameworks = {one.framework for one in departing}
     evidence = _evidence(departing, by_implementation, documentation, anchors)
     return Finding(
-        anchor,
-        judgements[0],
-        evidence,
-        any(witness.against_axis for one in judgements for witness in one.witnesses),
-        tuple(sorted(held)),
-        frameworks.pop() if len(frameworks) == 1 and len(held) > 1 else "",
-        _values(evidence, names),
-        tuple((remedy, [] if for_all else names.told((one, "") for one in whom)) for remedy, whom in remedies.items()),
-        names.told(
+        anchor=anchor,
+        judgement=judgements[0],
+        evidence=evidence,
+        on_axis=any(witness.against_axis for one in judgements for witness in one.witnesses),
+        measured=tuple(sorted(held)),
+        only=frameworks.pop() if len(frameworks) == 1 and len(held) > 1 else "",
+        values=_values(evidence, names),
+        remedies=tuple(
+            (remedy, [] if for_all else names.told((one, "") for one in whom)) for remedy, whom in remedies.items()
+        ),
+        conforming=names.told(
             (name, "") for name, own in by_implementation.items() if all(one.verdict == "conforms" for one in own)
         ),
     )
@@ -152,12 +154,22 @@ def _evidence(
         shown, dtypes = alike[0]
         members = (
             Departing(
-                anchors.new(f"{one.requirement}-{one.implementation}"), documentation.get(one.implementation, ""), one
+                anchor=anchors.new(f"{one.requirement}-{one.implementation}"),
+                documentation=documentation.get(one.implementation, ""),
+                judgement=one,
             )
             for one, _ in alike
         )
         numbers = numbers_of(shown.example) if shown.example else ()
-        found.append(Evidence(shown, dtypes, shown.nameless or shown.sentence, numbers, tuple(members)))
+        found.append(
+            Evidence(
+                judgement=shown,
+                dtypes=dtypes,
+                sentence=shown.nameless or shown.sentence,
+                numbers=numbers,
+                members=tuple(members),
+            )
+        )
     return tuple(found)
 
 
@@ -183,7 +195,7 @@ def numbers_of(example: Example) -> tuple[Numbers, ...]:
     for label, texts in told.items():
         same = grouped(texts.items(), lambda pair: pair[1])
         names = (" = ".join(name for name, _ in own) for own in same.values())
-        shown.append(Numbers(label, tuple(zip(names, _aligned(list(same)), strict=True))))
+        shown.append(Numbers(label=label, rows=tuple(zip(names, _aligned(list(same)), strict=True))))
     return tuple(shown)
 
 

@@ -15,7 +15,7 @@ from normgauge.results.records import Claim, Profile
 SIGNS: Final = {"agrees": "✓", "contradicts": "✗", "silent": "–", "cannot tell": "?"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Contradiction:
     """Words of a documentation that measurement contradicts, with all implementations they stand for."""
 
@@ -24,7 +24,7 @@ class Contradiction:
     members: list[Told]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClaimCell:
     """What is claimed on one subject, with the dtypes where these are not all; ``target`` leads to a contradiction."""
 
@@ -34,7 +34,7 @@ class ClaimCell:
     target: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClaimsTable:
     """The claims of a layer kind: a row for all implementations whose documentation says the same."""
 
@@ -53,7 +53,7 @@ def contradictions_of(profiles: Sequence[Profile], names: Names, anchors: Anchor
             said = [profile.dtype for _, profile in at]
             members.append((name, "" if set(said) == dtypes[name] else ", ".join(said)))
         anchor = anchors.new(f"documentation-{own[0][1].implementation}-{own[0][0].subject}")
-        found.append(Contradiction(anchor, own[0][0], names.told(members)))
+        found.append(Contradiction(anchor=anchor, claim=own[0][0], members=names.told(members)))
     return found
 
 
@@ -69,7 +69,7 @@ def claims_of(profiles: Sequence[Profile], contradictions: Sequence[Contradictio
         cells = [(one, _cells(at, subjects, targets)) for one, at in by_implementation.items()]
         alike = grouped(cells, lambda pair: pair[1])
         rows = ((names.told((one, "") for one, _ in same), said) for said, same in alike.items())
-        tables.append(ClaimsTable(name, subjects, tuple(rows)))
+        tables.append(ClaimsTable(name=name, subjects=subjects, rows=tuple(rows)))
     return tables
 
 
@@ -85,7 +85,7 @@ def _cells(
             dtypes = [dtype for _, dtype in own]
             at = "" if set(dtypes) == everywhere else ", ".join(dtypes)
             target = targets.get((subject, claimed, own[0][0].quote), "") if kind == "contradicts" else ""
-            cell.append(ClaimCell(kind, claimed or "", at, target))
+            cell.append(ClaimCell(kind=kind, text=claimed or "", dtypes=at, target=target))
         row.append(tuple(cell))
     return tuple(row)
 

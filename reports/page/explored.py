@@ -22,7 +22,7 @@ KINDS: Final = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Found:
     """One cause that was come upon, in the words and numbers of one of those that have it."""
 
@@ -34,7 +34,7 @@ class Found:
     numbers: tuple[Numbers, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tried:
     """What was tried on implementations for which the counts are the same."""
 
@@ -52,13 +52,24 @@ def found_of(counterexamples: Sequence[Counterexample], names: Names, anchors: A
         members = names.told((name, ", ".join(one.dtype for one in at)) for name, at in by_name.items())
         anchor = anchors.new(f"counterexample-{first.implementation}-{first.kind}")
         sentence = first.nameless or first.sentence
-        found.append(Found(anchor, first, sentence, members, tuple(own[1:]), numbers_of(first.example)))
+        found.append(
+            Found(
+                anchor=anchor,
+                counterexample=first,
+                sentence=sentence,
+                members=members,
+                others=tuple(own[1:]),
+                numbers=numbers_of(first.example),
+            )
+        )
     return found
 
 
 def tried_of(explored: Sequence[Explored], names: Names) -> list[Tried]:
     alike = grouped(explored, lambda one: msgspec.structs.replace(one, implementation="", framework=""))
-    return [Tried(names.told((one.implementation, "") for one in own), own[0]) for own in alike.values()]
+    return [
+        Tried(members=names.told((one.implementation, "") for one in own), explored=own[0]) for own in alike.values()
+    ]
 
 
 def _content(page: PageData) -> Mapping[str, Any] | None:

@@ -21,7 +21,7 @@ from normgauge.results.records import (
 _NO_AXIS: Final = "no known alternative; nearest: "
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """What a cell says, and for which dtypes: empty where it says it for all of the row's."""
 
@@ -30,7 +30,7 @@ class Entry:
     dtypes: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One requirement or axis for one implementation: one entry where the dtypes agree."""
 
@@ -39,7 +39,7 @@ class Cell:
     title: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One implementation, and its dtypes where others have more.
 
@@ -52,7 +52,7 @@ class Row:
     cells: tuple[Cell, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AxesRow:
     """Modes and releases of one layer for which the same values were measured."""
 
@@ -61,7 +61,7 @@ class AxesRow:
     cells: tuple[Cell, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FactsRow:
     """Names, layout, defaults and accuracy of implementations that have them alike; ``defaults`` by setting."""
 
@@ -72,7 +72,7 @@ class FactsRow:
     statistics: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FrameworkShown:
     """The rows of one framework; ``versions`` has what its result files were made with."""
 
@@ -83,7 +83,7 @@ class FrameworkShown:
     facts: tuple[FactsRow, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerShown:
     """The tables of one layer kind; ``requirements`` and ``axes`` head their columns."""
 
@@ -113,23 +113,31 @@ def layer_of(kind: str, title: str, page: PageData) -> LayerShown:
         for one, below in _siblings_together(own, names):
             has = [dtype for dtype in dtypes if dtype in {profile.dtype for profile in measured[one]}]
             only = ", ".join(has) if len(has) < len(dtypes) else ""
-            verdicts.append(Row(one, only, below, _verdicts(one, has, columns, targets)))
+            verdicts.append(
+                Row(implementation=one, dtypes=only, below=below, cells=_verdicts(one, has, columns, targets))
+            )
             semantics.append((names.of(one).layer, only, _semantics(measured[one], has, list(axes)), one))
         frameworks.append(
             FrameworkShown(
-                framework,
-                tuple(run.versions for run in versions.get(framework, []) if run.versions),
-                tuple(verdicts),
-                tuple(
-                    AxesRow(names.told((row[3], "") for row in alike), only, cells)
+                name=framework,
+                versions=tuple(run.versions for run in versions.get(framework, []) if run.versions),
+                verdicts=tuple(verdicts),
+                axes=tuple(
+                    AxesRow(members=names.told((row[3], "") for row in alike), dtypes=only, cells=cells)
                     for (_, only, cells), alike in grouped(semantics, lambda row: row[:3]).items()
                 ),
-                _facts([measured[row.implementation] for row in verdicts], names),
+                facts=_facts([measured[row.implementation] for row in verdicts], names),
             )
         )
     settings = dict.fromkeys(default.setting for own in measured.values() for p in own for default in p.defaults)
     heads = tuple(column[0] for column in columns)
-    return LayerShown(title, heads, tuple(axes.values()), tuple(settings), tuple(frameworks))
+    return LayerShown(
+        name=title,
+        requirements=heads,
+        axes=tuple(axes.values()),
+        settings=tuple(settings),
+        frameworks=tuple(frameworks),
+    )
 
 
 def _siblings_together(implementations: Sequence[str], names: Names) -> list[tuple[str, bool]]:
@@ -151,7 +159,7 @@ def _verdicts(
         entries = _entries(((j.verdict, j.measured if j.verdict in DIVERGENT else ""), j.dtype) for j in own)
         said = dict.fromkeys(text for j in own for text in (j.sentence, *j.notes) if text)
         target = targets.get((column[0].requirement, implementation), "")
-        cells.append(Cell(_unless_all(entries, asked), target, "\n".join(said)))
+        cells.append(Cell(entries=_unless_all(entries, asked), target=target, title="\n".join(said)))
     return tuple(cells)
 
 
@@ -164,7 +172,7 @@ def _semantics(profiles: Sequence[Profile], dtypes: Sequence[str], axes: Sequenc
             for one in profile.axes
             if one.axis == axis
         )
-        cells.append(Cell(_unless_all(_entries(found), set(dtypes))))
+        cells.append(Cell(entries=_unless_all(_entries(found), set(dtypes))))
     return tuple(cells)
 
 
@@ -184,7 +192,7 @@ def _entries(told: Iterable[tuple[tuple[str, str], str]]) -> dict[tuple[str, str
 
 def _unless_all(entries: dict[tuple[str, str], list[str]], everywhere: set[str]) -> tuple[Entry, ...]:
     return tuple(
-        Entry(kind, text, "" if set(dtypes) == everywhere else ", ".join(dtypes))
+        Entry(kind=kind, text=text, dtypes="" if set(dtypes) == everywhere else ", ".join(dtypes))
         for (kind, text), dtypes in entries.items()
     )
 
@@ -218,7 +226,7 @@ def _facts_of(profiles: Sequence[Profile]) -> FactsRow:
         )
         for profile in profiles
     )
-    return FactsRow([], first, names, defaults, statistics)
+    return FactsRow(members=[], profile=first, names=names, defaults=defaults, statistics=statistics)
 
 
 def _interval(default: DefaultMeasured) -> str:

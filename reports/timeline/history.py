@@ -23,7 +23,7 @@ _RANK: Final = {"same": 0, "none": 1, "open": 2, "other": 3, "crash": 4}
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Value:
     """What one release has; ``kind`` is ``same`` as canonical, ``other``, ``crash``, ``open``, or ``none`` measured."""
 
@@ -31,10 +31,10 @@ class Value:
     kind: str
 
 
-NOTHING: Final = Value(ABSENT, "none")
+NOTHING: Final = Value(text=ABSENT, kind="none")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Thread:
     """One thing that was measured, through all releases, with the implementations for which it went alike."""
 
@@ -84,7 +84,7 @@ class Thread:
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Change:
     """A thread's value in a release beside that of the release before, of those that were measured."""
 
@@ -93,7 +93,7 @@ class Change:
     after: Value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Timeline:
     """The releases of a framework from old to new, what changed between them, and what did not."""
 
@@ -136,7 +136,7 @@ class Timeline:
                 earlier = [value for value in thread.values[:place] if value is not NOTHING]
                 now = thread.values[place]
                 if earlier and now is not NOTHING and now.text != earlier[-1].text:
-                    changes.append(Change(thread, earlier[-1], now))
+                    changes.append(Change(thread=thread, before=earlier[-1], after=now))
             if changes:
                 found.append((before, after, changes))
         return found
@@ -167,7 +167,12 @@ def timeline_of(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ())
     ordered = [started[place][1] for place in order]
     threads = _threads([_of(records, Profile) for records in ordered], [_of(records, Judgement) for records in ordered])
     framework = frameworks[0] if frameworks else not_run[0].framework.partition("-")[0]
-    return Timeline(framework, tuple(labels[place] for place in order), tuple(threads), tuple(not_run))
+    return Timeline(
+        framework=framework,
+        releases=tuple(labels[place] for place in order),
+        threads=tuple(threads),
+        not_run=tuple(not_run),
+    )
 
 
 def _of(records: Sequence[Record], kind: type[T]) -> list[T]:
@@ -206,7 +211,7 @@ def _threads(profiles: Sequence[Sequence[Profile]], judgements: Sequence[Sequenc
     found.sort(key=lambda one: (KINDS.index(one[0]), layers[one[3][0]]))
     names = Names(everything, {})
     for (kind, subject, through), alike in grouped(found, lambda one: one[:3]).items():
-        yield Thread(kind, subject, names.told(member for *_, member in alike), through)
+        yield Thread(kind=kind, subject=subject, members=names.told(member for *_, member in alike), values=through)
 
 
 def _merged(by_dtype: Sequence[tuple[str, list[Value]]]) -> list[tuple[list[str], list[Value]]]:
@@ -229,21 +234,21 @@ def _values(profiles: Sequence[Profile], judgements: Sequence[Judgement]) -> Ite
     for one in profiles:
         about = one.implementation, one.dtype
         if _blind(one):
-            yield _key(about, "dtype", one.dtype), Value("nothing measured", "none")
+            yield _key(about, "dtype", one.dtype), Value(text="nothing measured", kind="none")
             continue
         seen.add(about)
-        yield _key(about, "dtype", one.dtype), Value("measured", "same")
+        yield _key(about, "dtype", one.dtype), Value(text="measured", kind="same")
         for axis in one.axes:
             yield _key(about, "semantics", axis.axis), _measured(one, axis)
         accuracy = (one.accuracy or "outside every class").replace("_", "-")
         kind = {"one-pass": "open", "outside every class": "other"}.get(accuracy, "same")
-        yield _key(about, "statistics", "statistics"), Value(accuracy, kind)
+        yield _key(about, "statistics", "statistics"), Value(text=accuracy, kind=kind)
         for default in one.defaults:
             measured, signature = default.rounded(), default.signature
-            yield _key(about, "default", f"default {default.setting}"), Value(signature or ABSENT, "same")
+            yield _key(about, "default", f"default {default.setting}"), Value(text=signature or ABSENT, kind="same")
             if measured is not None:
                 kind = "same" if signature and float(measured) == _number(signature) else "other"
-                yield _key(about, "default", f"measured default {default.setting}"), Value(measured, kind)
+                yield _key(about, "default", f"measured default {default.setting}"), Value(text=measured, kind=kind)
         for claim in one.claims:
             yield _key(about, "documentation", claim.subject), _claimed(claim)
     for judged in judgements:
@@ -259,21 +264,21 @@ def _key(about: tuple[str, str], kind: str, subject: str) -> Key:
 def _measured(profile: Profile, axis: AxisMeasured) -> Value:
     values = "/".join(axis.measured) or "nothing measured"
     if not profile.known or len(axis.measured) != 1:
-        return Value(values, "open")
-    return Value(values, "same" if axis.measured == [axis.canonical] else "other")
+        return Value(text=values, kind="open")
+    return Value(text=values, kind="same" if axis.measured == [axis.canonical] else "other")
 
 
 def _claimed(claim: Claim) -> Value:
     kinds = {"agrees": "same", "contradicts": "other", "silent": "none", "cannot tell": "open"}
-    return Value(claim.claimed or claim.verdict, kinds[claim.verdict])
+    return Value(text=claim.claimed or claim.verdict, kind=kinds[claim.verdict])
 
 
 def _verdict(judgement: Judgement) -> Value:
     if judgement.verdict in DIVERGENT:
         kind = "crash" if judgement.verdict == "crashes" else "other"
-        return Value(judgement.measured or judgement.verdict, kind)
+        return Value(text=judgement.measured or judgement.verdict, kind=kind)
     kinds = {"conforms": "same", "unsupported": "none", "cannot tell": "open"}
-    return Value(judgement.verdict, kinds[judgement.verdict])
+    return Value(text=judgement.verdict, kind=kinds[judgement.verdict])
 
 
 def _number(text: str) -> float | None:

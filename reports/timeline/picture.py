@@ -14,7 +14,7 @@ ROW: Final = 36
 LETTER: Final = 6.4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Band:
     x: float
     width: float
@@ -23,7 +23,7 @@ class Band:
     title: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FigureRow:
     y: int
     name: str
@@ -31,7 +31,7 @@ class FigureRow:
     bands: tuple[Band, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Figure:
     """Where everything stands. ``heads`` pairs the middle of each release's column with its label."""
 
@@ -51,7 +51,7 @@ def figure_of(timeline: Timeline) -> Figure:
     heads = tuple((LABELS + (place + 0.5) * cell, label) for place, label in enumerate(timeline.releases))
     rows = tuple(_row(thread, top + place * ROW, cell) for place, thread in enumerate(shown))
     width = round(LABELS + cell * len(timeline.releases) + 10)
-    return Figure(width, top + len(rows) * ROW + 44, top, cell, heads, rows)
+    return Figure(width=width, height=top + len(rows) * ROW + 44, top=top, cell=cell, heads=heads, rows=rows)
 
 
 def _row(thread: Thread, y: int, cell: float) -> FigureRow:
@@ -59,9 +59,13 @@ def _row(thread: Thread, y: int, cell: float) -> FigureRow:
     for begin, length, value in thread.bands:
         width = length * cell - 2
         text = f"{thread.sign(value)}{value.text}"
-        bands.append(Band(LABELS + begin * cell + 1, width, value.kind, _cut(text, width - 8), text))
+        bands.append(
+            Band(x=LABELS + begin * cell + 1, width=width, kind=value.kind, text=_cut(text, width - 8), title=text)
+        )
     names = ", ".join(f"{name} ({note})" if note else name for name, note in thread.members)
-    return FigureRow(y, _cut(thread.name, LABELS - 10, 7.2), _cut(names, LABELS - 10, 5.6), tuple(bands))
+    return FigureRow(
+        y=y, name=_cut(thread.name, LABELS - 10, 7.2), members=_cut(names, LABELS - 10, 5.6), bands=tuple(bands)
+    )
 
 
 def _cut(text: str, width: float, letter: float = LETTER) -> str:

@@ -90,7 +90,9 @@ def test_a_cache_that_the_user_names_is_left_alone(framework: str, monkeypatch: 
 def test_results_are_the_same_without_and_with_a_cache_and_with_a_damaged_one(tmp_path: Path) -> None:
     x = np.linspace(-3, 5, 36, dtype=np.float32).reshape(3, 4, 3)
     settings = {"num_channels": 4, "num_groups": 2, "eps": 1e-5}
-    case = Case("group_norm", "float32", settings, {}, (Step("train", x, np.cos(x)),))
+    case = Case(
+        layer="group_norm", dtype="float32", settings=settings, parameters={}, steps=(Step("train", x, np.cos(x)),)
+    )
 
     def answer(folder: Path, **environment: str) -> bytes:
         message = {"op": "run", "implementation": "flax.linen.GroupNorm", "cases": [encode_case(case)]}

@@ -23,7 +23,7 @@ from normgauge.conformance.subjects.subject import CannotRun, Launch
 from normgauge.oracle import Arithmetic, semantics
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """An implementation: what departs from the canonical semantics, and in what type it computes what it is given.
 
@@ -52,12 +52,18 @@ def _flax(api: str, *modes: str) -> Iterator[Row]:
         dtypes = {"": Row.dtypes, "[mixed]": _HALF}.get(mode, ("float32",))
         accuracy = "two_pass" if "use_fast_variance" in mode else "one_pass"
         group = {"dtypes": dtypes, "accuracy": accuracy, "wider": _PARAMETERS if mode == "[mixed]" else ()}
-        yield Row("flax", f"flax.{api}.GroupNorm{mode}", "group_norm", **group)
+        yield Row(framework="flax", identifier=f"flax.{api}.GroupNorm{mode}", layer="group_norm", **group)
         if mode != "[reduction_axes]":
             # The result's type is inferred; nnx infers it from the running statistics, too, which are of float32.
             inferred = ("running_mean", "running_var", *(["output"] if api == "nnx" else []))
             batch = group | {"wider": _PARAMETERS if mode == "[mixed]" else inferred}
-            yield Row("flax", f"flax.{api}.BatchNorm{mode}", "batch_norm", _OLD_BIASED, **batch)
+            yield Row(
+                framework="flax",
+                identifier=f"flax.{api}.BatchNorm{mode}",
+                layer="batch_norm",
+                departures=_OLD_BIASED,
+                **batch,
+            )
 
 
 def _keras(backend: str, accuracy: str, float64: str, *compilers: str) -> Iterator[Row]:
@@ -67,39 +73,66 @@ def _keras(backend: str, accuracy: str, float64: str, *compilers: str) -> Iterat
         wider = _PARAMETERS if mode == "[mixed]" else ()
         common = {"computes_in": {"float64": float64}, "dtypes": dtypes, "wider": wider, "accuracy": accuracy}
         name = f"Normalization[{backend}]{mode}"
-        yield Row(f"keras-{backend}", f"keras.layers.Group{name}", "group_norm", **common)
-        yield Row(f"keras-{backend}", f"keras.layers.Batch{name}", "batch_norm", _OLD_BIASED, **common)
+        yield Row(framework=f"keras-{backend}", identifier=f"keras.layers.Group{name}", layer="group_norm", **common)
+        yield Row(
+            framework=f"keras-{backend}",
+            identifier=f"keras.layers.Batch{name}",
+            layer="batch_norm",
+            departures=_OLD_BIASED,
+            **common,
+        )
     masked = f"keras.layers.BatchNormalization[{backend}][mask]"
-    yield Row(f"keras-{backend}", masked, "batch_norm", _OLD_BIASED, dtypes=("float32",), accuracy=accuracy)
+    yield Row(
+        framework=f"keras-{backend}",
+        identifier=masked,
+        layer="batch_norm",
+        departures=_OLD_BIASED,
+        dtypes=("float32",),
+        accuracy=accuracy,
+    )
 
 
 ROWS = (
-    Row("torch", "torch.nn.GroupNorm", "group_norm"),
-    Row("torch", "torch.nn.BatchNorm2d", "batch_norm"),
+    Row(framework="torch", identifier="torch.nn.GroupNorm", layer="group_norm"),
+    Row(framework="torch", identifier="torch.nn.BatchNorm2d", layer="batch_norm"),
     *(
-        Row("torch", f"torch.nn.{name}[{mode}]", layer, dtypes=dtypes, wider=_PARAMETERS)
+        Row(framework="torch", identifier=f"torch.nn.{name}[{mode}]", layer=layer, dtypes=dtypes, wider=_PARAMETERS)
         for name, layer in (("GroupNorm", "group_norm"), ("BatchNorm2d", "batch_norm"))
         for mode, dtypes in (("autocast", ("bfloat16", "float32")), ("mixed", ("float16",)))
     ),
-    Row("torch", "torch.nn.BatchNorm2d[channels_last]", "batch_norm", dtypes=("bfloat16", "float32")),
-    Row("torch", "torch.nn.GroupNorm[vmap]", "group_norm", dtypes=("float32",)),
-    Row("mlx", "mlx.nn.GroupNorm", "group_norm", {"grouping": "interleaved"}),
-    Row(  # mx.fast.layer_norm, through which this one goes, takes float64 and computes in float32
-        "mlx", "mlx.nn.GroupNorm(pytorch_compatible=True)", "group_norm", computes_in={"float64": "float32"}
-    ),
-    Row("mlx", "mlx.nn.BatchNorm", "batch_norm"),
-    Row("mlx", "mlx.nn.BatchNorm[compile]", "batch_norm", dtypes=("float32",)),
     Row(
-        "mlx",
-        "mlx.nn.GroupNorm[mixed]",
-        "group_norm",
-        {"grouping": "interleaved"},
+        framework="torch",
+        identifier="torch.nn.BatchNorm2d[channels_last]",
+        layer="batch_norm",
+        dtypes=("bfloat16", "float32"),
+    ),
+    Row(framework="torch", identifier="torch.nn.GroupNorm[vmap]", layer="group_norm", dtypes=("float32",)),
+    Row(framework="mlx", identifier="mlx.nn.GroupNorm", layer="group_norm", departures={"grouping": "interleaved"}),
+    Row(  # mx.fast.layer_norm, through which this one goes, takes float64 and computes in float32
+        framework="mlx",
+        identifier="mlx.nn.GroupNorm(pytorch_compatible=True)",
+        layer="group_norm",
+        computes_in={"float64": "float32"},
+    ),
+    Row(framework="mlx", identifier="mlx.nn.BatchNorm", layer="batch_norm"),
+    Row(framework="mlx", identifier="mlx.nn.BatchNorm[compile]", layer="batch_norm", dtypes=("float32",)),
+    Row(
+        framework="mlx",
+        identifier="mlx.nn.GroupNorm[mixed]",
+        layer="group_norm",
+        departures={"grouping": "interleaved"},
         dtypes=_HALF,
         wider=("output", *_PARAMETERS),
     ),
-    Row("mlx", "mlx.nn.BatchNorm[mixed]", "batch_norm", dtypes=_HALF, wider=("output", *_PARAMETERS)),
+    Row(
+        framework="mlx",
+        identifier="mlx.nn.BatchNorm[mixed]",
+        layer="batch_norm",
+        dtypes=_HALF,
+        wider=("output", *_PARAMETERS),
+    ),
     *(
-        Row("lucid", f"lucid.nn.{name}{mode}", layer, departures, dtypes=dtypes)
+        Row(framework="lucid", identifier=f"lucid.nn.{name}{mode}", layer=layer, departures=departures, dtypes=dtypes)
         for name, layer, departures in (
             ("GroupNorm", "group_norm", {}),
             ("BatchNorm2d", "batch_norm", {"running_var": "biased"}),
@@ -144,7 +177,7 @@ def living_layer(row: Row, dtype: str, **settings: object) -> Case:
     used = {name: value for name, value in parameters.items() if given.get(name, True)}
     modes = (("train", True), ("eval", True), ("train", False), ("eval", False), ("train", True))
     steps = (Step(mode, draw(), draw()) if gradients else Step(mode, draw()) for mode, gradients in modes)
-    return Case(row.layer, dtype, given, used, tuple(steps))
+    return Case(layer=row.layer, dtype=dtype, settings=given, parameters=used, steps=tuple(steps))
 
 
 def seen_by(frameworks: Frameworks, row: Row, case: Case) -> Observation:
@@ -207,7 +240,7 @@ def test_a_compiled_layer_gives_gradients_within_the_bounds(frameworks: Framewor
     assert described.thorough
     if described.missing:
         pytest.skip(described.missing)
-    row = Row("torch", described.id, "group_norm")
+    row = Row(framework="torch", identifier=described.id, layer="group_norm")
     case = living_layer(row, "float32")
     case = replace(case, steps=case.steps[:1])
     seen = seen_by(frameworks, row, case)
@@ -218,7 +251,7 @@ def test_a_compiled_layer_gives_gradients_within_the_bounds(frameworks: Framewor
 
 @for_each("keras-numpy")
 def test_a_backend_without_automatic_differentiation_says_so(frameworks: Frameworks, framework: str) -> None:
-    row = Row(framework, "keras.layers.BatchNormalization[numpy]", "batch_norm")
+    row = Row(framework=framework, identifier="keras.layers.BatchNormalization[numpy]", layer="batch_norm")
     (seen,) = frameworks(framework).worker("float32").run(row.identifier, [living_layer(row, "float32")])
     assert seen.unsupported == "this backend has no automatic differentiation"
 
@@ -231,6 +264,6 @@ def test_what_is_made_for_half_types_is_not_run_in_others(
     greeting = frameworks(framework).worker("float32").greeting
     (described,) = [one for one in greeting.implementations if one.id == identifier]
     assert described.dtypes == ("float16", "bfloat16")
-    launch = Launch(framework, frameworks(framework).python)
+    launch = Launch(framework=framework, python=frameworks(framework).python)
     with pytest.raises(CannotRun, match="is made for float16 and bfloat16, not for float32"):
         next(run_framework(launch, Wanted(dtypes=("float32",), implementations=(identifier,))))

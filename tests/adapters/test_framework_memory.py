@@ -58,7 +58,8 @@ def test_a_mode_that_cannot_hold_an_input_says_so(framework: str) -> None:
     ):
         x = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
         seen = adapter.run(
-            f"torch.nn.GroupNorm[{mode}]", Case("group_norm", "float32", settings, {}, (Step("eval", x),))
+            f"torch.nn.GroupNorm[{mode}]",
+            Case(layer="group_norm", dtype="float32", settings=settings, parameters={}, steps=(Step("eval", x),)),
         )
         assert seen.unsupported == reason
         assert seen.steps == ()
@@ -72,7 +73,13 @@ def test_a_torch_layer_that_writes_or_returns_the_wrong_memory_is_noticed_in_eve
     torch = pytest.importorskip("torch")
     adapter = make_adapter(framework, "float32")
     x = np.repeat(np.arange(16, dtype=np.float32).reshape(1, 4, 2, 2), 2, axis=0)
-    case = Case("group_norm", "float32", {"num_channels": 4, "num_groups": 2}, {}, (Step("eval", x),))
+    case = Case(
+        layer="group_norm",
+        dtype="float32",
+        settings={"num_channels": 4, "num_groups": 2},
+        parameters={},
+        steps=(Step("eval", x),),
+    )
     honest = adapter.forward
 
     def step(wrong: Callable[[Any, Any, Any], Any]) -> StepResult:

@@ -30,7 +30,9 @@ def beside_kin_case(ranks: list[int], kind: str, **settings: Any) -> Case:
     affine = kind == "instance_norm"
     parameters = {"weight": np.arange(4.0) + 1, "bias": np.arange(4.0) - 1} if affine else {}
     own = {"num_channels": 4, "num_groups": 4 if affine else 1, "eps": 0.5, "weight": affine, "bias": affine}
-    return Case("group_norm", "float64", own | settings, parameters, (Step("train", x),))
+    return Case(
+        layer="group_norm", dtype="float64", settings=own | settings, parameters=parameters, steps=(Step("train", x),)
+    )
 
 
 @for_each(*MODULES)
@@ -73,7 +75,13 @@ def acted_on(dtype: str, rank: int, lacking: set[str]) -> Case:
     x = np.arange(12, dtype=dtype).reshape((2, 2, 3, 1, 1)[:rank]) ** 2
     steps = (Step("train", x, before=(action,), inspect=True) for action in actions)
     settings = {"num_channels": 2, "eps": 0.5, "momentum": 0.25}
-    return Case("batch_norm", dtype, settings, given, (Step("eval", x, inspect=True), *steps))
+    return Case(
+        layer="batch_norm",
+        dtype=dtype,
+        settings=settings,
+        parameters=given,
+        steps=(Step("eval", x, inspect=True), *steps),
+    )
 
 
 #: The actions that a framework has nothing for.

@@ -35,7 +35,8 @@ class Strided(FaultyAdapter):
 def observed(adapter: type[FaultyAdapter], x: Array = X) -> Observation:
     settings = {"num_channels": x.shape[1], "num_groups": 2, "eps": 1e-5}
     seen = adapter("float32").run(
-        "group_norm.GroupNorm", Case("group_norm", "float32", settings, {}, (Step("eval", x),))
+        "group_norm.GroupNorm",
+        Case(layer="group_norm", dtype="float32", settings=settings, parameters={}, steps=(Step("eval", x),)),
     )
     assert seen.raised is None
     return seen
@@ -158,7 +159,13 @@ class TellsWhereItLies(FaultyAdapter):
 
 def test_where_an_object_lies_in_memory_is_not_told() -> None:
     x = np.ones((2, 4), np.float32)
-    case = Case("group_norm", "float32", {"num_channels": 4, "num_groups": 2}, {}, (Step("train", x),))
+    case = Case(
+        layer="group_norm",
+        dtype="float32",
+        settings={"num_channels": 4, "num_groups": 2},
+        parameters={},
+        steps=(Step("train", x),),
+    )
     raised = TellsWhereItLies("float32").run("group_norm.GroupNorm", case).raised
     assert raised is not None
     assert raised.message == "no kernel for <object object at 0x...>"

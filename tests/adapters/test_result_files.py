@@ -47,7 +47,12 @@ def given(tmp_path: Path) -> Path:
     return folder
 
 
-AS_MEASURED: list[Record] = [header(**HERE, budget="default"), profile(), judgement(), Footer({"conforms": 1}, 1.5)]
+AS_MEASURED: list[Record] = [
+    header(**HERE, budget="default"),
+    profile(),
+    judgement(),
+    Footer(counts={"conforms": 1}, seconds=1.5),
+]
 
 
 BY_THE_TESTS = judgement(sentence="measured by the tests", dtype="float16")
@@ -74,8 +79,11 @@ def test_what_was_not_measured_is_measured_once(measured: list[str], given: Path
 
 
 def test_the_dtypes_that_the_budget_left_out_are_measured(measured: list[str], given: Path, tmp_path: Path) -> None:
-    nowhere = NotRun("torch", "the framework has no float64 here", dtype="float64", failed=False)
-    halves = [NotRun("torch", f"{one} {LEFT_OUT} quick", dtype=one, failed=False) for one in ("float16", "bfloat16")]
+    nowhere = NotRun(framework="torch", reason="the framework has no float64 here", dtype="float64", failed=False)
+    halves = [
+        NotRun(framework="torch", reason=f"{one} {LEFT_OUT} quick", dtype=one, failed=False)
+        for one in ("float16", "bfloat16")
+    ]
     write(given / "torch.jsonl", [AS_MEASURED[0], nowhere, *halves, *AS_MEASURED[1:]])
     assert taken(tmp_path / "own", given) == [AS_MEASURED[0], nowhere, *AS_MEASURED[1:-1], *run(BY_THE_TESTS)[1:]]
     assert measured == [f"{MEASURED} --dtype float16 --dtype bfloat16"]

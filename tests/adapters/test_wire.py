@@ -70,7 +70,9 @@ def cases(draw: st.DrawFn) -> Case:
     )
     steps = st.lists(step, max_size=3)
     layer = st.sampled_from(["group_norm", "batch_norm"])
-    return Case(draw(layer), dtype, draw(settings), draw(parameters), tuple(draw(steps)))
+    return Case(
+        layer=draw(layer), dtype=dtype, settings=draw(settings), parameters=draw(parameters), steps=tuple(draw(steps))
+    )
 
 
 @st.composite
@@ -85,11 +87,14 @@ def observations(draw: st.DrawFn) -> Observation:
         trainable=trainable,
     )  # fmt: skip
     return Observation(
-        tuple(draw(st.lists(step, max_size=3))),
-        draw(st.none() | st.builds(Raised, where=st.sampled_from(["construct", "step 1"]), type=st.text(), message=st.text())),
-        draw(st.none() | st.text()),
-        None,
-        tuple(draw(st.lists(st.text(), max_size=2))),
+        steps=tuple(draw(st.lists(step, max_size=3))),
+        raised=draw(
+            st.none()
+            | st.builds(Raised, where=st.sampled_from(["construct", "step 1"]), type=st.text(), message=st.text())
+        ),
+        unsupported=draw(st.none() | st.text()),
+        died=None,
+        warnings=tuple(draw(st.lists(st.text(), max_size=2))),
     )
 
 
@@ -222,11 +227,11 @@ def test_a_default_that_json_lacks_travels_as_its_text() -> None:
 # --- the identity of a case ---------------------------------------------------------------------
 
 SMALL = Case(
-    "batch_norm",
-    "float32",
-    {"num_channels": 2, "eps": 0.5, "momentum": None, "track": True},
-    {"weight": np.array([1, 2], np.float32), "bias": np.array([0, 1], np.float32)},
-    (Step("train", np.array([[1, 3]], np.float32)),),
+    layer="batch_norm",
+    dtype="float32",
+    settings={"num_channels": 2, "eps": 0.5, "momentum": None, "track": True},
+    parameters={"weight": np.array([1, 2], np.float32), "bias": np.array([0, 1], np.float32)},
+    steps=(Step("train", np.array([[1, 3]], np.float32)),),
 )
 #: SMALL, written by hand after docs/protocol.md: keys sorted, no spaces.
 SMALL_TEXT = (

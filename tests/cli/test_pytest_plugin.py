@@ -460,7 +460,9 @@ def test_the_faulty_layers_come_out_as_on_the_command_line(project: Project) -> 
     identifiers = ("group_norm.Unbiased", "group_norm.NoSamplesRaise", "batch_norm.DoubleOut")
     dtypes = ("float32", "float64")
     records = list(
-        run_framework(Launch("faulty.adapter:FaultyAdapter"), Wanted(dtypes=dtypes, implementations=identifiers))
+        run_framework(
+            Launch(framework="faulty.adapter:FaultyAdapter"), Wanted(dtypes=dtypes, implementations=identifiers)
+        )
     )
     project.ask("--junitxml=report.xml", of=identifiers, both=True)
     found = outcomes(project.path / "report.xml")

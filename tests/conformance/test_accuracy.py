@@ -33,7 +33,7 @@ CLASSES = list(ACCURACY_CLASSES)
 @pytest.fixture(scope="module")
 def measured() -> dict[str, list[Record]]:
     names = ("group_norm.GroupNorm", "group_norm.OnePass", "group_norm.MeanInTwelveBits")
-    launch = Launch("faulty.adapter:FaultyAdapter")
+    launch = Launch(framework="faulty.adapter:FaultyAdapter")
     return {
         name: list(run_framework(launch, Wanted(dtypes=("float32",), implementations=(name,), in_process=True)))
         for name in names
@@ -120,7 +120,7 @@ def test_the_hazard_names_the_ratio_of_the_bound_and_the_measured_one(measured: 
 
 def test_a_divergence_of_many_values_is_told_in_few_lines() -> None:
     wanted = Wanted(dtypes=("float32",), implementations=("group_norm.LongTailUncounted",), in_process=True)
-    records = list(run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted))
+    records = list(run_framework(Launch(framework="faulty.adapter:FaultyAdapter"), wanted))
     (judged,) = [r for r in records if isinstance(r, Judgement) and r.verdict == "diverges"]
     assert judged.requirement == "GN-24"
     assert judged.example is not None
@@ -145,9 +145,23 @@ def test_a_large_array_has_a_literal_with_the_same_bits(dtype: str, period: int)
 
 
 def series(implementation: str = "torch.nn.GroupNorm", **changed: Any) -> Series:
-    points = [SeriesPoint(10.0**power, 10.0 ** (power - 8), [1e-6, 1e-5, None], "two_pass") for power in range(5)]
+    points = [
+        SeriesPoint(at=10.0**power, error=10.0 ** (power - 8), bounds=[1e-6, 1e-5, None], holds="two_pass")
+        for power in range(5)
+    ]
     framework = implementation.partition(".")[0]
-    base = Series(implementation, framework, "float32", "float32", "output", "ratio", CLASSES, 1e-4, 1e4, points)
+    base = Series(
+        implementation=implementation,
+        framework=framework,
+        dtype="float32",
+        computes_in="float32",
+        quantity="output",
+        axis="ratio",
+        classes=CLASSES,
+        half=1e-4,
+        half_gone_at=1e4,
+        points=points,
+    )
     return msgspec.structs.replace(base, **changed)
 
 
@@ -190,7 +204,9 @@ def test_what_gave_the_same_numbers_is_one_line_with_all_names() -> None:
 
 
 def test_what_is_no_number_is_drawn_at_the_top_and_a_report_without_curves_has_no_section() -> None:
-    lost = series(points=[*series().points[:2], SeriesPoint(100.0, None, [None, None, None], None)])
+    lost = series(
+        points=[*series().points[:2], SeriesPoint(at=100.0, error=None, bounds=[None, None, None], holds=None)]
+    )
     page = section(shown([header(), profile(), lost]), "accuracy")
     assert "nan" not in page.raw
     without = shown([header(), profile()])

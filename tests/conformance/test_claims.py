@@ -483,9 +483,16 @@ def test_the_signature_states_defaults_and_joins_a_text_that_says_the_same() -> 
         if one.subject.startswith("default")
     ]
     assert found == [
-        Statement("default eps", "1e-05", "Default: 1e-5", "epsilon in the docstring of X; signature"),
-        Statement("default momentum", "0.1", "Default: 0.1", "momentum in the docstring of X"),
-        Statement("default momentum", "0.01", "momentum=0.01", "signature"),
+        Statement(
+            subject="default eps",
+            value="1e-05",
+            quote="Default: 1e-5",
+            where="epsilon in the docstring of X; signature",
+        ),
+        Statement(
+            subject="default momentum", value="0.1", quote="Default: 0.1", where="momentum in the docstring of X"
+        ),
+        Statement(subject="default momentum", value="0.01", quote="momentum=0.01", where="signature"),
     ]
 
 
@@ -578,12 +585,12 @@ def test_a_displayed_formula_keeps_the_paragraph_that_leads_to_it() -> None:
 
 
 def axis(*measured: str) -> AxisMeasured:
-    return AxisMeasured("eps_placement", "where", "inside_sqrt", list(measured))
+    return AxisMeasured(axis="eps_placement", question="where", canonical="inside_sqrt", measured=list(measured))
 
 
 def default(signature: str | None, *interval: float) -> DefaultMeasured:
     low, best, high = interval or (None, None, None)
-    return DefaultMeasured("eps", signature, low, best, high)
+    return DefaultMeasured(setting="eps", signature=signature, low=low, best=best, high=high)
 
 
 @pytest.mark.parametrize(
@@ -600,7 +607,9 @@ def default(signature: str | None, *interval: float) -> DefaultMeasured:
 def test_a_claim_on_an_axis_is_held_to_its_surviving_values(
     claimed: str | None, measured: list[str], expected: tuple[str, str]
 ) -> None:
-    assert hold(Statement("eps_placement", claimed, "", ""), [axis(*measured)], []) == expected
+    assert (
+        hold(Statement(subject="eps_placement", value=claimed, quote="", where=""), [axis(*measured)], []) == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -624,17 +633,20 @@ def test_a_claim_on_an_axis_is_held_to_its_surviving_values(
 def test_a_claimed_default_is_held_to_signature_and_behaviour(
     claimed: str | None, measured: DefaultMeasured | None, expected: tuple[str, str]
 ) -> None:
-    assert hold(Statement("default eps", claimed, "", ""), [], [measured] if measured else []) == expected
+    assert (
+        hold(Statement(subject="default eps", value=claimed, quote="", where=""), [], [measured] if measured else [])
+        == expected
+    )
 
 
 def test_a_default_held_in_float32_is_the_default_claimed() -> None:
     held = 9.999999747378752e-06  # the float32 next to 1e-5
     measured = default("1e-05", held - 1e-20, held, held + 1e-20)
-    verdict, text = hold(Statement("default eps", "1e-05", "", ""), [], [measured])
+    verdict, text = hold(Statement(subject="default eps", value="1e-05", quote="", where=""), [], [measured])
     assert verdict == "agrees"
     assert text.endswith(", which is 1e-05 in float32")
     other = default("1e-05", held * 1.0001, held * 1.0002, held * 1.0003)
-    assert hold(Statement("default eps", "1e-05", "", ""), [], [other])[0] == "contradicts"
+    assert hold(Statement(subject="default eps", value="1e-05", quote="", where=""), [], [other])[0] == "contradicts"
 
 
 def description(**more: Any) -> Description:
@@ -684,7 +696,13 @@ class MisdocumentedAdapter(FaultyAdapter):
     framework = "misdocumented"
     implementations = tuple(
         Implementation(
-            f"here.{name}", "group_norm", "N, C, *", GROUP, "", options=options, way=Mode(name=mode, about="in a test")
+            class_path=f"here.{name}",
+            layer="group_norm",
+            layout="N, C, *",
+            names=GROUP,
+            documentation="",
+            options=options,
+            way=Mode(name=mode, about="in a test"),
         )
         for name, options, mode in (("Misdocumented", {"flag": True}, "mode"), ("Undocumented", {}, "eager"))
     )
@@ -705,7 +723,7 @@ def test_an_adapter_sends_the_layer_s_own_docstrings() -> None:
 
 def test_a_run_holds_the_documentation_to_the_behaviour() -> None:
     wanted = Wanted(dtypes=("float32",), in_process=True, diagnosis_only=True)
-    records = list(run_framework(Launch(f"{__name__}:MisdocumentedAdapter"), wanted))
+    records = list(run_framework(Launch(framework=f"{__name__}:MisdocumentedAdapter"), wanted))
     wrong, silent = (one for one in records if isinstance(one, Profile))
     found = [(one.subject, one.claimed, one.measured, one.verdict) for one in wrong.claims if one.claimed]
     # The adapter leaves eps to a default of 1e-5, whatever the signature says.

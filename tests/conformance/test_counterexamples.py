@@ -67,7 +67,7 @@ def test_a_counterexample_is_kept_replayed_and_promoted(
     wanted = Wanted(dtypes=("float32",), implementations=(ODD_SIZES, "group_norm.GroupNorm"), cases=(promoted,))
     judged = {
         r.implementation: r.verdict
-        for r in run_framework(Launch(FAULTY), wanted)
+        for r in run_framework(Launch(framework=FAULTY), wanted)
         if isinstance(r, Judgement) and r.requirement == "GN-21"
     }
     assert judged == {ODD_SIZES: "diverges", "group_norm.GroupNorm": "conforms"}
@@ -75,7 +75,7 @@ def test_a_counterexample_is_kept_replayed_and_promoted(
 
 def test_a_committed_case_that_no_class_holds_leaves_the_class_of_the_others(kept: Path) -> None:
     wanted = Wanted(dtypes=("float32",), implementations=(ODD_SIZES,), cases=(read_case(kept),))
-    (profile,) = [one for one in run_framework(Launch(FAULTY), wanted) if isinstance(one, Profile)]
+    (profile,) = [one for one in run_framework(Launch(framework=FAULTY), wanted) if isinstance(one, Profile)]
     assert profile.accuracy == "two_pass"
 
 
@@ -84,7 +84,7 @@ def test_what_is_promoted_diverges_and_is_no_news_any_more(kept: Path) -> None:
     wanted = Wanted(
         dtypes=("float32",), implementations=(ODD_SIZES,), budget=BUDGETS["default"], cases=(read_case(kept),)
     )
-    records = list(run_framework(Launch(FAULTY), wanted))
+    records = list(run_framework(Launch(framework=FAULTY), wanted))
     assert counterexamples(records) == []
     (told,) = [one for one in records if isinstance(one, Explored)]
     assert told.known > 0

@@ -36,7 +36,7 @@ def test_the_survivors_and_who_speaks_against_the_others_are_those_of_every_cand
     layer = identifier.partition(".")[0]
     adapter = FaultyAdapter(dtype)
     asked = [probe for probe in probes(layer, dtype, (2, 3, 4, 5)) if probe.diagnoses]
-    seen = [Seen(probe, adapter.run(identifier, probe.case)) for probe in asked]
+    seen = [Seen(probe=probe, observation=adapter.run(identifier, probe.case)) for probe in asked]
     found = diagnose(layer, seen, dtype, References())
     assert {one.probe.requirement for one in found.misfits} == UNEXPLAINED.get(identifier, set())
     every = [score(one, found.arithmetic, References()) for one in found.seen]
@@ -53,7 +53,7 @@ def eps_of_the_honest_layer(dtype: str, arithmetic: Arithmetic, factor: float) -
     (probe,) = (one for one in probes("group_norm", dtype, (4,)) if one.measures)
     (step,) = probe.case.steps
     scaled = replace(probe.case, steps=(replace(step, x=(step.x * factor).astype(step.x.dtype)),))
-    seen = Seen(replace(probe, case=scaled), FaultyAdapter(dtype).run("group_norm.GroupNorm", scaled))
+    seen = Seen(probe=replace(probe, case=scaled), observation=FaultyAdapter(dtype).run("group_norm.GroupNorm", scaled))
     return measured_setting(seen, CANONICAL["group_norm"], "eps", arithmetic, References())
 
 

@@ -28,7 +28,7 @@ FAULTY = "faulty.adapter:FaultyAdapter"
 
 def run(*identifiers: str, time_limit: float = 60.0, in_process: bool = False, dtype: str = "float32") -> list[Record]:
     wanted = Wanted(dtypes=(dtype,), implementations=identifiers, in_process=in_process)
-    return list(run_framework(Launch(FAULTY, time_limit=time_limit), wanted))
+    return list(run_framework(Launch(framework=FAULTY, time_limit=time_limit), wanted))
 
 
 def judged(records: list[Record], identifier: str) -> dict[str, Judgement]:
@@ -44,7 +44,7 @@ def test_what_an_implementation_lacks_here_is_told_and_the_rest_is_judged() -> N
     wanted = Wanted(
         dtypes=("float32",), implementations=("group_norm.GroupNorm", "batch_norm.BatchNorm"), in_process=True
     )
-    records = list(run_framework(Launch("test_engine:WithoutCompiler"), wanted))
+    records = list(run_framework(Launch(framework="test_engine:WithoutCompiler"), wanted))
     (lacking,) = [r for r in records if isinstance(r, NotRun)]
     assert (lacking.implementation, lacking.dtype, lacking.failed) == ("group_norm.GroupNorm", "float32", True)
     assert lacking.reason == "it needs a compiler; there is none here"
@@ -123,7 +123,9 @@ def test_two_runs_write_the_same_file_apart_from_times(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_keeps_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "faulty.jsonl"
-    records = run_framework(Launch(FAULTY), Wanted(dtypes=("float32",), implementations=("group_norm.GroupNorm",)))
+    records = run_framework(
+        Launch(framework=FAULTY), Wanted(dtypes=("float32",), implementations=("group_norm.GroupNorm",))
+    )
     with ResultsWriter(path) as writer:
         for number, record in enumerate(records):
             writer.write(record)
@@ -147,7 +149,7 @@ def test_a_divergence_is_shrunk_to_numbers_a_person_can_check() -> None:
 
 def test_an_interpreter_that_does_not_exist_is_one_clear_line() -> None:
     with pytest.raises(CannotRun, match=r"cannot start no-such-python: No such file"):
-        list(run_framework(Launch("torch", python="no-such-python"), Wanted(dtypes=("float32",))))
+        list(run_framework(Launch(framework="torch", python="no-such-python"), Wanted(dtypes=("float32",))))
 
 
 @pytest.mark.slow
@@ -207,7 +209,7 @@ class Compiling(FaultyAdapter):
 )
 def test_quick_leaves_out_half_precision_of_what_compiles(budget: str, named: bool, measured: set[str]) -> None:
     wanted = Wanted(dtypes=("float32", "float16"), in_process=True, budget=BUDGETS[budget], all_dtypes=not named)
-    records = list(run_framework(Launch("test_engine:Compiling"), wanted))
+    records = list(run_framework(Launch(framework="test_engine:Compiling"), wanted))
     assert {r.dtype for r in records if isinstance(r, Judgement)} == measured
     left_out = [r for r in records if isinstance(r, NotRun)]
     assert [r.dtype for r in left_out] == [dtype for dtype in ("float16",) if dtype not in measured]
@@ -237,6 +239,6 @@ class InModesOfItsOwn(FaultyAdapter):
 def test_what_a_mode_changes_is_what_its_record_says_not_its_name(mode: str, left_out: set[str]) -> None:
     name = f"group_norm.GroupNorm[{mode}]"
     wanted = Wanted(dtypes=("float32",), implementations=(name,), in_process=True)
-    found = judged(list(run_framework(Launch("test_engine:InModesOfItsOwn"), wanted)), name)
+    found = judged(list(run_framework(Launch(framework="test_engine:InModesOfItsOwn"), wanted)), name)
     assert {"GN-10", "GN-20"} - found.keys() == left_out
     assert found["GN-10"].verdict == ("unsupported" if mode == "alike" else "conforms")

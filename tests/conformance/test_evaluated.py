@@ -203,7 +203,7 @@ def test_records_are_the_same_with_and_without_a_store(monkeypatch: pytest.Monke
     def records(folder: str) -> list[bytes]:
         monkeypatch.setenv(VARIABLE, folder)
         wanted = Wanted(dtypes=("float32",), implementations=("batch_norm.Frozen", "group_norm.Interleaved"))
-        found = run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted)
+        found = run_framework(Launch(framework="faulty.adapter:FaultyAdapter"), wanted)
         return [msgspec.json.encode(one) for one in found if not isinstance(one, Header | Footer)]
 
     without = records("")

@@ -71,7 +71,19 @@ def one_line(result: Result) -> str:
 
 def header(framework: str = "mlx", **versions: str) -> Header:
     found = versions or {"mlx": "0.32.4"}
-    return Header(1, "0.1.0", framework, found, "3.11", "Linux", "2", "cpu", ["float32"], ["mlx.nn.GroupNorm"], "now")
+    return Header(
+        format=1,
+        suite="0.1.0",
+        framework=framework,
+        versions=found,
+        python="3.11",
+        platform="Linux",
+        numpy="2",
+        device="cpu",
+        dtypes=["float32"],
+        implementations=["mlx.nn.GroupNorm"],
+        started="now",
+    )
 
 
 def judgement(
@@ -83,23 +95,62 @@ def judgement(
 ) -> Judgement:
     told = f"{implementation}: {measured or verdict}"
     return Judgement(
-        requirement, "a title", "", "", implementation, "mlx", dtype, verdict, measured, told, notes=[], witnesses=[]
+        requirement=requirement,
+        title="a title",
+        statement="",
+        source="",
+        implementation=implementation,
+        framework="mlx",
+        dtype=dtype,
+        verdict=verdict,
+        measured=measured,
+        sentence=told,
+        notes=[],
+        witnesses=[],
     )
 
 
 def profile(*claims: Claim) -> Profile:
     return Profile(
-        "mlx.nn.GroupNorm", "mlx", "group_norm", "float32", "cpu", True, [], [], "float32", "two_pass", [], "", {}, [],
-        "", 0, 1, "eager", list(claims),
-    )  # fmt: skip
+        implementation="mlx.nn.GroupNorm",
+        framework="mlx",
+        layer="group_norm",
+        dtype="float32",
+        device="cpu",
+        known=True,
+        axes=[],
+        defaults=[],
+        computes_in="float32",
+        accuracy="two_pass",
+        hazards=[],
+        layout="",
+        names={},
+        ranks=[],
+        documentation="",
+        restarts=0,
+        cases=1,
+        mode="eager",
+        claims=list(claims),
+    )
 
 
 def counterexample() -> Counterexample:
-    example = Example("0123", {}, [[1, 2]], [], [], [], [], "")
+    example = Example(
+        case="0123", settings={}, shapes=[[1, 2]], inputs=[], observed=[], canonical=[], followed=[], script=""
+    )
     return Counterexample(
-        "mlx.nn.GroupNorm", "mlx", "float32", "values", "huge mean", "plan", "0 instead of 1", "it departs", "explored",
-        example, "stored/0123.json",
-    )  # fmt: skip
+        implementation="mlx.nn.GroupNorm",
+        framework="mlx",
+        dtype="float32",
+        kind="values",
+        signature="huge mean",
+        plan="plan",
+        measured="0 instead of 1",
+        sentence="it departs",
+        found="explored",
+        example=example,
+        stored="stored/0123.json",
+    )
 
 
 class Folder:
@@ -112,7 +163,7 @@ class Folder:
 
     def write(self, *records: Record, name: str = "mlx", footer: bool = True, start: Header | None = None) -> None:
         with ResultsWriter(self.results / f"{name}.jsonl") as writer:
-            for record in [start or header(), *records, *([Footer({}, 1.0)] if footer else [])]:
+            for record in [start or header(), *records, *([Footer(counts={}, seconds=1.0)] if footer else [])]:
                 writer.write(record)
 
     def gate(self, expected: str = INTERLEAVED, *words: str) -> Result:
@@ -193,7 +244,10 @@ def test_an_entry_without_dtypes_is_about_all_that_its_requirement_has(folder: F
 def test_a_dtype_that_the_framework_does_not_have_leaves_nothing_to_check(folder: Folder) -> None:
     """Neither that of a release, which its run tells, nor that of the framework, whatever the run was asked for."""
     everywhere = INTERLEAVED.replace(BOTH, "")
-    without = [NotRun("mlx", f"the framework has no {dtype} here", dtype=dtype, failed=False) for dtype in DTYPES[1:]]
+    without = [
+        NotRun(framework="mlx", reason=f"the framework has no {dtype} here", dtype=dtype, failed=False)
+        for dtype in DTYPES[1:]
+    ]
     folder.write(judgement(), *without)
     assert lines(folder.gate(everywhere), 0) == ["1 expected met, 0 new, 0 gone, 0 changed, 0 not checked"]
     lucid = everywhere.replace("mlx.nn.GroupNorm", "lucid.nn.GroupNorm").replace("{ mlx =", "{ lucid-dl =")
@@ -215,7 +269,7 @@ def test_what_is_not_made_for_a_dtype_has_nothing_left_to_check_there(folder: Fo
 
 
 def test_what_could_not_be_run_is_a_deviation_of_its_own(folder: Folder) -> None:
-    folder.write(judgement(), NotRun("mlx", "it died", dtype="float64"))
+    folder.write(judgement(), NotRun(framework="mlx", reason="it died", dtype="float64"))
     told, _, summary = lines(folder.gate(), 1)
     assert told == "not run: mlx.jsonl: mlx float64: could not be run: it died"
     assert summary == "1 expected met, 0 new, 0 gone, 0 changed, 1 not run, 1 not checked"
@@ -257,8 +311,20 @@ def test_local_and_pre_release_versions_are_compared_like_others(folder: Folder,
 
 
 def test_a_run_that_never_started_has_nothing_to_hold_against(folder: Folder) -> None:
-    never = Header(1, "0.1.0", "mlx", {}, "", "", "", "", ["float32"], [], "")
-    folder.write(NotRun("mlx", "mlx is not installed"), start=never)
+    never = Header(
+        format=1,
+        suite="0.1.0",
+        framework="mlx",
+        versions={},
+        python="",
+        platform="",
+        numpy="",
+        device="",
+        dtypes=["float32"],
+        implementations=[],
+        started="",
+    )
+    folder.write(NotRun(framework="mlx", reason="mlx is not installed"), start=never)
     assert lines(folder.gate(), 1)[-1] == "0 expected met, 0 new, 0 gone, 0 changed, 1 not run, 2 not checked"
 
 
@@ -281,8 +347,22 @@ def test_an_asterisk_stands_for_any_text_and_nothing_else_is_special(
     assert result.exit_code == (0 if met else 1)
 
 
-CONTRADICTS = Claim("eps_placement", "outside_sqrt", "sqrt(var) + eps", "docstring", "inside_sqrt", "contradicts")
-AGREES = Claim("eps_placement", "inside_sqrt", "sqrt(var + eps)", "docstring", "inside_sqrt", "agrees")
+CONTRADICTS = Claim(
+    subject="eps_placement",
+    claimed="outside_sqrt",
+    quote="sqrt(var) + eps",
+    where="docstring",
+    measured="inside_sqrt",
+    verdict="contradicts",
+)
+AGREES = Claim(
+    subject="eps_placement",
+    claimed="inside_sqrt",
+    quote="sqrt(var + eps)",
+    where="docstring",
+    measured="inside_sqrt",
+    verdict="agrees",
+)
 DOCUMENTED = (
     INTERLEAVED.replace("GN-02", "documentation eps_placement")
     .replace('"interleaved"', '"inside_sqrt"')
@@ -400,7 +480,7 @@ def test_a_framework_that_is_not_registered_is_gated_with_a_file_of_its_own(tmp_
     """Which implementations it has beyond those selected is not known: an expectation of them is not checked."""
     wanted = Wanted(dtypes=("float32",), implementations=("group_norm.Interleaved", "group_norm.GroupNorm"))
     with ResultsWriter(tmp_path / "faulty.jsonl") as writer:
-        for record in run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted):
+        for record in run_framework(Launch(framework="faulty.adapter:FaultyAdapter"), wanted):
             writer.write(record)
     own = tmp_path / "faulty.toml"
     entry = INTERLEAVED.replace("mlx.nn.GroupNorm", "group_norm.Interleaved").replace("mlx = ", "numpy = ")

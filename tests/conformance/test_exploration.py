@@ -123,7 +123,19 @@ def test_the_same_seed_gives_the_same_records_and_the_judgements_do_not_depend_o
 def plan_of(layer: str, dtype: str = "float32", **changes: object) -> Plan:
     modes = ("train",) if layer == "group_norm" else ("train", "eval")
     tracked = {"momentum": 0.25, "track": True, "statistics": True} if layer == "batch_norm" else {}
-    made = Plan(layer, dtype, (2, 6, 3), 2, "normal", 7, 1e-5, True, True, modes, **tracked)  # type: ignore[arg-type]
+    made = Plan(
+        layer=layer,
+        dtype=dtype,
+        shape=(2, 6, 3),
+        groups=2,
+        regime="normal",
+        seed=7,
+        eps=1e-5,
+        weight=True,
+        bias=True,
+        modes=modes,
+        **tracked,
+    )  # type: ignore[arg-type]
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -161,7 +173,7 @@ def test_regimes_are_what_they_are_called() -> None:
 def test_plans_stay_within_their_space(data: st.DataObject) -> None:
     layer = data.draw(st.sampled_from(LAYERS))
     settled = settled_by(["GN-12", "BN-17", "GN-11", "BN-06", "BN-05", "BN-08", "BN-15", "BN-26", "GN-22"])
-    space = Space(layer, "float32", (2, 4), settled=settled)
+    space = Space(layer=layer, dtype="float32", ranks=(2, 4), settled=settled)
     plan = data.draw(plans(space))
     assert len(plan.shape) in {2, 4}
     assert plan.shape[1] % plan.groups == 0
@@ -219,7 +231,7 @@ def test_a_relation_holds_of_the_exact_result_and_breaks_for_another(relation: o
 
         def seen(prediction: object, moved: float) -> Observation:
             steps = [step["output"].value for step in prediction.steps]  # type: ignore[attr-defined]
-            return Observation(tuple(StepResult(y + moved, "float64", {}) for y in steps))
+            return Observation(steps=tuple(StepResult(y + moved, "float64", {}) for y in steps))
 
         honest = (seen(predicted[0], 0), seen(predicted[1], 0))
         assert held_against(relation, honest, predicted).ratio <= 1

@@ -40,11 +40,11 @@ DTYPES: Final = ("float32", "float64")
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not on PATH; it runs worker.mjs")
 
 CASE: Final = Case(
-    "group_norm",
-    "float32",
-    {"num_channels": 2, "num_groups": 1, "eps": 0.0},
-    {},
-    (Step("train", np.array([[1, 3]], np.float32)),),
+    layer="group_norm",
+    dtype="float32",
+    settings={"num_channels": 2, "num_groups": 1, "eps": 0.0},
+    parameters={},
+    steps=(Step("train", np.array([[1, 3]], np.float32)),),
 )
 
 
@@ -78,7 +78,7 @@ def cases():
 
 {body}
 """
-    return Launch("broken", program=(sys.executable, "-c", source), **changes)
+    return Launch(framework="broken", program=(sys.executable, "-c", source), **changes)
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def observed(launch: Launch, count: int) -> list[Observation]:
 
 @pytest.fixture(scope="module")
 def records() -> list[Record]:
-    return list(run_framework(Launch("foreign", program=("node", str(WORKER))), Wanted(dtypes=DTYPES)))
+    return list(run_framework(Launch(framework="foreign", program=("node", str(WORKER))), Wanted(dtypes=DTYPES)))
 
 
 def judgements(records: list[Record], implementation: str, dtype: str) -> dict[str, Judgement]:
@@ -285,20 +285,20 @@ def test_a_worker_that_does_not_say_hello_is_refused_with_the_reason(body: str, 
 
 def test_a_program_that_does_not_exist_is_refused_with_its_name() -> None:
     with pytest.raises(CannotRun, match=r"^cannot start no-such-program-here: No such file or directory$"):
-        list(run_framework(Launch("broken", program=("no-such-program-here",)), Wanted(dtypes=("float32",))))
+        list(run_framework(Launch(framework="broken", program=("no-such-program-here",)), Wanted(dtypes=("float32",))))
 
 
 def test_a_dtype_that_the_worker_does_not_have_is_noted_and_nothing_else_runs() -> None:
     launch = written_in_python("say(hello); sys.stdin.read()")
     header, note, footer = run_framework(launch, Wanted(dtypes=("float32", "float64")))
     assert isinstance(header, Header)
-    assert note == NotRun("broken", "the framework has no float64 here", dtype="float64", failed=False)
+    assert note == NotRun(framework="broken", reason="the framework has no float64 here", dtype="float64", failed=False)
     assert isinstance(footer, Footer)
 
 
 def test_the_dtype_is_the_last_argument() -> None:
     launch = written_in_python("say(hello | {'device': ' '.join(sys.argv[1:])}); sys.stdin.read()")
-    launch = Launch("broken", program=(*launch.program, "--fast"))
+    launch = Launch(framework="broken", program=(*launch.program, "--fast"))
     with started(launch) as worker:
         assert worker.greeting.device == "--fast float32"
 

@@ -80,7 +80,7 @@ def test_every_pair_of_known_errors_is_told_apart_by_an_experiment(layer: str, d
 )
 def test_a_wrong_gradient_is_named(identifier: str, requirement: str, named: str) -> None:
     wanted = Wanted(dtypes=("float32",), implementations=(identifier,), in_process=True)
-    records = run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted)
+    records = run_framework(Launch(framework="faulty.adapter:FaultyAdapter"), wanted)
     (judged,) = [r for r in records if isinstance(r, Judgement) and r.requirement == requirement]
     assert judged.verdict == "diverges"
     assert judged.measured == named
@@ -97,7 +97,7 @@ class WithoutGradients(FaultyAdapter):
 
 def test_a_framework_without_differentiation_is_not_blamed() -> None:
     wanted = Wanted(dtypes=("float32",), implementations=("group_norm.GroupNorm",), in_process=True)
-    records = run_framework(Launch("test_gradients:WithoutGradients"), wanted)
+    records = run_framework(Launch(framework="test_gradients:WithoutGradients"), wanted)
     found = {r.requirement: r for r in records if isinstance(r, Judgement)}
     differentiated = {"GN-25", "GN-26", "GN-27", "GN-31"}
     assert {found[name].verdict for name in differentiated} == {"unsupported"}

@@ -12,7 +12,7 @@ from faulty.adapter import FaultyAdapter
 
 from normgauge.adapters.case import Implementation, Observation
 from normgauge.conformance.diagnosis.candidates import Seen
-from normgauge.conformance.requirements.experiments import probes
+from normgauge.conformance.layers.experiments import probes
 from normgauge.conformance.requirements.inputs import cast
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
@@ -55,7 +55,8 @@ class Upcast(group_norm.GroupNorm):
 class HalfAdapter(FaultyAdapter):
     framework = "half"
     implementations = tuple(
-        Implementation(f"half.{name}", "group_norm", "N, C, *", {}, "") for name in ("InHalf", "Upcast")
+        Implementation(class_path=f"half.{name}", layer="group_norm", layout="N, C, *", names={}, documentation="")
+        for name in ("InHalf", "Upcast")
     )
 
     @classmethod
@@ -68,7 +69,7 @@ class HalfAdapter(FaultyAdapter):
 
 def measured(name: str) -> tuple[Profile, dict[str, Judgement]]:
     wanted = Wanted(dtypes=("float16",), implementations=(f"half.{name}",), in_process=True)
-    records = list(run_framework(Launch("test_half:HalfAdapter"), wanted))
+    records = list(run_framework(Launch(framework="test_half:HalfAdapter"), wanted))
     (profile,) = [r for r in records if isinstance(r, Profile)]
     return profile, {r.requirement: r for r in records if isinstance(r, Judgement)}
 
@@ -101,7 +102,7 @@ def test_a_finite_output_outside_the_bound_of_the_same_numbers_made_small_has_ov
         expected=lambda *_: prediction,
     )  # fmt: skip
     shown: Any = SimpleNamespace(quantities={"output": y + ratio / 8})
-    found = overflow(Seen(probe, Observation((shown,))), evidence)
+    found = overflow(Seen(probe=probe, observation=Observation(steps=(shown,))), evidence)
     assert (found is not None) == lost
 
 

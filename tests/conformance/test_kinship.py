@@ -39,7 +39,7 @@ def measured(
     wanted = Wanted(
         dtypes=(dtype,), implementations=(identifier,), in_process=in_process, budget=BUDGETS[budget], store=store
     )
-    return list(run_framework(Launch(f"faulty.kin:{adapter}"), wanted))
+    return list(run_framework(Launch(framework=f"faulty.kin:{adapter}"), wanted))
 
 
 def judged(*arguments: Any, **options: Any) -> dict[str, Judgement]:
@@ -244,7 +244,7 @@ def test_a_layer_that_raises_somewhere_is_held_beside_it_elsewhere() -> None:
 
 def test_a_framework_without_such_layers_has_no_such_judgement() -> None:
     wanted = Wanted(dtypes=("float32",), implementations=(HONEST,), in_process=True)
-    records = run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted)
+    records = run_framework(Launch(framework="faulty.adapter:FaultyAdapter"), wanted)
     found = {one.requirement for one in records if isinstance(one, Judgement)}
     assert "GN-20" in found
     assert not BESIDE & found
@@ -262,7 +262,9 @@ def test_both_layers_are_asked_in_the_ranks_that_both_take() -> None:
 def test_batch_norm_and_other_modes_have_no_kin() -> None:
     wanted = Wanted(dtypes=("float32",), implementations=("batch_norm.BatchNorm",), in_process=True)
     found = {
-        one.requirement for one in run_framework(Launch("faulty.kin:Honest"), wanted) if isinstance(one, Judgement)
+        one.requirement
+        for one in run_framework(Launch(framework="faulty.kin:Honest"), wanted)
+        if isinstance(one, Judgement)
     }
     assert not BESIDE & found
     kin = [{"id": "a.InstanceNorm", "layer": "instance_norm", "ranks": [3]}]
@@ -307,10 +309,17 @@ THREE_CHANNELS = (((2, 3, 2), 3), ((2, 3, 2), 1))
 
 
 def departures(adapter: str, dtype: str = "float32", diverging: tuple[str, ...] = ()) -> dict[str, Departure]:
-    subject = InProcess(Launch(f"faulty.kin:{adapter}"), dtype)
+    subject = InProcess(Launch(framework=f"faulty.kin:{adapter}"), dtype)
     kin = kin_of(subject, described(HONEST))
-    space = Space("group_norm", dtype, (3,), THREE_CHANNELS, settled_by(diverging))
-    explorer = Explorer(subject, HONEST, (3,), [CANONICAL["group_norm"]], Arithmetic(dtype, "two_pass"), kin=kin)
+    space = Space(layer="group_norm", dtype=dtype, ranks=(3,), pool=THREE_CHANNELS, settled=settled_by(diverging))
+    explorer = Explorer(
+        subject=subject,
+        implementation=HONEST,
+        ranks=(3,),
+        followed=[CANONICAL["group_norm"]],
+        arithmetic=Arithmetic(dtype, "two_pass"),
+        kin=kin,
+    )
     return {str(one.signature): one for one in explorer.search(space, 2048, 0, lambda _: None)}
 
 
@@ -345,7 +354,15 @@ def test_what_was_found_is_kept_and_found_again(tmp_path: Path) -> None:
     identifier, framework = HONEST, "faulty"
     one = departures("ThreeChannelsOff")["relation: groups = C"]
     assert one.relation is not None
-    stored = StoredCase(identifier, "float32", one.signature, one.plan, "it differs", one.relation.name, one.case)
+    stored = StoredCase(
+        implementation=identifier,
+        dtype="float32",
+        signature=one.signature,
+        plan=one.plan,
+        sentence="it differs",
+        relation=one.relation.name,
+        case=one.case,
+    )
     write_case(tmp_path / framework, stored)
     for adapter, expected in (("ThreeChannelsOff", [("replayed", str(one.signature))]), ("Honest", [])):
         records = measured(adapter, budget="quick", store=tmp_path)

@@ -18,7 +18,7 @@ from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import CannotRun, Launch, Subject
 from normgauge.results.records import Footer, Header, NotRun, Record
 
-FAULTY = Launch("faulty.adapter:FaultyAdapter")
+FAULTY = Launch(framework="faulty.adapter:FaultyAdapter")
 WANTED = Wanted(
     dtypes=("float32", "float64"),
     implementations=("batch_norm.BiasedRunningVariance", "group_norm.OnePass"),
@@ -41,7 +41,11 @@ def test_records_do_not_depend_on_the_number_of_jobs() -> None:
 def tasks(*counts: int) -> list[Task]:
     layers = ("group_norm", "batch_norm")
     return [
-        Task(n, described("counting", layers[n % 2], signature_defaults={"count": count}), "float32")
+        Task(
+            number=n,
+            description=described("counting", layers[n % 2], signature_defaults={"count": count}),
+            dtype="float32",
+        )
         for n, count in enumerate(counts)
     ]
 
@@ -98,7 +102,7 @@ def test_closed_lanes_have_ended_their_workers() -> None:
 
 def test_a_framework_that_cannot_be_started_is_told_before_anything_else() -> None:
     with pytest.raises(CannotRun, match="no-such-python"):
-        Lanes(Launch("torch", python="no-such-python"), ("float32",), 2)
+        Lanes(Launch(framework="torch", python="no-such-python"), ("float32",), 2)
 
 
 def test_a_worker_serves_every_dtype_that_needs_its_environment() -> None:
@@ -107,7 +111,7 @@ def test_a_worker_serves_every_dtype_that_needs_its_environment() -> None:
         found = [
             one
             for dtype in ("float32", "float64")
-            for one in lane.do(Task(0, described("any"), dtype), worker_of, lambda *_: None)
+            for one in lane.do(Task(number=0, description=described("any"), dtype=dtype), worker_of, lambda *_: None)
         ]
     finally:
         lane.close()
@@ -128,7 +132,7 @@ def test_a_dtype_that_no_worker_can_be_started_for_is_told_once(tmp_path: Any) -
         "    for number, case in enumerate(json.loads(line)['cases']):\n"
         "        print(json.dumps({'number': number, 'steps': [], 'warnings': [], 'unsupported': '-'}), flush=True)\n"
     )
-    launch = Launch("program", program=("python", str(program)))
+    launch = Launch(framework="program", program=("python", str(program)))
     for jobs in (1, 2):
         records = list(run_framework(launch, Wanted(dtypes=("float32", "float64")), jobs=jobs))
         (told,) = [one for one in records if isinstance(one, NotRun)]

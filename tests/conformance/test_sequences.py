@@ -35,7 +35,13 @@ def sequence(*before: tuple[Action, ...], momentum: float | None = 0.25, mode: s
     """A call after each group of actions."""
     given = {"weight": np.array([2, -1], np.float32), "bias": np.array([0.5, 1], np.float32)}
     steps = tuple(Step(mode, X * (1 + number), before=own, inspect=True) for number, own in enumerate(before))
-    return Case("batch_norm", "float32", {"num_channels": 2, "eps": 0.5, "momentum": momentum}, given, steps)
+    return Case(
+        layer="batch_norm",
+        dtype="float32",
+        settings={"num_channels": 2, "eps": 0.5, "momentum": momentum},
+        parameters=given,
+        steps=steps,
+    )
 
 
 def expected(case: Case, quantity: str) -> list[list[float]]:
@@ -259,7 +265,7 @@ def test_a_sequence_is_kept_replayed_and_judged_once_it_is_committed(
     )
     judged = {
         r.implementation: r.verdict
-        for r in run_framework(Launch(FAULTY), wanted)
+        for r in run_framework(Launch(framework=FAULTY), wanted)
         if isinstance(r, Judgement) and r.requirement == "BN-25"
     }
     assert judged == {LOSES: "diverges", "batch_norm.BatchNorm": "conforms"}

@@ -26,7 +26,7 @@ DTYPES = ("float32", "float64")
 
 def measured(identifier: str, dtypes: tuple[str, ...] = ("float64", "float32"), adapter: str = FAULTY) -> list[object]:
     wanted = Wanted(dtypes=dtypes, implementations=(identifier,), in_process=True)
-    return list(run_framework(Launch(adapter), wanted))
+    return list(run_framework(Launch(framework=adapter), wanted))
 
 
 def verdicts(records: list[object], dtype: str) -> dict[str, str]:
@@ -123,12 +123,14 @@ def test_where_no_alternative_fits_what_lies_outside_its_bound_departs(ratio: fl
     probe = next(one for one in probes("group_norm", "float32", (2,)) if one.requirement == "GN-01")
     names = next(axis.names for axis in AXES["group_norm"] if axis.name == "eps_placement")
     diagnosis = SimpleNamespace(
-        known=False, misfits=(), values={"eps_placement": names}, seen=[Seen(probe, Observation())]
+        known=False, misfits=(), values={"eps_placement": names}, seen=[Seen(probe=probe, observation=Observation())]
     )
-    furthest = Deviation(ratio, 1, "output", (0, 0), 1 + ratio / 8, 1.0, 0.125)
+    furthest = Deviation(
+        ratio=ratio, step=1, quantity="output", index=(0, 0), observed=1 + ratio / 8, expected=1.0, bound=0.125
+    )
     evidence: Any = SimpleNamespace(
         implementation="near", dtype="float32", diagnosis=diagnosis, of=lambda _: [],
-        does=lambda text: Sentence(text, "near", " "),
+        does=lambda text: Sentence(text=text, subject="near", joins=" "),
         best=lambda *_: (furthest, None), followed=[SimpleNamespace(choices={"eps_placement": "inside_sqrt"})],
     )  # fmt: skip
     assert judge_axis(requirements()["GN-01"], evidence).verdict == verdict

@@ -149,7 +149,13 @@ def _implementations() -> tuple[Implementation, ...]:
         (rare, "batch_norm", _BATCH_NAMES),
     )
     return tuple(
-        Implementation(f"{module.__name__.rpartition('.')[2]}.{name}", layer, "N, C, *", names, "")
+        Implementation(
+            class_path=f"{module.__name__.rpartition('.')[2]}.{name}",
+            layer=layer,
+            layout="N, C, *",
+            names=names,
+            documentation="",
+        )
         for module, layer, names in modules
         for name, found in inspect.getmembers(module, inspect.isclass)
         if found.__module__ == module.__name__ and issubclass(found, batch_norm.BatchNorm) == (layer == "batch_norm")

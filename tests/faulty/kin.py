@@ -125,7 +125,9 @@ class UnbiasedAndThreeChannelsOff(_ThreeChannelsOff, UnbiasedInstanceNorm):
 
 def _kin(instance_norm: type[GroupNorm], layer_norm: type[GroupNorm]) -> tuple[Implementation, ...]:
     return tuple(
-        Implementation(f"kin.{one.__name__}", kind, "N, C, *", _NAMES, "", ranks=ranks)
+        Implementation(
+            class_path=f"kin.{one.__name__}", layer=kind, layout="N, C, *", names=_NAMES, documentation="", ranks=ranks
+        )
         for one, kind, ranks in (
             (instance_norm, "instance_norm", (3, 4, 5)),
             (layer_norm, "layer_norm", (2, 3, 4, 5)),
@@ -197,4 +199,13 @@ class GroupNormInRankFourAlone(Honest):
 
 
 class InstanceNormInRankFourAlone(Honest):
-    kin = (Implementation("kin.InstanceNorm", "instance_norm", "N, C, *", _NAMES, "", ranks=(4,)),)
+    kin = (
+        Implementation(
+            class_path="kin.InstanceNorm",
+            layer="instance_norm",
+            layout="N, C, *",
+            names=_NAMES,
+            documentation="",
+            ranks=(4,),
+        ),
+    )

@@ -276,7 +276,7 @@ def test_backward_follows_forward_on_every_value_of_every_axis(axis: str) -> Non
 # --- honest implementations ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Draw:
     """Inputs of shape (B, n), and every random choice that goes with them."""
 
@@ -293,7 +293,7 @@ class Draw:
 
     @classmethod
     def of(cls, rng: np.random.Generator, dtype: str, regime: str, upstream: str, n: int, size: int) -> Draw:
-        f, count = Machine(dtype, flush=bool(rng.integers(2))), max(2, size // n)
+        f, count = Machine(dtype=dtype, flush=bool(rng.integers(2))), max(2, size // n)
         x = REGIMES[regime](rng, (count, n)).astype(dtype)
         dy = UPSTREAM[upstream](rng, x).astype(dtype)
         per_set = bool(rng.integers(2))
@@ -304,7 +304,16 @@ class Draw:
             old = f(rng.standard_normal(count).astype(dtype)), f(rng.random(count).astype(dtype)), 0.25
         eps = float(rng.choice([1e-5, 1e-3, 0.5, 1e-12, 0.0, 1e-41]))
         return cls(
-            rng, f, x, dy, per_set, weight, eps, str(rng.choice(PLACEMENTS)), n > 1 and rng.integers(3) == 0, old
+            rng=rng,
+            f=f,
+            x=x,
+            dy=dy,
+            per_set=per_set,
+            weight=weight,
+            eps=eps,
+            placement=str(rng.choice(PLACEMENTS)),
+            unbiased=n > 1 and rng.integers(3) == 0,
+            old=old,
         )
 
     def reference(self, accuracy: str) -> Gradients:
@@ -338,16 +347,16 @@ class Draw:
             update = UPDATES[str(rng.choice(list(UPDATES)))]
             mean = update(f, self.old[0], statistics.mean[:, 0], self.old[2])
             var = update(f, self.old[1], new, self.old[2])
-            blended = Statistics(mean[:, None], var[:, None]), self.old[2]
+            blended = Statistics(mean=mean[:, None], var=var[:, None]), self.old[2]
         return Pass(
-            f,
-            f(self.x),
-            f(self.dy),
-            np.broadcast_to(f(self.weight)[:, None] if self.per_set else f(self.weight), self.x.shape),
-            statistics,
-            self.eps,
-            self.placement,
-            SUMMATIONS[str(rng.choice(list(SUMMATIONS)))],
+            f=f,
+            x=f(self.x),
+            dy=f(self.dy),
+            weight=np.broadcast_to(f(self.weight)[:, None] if self.per_set else f(self.weight), self.x.shape),
+            statistics=statistics,
+            eps=self.eps,
+            placement=self.placement,
+            total=SUMMATIONS[str(rng.choice(list(SUMMATIONS)))],
             unbiased=self.unbiased,
             times_reciprocal=bool(rng.integers(2)),
             tie=float(rng.choice([1.0, 0.5, 0.0])),
@@ -434,7 +443,7 @@ def test_an_honest_gradient_in_evaluation_lies_within_the_bound(dtype: str) -> N
             draw = replace(Draw.of(rng, dtype, regime, upstream, 8, size=64), per_set=True, old=None, unbiased=False)
             f = draw.f
             weight = rng.standard_normal(8).astype(dtype)
-            statistics = Statistics(f(rng.standard_normal((8, 1))), f(rng.random((8, 1))))
+            statistics = Statistics(mean=f(rng.standard_normal((8, 1))), var=f(rng.random((8, 1))))
             p = replace(draw, weight=weight).of_pass(statistics)
             reference = batch_norm_backward(
                 draw.x.T,
@@ -456,7 +465,7 @@ def test_an_honest_gradient_in_evaluation_lies_within_the_bound(dtype: str) -> N
 def test_gradients_of_parameters_hold_over_samples_and_places(dtype: str) -> None:
     """torch's way: sums over the places of each sample's channel, then over the samples."""
     rng = np.random.default_rng([6, len(dtype)])
-    f = Machine(dtype)
+    f = Machine(dtype=dtype)
     for regime in ("normal", "mean 2^8", "deviation sqrt(eps)/30", "outlier"):
         x = REGIMES[regime](rng, (5, 6 * 4)).reshape(5, 6, 4).astype(dtype)
         dy = rng.standard_normal(x.shape).astype(dtype)
@@ -473,18 +482,18 @@ def test_gradients_of_parameters_hold_over_samples_and_places(dtype: str) -> Non
 
 def test_a_sum_of_gradients_may_underflow_beside_products_that_do_not() -> None:
     """mean * sum(dy) is lost then, and sum(dy * x) is not."""
-    f = Machine("float32", flush=True)
+    f = Machine(dtype="float32", flush=True)
     x = np.full((4, 2), 1e3, np.float32)
     dy = np.tile(np.array([[2e-38, -1.5e-38]], np.float32), (4, 1))
     p = Pass(
-        f,
-        x,
-        dy,
-        np.ones_like(x),
-        honest.one_pass(f, x, SUMMATIONS["pairwise"]),
-        1e-5,
-        "inside_sqrt",
-        SUMMATIONS["pairwise"],
+        f=f,
+        x=x,
+        dy=dy,
+        weight=np.ones_like(x),
+        statistics=honest.one_pass(f, x, SUMMATIONS["pairwise"]),
+        eps=1e-5,
+        placement="inside_sqrt",
+        total=SUMMATIONS["pairwise"],
     )
     for arithmetic in (Arithmetic("float32", accuracy) for accuracy in ACCURACY_CLASSES):
         found = batch_norm_backward(x.T, dy.T, training=True, arithmetic=arithmetic)
@@ -497,9 +506,18 @@ def test_a_sum_of_gradients_may_underflow_beside_products_that_do_not() -> None:
 
 def test_a_normalised_value_that_overflows_is_out_of_range_where_its_gradient_is_zero() -> None:
     """0 * inf is NaN, in a type where sum(dy * x_hat) itself is far from overflow."""
-    f, total = Machine("float32"), SUMMATIONS["sequential"]
+    f, total = Machine(dtype="float32"), SUMMATIONS["sequential"]
     x, dy, one = f([[1e25, 1.0]]), f([[0.0, 1.0]]), f([[1.0, 1.0]])
-    evaluation = Pass(f, x, dy, one, Statistics(f([[0.0]]), f([[1e-30]])), 0.0, "inside_sqrt", total)
+    evaluation = Pass(
+        f=f,
+        x=x,
+        dy=dy,
+        weight=one,
+        statistics=Statistics(mean=f([[0.0]]), var=f([[1e-30]])),
+        eps=0.0,
+        placement="inside_sqrt",
+        total=total,
+    )
     running = initial_statistics([0.0], [float(f(1e-30))])
     given: dict[str, Any] = {"training": False, "eps": 0.0, "arithmetic": Arithmetic("float32")}
     weights = batch_norm_backward(x.T, dy.T, running, **given).dweight
@@ -671,13 +689,22 @@ WRONG: Final = (
 @pytest.mark.parametrize("n", [4, 8, 64])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_wrong_gradient_is_excluded_even_by_the_widest_class(dtype: str, n: int, wrong: str) -> None:
-    rng, f = np.random.default_rng([11, n]), Machine(dtype)
+    rng, f = np.random.default_rng([11, n]), Machine(dtype=dtype)
     x = (rng.standard_normal((4, n)) * 3e-3).astype(dtype)
     dy = rng.standard_normal((4, n)).astype(dtype)
     weight = (1 + np.arange(n) / n).astype(dtype)
     statistics = honest.two_pass(f, x, SUMMATIONS["sequential"])
     spread = np.broadcast_to(weight, x.shape)
-    p = Pass(f, x, dy, spread, statistics, 1e-5, "inside_sqrt", SUMMATIONS["sequential"])
+    p = Pass(
+        f=f,
+        x=x,
+        dy=dy,
+        weight=spread,
+        statistics=statistics,
+        eps=1e-5,
+        placement="inside_sqrt",
+        total=SUMMATIONS["sequential"],
+    )
     reference = group_norm_backward(x, dy, 1, weight, arithmetic=Arithmetic(dtype)).dx
     assert not reference.excludes(closed(p))
     assert reference.excludes(wrong_input_gradients(p)[wrong])
@@ -685,11 +712,20 @@ def test_a_wrong_gradient_is_excluded_even_by_the_widest_class(dtype: str, n: in
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_gradient_through_the_statistics_of_evaluation_is_excluded_and_so_is_none_in_training(dtype: str) -> None:
-    rng, f = np.random.default_rng(12), Machine(dtype)
+    rng, f = np.random.default_rng(12), Machine(dtype=dtype)
     x, dy = (rng.standard_normal((3, 8)).astype(dtype) for _ in range(2))
     statistics = honest.two_pass(f, x, SUMMATIONS["sequential"])
     one = np.ones_like(x)
-    p = Pass(f, x, dy, one, statistics, 1e-5, "inside_sqrt", SUMMATIONS["sequential"])
+    p = Pass(
+        f=f,
+        x=x,
+        dy=dy,
+        weight=one,
+        statistics=statistics,
+        eps=1e-5,
+        placement="inside_sqrt",
+        total=SUMMATIONS["sequential"],
+    )
     through, constant = closed(p).T, f(p.r * dy).T
     running = initial_statistics(statistics.mean[:, 0], statistics.var[:, 0])
     arithmetic = Arithmetic(dtype)

@@ -58,7 +58,7 @@ def _honest_arithmetic_may_overflow() -> Any:
         yield
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Draw:
     """One set of inputs, and every random choice that goes with it."""
 
@@ -72,12 +72,14 @@ class Draw:
 
     @classmethod
     def of(cls, rng: np.random.Generator, dtype: str, regime: str, n: int, size: int) -> Draw:
-        machine = Machine(dtype, flush=bool(rng.integers(2)))
+        machine = Machine(dtype=dtype, flush=bool(rng.integers(2)))
         x = REGIMES[regime](rng, (max(2, size // n), n)).astype(dtype)
         weight = (rng.standard_normal(n) * rng.choice(WEIGHT_SIZES)).astype(dtype)
         bias = (rng.standard_normal(n) * rng.choice([1.0, 1e-4, 1e4])).astype(dtype)
         eps = float(rng.choice([1e-5, 1e-3, 0.5, 1e-12]))
-        return cls(machine, x, weight, bias, eps, str(rng.choice(PLACEMENTS)), rng)
+        return cls(
+            machine=machine, x=x, weight=weight, bias=bias, eps=eps, placement=str(rng.choice(PLACEMENTS)), rng=rng
+        )
 
     def reference(self, accuracy: str) -> Reference:
         return group_norm(
@@ -154,7 +156,7 @@ def test_every_honest_running_statistic_lies_within_the_bound_of_its_class(
                 check_running(rng, Life.of(rng, dtype, regime, name, weighs, given), channels=128)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Life:
     """An honest BatchNorm layer: sets of shape (C, n) are its batches."""
 
@@ -170,14 +172,14 @@ class Life:
     @classmethod
     def of(cls, rng: np.random.Generator, dtype: str, regime: str, name: str, weighs: str, given: float) -> Life:
         return cls(
-            Machine(dtype, flush=bool(rng.integers(2))),
-            regime,
-            name,
-            given,
-            weighs,
-            str(rng.choice(["unbiased", "biased"])),
-            str(rng.choice(list(UPDATES))),
-            int(rng.choice([2, 3, 8, 20])),
+            machine=Machine(dtype=dtype, flush=bool(rng.integers(2))),
+            regime=regime,
+            name=name,
+            momentum=given,
+            weighs=weighs,
+            divisor=str(rng.choice(["unbiased", "biased"])),
+            update=str(rng.choice(list(UPDATES))),
+            n=int(rng.choice([2, 3, 8, 20])),
         )
 
     @property
@@ -214,7 +216,7 @@ def check_running(rng: np.random.Generator, life: Life, channels: int) -> None:
     wanted = batch_norm(x.T, running, training=False, semantics=chosen, arithmetic=arithmetic).output
     one, none = f(np.ones((channels, 1))), f(np.zeros((channels, 1)))
     for form in OUTPUTS:
-        got = normalised(f, f(x), Statistics(mean[:, None], var[:, None]), one, none, eps=1e-5, form=form)
+        got = normalised(f, f(x), Statistics(mean=mean[:, None], var=var[:, None]), one, none, eps=1e-5, form=form)
         assert wanted.ratio(got.T).max() <= 1, (life, form)
 
 
@@ -223,7 +225,7 @@ def check_running(rng: np.random.Generator, life: Life, channels: int) -> None:
 def test_an_honest_zero_debiased_average_lies_within_the_bound(dtype: str, weight: float) -> None:
     """haiku's: a hidden average from zero, divided by 1 - (1 - w)^t."""
     rng = np.random.default_rng([4, DTYPES.index(dtype), int(weight * 1000)])
-    f, channels, n = Machine(dtype), 64, 8
+    f, channels, n = Machine(dtype=dtype), 64, 8
     kept, hidden = f(1 - weight), [f(np.zeros(channels)), f(np.zeros(channels))]
     running: RunningStatistics | None = initial_statistics(np.full(channels, 100.0), np.ones(channels))
     for step in range(1, 9):
@@ -327,7 +329,7 @@ def test_a_constant_channel_is_within_the_bound_although_the_root_has_no_derivat
     name: str, placement: str
 ) -> None:
     accuracy, measure = STATISTICS[name]
-    machine = Machine("float32")
+    machine = Machine(dtype="float32")
     for value in (1e-20, 0.1, 3.3, 12345.678, 1e15):
         x = np.full((2, 6), value, dtype=np.float32)
         weight, bias = np.ones(6, np.float32), np.zeros(6, np.float32)
@@ -347,7 +349,7 @@ def test_eps_zero_on_a_constant_channel_says_nothing() -> None:
 @pytest.mark.parametrize("eps", [1e-40, 1e-44, 1e-50])
 @pytest.mark.parametrize("flush", [False, True])
 def test_an_eps_below_the_normal_numbers_may_be_flushed(eps: float, flush: bool) -> None:
-    machine = Machine("float32", flush)
+    machine = Machine(dtype="float32", flush=flush)
     x = np.random.default_rng(8).standard_normal((16, 4)).astype(np.float32) * np.float32(1e-19)
     reference = group_norm(x, 1, eps=eps, arithmetic=Arithmetic("float32", "two_pass"))
     statistics = two_pass(machine, x, SUMMATIONS["sequential"])
@@ -394,7 +396,7 @@ def test_an_infinity_may_make_the_running_mean_infinite_or_nan_but_the_variance_
 @pytest.mark.parametrize("name", STATISTICS)
 def test_sums_and_squares_that_overflow_are_out_of_range(dtype: str, name: str) -> None:
     accuracy, measure = STATISTICS[name]
-    machine, largest = Machine(dtype), float(np.finfo(dtype).max)
+    machine, largest = Machine(dtype=dtype), float(np.finfo(dtype).max)
     spread = np.linspace(-1.0, 1.0, 6)[None, :]
     for size in (0.9 * largest, 4 * largest**0.5, largest**0.5, largest**0.5 / 4, largest**0.5 / 64):
         for shift in (0.0, 1.0):
@@ -409,12 +411,12 @@ def test_sums_and_squares_that_overflow_are_out_of_range(dtype: str, name: str) 
 @pytest.mark.parametrize("form", OUTPUTS)
 def test_an_intermediate_that_overflows_in_any_form_is_out_of_range(form: str) -> None:
     """x * scale leaves the range although (x - mean) * scale does not."""
-    machine = Machine("float32")
+    machine = Machine(dtype="float32")
     for mean, var, weight in ((1e30, 1e-20, 1.0), (1e20, 1.0, 1e25), (1.0, 1e-30, 1e30), (1e5, 1.0, 1e-42)):
         x = np.array([[mean], [mean * 1.5]], dtype=np.float32)
         parameters = np.float32([weight])
         reference = batch_norm(x, initial_statistics([mean], [var]), parameters, training=False, eps=0.0).output
-        statistics = Statistics(machine([[mean]]), machine([[var]]))
+        statistics = Statistics(mean=machine([[mean]]), var=machine([[var]]))
         y = normalised(machine, x.T, statistics, parameters, machine(0), eps=0.0, form=form)
         assert not reference.excludes(y.T), (mean, var, weight)
 
@@ -423,14 +425,14 @@ def test_an_intermediate_that_overflows_in_any_form_is_out_of_range(form: str) -
 @pytest.mark.parametrize("flush", [False, True])
 def test_a_scale_below_the_normal_numbers_is_within_the_bound(form: str, flush: bool) -> None:
     """weight * reciprocal has few bits, and its error is multiplied by x, not by x - mean."""
-    machine = Machine("float32", flush)
+    machine = Machine(dtype="float32", flush=flush)
     rng = np.random.default_rng(10)
     mean = np.float32(1e10)
     x = (mean + rng.standard_normal((8, 4)) * 1e9).astype(np.float32)
     weight = (rng.standard_normal(4) * 1e-32).astype(np.float32)
     statistics = initial_statistics(np.full(4, mean), np.full(4, np.float32(1e18)))
     reference = batch_norm(x, statistics, weight, training=False).output
-    used = Statistics(machine(np.full((4, 1), mean)), machine(np.full((4, 1), 1e18)))
+    used = Statistics(mean=machine(np.full((4, 1), mean)), var=machine(np.full((4, 1), 1e18)))
     y = normalised(machine, machine(x.T), used, machine(weight)[:, None], machine(0), eps=1e-5, form=form)
     assert not reference.excludes(y.T)
 
@@ -438,7 +440,7 @@ def test_a_scale_below_the_normal_numbers_is_within_the_bound(form: str, flush: 
 @pytest.mark.parametrize("form", OUTPUTS)
 def test_a_flushed_product_is_within_the_bound_in_any_order_of_multiplication(form: str) -> None:
     """weight * (x - mean) may be flushed before a large reciprocal multiplies it."""
-    machine = Machine("float32", flush=True)
+    machine = Machine(dtype="float32", flush=True)
     x = (np.random.default_rng(15).standard_normal((64, 4)) * 1e-5).astype(np.float32)
     weight = np.float32([1e-33, -3e-34, 1e-30, 2e-38])
     reference = batch_norm(x, None, weight, training=True).output
@@ -502,12 +504,12 @@ def test_a_wrong_formula_is_excluded_even_by_the_widest_class(dtype: str, name: 
     how = WRONG[wrong]
     x, weight, bias = telling_sets(dtype, 1e-5)
     reference = group_norm(x, 1, weight, bias, eps=1e-5, arithmetic=Arithmetic(dtype))
-    f = Machine(dtype)
+    f = Machine(dtype=dtype)
     statistics = STATISTICS[name][1](f, x)
     honest = normalised(f, x, statistics, weight, bias, eps=1e-5)
     assert not reference.excludes(honest)
     if how.get("unbiased"):
-        statistics = Statistics(statistics.mean, UNBIASED["unbiased_by_factor"](f, statistics.var, 8))
+        statistics = Statistics(mean=statistics.mean, var=UNBIASED["unbiased_by_factor"](f, statistics.var, 8))
     y = normalised(
         f,
         x,
@@ -524,7 +526,7 @@ def test_a_wrong_formula_is_excluded_even_by_the_widest_class(dtype: str, name: 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_wrong_running_statistics_are_excluded_even_by_the_widest_class(dtype: str, wrong: str) -> None:
     x = np.random.default_rng(13).standard_normal((4, 8)).astype(dtype)
-    f = Machine(dtype)
+    f = Machine(dtype=dtype)
     statistics = two_pass(f, x, SUMMATIONS["sequential"])
     old_mean, old_var = f(np.full(4, 8.0)), f(np.full(4, 8.0))
     running = batch_norm(x.T, initial_statistics(old_mean, old_var), training=True, momentum=0.3).running

@@ -120,7 +120,7 @@ def arithmetic_of(dtype: str, level: str, accuracy: str) -> Arithmetic:
     return precisions(dtype, accuracy)[LEVELS.index(level)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Draw:
     """Inputs of shape (B, n) that ``dtype`` holds, and every random choice that goes with them."""
 
@@ -142,8 +142,8 @@ class Draw:
         cls, rng: np.random.Generator, dtype: str, level: str, regime: str, n: int, size: int, upstream: str = "normal"
     ) -> Draw:
         held = arithmetic_of(dtype, level, "one_pass")
-        f = Machine(held.held.name, flush=bool(rng.integers(2)), sums=held.dtype)
-        store, count = Machine(dtype), max(2, size // n)
+        f = Machine(dtype=held.held.name, flush=bool(rng.integers(2)), sums=held.dtype)
+        store, count = Machine(dtype=dtype), max(2, size // n)
         x = store(regimes(dtype)[regime](rng, (count, n)))
         dy = store(UPSTREAM[upstream](rng, np.float64(x)))
         per_set = bool(rng.integers(2))
@@ -152,7 +152,20 @@ class Draw:
         bias = store(rng.standard_normal(count if per_set else n) * rng.choice([1.0, 1e-4, 1e4]))
         eps = float(rng.choice([1e-5, 1e-3, 0.5, 1e-12, 0.0]))
         unbiased = n > 1 and rng.integers(4) == 0
-        return cls(rng, dtype, level, f, x, dy, per_set, weight, bias, eps, str(rng.choice(PLACEMENTS)), unbiased)
+        return cls(
+            rng=rng,
+            dtype=dtype,
+            level=level,
+            f=f,
+            x=x,
+            dy=dy,
+            per_set=per_set,
+            weight=weight,
+            bias=bias,
+            eps=eps,
+            placement=str(rng.choice(PLACEMENTS)),
+            unbiased=unbiased,
+        )
 
     @property
     def chosen(self) -> dict[str, str]:
@@ -183,21 +196,21 @@ class Draw:
         f, var = self.f, statistics.var
         if self.unbiased:
             var = UNBIASED[str(self.rng.choice(list(UNBIASED)))](f, var, self.x.shape[1])
-        used, parameters = Statistics(statistics.mean, var), (self.spread(self.weight), self.spread(self.bias))
+        used, parameters = Statistics(mean=statistics.mean, var=var), (self.spread(self.weight), self.spread(self.bias))
         how: dict[str, Any] = {"eps": self.eps, "placement": self.placement, "root": root, "form": form}
-        return Machine(self.dtype)(normalised(f, f(self.x), used, *parameters, **how))
+        return Machine(dtype=self.dtype)(normalised(f, f(self.x), used, *parameters, **how))
 
     def of_pass(self, statistics: Statistics) -> Pass:
         rng = self.rng
         return Pass(
-            self.f,
-            self.f(self.x),
-            self.f(self.dy),
-            self.spread(self.weight),
-            statistics,
-            self.eps,
-            self.placement,
-            SUMMATIONS[str(rng.choice(list(SUMMATIONS)))],
+            f=self.f,
+            x=self.f(self.x),
+            dy=self.f(self.dy),
+            weight=self.spread(self.weight),
+            statistics=statistics,
+            eps=self.eps,
+            placement=self.placement,
+            total=SUMMATIONS[str(rng.choice(list(SUMMATIONS)))],
             unbiased=self.unbiased,
             times_reciprocal=bool(rng.integers(2)),
             tie=float(rng.choice([1.0, 0.5, 0.0])),
@@ -223,7 +236,7 @@ def check_outputs(draw: Draw, names: list[str]) -> int:
 
 def check_gradients(draw: Draw, names: list[str], each: int) -> int:
     """``each`` backward passes on every named kind of statistics, each against its own class."""
-    rng, f, store = draw.rng, draw.f, Machine(draw.dtype)
+    rng, f, store = draw.rng, draw.f, Machine(dtype=draw.dtype)
     references = {accuracy: draw.gradients(accuracy) for accuracy in {STATISTICS[name][0] for name in names}}
     held = 0
     for name in names:
@@ -349,8 +362,8 @@ def test_every_honest_mean_and_variance_lies_within_the_bound_of_its_precision(d
         for name in rng.choice(list(STATISTICS), 8, replace=False):
             accuracy, measure = STATISTICS[str(name)]
             arithmetic, n = arithmetic_of(dtype, level, accuracy), int(rng.choice([2, 2, 3, 8]))
-            f = Machine(arithmetic.held.name, flush=bool(rng.integers(2)), sums=arithmetic.dtype)
-            x = Machine(dtype)(draw_x(rng, (256, n)))
+            f = Machine(dtype=arithmetic.held.name, flush=bool(rng.integers(2)), sums=arithmetic.dtype)
+            x = Machine(dtype=dtype)(draw_x(rng, (256, n)))
             batch, found = Batch.of(np.float64(x), arithmetic), measure(f, f(x))
             mean = Reference(value=batch.m.mean + batch.m.mean_tail, bound=batch.bound.mean)
             biased, unbiased = (divided_by(batch, divisor, arithmetic) for divisor in ("biased", "unbiased"))
@@ -381,13 +394,13 @@ def test_every_honest_running_statistic_lies_within_the_bound_of_its_precision(
 ) -> None:
     """Three steps, each rounded to the type of the buffers, then evaluation with what came of them."""
     rng = np.random.default_rng([5, DTYPES.index(dtype), LEVELS.index(level), len(buffer)])
-    store, keep = Machine(dtype), Machine("float32" if buffer == "float32" else dtype)
+    store, keep = Machine(dtype=dtype), Machine(dtype="float32" if buffer == "float32" else dtype)
     for regime, draw_x in regimes(dtype).items():
         for name in rng.choice(list(STATISTICS), 3, replace=False):
             accuracy, measure = STATISTICS[str(name)]
             momentum = float(rng.choice([0.0, 1e-3, 0.1, 0.1, 0.9, 1.0]))
             arithmetic = arithmetic_of(dtype, level, accuracy)
-            f = Machine(arithmetic.held.name, flush=bool(rng.integers(2)), sums=arithmetic.dtype)
+            f = Machine(dtype=arithmetic.held.name, flush=bool(rng.integers(2)), sums=arithmetic.dtype)
             divisor, update = str(rng.choice(["unbiased", "biased"])), UPDATES[str(rng.choice(list(UPDATES)))]
             how: dict[str, Any] = {"arithmetic": arithmetic, "momentum": momentum}
             how["semantics"] = semantics("batch_norm", running_var=divisor)
@@ -410,7 +423,7 @@ def test_every_honest_running_statistic_lies_within_the_bound_of_its_precision(
                     assert reference.ratio(got).max() <= 1, (regime, name, divisor, update)
             wanted = batch_norm(x.T, running, training=False, **how).output
             one, none = f(np.ones((channels, 1))), f(np.zeros((channels, 1)))
-            form, used = str(rng.choice(list(OUTPUTS))), Statistics(f(mean)[:, None], f(var)[:, None])
+            form, used = str(rng.choice(list(OUTPUTS))), Statistics(mean=f(mean)[:, None], var=f(var)[:, None])
             y = store(normalised(f, f(x), used, one, none, eps=1e-5, form=form))
             assert wanted.ratio(y.T).max() <= 1, (regime, name, form)
 
@@ -439,7 +452,7 @@ def test_long_sets_are_held_to_something_unless_their_sums_are_in_half_precision
     for regime in ("normal", "mean 4", "sorted"):
         plain = {"eps": 1e-5, "placement": "inside_sqrt", "unbiased": False, "weight": np.float32([1.0] * 4096)}
         draw = replace(Draw.of(rng, dtype, level, regime, 4096, size=8192), per_set=False, **plain)
-        draw = replace(draw, bias=Machine(dtype)(np.zeros(4096)), weight=Machine(dtype)(draw.weight))
+        draw = replace(draw, bias=Machine(dtype=dtype)(np.zeros(4096)), weight=Machine(dtype=dtype)(draw.weight))
         held = check_outputs(draw, ["two_pass sequential", "two_pass pairwise", "welford", "one_pass backward"])
         assert (held > 0) == (level != "half")
         check_gradients(draw, ["two_pass sequential", "one_pass backward"], each=1)
@@ -539,11 +552,11 @@ def test_some_input_tells_two_semantics_apart_but_for_what_half_sums_blur(dtype:
 @pytest.mark.parametrize("n", [4, 8, 16])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_wrong_formulas_are_excluded_where_float32_computes(dtype: str, n: int) -> None:
-    rng, f, store = np.random.default_rng([8, n]), Machine("float32"), Machine(dtype)
+    rng, f, store = np.random.default_rng([8, n]), Machine(dtype="float32"), Machine(dtype=dtype)
     x = store(rng.standard_normal((4, n)) * 3e-4)
     dy, weight = store(rng.standard_normal((4, n))), store(1 + np.arange(n) / n)
     statistics = STATISTICS["two_pass sequential"][1](f, f(x))
-    biased, unbiased = statistics, Statistics(statistics.mean, f(statistics.var * f(n / (n - 1))))
+    biased, unbiased = statistics, Statistics(mean=statistics.mean, var=f(statistics.var * f(n / (n - 1))))
     arithmetic = arithmetic_of(dtype, "float32", "one_pass")
     reference = group_norm(x, 1, weight, arithmetic=arithmetic)
 
@@ -555,18 +568,18 @@ def test_wrong_formulas_are_excluded_where_float32_computes(dtype: str, n: int) 
     assert reference.excludes(output(biased, "max_with_variance"))
     assert reference.excludes(output(biased, eps=1.05e-5))
     large = store(np.float64(x) * 1e3)
-    wide = Statistics(f(unbiased.mean * f(1e3)), f(unbiased.var * f(1e6)))
+    wide = Statistics(mean=f(unbiased.mean * f(1e3)), var=f(unbiased.var * f(1e6)))
     y = store(normalised(f, f(large), wide, f(weight), f(0), eps=1e-5))
     assert group_norm(large, 1, weight, arithmetic=arithmetic).excludes(y)
     p = Pass(
-        f,
-        f(large),
-        f(dy),
-        np.broadcast_to(f(weight), x.shape),
-        STATISTICS["two_pass sequential"][1](f, f(large)),
-        1e-5,
-        "inside_sqrt",
-        SUMMATIONS["sequential"],
+        f=f,
+        x=f(large),
+        dy=f(dy),
+        weight=np.broadcast_to(f(weight), x.shape),
+        statistics=STATISTICS["two_pass sequential"][1](f, f(large)),
+        eps=1e-5,
+        placement="inside_sqrt",
+        total=SUMMATIONS["sequential"],
     )
     gradient = group_norm_backward(large, dy, 1, weight, arithmetic=arithmetic).dx
     assert not gradient.excludes(store(closed(p)))

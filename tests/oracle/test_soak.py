@@ -11,13 +11,13 @@ from soak import DEMANDED, IMPLEMENTATIONS, LENGTHS, RUNGS, Length, Rung, Soak, 
 
 from normgauge.oracle import Arithmetic
 
-SHORT = (Length(4, 2, 2), Length(100, 1, 1))
+SHORT = (Length(n=4, draws=2, groups=2), Length(n=100, draws=1, groups=1))
 PAGE = Path(__file__).parents[2] / "docs" / "soak.md"
 
 
 @pytest.fixture(scope="module")
 def tallies() -> Tallies:
-    return Soak(SHORT).tallies()
+    return Soak(lengths=SHORT).tallies()
 
 
 def test_every_quantity_of_both_layers_and_directions_is_held_for_every_implementation(tallies: Tallies) -> None:
@@ -31,17 +31,17 @@ def test_every_quantity_of_both_layers_and_directions_is_held_for_every_implemen
 
 
 def test_the_same_seeds_give_the_same_tallies(tallies: Tallies) -> None:
-    assert Soak(SHORT).tallies() == tallies
+    assert Soak(lengths=SHORT).tallies() == tallies
 
 
 def test_a_row_does_not_depend_on_the_other_rows(tallies: Tallies) -> None:
-    alone = Soak(SHORT, {"Welford": IMPLEMENTATIONS["Welford"]}).tallies()
+    alone = Soak(lengths=SHORT, implementations={"Welford": IMPLEMENTATIONS["Welford"]}).tallies()
     assert alone == {key: tally for key, tally in tallies.items() if key[1] == "Welford"}
 
 
 def test_a_tiny_soak_is_green_and_writes_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "soak.md"
-    assert main(["--write", str(page)], Soak(SHORT), demanded=100) == 0
+    assert main(["--write", str(page)], Soak(lengths=SHORT), demanded=100) == 0
     told = capsys.readouterr().out
     tables = [line for line in page.read_text().splitlines() if line.startswith("|")]
     assert len(tables) == 17 + 2 * (2 + len(SHORT))
@@ -50,7 +50,9 @@ def test_a_tiny_soak_is_green_and_writes_its_page(tmp_path: Path, capsys: pytest
 
 def test_too_few_elements_are_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "soak.md"
-    assert main(["--write", str(page)], Soak(SHORT[:1], {"naive": IMPLEMENTATIONS["naive"]})) == 1
+    assert (
+        main(["--write", str(page)], Soak(lengths=SHORT[:1], implementations={"naive": IMPLEMENTATIONS["naive"]})) == 1
+    )
     assert (
         "float32 naive, batch_norm dbias: 176 elements held, at least 1,000,000 are demanded" in capsys.readouterr().out
     )
@@ -59,7 +61,7 @@ def test_too_few_elements_are_a_failure(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_one_pass_statistics_held_to_the_bound_of_two_passes_are_red(capsys: pytest.CaptureFixture[str]) -> None:
     mislabelled = {"one-pass": replace(IMPLEMENTATIONS["one-pass"], accuracy="two_pass")}
-    assert main([], Soak(SHORT, mislabelled), demanded=0) == 1
+    assert main([], Soak(lengths=SHORT, implementations=mislabelled), demanded=0) == 1
     told = capsys.readouterr().out
     for quantity in ("group_norm y", "batch_norm dx", "batch_norm running_var"):
         assert f"float32 one-pass, {quantity}: " in told
@@ -68,9 +70,11 @@ def test_one_pass_statistics_held_to_the_bound_of_two_passes_are_red(capsys: pyt
 
 
 def test_bounds_of_a_finer_type_are_violated_in_every_quantity() -> None:
-    plain = Machine("float32")
-    planted = Rung(plain, lambda flush: plain, lambda accuracy: Arithmetic("float64", accuracy))
-    found = Soak(SHORT, rungs={"planted": planted}).tallies()
+    plain = Machine(dtype="float32")
+    planted = Rung(
+        store=plain, machine=lambda flush: plain, arithmetic=lambda accuracy: Arithmetic("float64", accuracy)
+    )
+    found = Soak(lengths=SHORT, rungs={"planted": planted}).tallies()
     assert all(tally.violations for tally in found.values())
 
 

@@ -84,7 +84,7 @@ def reciprocal(var: Fraction, eps: Fraction, placement: str) -> Any:
     return 1 / deviation if deviation else None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Element:
     """An exact output, and what the oracle's error is measured against."""
 
@@ -97,7 +97,10 @@ class Element:
 def element(value: Fraction, mean: Fraction, var: Fraction, r: Any, weight: Fraction, bias: Fraction) -> Element:
     scaled = real(weight * (value - mean)) * r
     return Element(
-        scaled + real(bias), float(abs(scaled)), float(abs(real(weight)) * r), float(MP.sqrt(real(max(var, 0))) * r)
+        y=scaled + real(bias),
+        scaled=float(abs(scaled)),
+        slope=float(abs(real(weight)) * r),
+        spread=float(MP.sqrt(real(max(var, 0))) * r),
     )
 
 
@@ -374,7 +377,7 @@ def step_allowance(
     return made
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Layer:
     """A BatchNorm layer and what it is called with."""
 
@@ -395,7 +398,9 @@ class Layer:
         if "momentum_none" in fixed or rng.random() < 0.2:
             momentum = None
         weight, bias = parameter(rng, channels, dtype), parameter(rng, channels, dtype)
-        return cls(channels, chosen, momentum, weight, bias, eps_of(rng), dtype)
+        return cls(
+            channels=channels, chosen=chosen, momentum=momentum, weight=weight, bias=bias, eps=eps_of(rng), dtype=dtype
+        )
 
     def call(self, x: Array, running: RunningStatistics | None, *, training: bool) -> BatchNormReference:
         return batch_norm(
@@ -532,7 +537,7 @@ def test_honest_float64_lies_within_the_bound_of_its_class_about_the_exact_value
     """The oracle's value is not taken for granted: |honest - exact| <= bound, and the oracle nearer still."""
     rng = np.random.default_rng([11, list(STATISTICS).index(name), PLACEMENTS.index(place)])
     accuracy, measure = STATISTICS[name]
-    machine = Machine("float64")
+    machine = Machine(dtype="float64")
     chosen = semantics("group_norm", eps_placement=place)
     for regime in REGIMES:
         n = int(rng.choice([2, 3, 8, 20]))

@@ -37,7 +37,7 @@ def test_every_line_of_a_real_result_file_satisfies_the_published_schema(tmp_pat
         dtypes=("float32",), implementations=("group_norm.Interleaved", "batch_norm.EmptyBatchIsNan"), in_process=True
     )
     with ResultsWriter(path) as writer:
-        for record in run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted):
+        for record in run_framework(Launch(framework="faulty.adapter:FaultyAdapter"), wanted):
             writer.write(record)
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     validator = jsonschema.Draft202012Validator(schema())

@@ -31,8 +31,8 @@ from normgauge.results.file import BrokenResults, read_records
 from normgauge.results.records import AxisMeasured, Footer, NotRun, Record
 from normgauge.results.releases import age, release_of
 
-BIASED = [AxisMeasured("running_var", "which variance", "unbiased", ["biased"])]
-UNBIASED = [AxisMeasured("running_var", "which variance", "unbiased", ["unbiased"])]
+BIASED = [AxisMeasured(axis="running_var", question="which variance", canonical="unbiased", measured=["biased"])]
+UNBIASED = [AxisMeasured(axis="running_var", question="which variance", canonical="unbiased", measured=["unbiased"])]
 LAYER = "mlx.nn.BatchNorm"
 
 
@@ -125,7 +125,11 @@ def test_releases_are_sorted_as_versions_with_candidates_before_what_they_become
 
 def test_a_release_of_which_nothing_ran_does_not_rename_the_others_and_has_its_row(tmp_path: Path) -> None:
     write(tmp_path / "mlx.jsonl", new("0.32.1"))
-    nothing: list[Record] = [header("mlx", versions={}), NotRun("mlx", "libcuda is missing"), Footer({}, 0.0)]
+    nothing: list[Record] = [
+        header("mlx", versions={}),
+        NotRun(framework="mlx", reason="libcuda is missing"),
+        Footer(counts={}, seconds=0.0),
+    ]
     write(tmp_path / "mlx-0.1.0.jsonl", nothing)
     page = parsed(write_report(tmp_path, tmp_path / "index.html").read_text(encoding="utf-8"))
     assert list(matrix(page)) == [LAYER]
@@ -177,7 +181,11 @@ def test_a_layer_alone_stands_for_all_its_modes_and_the_page_says_so() -> None:
 
 
 def test_modes_for_which_the_same_values_were_measured_share_a_row_of_the_axes() -> None:
-    other = [AxisMeasured("grouping", "which channels form a group", "contiguous", ["interleaved"])]
+    other = [
+        AxisMeasured(
+            axis="grouping", question="which channels form a group", canonical="contiguous", measured=["interleaved"]
+        )
+    ]
     own = [profile(EAGER), profile(LAST, mode="channels_last"), profile(STRIDED, mode="strided", axes=other)]
     page = shown(run(*own, *(judgement(one.implementation) for one in own), framework="a"))
     assert told(page) == {"a.nn.G (eager), a.nn.G[channels_last]": ["contiguous"], STRIDED: ["≠ interleaved"]}

@@ -55,7 +55,7 @@ HOSTILE: Final = "<script>alert(1)</script><img src=x onerror='alert(2)'>\"&"
 
 
 def test_every_link_within_the_page_has_its_target() -> None:
-    page = shown(*everything(), absent=[NotRun("keras", "no wheel")])
+    page = shown(*everything(), absent=[NotRun(framework="keras", reason="no wheel")])
     ids = {one.attributes["id"] for one in page.walk() if "id" in one.attributes}
     links = [one.attributes["href"] for one in page.all("a") if one.attributes["href"].startswith("#")]
     labels = [one.attributes["aria-labelledby"] for one in page.walk() if "aria-labelledby" in one.attributes]
@@ -100,7 +100,7 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
 
 
 def test_every_header_cell_says_what_it_heads() -> None:
-    page = shown(*everything(), absent=[NotRun("keras", "no wheel")])
+    page = shown(*everything(), absent=[NotRun(framework="keras", reason="no wheel")])
     heads = page.all("th")
     assert len(heads) > 30
     assert {one.attributes.get("scope") for one in heads} == {"row", "col", "rowgroup"}
@@ -118,16 +118,32 @@ def test_text_from_a_record_never_becomes_markup() -> None:
         example=example(settings={"eps": HOSTILE}, observed=[HOSTILE], script=HOSTILE),
     )  # fmt: skip
     own = profile(
-        f"mlx.{HOSTILE}", framework=HOSTILE, hazards=[HOSTILE], layout=HOSTILE, names={HOSTILE: "other"},
-        axes=[AxisMeasured(HOSTILE, HOSTILE, HOSTILE, ["other"])],
-        defaults=[DefaultMeasured(HOSTILE, HOSTILE, None, None, None)], documentation=f"https://x/{HOSTILE}",
-        claims=[Claim(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, "contradicts")], mode=HOSTILE,
-    )  # fmt: skip
+        f"mlx.{HOSTILE}",
+        framework=HOSTILE,
+        hazards=[HOSTILE],
+        layout=HOSTILE,
+        names={HOSTILE: "other"},
+        axes=[AxisMeasured(axis=HOSTILE, question=HOSTILE, canonical=HOSTILE, measured=["other"])],
+        defaults=[DefaultMeasured(setting=HOSTILE, signature=HOSTILE, low=None, best=None, high=None)],
+        documentation=f"https://x/{HOSTILE}",
+        claims=[
+            Claim(
+                subject=HOSTILE, claimed=HOSTILE, quote=HOSTILE, where=HOSTILE, measured=HOSTILE, verdict="contradicts"
+            )
+        ],
+        mode=HOSTILE,
+    )
     top = header("mlx", HOSTILE, framework=HOSTILE, versions={HOSTILE: HOSTILE}, platform=HOSTILE)
     hostile = dict.fromkeys(("signature", "plan", "measured", "sentence", "stored"), HOSTILE)
     beyond = [counterexample(HOSTILE, **hostile), explored(HOSTILE, accuracy=HOSTILE)]
-    records: list[Record] = [top, own, judged, *beyond, NotRun(HOSTILE, HOSTILE, HOSTILE)]
-    page = shown(records, absent=[NotRun(HOSTILE, HOSTILE)])
+    records: list[Record] = [
+        top,
+        own,
+        judged,
+        *beyond,
+        NotRun(framework=HOSTILE, reason=HOSTILE, implementation=HOSTILE),
+    ]
+    page = shown(records, absent=[NotRun(framework=HOSTILE, reason=HOSTILE)])
     assert not page.all("script")
     assert not page.all("img")
     assert page.text.count("<script>alert(1)</script>") > 40
@@ -198,7 +214,11 @@ def test_a_framework_is_the_only_one_that_differs_if_another_was_measured_and_co
 
 def test_departures_on_an_axis_come_before_all_others() -> None:
     edge = {"measured": "accepted", "witnesses": [witness(against="a refusal")]}
-    batch_norm = profile("b.B", layer="batch_norm", axes=[AxisMeasured("momentum_weighs", "what", "new", ["old"])])
+    batch_norm = profile(
+        "b.B",
+        layer="batch_norm",
+        axes=[AxisMeasured(axis="momentum_weighs", question="what", canonical="new", measured=["old"])],
+    )
     page = shown(
         run(
             diverging("a.G", requirement="GN-16", **edge),
@@ -221,7 +241,7 @@ def test_without_divergences_the_page_says_so() -> None:
 
 
 def test_where_nothing_was_measured_the_page_does_not_speak_of_conformance() -> None:
-    page = shown(absent=[NotRun("mlx", "no wheel")])
+    page = shown(absent=[NotRun(framework="mlx", reason="no wheel")])
     assert section(page, "in-short").text == "In short Nothing was measured."
     assert "Nothing was measured." in section(page, "divergences").text
     assert "Nothing was measured." in section(page, "hazards").text
@@ -288,7 +308,11 @@ def test_the_rows_stand_under_their_framework_and_its_versions() -> None:
 
 def test_the_axis_table_holds_measured_against_canonical() -> None:
     def measured(name: str, *values: str, known: bool = True) -> Profile:
-        return profile(name, known=known, axes=[AxisMeasured("grouping", "which", "contiguous", list(values))])
+        return profile(
+            name,
+            known=known,
+            axes=[AxisMeasured(axis="grouping", question="which", canonical="contiguous", measured=list(values))],
+        )
 
     records = [
         measured("a.G", "contiguous"),
@@ -324,7 +348,12 @@ def test_defaults_layout_names_and_statistics_are_shown() -> None:
 
 
 def test_a_default_without_signature_or_measurement_says_so() -> None:
-    own = profile(defaults=[DefaultMeasured("eps", None, None, None, None), DefaultMeasured("x", "1", None, 2.0, None)])
+    own = profile(
+        defaults=[
+            DefaultMeasured(setting="eps", signature=None, low=None, best=None, high=None),
+            DefaultMeasured(setting="x", signature="1", low=None, best=2.0, high=None),
+        ]
+    )
     table = shown(run(own, judgement())).one("table", **{"class": "wide facts"})
     assert rows(table)["torch.nn.GroupNorm"][:2] == ["none float32: not measured", "1 float32: 2"]
 
@@ -373,7 +402,10 @@ def test_a_complete_run_is_not_called_interrupted() -> None:
 
 
 def test_what_could_not_be_run_is_told_at_the_top_and_has_its_row() -> None:
-    page = shown(run(NotRun("mlx", "died", "mlx.nn.GroupNorm", "float16")), absent=[NotRun("keras", "no wheel")])
+    page = shown(
+        run(NotRun(framework="mlx", reason="died", implementation="mlx.nn.GroupNorm", dtype="float16")),
+        absent=[NotRun(framework="keras", reason="no wheel")],
+    )
     assert rows(section(page, "not-run").one("table")) == {
         "keras": ["no wheel"],
         "mlx mlx.nn.GroupNorm float16": ["died"],
@@ -383,8 +415,22 @@ def test_what_could_not_be_run_is_told_at_the_top_and_has_its_row() -> None:
 
 
 def test_a_framework_that_never_started_has_its_row() -> None:
-    empty = Header(FORMAT, "0.1.0", "mlx", {}, "", "", "", "", ["float32"], [], "")
-    page = shown([empty, NotRun("mlx", "no module named mlx"), Footer({"not run": 1}, 0.0)])
+    empty = Header(
+        format=FORMAT,
+        suite="0.1.0",
+        framework="mlx",
+        versions={},
+        python="",
+        platform="",
+        numpy="",
+        device="",
+        dtypes=["float32"],
+        implementations=[],
+        started="",
+    )
+    page = shown(
+        [empty, NotRun(framework="mlx", reason="no module named mlx"), Footer(counts={"not run": 1}, seconds=0.0)]
+    )
     assert rows(section(page, "runs").one("table"))["mlx"][:4] == ["–", "–", "–", "–"]
     assert rows(section(page, "not-run").one("table")) == {"mlx": ["no module named mlx"]}
 

@@ -42,7 +42,7 @@ def test_a_section_that_is_shown_has_its_heading_and_its_entry_in_the_contents()
 
 
 def test_a_section_without_content_is_left_out_of_page_and_contents() -> None:
-    page = shown(run(judgement()), absent=[NotRun("mlx", "not installed")])
+    page = shown(run(judgement()), absent=[NotRun(framework="mlx", reason="not installed")])
     assert not {"remarks", "counterexamples", "accuracy"} & {one.attributes["id"] for one in page.all("h2")}
     assert "not-run" in {one.attributes["id"] for one in page.all("h2")}
     assert "#not-run" not in {one.attributes["href"] for one in page.one("nav").all("a")}
@@ -159,7 +159,7 @@ def test_how_much_was_explored_stands_with_the_run() -> None:
     records: list[Record] = [
         header("torch", budget="thorough", seed=5),
         *whole[1:-1],
-        Footer({"conforms": 1}, 1.5, 65536, 61.5),
+        Footer(counts={"conforms": 1}, seconds=1.5, explored_cases=65536, explored_seconds=61.5),
     ]
     (told,) = rows(section(shown(records), "runs").one("table")).values()
     assert told[-1] == "65,536 cases in 61.5 s; budget thorough, seed 5"
@@ -173,7 +173,12 @@ def test_a_run_without_exploration_has_no_section_on_it() -> None:
 
 
 def test_what_a_framework_does_not_have_is_a_row_but_no_warning() -> None:
-    page = shown(run(judgement(), NotRun("torch", "the framework has no float64 here", dtype="float64", failed=False)))
+    page = shown(
+        run(
+            judgement(),
+            NotRun(framework="torch", reason="the framework has no float64 here", dtype="float64", failed=False),
+        )
+    )
     assert rows(section(page, "not-run").one("table")) == {"torch float64": ["the framework has no float64 here"]}
     assert not page.one("header").all("p", **{"class": "warning"})
 

@@ -28,12 +28,16 @@ def release(version: str, *records: Record) -> list[Record]:
 
 
 def batch_norm(running_var: str = "unbiased", name: str = LAYER, **changed: Any) -> Profile:
-    axes = [AxisMeasured("running_var", "which variance", "unbiased", [running_var])]
+    axes = [AxisMeasured(axis="running_var", question="which variance", canonical="unbiased", measured=[running_var])]
     return profile(name, **{"layer": "batch_norm", "axes": axes} | changed)
 
 
 def blind(dtype: str = "float64", **changed: Any) -> Profile:
-    axes = [AxisMeasured("running_var", "which variance", "unbiased", ["biased", "unbiased"])]
+    axes = [
+        AxisMeasured(
+            axis="running_var", question="which variance", canonical="unbiased", measured=["biased", "unbiased"]
+        )
+    ]
     return batch_norm(axes=axes, dtype=dtype, accuracy=None, defaults=[], **changed)
 
 
@@ -105,23 +109,48 @@ def test_what_never_changes_is_kept_with_departures_first() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "name", "told"),
     [
-        (batch_norm(claims=[claim()]), batch_norm(claims=[agreeing()]), "documented eps_placement",
-         ("outside_sqrt", "inside_sqrt")),
+        (
+            batch_norm(claims=[claim()]),
+            batch_norm(claims=[agreeing()]),
+            "documented eps_placement",
+            ("outside_sqrt", "inside_sqrt"),
+        ),
         (batch_norm(accuracy="one_pass"), batch_norm(), "statistics", ("one-pass", "two-pass")),
         (batch_norm(), batch_norm(accuracy=None), "statistics", ("two-pass", "outside every class")),
-        (batch_norm(), batch_norm(defaults=[DefaultMeasured("eps", "1e-03", 9.9e-4, 1e-3, 1.1e-3)]), "default eps",
-         ("1e-05", "1e-03")),
-        (batch_norm(defaults=[DefaultMeasured("eps", "0.5", 0.4999, 0.5, 0.5001)]),
-         batch_norm(defaults=[DefaultMeasured("eps", "0.5", 0.24, 0.25, 0.26)]), "measured default eps",
-         ("0.5", "0.2")),
-        (diverging(LAYER, requirement="BN-20", measured="accepted", witnesses=[witness(against="a refusal")]),
-         judgement(LAYER, requirement="BN-20"), "BN-20 grouping", ("accepted", "conforms")),
-        (judgement(LAYER, requirement="BN-20"), judgement(LAYER, "crashes", requirement="BN-20"), "BN-20 grouping",
-         ("conforms", "crashes")),
-        (judgement(LAYER, requirement="BN-20"), judgement(LAYER, "unsupported", requirement="BN-20"),
-         "BN-20 grouping", ("conforms", "unsupported")),
+        (
+            batch_norm(),
+            batch_norm(
+                defaults=[DefaultMeasured(setting="eps", signature="1e-03", low=9.9e-4, best=1e-3, high=1.1e-3)]
+            ),
+            "default eps",
+            ("1e-05", "1e-03"),
+        ),
+        (
+            batch_norm(defaults=[DefaultMeasured(setting="eps", signature="0.5", low=0.4999, best=0.5, high=0.5001)]),
+            batch_norm(defaults=[DefaultMeasured(setting="eps", signature="0.5", low=0.24, best=0.25, high=0.26)]),
+            "measured default eps",
+            ("0.5", "0.2"),
+        ),
+        (
+            diverging(LAYER, requirement="BN-20", measured="accepted", witnesses=[witness(against="a refusal")]),
+            judgement(LAYER, requirement="BN-20"),
+            "BN-20 grouping",
+            ("accepted", "conforms"),
+        ),
+        (
+            judgement(LAYER, requirement="BN-20"),
+            judgement(LAYER, "crashes", requirement="BN-20"),
+            "BN-20 grouping",
+            ("conforms", "crashes"),
+        ),
+        (
+            judgement(LAYER, requirement="BN-20"),
+            judgement(LAYER, "unsupported", requirement="BN-20"),
+            "BN-20 grouping",
+            ("conforms", "unsupported"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_everything_that_a_release_may_change_is_followed(
     before: Record, after: Record, name: str, told: tuple[str, str]
 ) -> None:
@@ -187,9 +216,13 @@ def test_no_known_alternative_is_undecided() -> None:
 
 
 def test_what_could_not_be_run_is_kept_with_its_reason() -> None:
-    dead: list[Record] = [header("mlx", versions={}), NotRun("mlx-0.2.0", "libblas is missing"), Footer({}, 0.0)]
-    absent = [NotRun("mlx-0.1.0", "no wheel")]
-    none_here = NotRun("mlx", "has no float16", dtype="float16", failed=False)
+    dead: list[Record] = [
+        header("mlx", versions={}),
+        NotRun(framework="mlx-0.2.0", reason="libblas is missing"),
+        Footer(counts={}, seconds=0.0),
+    ]
+    absent = [NotRun(framework="mlx-0.1.0", reason="no wheel")]
+    none_here = NotRun(framework="mlx", reason="has no float16", dtype="float16", failed=False)
     timeline = timeline_of([dead, release("1.0", batch_norm(), none_here)], absent)
     assert timeline.releases == ("mlx 1.0",)
     assert [(one.framework, one.reason) for one in timeline.not_run] == [
@@ -207,12 +240,14 @@ def test_two_frameworks_are_refused() -> None:
 
 
 def timeline_with(*values: Value, releases: Sequence[str] = (), kind: str = "semantics") -> Timeline:
-    one = Thread(kind, "running_var", [(LAYER, "")], values)
-    return Timeline("mlx", tuple(releases or (f"1.{n}" for n in range(len(values)))), (one,), ())
+    one = Thread(kind=kind, subject="running_var", members=[(LAYER, "")], values=values)
+    return Timeline(
+        framework="mlx", releases=tuple(releases or (f"1.{n}" for n in range(len(values)))), threads=(one,), not_run=()
+    )
 
 
 def test_a_band_spans_the_releases_that_have_one_value() -> None:
-    biased, unbiased = Value("biased", "other"), Value("unbiased", "same")
+    biased, unbiased = Value(text="biased", kind="other"), Value(text="unbiased", kind="same")
     (row,) = figure_of(timeline_with(biased, biased, biased, unbiased)).rows
     first, second = row.bands
     assert (first.kind, first.text, second.kind, second.text) == ("other", "≠ biased", "same", "unbiased")
@@ -221,30 +256,35 @@ def test_a_band_spans_the_releases_that_have_one_value() -> None:
 
 
 def test_text_that_does_not_fit_is_cut_and_whole_in_the_title() -> None:
-    long, short = Value("the worker did not answer within 10 s", "other"), Value("conforms", "same")
+    long, short = Value(text="the worker did not answer within 10 s", kind="other"), Value(text="conforms", kind="same")
     (row,) = figure_of(timeline_with(*[short] * 20, long, kind="requirement")).rows
     assert row.bands[-1].title == "✗ the worker did not answer within 10 s"
     assert len(row.bands[-1].text) * 6 < row.bands[-1].width
 
 
 def test_the_picture_shows_what_changed_and_semantics_that_always_depart() -> None:
-    same, other = Value("a", "same"), Value("b", "other")
+    same, other = Value(text="a", kind="same"), Value(text="b", kind="other")
     threads = (
-        Thread("semantics", "kept and canonical", [], (same, same)),
-        Thread("semantics", "kept and departing", [], (other, other)),
-        Thread("requirement", "kept requirement", [], (other, other)),
-        Thread("requirement", "changed", [], (other, same)),
+        Thread(kind="semantics", subject="kept and canonical", members=[], values=(same, same)),
+        Thread(kind="semantics", subject="kept and departing", members=[], values=(other, other)),
+        Thread(kind="requirement", subject="kept requirement", members=[], values=(other, other)),
+        Thread(kind="requirement", subject="changed", members=[], values=(other, same)),
     )
-    figure = figure_of(Timeline("mlx", ("1.0", "1.1"), threads, ()))
+    figure = figure_of(Timeline(framework="mlx", releases=("1.0", "1.1"), threads=threads, not_run=()))
     assert [row.name for row in figure.rows] == ["changed", "kept and departing"]
     assert figure.height > figure.rows[-1].y
 
 
 def test_the_picture_is_well_formed_and_text_never_becomes_markup(tmp_path: Path) -> None:
     hostile = '<script>alert(1)</script>&"'
-    other = AxisMeasured(hostile, "which", "unbiased", [hostile])
+    other = AxisMeasured(axis=hostile, question="which", canonical="unbiased", measured=[hostile])
     write(tmp_path / "a.jsonl", release("1.0", batch_norm(axes=[other])))
-    write(tmp_path / "b.jsonl", release("1.1", batch_norm(axes=[AxisMeasured(hostile, "which", "unbiased", ["x"])])))
+    write(
+        tmp_path / "b.jsonl",
+        release(
+            "1.1", batch_norm(axes=[AxisMeasured(axis=hostile, question="which", canonical="unbiased", measured=["x"])])
+        ),
+    )
     write_timeline(tmp_path, tmp_path)
     tree = ET.parse(tmp_path / "timeline-mlx.svg")
     assert {one.tag.rpartition("}")[2] for one in tree.iter()} == {"svg", "style", "text", "line", "g", "title", "rect"}

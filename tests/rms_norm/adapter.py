@@ -37,7 +37,13 @@ class FirstPositionsInRankFive(RmsNorm):
 
 def _implementation(layer: type[RmsNorm]) -> Implementation:
     names = {"weight": "weight", "eps": "eps", "num_channels": "num_channels"}
-    return Implementation(f"rms_norm.{layer.__name__}", "rms_norm", "N, C, *", names, "tests/rms_norm/adapter.py")
+    return Implementation(
+        class_path=f"rms_norm.{layer.__name__}",
+        layer="rms_norm",
+        layout="N, C, *",
+        names=names,
+        documentation="tests/rms_norm/adapter.py",
+    )
 
 
 class RmsAdapter(Adapter):

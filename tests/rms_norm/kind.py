@@ -67,13 +67,14 @@ def _placements(asked: Asked) -> Iterator[Probe]:
     eps = MAGNITUDES[asked.dtype].usual_eps
     for deviation in (eps**0.5, eps):
         x = scrambled(asked.shape) * deviation
-        yield Probe(f"deviation {deviation:g}", _case(asked, x, eps), diagnoses=True)
+        yield Probe(label=f"deviation {deviation:g}", case=_case(asked, x, eps), diagnoses=True)
 
 
 def _ranks(asked: Asked) -> Iterator[Probe]:
     for rank in asked.ranks:
         yield Probe(
-            f"rank {rank}", _case(asked, scrambled((2, 6, *SPATIAL[rank]), rank), MAGNITUDES[asked.dtype].usual_eps)
+            label=f"rank {rank}",
+            case=_case(asked, scrambled((2, 6, *SPATIAL[rank]), rank), MAGNITUDES[asked.dtype].usual_eps),
         )
 
 

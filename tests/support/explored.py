@@ -33,7 +33,7 @@ def explore(
         seed=seed,
         store=store,
     )
-    return list(run_framework(Launch(FAULTY), wanted))
+    return list(run_framework(Launch(framework=FAULTY), wanted))
 
 
 def counterexamples(records: list[Record]) -> list[Counterexample]:

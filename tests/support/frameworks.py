@@ -84,7 +84,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def environment_of(framework: str) -> dict[str, Any]:
     """What a worker says of the releases and the machine it runs on, in the words of a result file's header."""
-    worker = WorkerProcess(Launch(framework, python_of(framework)), "float32")
+    worker = WorkerProcess(Launch(framework=framework, python=python_of(framework)), "float32")
     try:
         return {name: getattr(worker.greeting, name) for name in ("versions", "python", "numpy", "platform", "device")}
     finally:
@@ -208,7 +208,7 @@ class Processes:
         for started in self._workers:
             if dtype in started.greeting.serves:
                 return started
-        self._workers.append(WorkerProcess(Launch(self.framework, self.python), dtype))
+        self._workers.append(WorkerProcess(Launch(framework=self.framework, python=self.python), dtype))
         return self._workers[-1]
 
     def observation(self, identifier: str, case: Case) -> Observation:

@@ -21,7 +21,7 @@ Array = NDArray[Any]
 Summation = Callable[["Machine", Array], Array]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Machine:
     """The arithmetic of one dtype, with sums in a wider one where ``sums`` names it.
 
@@ -46,7 +46,7 @@ class Machine:
     @property
     def wide(self) -> Machine:
         """The machine that sums."""
-        return self if self.sums in {None, self.dtype} else Machine(str(self.sums), self.flush)
+        return self if self.sums in {None, self.dtype} else Machine(dtype=str(self.sums), flush=self.flush)
 
     def next(self, value: Array, towards: float) -> Array:
         """The neighbour of positive numbers."""
@@ -65,7 +65,7 @@ def _bfloat16(value: Array) -> Array:
     return np.where(np.isnan(value), value, nearest.view(np.float32))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Statistics:
     """Mean and sum of squared deviations (or variance), each of shape (B, 1)."""
 
@@ -130,14 +130,14 @@ def two_pass(f: Machine, x: Array, total: Summation, *, reciprocal: bool = False
     """The mean first, then the mean of the squared deviations from it."""
     mean = _divided(f, total(f, x), x.shape[1], reciprocal)
     deviation = f(x - mean)
-    return Statistics(mean, _divided(f, total(f, f(deviation * deviation)), x.shape[1], reciprocal))
+    return Statistics(mean=mean, var=_divided(f, total(f, f(deviation * deviation)), x.shape[1], reciprocal))
 
 
 def one_pass(f: Machine, x: Array, total: Summation, *, reciprocal: bool = False) -> Statistics:
     """E[x^2] - E[x]^2, cut at zero."""
     mean = _divided(f, total(f, x), x.shape[1], reciprocal)
     square = _divided(f, total(f, f(x * x)), x.shape[1], reciprocal)
-    return Statistics(mean, np.maximum(f(square - f(mean * mean)), f(0)))
+    return Statistics(mean=mean, var=np.maximum(f(square - f(mean * mean)), f(0)))
 
 
 def welford(f: Machine, x: Array, *, reciprocal: bool = False) -> Statistics:
@@ -148,7 +148,7 @@ def welford(f: Machine, x: Array, *, reciprocal: bool = False) -> Statistics:
         delta = f(value - mean)
         mean = f(mean + _divided(f, delta, k + 1, reciprocal))
         squares = f(squares + f(delta * f(value - mean)))
-    return Statistics(mean, _divided(f, squares, x.shape[1], reciprocal))
+    return Statistics(mean=mean, var=_divided(f, squares, x.shape[1], reciprocal))
 
 
 def welford_in_lanes(f: Machine, x: Array, lanes: int = 8) -> Statistics:
@@ -169,7 +169,7 @@ def welford_in_lanes(f: Machine, x: Array, lanes: int = 8) -> Statistics:
 def _recursively(f: Machine, x: Array, measure: Callable[[Machine, Array], Statistics]) -> Statistics:
     """The whole recursion in the type of sums."""
     found = measure(f.wide, f.wide(x))
-    return Statistics(f(found.mean), f(found.var))
+    return Statistics(mean=f(found.mean), var=f(found.var))
 
 
 def combined_singles(f: Machine, x: Array) -> Statistics:
@@ -184,7 +184,7 @@ def _combined(f: Machine, parts: list[tuple[int, Array, Array]], n: int) -> Stat
         merged = [_merged(f, *(sorted(pair, key=lambda part: -part[0]))) for pair in pairs]
         parts = merged + parts[len(parts) // 2 * 2 :]
     _, mean, squares = parts[0]
-    return Statistics(mean, f(squares / f(n)))
+    return Statistics(mean=mean, var=f(squares / f(n)))
 
 
 def _merged(f: Machine, a: tuple[int, Array, Array], b: tuple[int, Array, Array]) -> tuple[int, Array, Array]:

@@ -17,7 +17,7 @@ import numpy as np
 from honest import Array, Machine, Statistics, Summation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pass:
     """One backward pass: rounded inputs of shape (B, n), statistics (divisor n) of shape (B, 1)."""
 
@@ -96,7 +96,7 @@ class Pass:
 # --- how the output used the statistics: direct gradient, gradient of the mean and of r, and dweight -----
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Upstream:
     """The gradient of x by x - mean alone, of the mean, of r; and each element's part of dweight."""
 
@@ -111,7 +111,7 @@ def plain(p: Pass) -> Upstream:
     f, d = p.f, p.f(p.x - p.mean)
     x_hat, g = f(d * p.r), f(p.dy * p.weight)
     direct = f(g * p.r)
-    return Upstream(direct, f(-p.sum(direct)), p.sum(f(g * d)), f(p.dy * x_hat))
+    return Upstream(direct=direct, mean=f(-p.sum(direct)), r=p.sum(f(g * d)), dweight=f(p.dy * x_hat))
 
 
 def folded(p: Pass) -> Upstream:
@@ -119,7 +119,7 @@ def folded(p: Pass) -> Upstream:
     f, d = p.f, p.f(p.x - p.mean)
     direct = f(p.dy * f(p.weight * p.r))
     dscale = f(p.dy * d)
-    return Upstream(direct, f(-p.sum(direct)), p.sum(f(dscale * p.weight)), f(dscale * p.r))
+    return Upstream(direct=direct, mean=f(-p.sum(direct)), r=p.sum(f(dscale * p.weight)), dweight=f(dscale * p.r))
 
 
 def fused(p: Pass) -> Upstream:
@@ -127,7 +127,7 @@ def fused(p: Pass) -> Upstream:
     f, scale = p.f, p.f(p.weight * p.r)
     direct = f(p.dy * scale)
     dscale = f(f(p.dy * p.x) - f(p.mean * p.dy))
-    return Upstream(direct, f(-p.sum(direct)), p.sum(f(dscale * p.weight)), f(dscale * p.r))
+    return Upstream(direct=direct, mean=f(-p.sum(direct)), r=p.sum(f(dscale * p.weight)), dweight=f(dscale * p.r))
 
 
 def weight_first(p: Pass) -> Upstream:
@@ -135,7 +135,7 @@ def weight_first(p: Pass) -> Upstream:
     f, d = p.f, p.f(p.x - p.mean)
     inner = f(p.dy * p.r)
     direct = f(inner * p.weight)
-    return Upstream(direct, f(-p.sum(direct)), p.sum(f(p.dy * f(p.weight * d))), f(inner * d))
+    return Upstream(direct=direct, mean=f(-p.sum(direct)), r=p.sum(f(p.dy * f(p.weight * d))), dweight=f(inner * d))
 
 
 def sums_of_products(p: Pass) -> Upstream:
@@ -143,7 +143,7 @@ def sums_of_products(p: Pass) -> Upstream:
     f, g = p.f, p.f(p.dy * p.weight)
     total, products = p.sum(g), p.sum(f(g * p.x))
     dweight = f(f(f(p.dy * p.x) - f(p.dy * p.mean)) * p.r)
-    return Upstream(f(g * p.r), f(-f(total * p.r)), f(products - f(total * p.mean)), dweight)
+    return Upstream(direct=f(g * p.r), mean=f(-f(total * p.r)), r=f(products - f(total * p.mean)), dweight=dweight)
 
 
 OUTPUTS: Final = {form.__name__: form for form in (plain, folded, fused, weight_first, sums_of_products)}
@@ -255,7 +255,7 @@ def differentiated(p: Pass, output: str, slope: str, through: str) -> tuple[Arra
         dvar = f(dvar * p.factor)
     if p.blended is not None:
         weight = f(p.blended[1])
-        dvar, up = f(weight * dvar), Upstream(up.direct, f(weight * up.mean), up.r, up.dweight)
+        dvar, up = f(weight * dvar), Upstream(direct=up.direct, mean=f(weight * up.mean), r=up.r, dweight=up.dweight)
     return THROUGH[through](p, up, dvar), up.dweight
 
 

@@ -42,7 +42,7 @@ SAMPLES: Final = 2  # of GroupNorm, and channels in each of its groups
 PLACEMENTS: Final = AXES["group_norm"][0].names
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Implementation:
     """The kinds of statistics it takes in turn, the order of all its other sums, and the class it is held to."""
 
@@ -127,7 +127,7 @@ def old_statistics(store: Machine, x: Array) -> tuple[Array, Array]:
     return x[:, 0], store(store(x[:, 0] - x[:, 1]) ** 2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Choices:
     """The ways to evaluate the same formulas that one run of an implementation takes."""
 
@@ -150,17 +150,17 @@ class Choices:
 
         through = [way for way in THROUGH if way != "one_pass" or implementation.accuracy == "one_pass"]
         return cls(
-            one(implementation.statistics),
-            one(OUTPUTS),
-            one(ROOTS),
-            one([*CLOSED, "", ""]) if placement == "inside_sqrt" else "",
-            (one(honest_backward.OUTPUTS), one(SLOPES), one(through)),
-            one(["closed", "sums", "differentiated"]),
-            one(UPDATES),
-            one(UNBIASED),
-            int(rng.integers(-1, 2)),
-            float(rng.choice([1.0, 0.5, 0.0])),
-            bool(rng.integers(2)),
+            statistics=one(implementation.statistics),
+            form=one(OUTPUTS),
+            root=one(ROOTS),
+            closed=one([*CLOSED, "", ""]) if placement == "inside_sqrt" else "",
+            differentiated=(one(honest_backward.OUTPUTS), one(SLOPES), one(through)),
+            dweight=one(["closed", "sums", "differentiated"]),
+            update=one(UPDATES),
+            unbiased=one(UNBIASED),
+            steps=int(rng.integers(-1, 2)),
+            tie=float(rng.choice([1.0, 0.5, 0.0])),
+            clamped=bool(rng.integers(2)),
         )
 
 
@@ -171,10 +171,10 @@ def computed(implementation: Implementation, machine: Machine, draw: Draw, how: 
     """Every quantity by name: y and dx of shape (B, n), the others (B,)."""
     f, n = machine, draw.x.shape[1]
     x, dy, weight, bias = f(draw.x), f(draw.dy), f(draw.weight), f(draw.bias)
-    old = Statistics(f(draw.running_mean), f(draw.running_var))
+    old = Statistics(mean=f(draw.running_mean), var=f(draw.running_var))
     total = SUMMATIONS[implementation.total]
     batch = STATISTICS[how.statistics][1](f, x)
-    constants = Statistics(old.mean[:, None], old.var[:, None])
+    constants = Statistics(mean=old.mean[:, None], var=old.var[:, None])
     common: dict[str, Any] = {"eps": draw.eps, "placement": draw.placement}
 
     def output(statistics: Statistics, weight: Array, bias: Array) -> Array:
@@ -184,7 +184,17 @@ def computed(implementation: Implementation, machine: Machine, draw: Draw, how: 
         spread = np.broadcast_to(weight, x.shape)
         times = "times" in how.statistics
         loose: dict[str, Any] = {"tie": how.tie, "clamped": how.clamped, "half_ulp": how.steps}
-        return Pass(f, x, dy, spread, statistics, total=total, times_reciprocal=times, **common, **loose)
+        return Pass(
+            f=f,
+            x=x,
+            dy=dy,
+            weight=spread,
+            statistics=statistics,
+            total=total,
+            times_reciprocal=times,
+            **common,
+            **loose,
+        )
 
     def dx(p: Pass) -> Array:
         return CLOSED[how.closed](p) if how.closed else differentiated(p, *how.differentiated)[0]

@@ -36,7 +36,7 @@ VOID: Final = frozenset({"meta", "br", "wbr", "link", "img", "hr", "input", "col
 # --- a page, parsed -----------------------------------------------------------------------------
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Element:
     """One element of a page."""
 
@@ -74,14 +74,14 @@ class Page(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.root = Element("page", {})
+        self.root = Element(tag="page", attributes={})
         self._open = [self.root]
         self.feed(html)
         self.close()
         assert len(self._open) == 1, f"left open: {[one.tag for one in self._open]}"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        element = Element(tag, {name: value or "" for name, value in attrs})
+        element = Element(tag=tag, attributes={name: value or "" for name, value in attrs})
         self._open[-1].children.append(element)
         if tag not in VOID:
             self._open.append(element)
@@ -129,9 +129,18 @@ def matrix(page: Element) -> dict[str, dict[str, str]]:
 
 def header(name: str = "torch", *implementations: str, **changed: Any) -> Header:
     base = Header(
-        FORMAT, "0.1.0", name, {name: "1.2.3"}, "3.11.7", "Linux x86_64", "2.4.6", "cpu",
-        ["float32", "float64"], list(implementations), "2026-01-02T03:04:05+00:00",
-    )  # fmt: skip
+        format=FORMAT,
+        suite="0.1.0",
+        framework=name,
+        versions={name: "1.2.3"},
+        python="3.11.7",
+        platform="Linux x86_64",
+        numpy="2.4.6",
+        device="cpu",
+        dtypes=["float32", "float64"],
+        implementations=list(implementations),
+        started="2026-01-02T03:04:05+00:00",
+    )
     return msgspec.structs.replace(base, **changed)
 
 
@@ -144,8 +153,12 @@ def profile(implementation: str = "torch.nn.GroupNorm", **changed: Any) -> Profi
         layer="group_norm",
         dtype="float32",
         known=True,
-        axes=[AxisMeasured("grouping", "which channels form a group", "contiguous", ["contiguous"])],
-        defaults=[DefaultMeasured("eps", "1e-05", 0.9e-5, 1e-5, 1.2e-5)],
+        axes=[
+            AxisMeasured(
+                axis="grouping", question="which channels form a group", canonical="contiguous", measured=["contiguous"]
+            )
+        ],
+        defaults=[DefaultMeasured(setting="eps", signature="1e-05", low=0.9e-5, best=1e-5, high=1.2e-5)],
         computes_in="float32",
         accuracy="two_pass",
         hazards=[],
@@ -184,7 +197,20 @@ def judgement(implementation: str = "torch.nn.GroupNorm", verdict: str = "confor
 def witness(axis: str = "grouping", value: str = "contiguous", **changed: Any) -> Witness:
     """A witness against a value of an axis, or with ``against`` against something else."""
     against = f"{axis}={value}"
-    base = Witness("graded deviations", "ab12", against, 1, "output", [0, 3], "1.5", "0.5", "1e-07", 1e7, axis, value)
+    base = Witness(
+        probe="graded deviations",
+        case="ab12",
+        against=against,
+        step=1,
+        quantity="output",
+        index=[0, 3],
+        observed="1.5",
+        expected="0.5",
+        bound="1e-07",
+        margin=1e7,
+        against_axis=axis,
+        against_value=value,
+    )
     if "against" in changed:
         changed |= {"against_axis": "", "against_value": ""}
     return msgspec.structs.replace(base, **changed)
@@ -192,12 +218,12 @@ def witness(axis: str = "grouping", value: str = "contiguous", **changed: Any) -
 
 def example(**changed: Any) -> Example:
     base = Example(
-        "ab12", {"eps": 0.001, "num_groups": 2}, [[1, 4]],
-        ["step 1 train x 0 1 10 11"],
-        ["step 1 output -0.5 0.25", "step 1 running_mean 3"],
-        ["step 1 output 0.75 0.25", "step 1 running_mean 3"],
-        ["step 1 output -0.5 0.25", "step 1 running_mean 3"],
-        "print('the numbers')\n",
+        case="ab12", settings={"eps": 0.001, "num_groups": 2}, shapes=[[1, 4]],
+        inputs=["step 1 train x 0 1 10 11"],
+        observed=["step 1 output -0.5 0.25", "step 1 running_mean 3"],
+        canonical=["step 1 output 0.75 0.25", "step 1 running_mean 3"],
+        followed=["step 1 output -0.5 0.25", "step 1 running_mean 3"],
+        script="print('the numbers')\n",
     )  # fmt: skip
     return msgspec.structs.replace(base, **changed)
 
@@ -206,7 +232,14 @@ OUTSIDE = r"y = \frac{x - E[x]}{\sqrt{Var[x]} + \epsilon} \gamma + \beta"
 
 
 def claim(verdict: str = "contradicts", **changed: Any) -> Claim:
-    base = Claim("eps_placement", "outside_sqrt", OUTSIDE, "the docstring of mlx.nn.GroupNorm", "inside_sqrt", "agrees")
+    base = Claim(
+        subject="eps_placement",
+        claimed="outside_sqrt",
+        quote=OUTSIDE,
+        where="the docstring of mlx.nn.GroupNorm",
+        measured="inside_sqrt",
+        verdict="agrees",
+    )
     return msgspec.structs.replace(base, verdict=verdict, **changed)
 
 
@@ -237,7 +270,16 @@ def counterexample(implementation: str = "torch.nn.GroupNorm", **changed: Any) -
 
 
 def explored(implementation: str = "torch.nn.GroupNorm", **changed: Any) -> Explored:
-    base = Explored(implementation, implementation.partition(".")[0], "float32", "two_pass", 256, 2048, 17, 3)
+    base = Explored(
+        implementation=implementation,
+        framework=implementation.partition(".")[0],
+        dtype="float32",
+        accuracy="two_pass",
+        plans=256,
+        cases=2048,
+        refused=17,
+        known=3,
+    )
     return msgspec.structs.replace(base, **changed)
 
 
@@ -252,7 +294,7 @@ def run(*records: Record, framework: str = "torch") -> list[Record]:
     profiled = {(one.implementation, one.dtype) for one in records if isinstance(one, Profile)}
     missing = dict.fromkeys((one.implementation, one.dtype) for one in judged)
     profiles = [profile(name, dtype=dtype) for name, dtype in missing if (name, dtype) not in profiled]
-    return [header(framework), *profiles, *records, Footer({"conforms": len(judged)}, 1.5)]
+    return [header(framework), *profiles, *records, Footer(counts={"conforms": len(judged)}, seconds=1.5)]
 
 
 def everything() -> list[list[Record]]:
@@ -264,7 +306,7 @@ def everything() -> list[list[Record]]:
         judgement("mlx.nn.GroupNorm", "unsupported", requirement="GN-13", notes=["[reshape] of an empty array"]),
         judgement("mlx.nn.GroupNorm", "crashes", requirement="GN-17", measured="killed by signal 11"),
         judgement("mlx.nn.GroupNorm", "cannot tell", requirement="GN-05", sentence="out of range"),
-        NotRun("mlx", "no float16 here", dtype="float16"),
+        NotRun(framework="mlx", reason="no float16 here", dtype="float16"),
         profile("mlx.nn.GroupNorm", hazards=["one-pass statistics"], claims=[claim(), silent()]),
         explored("mlx.nn.GroupNorm"),
         counterexample("mlx.nn.GroupNorm"),

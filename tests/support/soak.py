@@ -31,16 +31,24 @@ DEMANDED: Final = 1_000_000
 # --- what is run: tables to which rows can be added -----------------------------------------------------
 
 IMPLEMENTATIONS: Final = {
-    "naive": Implementation("two_pass", ("two_pass sequential", "two_pass sequential times 1/n"), "sequential"),
-    "pairwise": Implementation("two_pass", ("two_pass pairwise", "two_pass pairwise times 1/n"), "pairwise"),
-    "blocked": Implementation("two_pass", ("two_pass blocked", "two_pass blocked times 1/n"), "blocked"),
-    "Welford": Implementation("welford", ("welford", "welford times 1/k"), "sequential"),
-    "Welford in lanes": Implementation("welford", ("welford in lanes",), "blocked"),
-    "one-pass": Implementation("one_pass", ("one_pass sequential", "one_pass sequential times 1/n"), "sequential"),
+    "naive": Implementation(
+        accuracy="two_pass", statistics=("two_pass sequential", "two_pass sequential times 1/n"), total="sequential"
+    ),
+    "pairwise": Implementation(
+        accuracy="two_pass", statistics=("two_pass pairwise", "two_pass pairwise times 1/n"), total="pairwise"
+    ),
+    "blocked": Implementation(
+        accuracy="two_pass", statistics=("two_pass blocked", "two_pass blocked times 1/n"), total="blocked"
+    ),
+    "Welford": Implementation(accuracy="welford", statistics=("welford", "welford times 1/k"), total="sequential"),
+    "Welford in lanes": Implementation(accuracy="welford", statistics=("welford in lanes",), total="blocked"),
+    "one-pass": Implementation(
+        accuracy="one_pass", statistics=("one_pass sequential", "one_pass sequential times 1/n"), total="sequential"
+    ),
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rung:
     """What holds inputs and results, what the implementations compute in, and whose bounds they are held to.
 
@@ -55,14 +63,14 @@ class Rung:
 
 RUNGS: Final = {
     "float32": Rung(
-        Machine("float32"),
-        lambda flush: Machine("float32", flush),
-        lambda accuracy: Arithmetic("float32", accuracy),
+        store=Machine(dtype="float32"),
+        machine=lambda flush: Machine(dtype="float32", flush=flush),
+        arithmetic=lambda accuracy: Arithmetic("float32", accuracy),
     ),
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Length:
     """How often sets of one length are drawn, and how many groups of each regime are in a draw."""
 
@@ -72,19 +80,19 @@ class Length:
 
 
 LENGTHS: Final = (
-    Length(4, 40, 1000),
-    Length(16, 20, 200),
-    Length(100, 20, 30),
-    Length(1_000, 12, 4),
-    Length(10_000, 6, 1),
-    Length(100_000, 2, 1),
+    Length(n=4, draws=40, groups=1000),
+    Length(n=16, draws=20, groups=200),
+    Length(n=100, draws=20, groups=30),
+    Length(n=1_000, draws=12, groups=4),
+    Length(n=10_000, draws=6, groups=1),
+    Length(n=100_000, draws=2, groups=1),
 )
 
 
 # --- counting -------------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Tally:
     """One quantity of one implementation."""
 
@@ -115,7 +123,7 @@ Tightness = dict[tuple[str, str, int, str, str], float]
 TIGHTNESS_OF: Final = ("group_norm y", "group_norm dx")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Soak:
     """What is run: all of it by default."""
 
@@ -156,7 +164,7 @@ class Soak:
                 draw = Draw.ordinary(np.random.default_rng([number, n]), rung.store, n, groups)
                 wanted = {accuracy: references(draw, rung.arithmetic(accuracy)) for accuracy in ACCURACY_CLASSES}
                 for place, (label, one) in enumerate(self.implementations.items()):
-                    found_by = dict(computed(one, rung.machine(False), draw, Choices(one.statistics[0])))
+                    found_by = dict(computed(one, rung.machine(False), draw, Choices(statistics=one.statistics[0])))
                     for accuracy in (one.accuracy, *([WIDEST] if place == 0 else [])):
                         for quantity in TIGHTNESS_OF:
                             median = median_slack(wanted[accuracy][quantity], rung.store(found_by[quantity]))
