@@ -154,7 +154,8 @@ class _Mode:
         return cls(running=running, training=training, momentum=momentum, formula=formula)
 
     def of_channels(self, part: slice) -> _Mode:
-        return replace(self, running=of_channels(self.running, part))
+        running = of_channels(self.running, part)
+        return self if running is self.running else replace(self, running=running)
 
 
 def _layout(given: Inputs) -> Layout:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from typing import Any, Final
 
@@ -42,16 +41,16 @@ class Layout:
     order: Order | None = None
     samples_together: bool = False
 
-    @cached_property
+    @property
     def samples(self) -> int:
         return 1 if self.samples_together else self.shape[0]
 
-    @cached_property
+    @property
     def channels(self) -> int:
         """Of a set."""
         return self.shape[1] // self.groups
 
-    @cached_property
+    @property
     def n(self) -> int:
         """The elements of a set."""
         return prod(self.shape) // (self.samples * self.groups)
@@ -78,7 +77,7 @@ class Block:
     samples: slice
     sets: slice
 
-    @cached_property
+    @property
     def channels(self) -> slice | Order:
         """The channels of the sets: a slice, which copies nothing, where they lie together."""
         size, order = self.layout.channels, self.layout.order

@@ -61,21 +61,22 @@ class StatisticsBound:
 
 @dataclass(frozen=True, kw_only=True)
 class _Sets:
-    """Sets that an implementation takes the statistics of: their moments, and |mu| and sigma as they may be."""
+    """Sets that an implementation takes the statistics of: their moments, and |mu| and sigma as they may be.
+
+    ``welford`` and ``one_pass`` tell whether statistics of that class are honest.
+    """
 
     m: Moments
     size: Float
     spread: Float
     arithmetic: Arithmetic
+    welford: bool
+    one_pass: bool
 
     @property
     def additions(self) -> float:
         """Of recursive summation; every other order has less."""
         return self.m.n - 1.0
-
-    def admits(self, accuracy: str) -> bool:
-        """Whether statistics of that class are honest here."""
-        return ACCURACY_CLASSES.index(self.arithmetic.accuracy) >= ACCURACY_CLASSES.index(accuracy)
 
 
 def statistics_bound(m: Moments, arithmetic: Arithmetic) -> StatisticsBound:
@@ -85,13 +86,14 @@ def statistics_bound(m: Moments, arithmetic: Arithmetic) -> StatisticsBound:
     infinite input; 0 where the inputs make the exact value a NaN.
     """
     size, spread = np.abs(m.mean + m.mean_tail) + m.mean_error, np.sqrt(m.var + m.var_error)
-    s, eta = _Sets(m=m, size=size, spread=spread, arithmetic=arithmetic), arithmetic.held.smallest_normal
+    rank, eta = ACCURACY_CLASSES.index(arithmetic.accuracy), arithmetic.held.smallest_normal
+    s = _Sets(m=m, size=size, spread=spread, arithmetic=arithmetic, welford=rank >= 1, one_pass=rank >= 2)
     d_sum = _mean_of_a_sum(s)
     mean, var = d_sum, _two_pass(s, d_sum)
-    if s.admits("welford"):
+    if s.welford:
         d_mean, d_var = _welford(s)
         mean, var = np.maximum(mean, d_mean), np.maximum(var, d_var)
-    if s.admits("one_pass"):
+    if s.one_pass:
         var = np.maximum(var, _one_pass(s, d_sum))
     mean = mean + m.mean_error
     var = var + 2 * eta + 4 * eta * spread + m.var_error
@@ -161,14 +163,14 @@ def _in_range(s: _Sets, d_sum: Float, bound_mean: Float, bound_var: Float) -> ND
 
     What is summed: |x|, the squared deviations, the squares.
     """
-    m, one_pass = s.m, s.admits("one_pass")
-    squares = m.var * m.n if s.admits("welford") else m.var  # Chan's combination forms n times more
-    squares = squares + np.square(s.size if one_pass else d_sum)
+    m = s.m
+    squares = m.var * m.n if s.welford else m.var  # Chan's combination forms n times more
+    squares = squares + np.square(s.size if s.one_pass else d_sum)
     largest = s.arithmetic.largest * (1 - s.arithmetic.gamma(s.additions, 5))
     in_range = m.n * np.maximum(m.mean_abs, squares) <= largest
     if s.arithmetic.rounds_sums:  # what is held in a narrow type: the mean, the variance, each square that is summed
         square = 2 * (np.square(max_of(np.abs(m.deviation))) + np.square(d_sum))
-        square = np.maximum(square, np.square(m.max_abs)) if one_pass else square
+        square = np.maximum(square, np.square(m.max_abs)) if s.one_pass else square
         most = np.maximum(np.maximum(s.size + bound_mean, m.var + bound_var), square)
         in_range &= most <= s.arithmetic.held.largest
     return np.asarray(in_range)

@@ -155,14 +155,11 @@ def forward_bound(output: Output, arithmetic: Arithmetic) -> Float:
     part *= slack * u + 2 * U64
     part += slack * rest + 4 * eta
     bound += part
-    if not _in_range(output, output.used.largest, arithmetic).all():
-        bound = np.where(_in_range(output, np.abs(output.used.x), arithmetic), bound, np.inf)
+
+    def in_range(size: Float) -> NDArray[np.bool_]:
+        reach = np.maximum(size + about + mean_bound, 1) * np.maximum(reciprocal * grown, 1) * np.maximum(factor, 1)
+        return np.asarray(reach + size_bias <= arithmetic.held.largest * (1 - 16 * u))
+
+    if not in_range(output.used.largest).all():
+        bound = np.where(in_range(np.abs(output.used.x)), bound, np.inf)
     return result_bound(output.y, bound, arithmetic)
-
-
-def _in_range(output: Output, size: Float, arithmetic: Arithmetic) -> NDArray[np.bool_]:
-    """Where no intermediate result may leave the range of the type; ``size`` is |x|."""
-    about, mean_bound, held = 2 * np.abs(output.used.mean.value), output.used.mean.bound, arithmetic.held
-    reach = np.maximum(size + about + mean_bound, 1) * np.maximum(output.reciprocal * (1 + output.relative), 1)
-    reach = reach * np.maximum(np.abs(output.weight), 1)
-    return np.asarray(reach + np.abs(output.bias) <= held.largest * (1 - 16 * held.u))
