@@ -25,7 +25,14 @@ from normgauge.oracle.running_statistics import (
 )
 from normgauge.oracle.semantics import CANONICAL, Semantics
 from normgauge.oracle.statistics import Batch, Statistics, divisor_factor
-from normgauge.oracle.validation import Inputs, checked_formula, checked_inputs, checked_number, given_array
+from normgauge.oracle.validation import (
+    Inputs,
+    checked_formula,
+    checked_input,
+    checked_inputs,
+    checked_number,
+    given_array,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +86,8 @@ def batch_norm(  # noqa: PLR0913 - the settings of a layer, by their usual names
     >>> result.output.value.ravel(), result.running.mean.value, result.running.var.value
     (array([-1.,  1.]), array([1.]), array([1.5]))
     """
-    given, formula = checked_inputs(x, weight=weight, bias=bias), checked_formula(x, eps, semantics, arithmetic)
+    array = checked_input(x)
+    formula, given = checked_formula(array, eps, semantics, arithmetic), checked_inputs(array, weight, bias)
     return _forward(given, _Mode.checked(given.channels, running, training, momentum, formula))
 
 
@@ -126,8 +134,9 @@ def batch_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their us
     >>> gradients.dx.value.ravel(), gradients.dweight.value, gradients.dbias.value
     (array([0.5, 0. ]), array([0.5]), array([1.]))
     """
-    given, formula = checked_inputs(x, weight=weight), checked_formula(x, eps, semantics, arithmetic)
-    upstream = given_array("dy", dy, shape=given.x.shape)
+    array = checked_input(x)
+    upstream = given_array("dy", dy, shape=array.shape)
+    formula, given = checked_formula(array, eps, semantics, arithmetic), checked_inputs(array, weight)
     return _backward(given, upstream, _Mode.checked(given.channels, running, training, momentum, formula))
 
 
@@ -167,18 +176,21 @@ def _forward(given: Inputs, mode: _Mode) -> BatchNormReference:
     single = _single_value(given, mode)
     if given.x.size == 0 or single == "identity":
         return BatchNormReference(output=exactly(given.x.astype(np.float64)), running=mode.running)
-    whole, formula, after = empty(given.x.shape), mode.formula, []
+    whole, after = empty(given.x.shape), []
+
+    def output(block: Block) -> Reference:
+        used, running = _in_use(Batch.of(block.of(given.x), mode.formula.arithmetic), mode.of_channels(block.sets))
+        after.append(running)
+        if single == "nan":
+            return exactly(np.full_like(used.x, np.nan))
+        weight = 1.0 if given.weight is None else given.weight[None, block.sets, None]
+        return normalized(used, weight, 0.0 if given.bias is None else given.bias[None, block.sets, None], mode.formula)
+
     with np.errstate(all="ignore"):
         for block in _layout(given).blocks():
-            batch, own = Batch.of(block.of(given.x), formula.arithmetic), mode.of_channels(block.sets)
-            used, running = _in_use(batch, own)
-            after.append(running)
-            if single != "nan":
-                weight = 1.0 if given.weight is None else given.weight[block.sets, None]
-                bias = 0.0 if given.bias is None else given.bias[block.sets, None]
-                block.put(normalized(used, weight, bias, formula), whole)
-    output = exactly(np.full(given.x.shape, np.nan)) if single == "nan" else whole
-    return BatchNormReference(output=output, running=joined(after))
+            part = output(block)
+            block.put(part, whole)
+    return BatchNormReference(output=whole, running=joined(after))
 
 
 def _backward(given: Inputs, dy: NDArray[Any], mode: _Mode) -> Gradients:
@@ -189,7 +201,7 @@ def _backward(given: Inputs, dy: NDArray[Any], mode: _Mode) -> Gradients:
     def sets_of(block: Block) -> tuple[Sets, Dependence | None]:
         batch, own = Batch.of(block.of(given.x), mode.formula.arithmetic), mode.of_channels(block.sets)
         used, _ = _in_use(batch, own, tracked=False)
-        weight = 1.0 if given.weight is None else given.weight[block.sets, None]
+        weight = 1.0 if given.weight is None else given.weight[None, block.sets, None]
         return Sets.of(batch, used, block.of(dy), weight, mode.formula), _dependence(batch, own)
 
     found = gathered(_layout(given), sets_of, mode.formula.arithmetic)

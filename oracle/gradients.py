@@ -35,9 +35,9 @@ def gathered(
     sums: dict[int, tuple[Block, ParameterSums]] = {}
     with np.errstate(all="ignore"):
         for block in layout.blocks():
-            sets, dependence = sets_of(block)
-            block.put(input_gradient(sets, dependence), found.dx)
-            own, first = parameter_sums(sets, parts), block.sets.start
+            dx, own = _of_sets(*sets_of(block), parts)
+            block.put(dx, found.dx)
+            first = block.sets.start
             sums[first] = block, sums[first][1] + own if first in sums else own
         for block, own in sums.values():
             places = block.sets if per_set else block.channels
@@ -45,3 +45,8 @@ def gathered(
             for whole, one in zip((found.dweight, found.dbias), of_parameters, strict=True):
                 whole.value[places], whole.bound[places] = one.value, one.bound
     return found
+
+
+def _of_sets(s: Sets, dependence: Dependence | None, parts: int) -> tuple[Reference, ParameterSums]:
+    """dx and what the parameters' gradients are made of; the sets are let go before the next ones are made."""
+    return input_gradient(s, dependence), parameter_sums(s, parts)

@@ -63,10 +63,10 @@ def group_norm(  # noqa: PLR0913 - the settings of a layer, by their usual names
     >>> group_norm(x, 2, eps=0).value
     array([[-1.,  1., -1.,  1.]])
     """
-    # What is refused is refused before a weight of another size: it may be that of the layer.
-    groups = checked_groups(num_groups, checked_input(x).shape[1], num_channels)
-    given, formula = checked_inputs(x, weight=weight, bias=bias), checked_formula(x, eps, semantics, arithmetic)
-    return _forward(given, groups, formula)
+    array = checked_input(x)
+    groups = checked_groups(num_groups, array.shape[1], num_channels)
+    formula = checked_formula(array, eps, semantics, arithmetic)
+    return _forward(checked_inputs(array, weight, bias), groups, formula)
 
 
 def _forward(given: Inputs, groups: int, formula: Formula) -> Reference:
@@ -76,14 +76,18 @@ def _forward(given: Inputs, groups: int, formula: Formula) -> Reference:
     layout = _layout(given.x.shape, groups, formula.semantics)
     weight, bias = (_by_set(one, layout, formula.semantics) for one in (given.weight, given.bias))
     divisor = formula.semantics.choice("variance")
+
+    def output(block: Block) -> Reference:
+        used = Batch.of(block.of(given.x), formula.arithmetic).statistics(divisor, formula.arithmetic)
+        if weight is not None or bias is not None:
+            used = used.by_channel(layout.channels)
+        own_weight = 1.0 if weight is None else weight[block.sets]
+        return normalized(used, own_weight, 0.0 if bias is None else bias[block.sets], formula)
+
     with np.errstate(all="ignore"):
         for block in layout.blocks():
-            used = Batch.of(block.of(given.x), formula.arithmetic).statistics(divisor, formula.arithmetic)
-            if weight is not None or bias is not None:
-                used = used.by_channel(layout.channels)
-            own_weight = 1.0 if weight is None else weight[block.sets]
-            own_bias = 0.0 if bias is None else bias[block.sets]
-            block.put(normalized(used, own_weight, own_bias, formula), whole)
+            part = output(block)
+            block.put(part, whole)
     return whole
 
 
@@ -123,9 +127,10 @@ def group_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their us
     >>> gradients.dx.value, gradients.dweight.value, gradients.dbias.value
     (array([[0., 0., 0., 0.]]), array([-1.,  0.,  0.,  0.]), array([1., 0., 0., 0.]))
     """
-    given, formula = checked_inputs(x, weight=weight), checked_formula(x, eps, semantics, arithmetic)
-    upstream = given_array("dy", dy, shape=given.x.shape)
-    return _backward(given, upstream, checked_groups(num_groups, given.channels), formula)
+    array = checked_input(x)
+    upstream = given_array("dy", dy, shape=array.shape)
+    groups, formula = checked_groups(num_groups, array.shape[1]), checked_formula(array, eps, semantics, arithmetic)
+    return _backward(checked_inputs(array, weight), upstream, groups, formula)
 
 
 def _backward(given: Inputs, dy: NDArray[Any], groups: int, formula: Formula) -> Gradients:

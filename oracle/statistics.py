@@ -55,15 +55,18 @@ class Batch:
 
     def normalized_by(self, mean: Reference, var: Reference, arithmetic: Arithmetic) -> Statistics:
         """The sets normalised by given statistics, one of each set, which are read in ``arithmetic``."""
-        mean, var = (
-            Reference(value=value, bound=read_bound(value, bound, arithmetic))
-            for value, bound in ((one.value[:, None], one.bound[:, None]) for one in (mean, var))
-        )
+        mean, var = (_read(one, arithmetic) for one in (mean, var))
         return Statistics(x=self.sets, deviation=self.sets - mean.value, largest=self.m.max_abs, mean=mean, var=var)
 
     def may_be_cut(self) -> NDArray[np.bool_]:
         """Where an honest variance may come out at 0, or below and be cut there."""
         return np.asarray(self.m.var <= self.bound.var)
+
+
+def _read(given: Reference, arithmetic: Arithmetic) -> Reference:
+    """A statistic of shape (S,) as it is read, of shape (1, S, 1)."""
+    value, bound = given.value[None, :, None], given.bound[None, :, None]
+    return Reference(value=value, bound=read_bound(value, bound, arithmetic))
 
 
 def divided_by(batch: Batch, divisor: str, arithmetic: Arithmetic) -> Reference:

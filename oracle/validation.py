@@ -32,10 +32,10 @@ class Inputs:
 
 
 def checked_input(x: ArrayLike) -> NDArray[Any]:
-    """An input of shape (N, C, *spatial).
+    """``x`` of shape (N, C, *spatial) in its own type.
 
     Raises:
-        ValueError: an array that is not of real numbers, or of fewer than two dimensions.
+        ValueError: not an array of real numbers, or fewer than two dimensions.
     """
     array = given_array("x", x)
     if array.ndim < 2:
@@ -43,31 +43,28 @@ def checked_input(x: ArrayLike) -> NDArray[Any]:
     return array
 
 
-def checked_inputs(x: ArrayLike, *, weight: ArrayLike | None = None, bias: ArrayLike | None = None) -> Inputs:
-    """The arrays of a call.
+def checked_inputs(x: NDArray[Any], weight: ArrayLike | None, bias: ArrayLike | None = None) -> Inputs:
+    """The arrays of a call, of which ``x`` is checked already.
 
     Raises:
-        ValueError: an array that is not of real numbers, x of fewer than two dimensions, or another shape of weight
-            or bias than (C,).
+        ValueError: weight or bias is not an array of real numbers, or not of shape (C,).
     """
-    array = checked_input(x)
-    of_channels = array.shape[1:2]
-    return Inputs(
-        x=array,
-        weight=None if weight is None else real_array("weight", weight, shape=of_channels),
-        bias=None if bias is None else real_array("bias", bias, shape=of_channels),
+    scale, shift = (
+        None if one is None else real_array(name, one, shape=x.shape[1:2])
+        for name, one in (("weight", weight), ("bias", bias))
     )
+    return Inputs(x=x, weight=scale, bias=shift)
 
 
-def checked_formula(x: ArrayLike, eps: float, semantics: Semantics, arithmetic: Arithmetic | None) -> Formula:
+def checked_formula(x: NDArray[Any], eps: float, semantics: Semantics, arithmetic: Arithmetic | None) -> Formula:
     """The formula; by default in the type of float64 and float16 data, and in float32 for everything else.
 
     Raises:
         ValueError: an eps that is not a finite number.
     """
     if arithmetic is None:
-        name = np.asarray(x).dtype.name
-        arithmetic = Arithmetic(dtype=name if name in ("float64", "float16") else "float32")
+        name = x.dtype.name
+        arithmetic = Arithmetic(name if name in ("float64", "float16") else "float32")
     return Formula(eps=checked_number("eps", eps), semantics=semantics, arithmetic=arithmetic)
 
 

@@ -18,7 +18,14 @@ from normgauge.oracle.moments import Float
 from normgauge.oracle.normalize import Formula
 from normgauge.oracle.running_statistics import RunningStatistics
 from normgauge.oracle.semantics import CANONICAL, Semantics
-from normgauge.oracle.validation import Inputs, checked_formula, checked_groups, checked_inputs, real_array
+from normgauge.oracle.validation import (
+    Inputs,
+    checked_formula,
+    checked_groups,
+    checked_input,
+    checked_inputs,
+    real_array,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +84,13 @@ def group_norm_gradient_errors(
     Arguments as of :func:`normgauge.oracle.group_norm_backward`; contiguous groups and a weight for each channel
     only, for others there is nothing. Empty inputs have none.
     """
-    given, formula = checked_inputs(x, weight=weight), checked_formula(x, eps, semantics, None)
+    array = checked_input(x)
     plain = semantics.choice("grouping") == "contiguous" and semantics.choice("affine_shape") == "per_channel"
-    if not plain or not given.x.size:
+    if not plain or not array.size:
         return {}
-    layout = Layout(shape=given.x.shape, groups=checked_groups(num_groups, given.channels))
-    return _wrong(layout, given, real_array("dy", dy, shape=given.x.shape), None, formula)
+    upstream, formula = real_array("dy", dy, shape=array.shape), checked_formula(array, eps, semantics, None)
+    layout = Layout(shape=array.shape, groups=checked_groups(num_groups, array.shape[1]))
+    return _wrong(layout, checked_inputs(array, weight), upstream, None, formula)
 
 
 def batch_norm_gradient_errors(  # noqa: PLR0913 - the settings of a layer, by their usual names
@@ -96,13 +104,13 @@ def batch_norm_gradient_errors(  # noqa: PLR0913 - the settings of a layer, by t
     semantics: Semantics = CANONICAL["batch_norm"],
 ) -> dict[str, dict[str, Float]]:
     """Wrong gradients as of :func:`group_norm_gradient_errors`; arguments as of ``batch_norm_backward``."""
-    given, formula = checked_inputs(x, weight=weight), checked_formula(x, eps, semantics, None)
-    if not given.x.size or semantics.choice("training_normalizes_with") == "blended":
+    array = checked_input(x)
+    if not array.size or semantics.choice("training_normalizes_with") == "blended":
         return {}
     batch = running is None or (training and semantics.choice("training_normalizes_with") != "running")
-    layout = Layout(shape=given.x.shape, groups=given.channels, samples_together=True)
-    upstream = real_array("dy", dy, shape=given.x.shape)
-    return _wrong(layout, given, upstream, None if batch else running, formula)
+    layout = Layout(shape=array.shape, groups=array.shape[1], samples_together=True)
+    upstream, formula = real_array("dy", dy, shape=array.shape), checked_formula(array, eps, semantics, None)
+    return _wrong(layout, checked_inputs(array, weight), upstream, None if batch else running, formula)
 
 
 def _wrong(
