@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -47,6 +47,10 @@ class Asked:
 
 
 Make = Callable[[Asked], Iterable[Probe]]
+#: How a requirement is judged, each by a function in conformance/verdicts.
+Rule = Literal[
+    "axis", "values", "constant", "answer", "precision", "setting", "refusal", "unmodified", "output_type", "kin"
+]
 
 
 def no_probes(asked: Asked) -> Iterable[Probe]:
@@ -65,11 +69,11 @@ class Requirement:
     ``unmodified`` (no call changes its input or hands out its memory), ``output_type`` (the output is of the input's
     type), ``kin`` (the framework's own layer of another kind agrees, in the ``relation`` of that name).
 
-    ``probes`` makes its own cases. ``remedy`` is what a port writes instead where it diverges; the value measured on an
-    axis has its own (oracle/axes.py). What it ``settles`` exploration leaves out where it diverges; what it ``allows``
-    a sequence of calls has only where it conforms. ``about`` marks those that are about the ``gradients`` of ordinary
-    inputs (what departs there is told of no special input), the accuracy of ``statistics``, the ``other samples`` of a
-    batch, and ``committed`` cases.
+    Raises ValueError for another ``rule``. ``probes`` makes its own cases. ``remedy`` is what a port writes instead
+    where it diverges; the value measured on an axis has its own (oracle/axes.py). What it ``settles`` exploration
+    leaves out where it diverges; what it ``allows`` a sequence of calls has only where it conforms. ``about`` marks
+    those that are about the ``gradients`` of ordinary inputs (what departs there is told of no special input), the
+    accuracy of ``statistics``, the ``other samples`` of a batch, and ``committed`` cases.
     """
 
     id: str
@@ -77,7 +81,7 @@ class Requirement:
     title: str
     statement: str
     source: str
-    rule: str = "values"
+    rule: Rule = "values"
     axis: str | None = None
     setting: str | None = None
     relation: str | None = None
@@ -87,6 +91,10 @@ class Requirement:
     settles: tuple[str, ...] = ()
     allows: tuple[str, ...] = ()
     about: str = ""
+
+    def __post_init__(self) -> None:
+        if self.rule not in get_args(Rule):
+            raise ValueError(f"{self.id}: rule must be one of {', '.join(get_args(Rule))}: got {self.rule!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

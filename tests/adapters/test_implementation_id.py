@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from normgauge.adapters.implementation_id import ImplementationId
 from normgauge.adapters.registry import BUILT_IN, adapter_class
+
+
+def test_what_is_registered_is_what_is_built_in() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["entry-points"]["normgauge.adapters"] == BUILT_IN
 
 
 @pytest.mark.parametrize("framework", BUILT_IN)

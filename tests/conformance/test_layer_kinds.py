@@ -5,17 +5,29 @@ from __future__ import annotations
 import ast
 import os
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from click.testing import CliRunner
 
 from normgauge.conformance.cli.main import main
 from normgauge.conformance.layers.registry import layer_kinds, requirements
+from normgauge.conformance.requirements.requirement import Requirement, Rule
+from normgauge.conformance.verdicts.judge import JUDGES
 from normgauge.results.file import read_records
 from normgauge.results.records import Explored, Footer, Judgement, Profile
 
 ADAPTER = "rms_norm.adapter:RmsAdapter"
 ROOT = Path(__file__).parents[2]
+
+
+def test_every_rule_has_who_judges_it() -> None:
+    assert {*JUDGES, "kin"} == set(get_args(Rule))
+
+
+def test_a_rule_that_is_none_is_refused_where_the_requirement_is_written() -> None:
+    with pytest.raises(ValueError, match=r"RM-01: rule must be one of axis, values, .*: got 'valeus'"):
+        Requirement(id="RM-01", layer="rms_norm", title="", statement="", source="", rule="valeus")  # type: ignore[arg-type]
 
 
 @pytest.fixture

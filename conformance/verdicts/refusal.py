@@ -1,0 +1,84 @@
+"""Rule ``refusal``: an exception where the input has no meaning."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from normgauge.conformance.diagnosis.candidates import Deviation, Seen
+from normgauge.conformance.requirements.requirement import Requirement
+from normgauge.conformance.verdicts.evidence import Evidence, Judged, crashed, excuse, refused, remedy, witness
+
+
+def judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
+    asked = evidence.of(requirement.id)
+    died = [one for one in asked if one.observation.died]
+    if died:
+        return crashed(died)
+    if not any(one.observation.steps for one in evidence.seen):
+        reason = next((excuse(one.observation) for one in evidence.seen if excuse(one.observation)), "no call returned")
+        return Judged(verdict="cannot tell", measured="", sentence=evidence.does(f"refuses everything: {reason}"))
+    accepted = [one for one in asked if one.observation.raised is None and not one.observation.unsupported]
+    notes = []
+    for one in asked:
+        if one.observation.unsupported:
+            notes.append(f"{one.probe.label}: {one.observation.unsupported}")
+        elif one.observation.raised and not _names_the_cause(one, evidence.names):
+            said = " ".join(one.observation.raised.message.split())[:160]
+            notes.append(f"{one.probe.label}: the message names neither value nor rule: {said!r}")
+    if accepted:
+        labels = "; ".join(one.probe.label for one in accepted)
+        witnesses = tuple(
+            witness(
+                one,
+                Deviation(
+                    ratio=math.inf,
+                    step=1,
+                    quantity="output",
+                    what=f"an output of shape {one.observation.steps[0].output.shape}",
+                ),
+                "a refusal",
+                evidence.dtype,
+            )
+            for one in accepted
+        )
+        sentence = evidence.does(f"accepts what must be refused: {labels}")
+        return Judged(
+            verdict="diverges",
+            measured="accepted",
+            sentence=sentence,
+            notes=tuple(notes),
+            witnesses=witnesses,
+            remedy=remedy(requirement, evidence),
+            shows=accepted[0],
+        )
+    if all(one.observation.unsupported for one in asked):
+        return Judged(
+            verdict="unsupported",
+            measured="",
+            sentence=evidence.note(notes[0] if notes else "not asked"),
+            notes=tuple(notes),
+        )
+    refusals = tuple(
+        witness(one, refused(one.observation), "acceptance", evidence.dtype) for one in asked if one.observation.raised
+    )
+    sentence = evidence.does(f"refuses all {len(refusals)} case(s)")
+    return Judged(verdict="conforms", measured="refused", sentence=sentence, notes=tuple(notes), witnesses=refusals)
+
+
+def _names_the_cause(seen: Seen, names: Mapping[str, str]) -> bool:
+    """Whether a refusal's message names a value that was given or a setting by its name."""
+    assert seen.observation.raised is not None
+    message = seen.observation.raised.message
+    settings: Mapping[str, Any] = seen.probe.case.settings
+    values = {str(settings[name]) for name in ("num_channels", "num_groups") if name in settings}
+    values |= {str(step.x.shape[1]) for step in seen.probe.case.steps}
+    words = {names.get(name, name) for name in ("num_channels", "num_groups")} | {
+        "channel",
+        "channels",
+        "group",
+        "groups",
+    }
+    return bool(set(re.findall(r"\w+", message)) & (values | words))

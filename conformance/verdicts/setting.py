@@ -1,0 +1,77 @@
+"""Rule ``setting``: the value given is the value used."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from normgauge.conformance.diagnosis.candidates import SHOWN_IN, Deviation, Interval, Seen, compare, measured_setting
+from normgauge.conformance.requirements.magnitudes import MAGNITUDES
+from normgauge.conformance.requirements.requirement import Requirement
+from normgauge.conformance.verdicts.evidence import Evidence, Judged, Sentence, crashed, excuse, remedy, witness
+
+
+def judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
+    setting = str(requirement.setting)
+    asked = evidence.of(requirement.id)
+    died = [one for one in asked if one.observation.died]
+    if died:
+        return crashed(died)
+    step = MAGNITUDES[evidence.arithmetic.dtype].resolution[setting]
+    excused, rounded, witnesses = [], [], []
+    told_apart: dict[tuple[float, float], bool] = {}
+    for one in asked:
+        reason = excuse(one.observation)
+        if reason:
+            excused.append(f"{one.probe.label}: {reason}")
+            continue
+        deviation, followed = evidence.best(one.probe.case, one.observation, SHOWN_IN[setting])
+        given = one.probe.case.settings[setting]
+        if deviation.ratio > 1:
+            found = measured_setting(one, followed, setting, evidence.arithmetic, evidence.references)
+            if found is None or abs(found.best - given) > step * given:
+                return _another_setting(requirement, one, deviation, found, evidence)
+            rounded.append(f"{setting}={given:g} is used as {found.best:.12g}")
+        for factor in (1 - step, 1 + step):
+            case = one.probe.case
+            other = replace(case, settings={**case.settings, setting: given * factor})
+            away = compare(one.observation, evidence.expected(other, followed), SHOWN_IN[setting])
+            told_apart[given, factor] = told_apart.get((given, factor), False) or away.ratio > 1
+            if away.ratio > 1:
+                witnesses.append(witness(one, away, f"{setting} * {factor:g}", evidence.dtype))
+    unclear = [
+        f"{setting}={given:g} * {factor:g} is not excluded" for (given, factor), told in told_apart.items() if not told
+    ]
+    notes = (*excused, *rounded, *unclear)
+    if unclear:
+        sentence = Sentence(text=f"steps of {step:g} in {setting} were not told apart")
+        return Judged(verdict="cannot tell", measured="", sentence=sentence, notes=notes, witnesses=tuple(witnesses))
+    if excused:
+        part = f"{len(excused)} of {len(asked)} cases" if witnesses else ""
+        return Judged(
+            verdict="unsupported",
+            measured=part,
+            sentence=evidence.note(excused[0]),
+            notes=notes,
+            witnesses=tuple(witnesses),
+        )
+    sentence = evidence.note(f"uses the {setting} given, to {step:g} of itself")
+    return Judged(verdict="conforms", measured="", sentence=sentence, notes=notes, witnesses=tuple(witnesses))
+
+
+def _another_setting(
+    requirement: Requirement, one: Seen, deviation: Deviation, found: Interval | None, evidence: Evidence
+) -> Judged:
+    setting = str(requirement.setting)
+    given = one.probe.case.settings[setting]
+    measured = f"{setting}={found.best:.6g}" if found else "no value fits"
+    sentence = evidence.note(f"given {setting}={given:g}, it computes as with {measured}")
+    shown = witness(one, deviation, f"{setting}={given:g}", evidence.dtype)
+    return Judged(
+        verdict="diverges",
+        measured=measured,
+        sentence=sentence,
+        notes=(),
+        witnesses=(shown,),
+        remedy=remedy(requirement, evidence),
+        shows=one,
+    )

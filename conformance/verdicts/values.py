@@ -1,0 +1,201 @@
+"""Rules ``values``, ``constant`` and ``answer``: within the bound of the semantics that are followed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from normgauge.adapters.case import Observation
+from normgauge.conformance.diagnosis.candidates import Deviation, Seen, explained
+from normgauge.conformance.diagnosis.predictions import known_gradient_errors
+from normgauge.conformance.requirements.inputs import per_channel
+from normgauge.conformance.requirements.probe import GRADIENTS, Probe
+from normgauge.conformance.requirements.requirement import Requirement
+from normgauge.conformance.verdicts.evidence import (
+    Evidence,
+    Judged,
+    crashed,
+    excuse,
+    foreseen,
+    instead,
+    refused,
+    remedy,
+    told,
+    witness,
+)
+from normgauge.conformance.verdicts.overflow import overflow
+from normgauge.oracle import Arithmetic, Reference, Semantics
+
+
+def judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
+    asked = evidence.of(requirement.id)
+    died = [one for one in asked if one.observation.died]
+    if died:
+        return crashed(died)
+    if not asked:
+        return Judged(verdict="unsupported", measured="", sentence=evidence.note("no input of this kind exists for it"))
+    sorted_ = _sorted_cases(asked, evidence)
+    notes = (*sorted_.excused, *sorted_.silent)
+    if sorted_.outside:
+        return _outside(requirement, sorted_, notes, evidence)
+    if sorted_.held and not sorted_.raised:
+        one, deviation = max(sorted_.held, key=lambda pair: pair[1].ratio)
+        closest = witness(one, deviation, "the bound, at its closest", evidence.dtype)
+        sentence = evidence.note(f"within the bound on {len(sorted_.held)} case(s)")
+        return Judged(verdict="conforms", measured="", sentence=sentence, notes=notes, witnesses=(closest,))
+    if sorted_.silent and not sorted_.held:
+        return Judged(verdict="cannot tell", measured="", sentence=evidence.note(sorted_.silent[0]), notes=notes)
+    # What the framework has no way to ask for is a note; what it refuses to compute is not.
+    part = f"{len(sorted_.excused)} of {len(asked)} cases" if sorted_.held else ""
+    reason = sorted_.excused[0] if sorted_.excused else "its semantics refuse every case"
+    return Judged(verdict="unsupported", measured=part, sentence=evidence.note(reason), notes=notes)
+
+
+def judge_constant(requirement: Requirement, evidence: Evidence) -> Judged:
+    judged = judge_values(requirement, evidence)
+    exact, asked = 0, 0
+    for one in evidence.of(requirement.id):
+        bias = one.probe.case.parameters.get("bias")
+        for seen in one.observation.steps:
+            if bias is not None and "output" in one.probe.quantities and np.shape(seen.output)[1:2] == bias.shape:
+                asked += 1
+                exact += bool(np.all(seen.output == per_channel(seen.output.shape, bias)))
+    note = f"the bias comes out bit for bit in {exact} of {asked} constant inputs"
+    return replace(judged, notes=(*judged.notes, note)) if asked else judged
+
+
+def judge_answer(requirement: Requirement, evidence: Evidence) -> Judged:
+    """As by values; and a refusal is as good an answer."""
+    asked = evidence.of(requirement.id)
+    refusals = [one for one in asked if one.observation.raised]
+    answered = replace(evidence, seen=tuple(one for one in evidence.seen if one not in refusals))
+    if len(refusals) < len(asked) or not asked:
+        judged = judge_values(requirement, answered)
+        notes = tuple(f"{one.probe.label}: refused" for one in refusals)
+        if judged.verdict != "unsupported" or not refusals:
+            return replace(judged, notes=(*judged.notes, *notes))
+    witnesses = tuple(witness(one, refused(one.observation), "acceptance", evidence.dtype) for one in refusals)
+    return Judged(
+        verdict="conforms", measured="refused", sentence=evidence.does("refuses"), notes=(), witnesses=witnesses
+    )
+
+
+@dataclass(kw_only=True)
+class _SortedCases:
+    """The cases of a ``values`` requirement by what became of them; ``raised`` counts the exceptions."""
+
+    outside: list[tuple[Seen, Deviation]] = field(default_factory=list)
+    excused: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+    held: list[tuple[Seen, Deviation]] = field(default_factory=list)
+    raised: int = 0
+
+
+def _sorted_cases(asked: Sequence[Seen], evidence: Evidence) -> _SortedCases:
+    found = _SortedCases()
+    for one in asked:
+        reason = excuse(one.observation)
+        deviation, nearest = evidence.best(one.probe.case, one.observation, one.probe.quantities)
+        if deviation.ratio <= 1:
+            deviation = overflow(one, evidence) or deviation
+        if deviation.ratio > 1:
+            found.outside.append((one, deviation))
+        elif foreseen(one, evidence):
+            continue  # the semantics it follows refuse this; the axis says so once
+        elif reason:
+            found.excused.append(f"{one.probe.label}: {reason}")
+            found.raised += one.observation.raised is not None
+        elif _hides_state(one, nearest, evidence):
+            found.silent.append(f"{one.probe.label}: not everything asked for is shown")
+        elif _says_nothing(one, nearest, evidence):
+            found.silent.append(f"{one.probe.label}: out of range, the bound is infinite")
+        else:
+            found.held.append((one, deviation))
+    return found
+
+
+def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ...], evidence: Evidence) -> Judged:
+    one, deviation = max(found.outside, key=lambda pair: pair[1].ratio)
+    witnesses = tuple(witness(o, d, "the semantics it follows elsewhere", evidence.dtype) for o, d in found.outside)
+    forgotten = _forgotten(one, deviation, evidence)
+    # What is within its bound and left the range of its type is explained by that: it follows nothing else there.
+    overflowed = evidence.best(one.probe.case, one.observation, one.probe.quantities)[0].ratio <= 1
+    elsewhere = "" if forgotten or overflowed else _follows_there(one, evidence)
+    cause = forgotten or elsewhere
+    ending = f": {forgotten}" if forgotten else ""
+    if len(found.outside) > 1:
+        notes = (*notes, f"shown by: {'; '.join(o.probe.label for o, _ in found.outside)}")
+    sentence = evidence.note(f"{told(deviation, one)}{ending}")
+    return Judged(
+        verdict="diverges",
+        measured=cause or instead(deviation),
+        sentence=sentence,
+        notes=notes,
+        witnesses=witnesses,
+        remedy=remedy(requirement, evidence),
+        shows=one,
+        explained=bool(cause),
+        ending=ending,
+    )
+
+
+def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
+    """Which classic error of a backward pass explains a gradient wholly, if one does."""
+    if deviation.quantity not in GRADIENTS:
+        return ""
+    case, step, followed = one.probe.case, deviation.step - 1, evidence.followed[0]
+    seen = one.observation.steps[step].gradients[deviation.quantity]
+    right = evidence.expected(case, followed).steps[step][deviation.quantity]
+    for name, wrong in known_gradient_errors(case, step, followed).items():
+        value = wrong.get(deviation.quantity)
+        if value is None or not np.all(np.isfinite(value)):  # NaN explains no NaN
+            continue
+        # It has no bound of its own; it must explain the departure to half of the digits.
+        left = np.max(np.abs(value - right.value), initial=0.0) * evidence.arithmetic.half_of_digits
+        if not Reference(value=value, bound=right.bound + left).excludes(seen):
+            return name
+    return ""
+
+
+def _hides_state(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
+    """Whether a quantity that is asked for was not shown, as by a worker that reports no state."""
+    prediction = evidence.expected(one.probe.case, semantics)
+    return any(
+        quantity in one.probe.quantities and quantity not in seen.quantities
+        for seen, expected in zip(one.observation.steps, prediction.steps, strict=False)
+        for quantity in expected
+    )
+
+
+def _says_nothing(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
+    prediction = evidence.expected(one.probe.case, semantics)
+    references = [reference for step in prediction.steps for reference in step.values()]
+    sizes = [reference.value.size for reference in references]
+    return sum(sizes) > 0 and not any(reference.says_something().any() for reference in references)
+
+
+def _follows_there(one: Seen, evidence: Evidence) -> str:
+    """Which semantics the departing case alone would follow, where that differs."""
+    local = explained(one.probe.case.layer, _beginnings(one), evidence.dtype, evidence.references)
+    if local is None or _out_of_range(one, local.followed()[0], local.arithmetic, evidence):
+        return ""
+    usual = evidence.followed[0].choices
+    differing = {axis: values for axis, values in local.values.items() if usual[axis] not in values}
+    return ", ".join(f"there {axis}={'/'.join(values)}" for axis, values in differing.items())
+
+
+def _beginnings(one: Seen) -> list[Seen]:
+    """Its first step, its first two, four and so on, and all: a beginning excludes most candidates at little cost."""
+    case, steps = one.probe.case, one.observation.steps
+    counts = [2**power for power in range(len(steps).bit_length()) if 2**power < len(steps)]
+    parts = [(replace(case, steps=case.steps[:count]), Observation(steps=steps[:count])) for count in counts]
+    probe = Probe(label=one.probe.label, case=case, requirement=one.probe.requirement, diagnoses=True)
+    return [Seen(probe=replace(probe, case=own), observation=seen) for own, seen in [*parts, (case, one.observation)]]
+
+
+def _out_of_range(one: Seen, semantics: Semantics, arithmetic: Arithmetic, evidence: Evidence) -> bool:
+    """Whether a bound is infinite somewhere, so that what was observed there speaks for nothing."""
+    prediction = evidence.expected(one.probe.case, semantics, arithmetic)
+    return any(not own.says_something().all() for step in prediction.steps for own in step.values())
