@@ -116,8 +116,8 @@ def test_keras_s_arrays_that_can_be_written_to_are_known_by_their_memory(framewo
         from normgauge.adapters.case import Case, Step
         from normgauge.adapters.registry import make_adapter
         adapter = make_adapter(f"keras-{sys.argv[1]}", "float32")
-        case = Case("group_norm", "float32", {"num_channels": 2, "num_groups": 1}, {},
-                    (Step("eval", np.ones((2, 2), np.float32)),))
+        case = Case(layer="group_norm", dtype="float32", settings={"num_channels": 2, "num_groups": 1}, parameters={},
+                    steps=(Step("eval", np.ones((2, 2), np.float32)),))
         for adapter.forward in (
             adapter.forward, lambda layer, x, training: x[:1], lambda layer, x, training: layer["layer"].gamma.value
         ):

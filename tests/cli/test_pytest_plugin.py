@@ -279,7 +279,7 @@ def test_a_framework_that_cannot_be_started_is_one_error(project: Project) -> No
 def test_an_implementation_that_the_installed_release_lacks_is_one_error(project: Project) -> None:
     source = (project.path / "counting.py").read_text()
     known = "FaultyAdapter.implementations"
-    newer = f"implementations = (*{known}, replace({known}[0], id='a.Newer'))"
+    newer = f"implementations = (*{known}, replace({known}[0], class_path='a.Newer'))"
     source += f"\n    if sys.argv[0] != '-c':  # so a worker is started\n        {newer}\n"
     (project.path / "counting.py").write_text(f"import sys\nfrom dataclasses import replace\n{source}")
     done = project.ask("-k", "GN-0", of=("a.Newer",))

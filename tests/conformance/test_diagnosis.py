@@ -41,7 +41,7 @@ def test_the_survivors_and_who_speaks_against_the_others_are_those_of_every_cand
     assert {one.probe.requirement for one in found.misfits} == UNEXPLAINED.get(identifier, set())
     every = [score(one, found.arithmetic, References()) for one in found.seen]
     assert np.array_equal(found.survivors, functools.reduce(np.maximum, every) <= 1)
-    whole = type(found)(layer, found.seen, tuple(every), found.survivors, found.arithmetic, found.misfits)
+    whole = replace(found, scores=tuple(every))
     assert whole.followed() == found.followed()
     for axis in AXES[layer]:
         for value in axis.names:

@@ -20,8 +20,9 @@ from normgauge.conformance.diagnosis import reference_store
 from normgauge.conformance.diagnosis.predictions import Prediction, predict
 from normgauge.conformance.diagnosis.reference_store import ReferenceStore, code_digest
 from normgauge.conformance.diagnosis.references import References
-from normgauge.conformance.requirements.experiments import probes
-from normgauge.conformance.run.engine import Wanted, run_framework
+from normgauge.conformance.layers.experiments import probes
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.oracle import Arithmetic, Semantics, candidates
 from normgauge.results.records import Footer, Header
@@ -203,8 +204,8 @@ def test_without_a_folder_for_caches_there_is_no_store(monkeypatch: pytest.Monke
 def test_records_are_the_same_with_and_without_a_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def records(folder: str) -> list[bytes]:
         monkeypatch.setenv(VARIABLE, folder)
-        wanted = Wanted(("float32",), ("batch_norm.Frozen", "group_norm.Interleaved"))
-        found = run_framework(Launch("faulty.adapter:FaultyAdapter"), wanted)
+        wanted = Wanted(dtypes=("float32",), implementations=("batch_norm.Frozen", "group_norm.Interleaved"))
+        found = run_framework(Launch(framework="faulty.adapter:FaultyAdapter"), wanted)
         return [msgspec.json.encode(one) for one in found if not isinstance(one, Header | Footer)]
 
     without = records("")

@@ -96,7 +96,7 @@ def test_a_finite_output_outside_the_bound_of_the_same_numbers_made_small_has_ov
 ) -> None:
     probe = next(one for one in probes("group_norm", "float16", (2,)) if len(one.case.steps) == 1)
     y = np.zeros(probe.case.steps[0].x.shape)
-    prediction = SimpleNamespace(steps=[{"output": Reference(y, np.full_like(y, 0.125))}])
+    prediction = SimpleNamespace(steps=[{"output": Reference(value=y, bound=np.full_like(y, 0.125))}])
     evidence: Any = SimpleNamespace(
         arithmetic=Arithmetic("float32", storage="float16"), followed=[None], precisions=[None],
         expected=lambda *_: prediction,
