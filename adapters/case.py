@@ -16,7 +16,7 @@ from normgauge.adapters.mode import PLAIN, Mode
 
 Array = NDArray[Any]
 
-#: Settings a case may give. What is absent is left to the implementation's own default.
+#: The settings that a case may have. For a setting that a case does not have, the layer uses its own default.
 SETTINGS: Final = ("num_channels", "num_groups", "eps", "momentum", "weight", "bias", "track")
 PARAMETERS: Final = ("weight", "bias", "running_mean", "running_var")
 
@@ -105,8 +105,8 @@ class StepResult:
     ``memory beside x`` where x itself is as it was but not the rest of the buffer that it lies in. ``shares``
     names what the output shares memory with: ``x``, a parameter or a running statistic. ``gradients`` has
     ``dx`` in canonical layout and, as far as the layer has the parameters, ``dweight`` and ``dbias``, of shape
-    (C,). ``dtypes`` are the native dtypes of what is in ``state`` and ``gradients``. Of a step with ``inspect``
-    the state has the weight and the bias, too, and ``trainable`` names the parameters that are trained.
+    (C,). ``dtypes`` are the native dtypes of the arrays in ``state`` and ``gradients``. If the step has
+    ``inspect``, the state also has the weight and the bias, and ``trainable`` names the trainable parameters.
     """
 
     output: Array
@@ -120,7 +120,7 @@ class StepResult:
 
     @property
     def quantities(self) -> dict[str, Array]:
-        """Everything that can be held against a reference, by name.
+        """The arrays that are compared with a reference, by name.
 
         ``trainable`` is 1 for each of :data:`PARAMETERS` that is trained and 0 for the others.
         """

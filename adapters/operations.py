@@ -121,7 +121,7 @@ def laid_out(implementation: Implementation, x: Array) -> Operation | Name:
 
 
 class Variables(dict[str, Any]):
-    """The variables of a script as it runs. What is none of them is a name in ``module``."""
+    """The variables of a running script. A name that is not among them is looked up in ``module``."""
 
     def __init__(self, module: ModuleType, operations: Operations, names: tuple[str, ...]) -> None:
         self.module, self.operations, self.names = module, operations, names

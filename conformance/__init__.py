@@ -1,1 +1,1 @@
-"""What is asked of an implementation, and what is answered. Each room uses those below it: see docs/architecture.md."""
+"""Asks an implementation for its results and judges them. docs/architecture.md says which folder imports which."""

@@ -118,9 +118,9 @@ class FlaxAdapter(OnJax, ScriptedAdapter):
             raise Unsupported("the layer always tracks statistics")
         flags = {_FLAGS[name]: False for name in ("weight", "bias") if not given.get(name, True)}
         if _is_linen(implementation):
-            told = implementation.layer == "batch_norm" or given.get("weight", True) or given.get("bias", True)
-            if not told and case.steps[0].x.shape[1] != given["num_channels"]:
-                raise Unsupported("a module without scale and bias is told no channel count")
+            counts = implementation.layer == "batch_norm" or given.get("weight", True) or given.get("bias", True)
+            if not counts and case.steps[0].x.shape[1] != given["num_channels"]:
+                raise Unsupported("a module without scale and bias takes no channel count")
             given.pop("num_channels")  # taken from the shape it is initialised on
         hyper: dict[str, Any] = {name: value for name, value in given.items() if name not in _FLAGS}
         axes: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """What a user does with flax.nnx and flax.linen layers alike. Scripts are written from the source of these functions.
 
-With ``vmap`` every sample is mapped over by itself, as a batch of one. BatchNorm is told the mapped axis by its
-``axis_name`` and averages the statistics over it, as users do over devices.
+With ``vmap`` each sample is a batch of one. BatchNorm gets the name of the mapped axis as ``axis_name`` and averages
+the statistics over it, as users do over devices.
 """
 
 from __future__ import annotations

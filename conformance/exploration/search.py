@@ -6,6 +6,7 @@ measured. What departs is shrunk and told; it changes no verdict.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -274,20 +275,13 @@ class Explorer:
         seen, deviation, followed = looked.observation, looked.deviation, looked.followed
         if not seen.asked:
             return None
+        departure = functools.partial(Departure, plan=plan, case=looked.case, observation=seen, followed=followed)
         changed = sorted({name for step in seen.steps for name in step.modified})
         if seen.died or changed:
             what = seen.died or f"the call changed {', '.join(changed)}"
             told = Deviation(ratio=math.inf, step=len(seen.steps), quantity="output", what=what)
             signature = Signature(kind="crash", crash="death" if seen.died else "change")
-            return Departure(
-                signature=signature,
-                plan=plan,
-                case=looked.case,
-                observation=seen,
-                deviation=told,
-                measured=what,
-                followed=followed,
-            )
+            return departure(signature=signature, deviation=told, measured=what)
         if deviation.ratio <= 1 or compare(seen, self._in_range(looked)).ratio <= 1:
             return None
         wider = self._wider_class(looked)
@@ -295,25 +289,8 @@ class Explorer:
             return None  # the class is that of the outputs
         if wider is not None:
             signature = Signature(kind="accuracy", accuracy=wider)
-            return Departure(
-                signature=signature,
-                plan=plan,
-                case=looked.case,
-                observation=seen,
-                deviation=deviation,
-                measured=wider,
-                followed=followed,
-            )
-        signature = signature_of(deviation, data)
-        return Departure(
-            signature=signature,
-            plan=plan,
-            case=looked.case,
-            observation=seen,
-            deviation=deviation,
-            measured=instead(deviation),
-            followed=followed,
-        )
+            return departure(signature=signature, deviation=deviation, measured=wider)
+        return departure(signature=signature_of(deviation, data), deviation=deviation, measured=instead(deviation))
 
     def _in_range(self, looked: _Looked) -> Prediction:
         """The prediction where no accuracy class leaves the range of the type: elsewhere a class cannot be told."""

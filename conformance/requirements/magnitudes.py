@@ -11,7 +11,7 @@ from normgauge.adapters.dtypes import KNOWN_DTYPES, Dtype
 
 @dataclass(frozen=True, kw_only=True)
 class Magnitudes:
-    """The magnitudes of the inputs of one dtype, and how far apart settings are told.
+    """The magnitudes of the inputs of one dtype, and the smallest difference of a setting that must be detected.
 
     ``large_means`` are means in deviations, as powers of two: at the last, the squares no longer fit the type; in half
     precision the values themselves hardly differ then. ``large_constants`` are exact in the type. ``usual_eps`` is near

@@ -1,4 +1,4 @@
-"""GroupNorm beside the framework's own InstanceNorm and LayerNorm: what is asked of both is made in verdicts."""
+"""GroupNorm compared with the framework's own InstanceNorm and LayerNorm. verdicts/related_layers.py has the cases."""
 
 from __future__ import annotations
 

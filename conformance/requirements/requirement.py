@@ -62,18 +62,26 @@ def no_probes(asked: Asked) -> Iterable[Probe]:
 class Requirement:
     """One sentence that holds of a conforming implementation.
 
-    ``rule`` names how it is judged (conformance/verdicts): ``axis`` (the surviving values of ``axis``), ``values``
-    (every result lies within the bound of the surviving semantics), ``constant`` (the same, and it is told how often
-    the bias comes out bit for bit), ``answer`` (the same, or a refusal), ``precision`` (the type given is the type
-    computed in), ``setting`` (the number given as ``setting`` is the number used), ``refusal`` (every case is refused),
-    ``unmodified`` (no call changes its input or hands out its memory), ``output_type`` (the output is of the input's
-    type), ``kin`` (the framework's own layer of another kind agrees, in the ``relation`` of that name).
+    ``rule`` names the function in conformance/verdicts that judges it:
 
-    Raises ValueError for another ``rule``. ``probes`` makes its own cases. ``remedy`` is what a port writes instead
-    where it diverges; the value measured on an axis has its own (oracle/axes.py). What it ``settles`` exploration
-    leaves out where it diverges; what it ``allows`` a sequence of calls has only where it conforms. ``about`` marks
-    those that are about the ``gradients`` of ordinary inputs (what departs there is told of no special input), the
-    accuracy of ``statistics``, the ``other samples`` of a batch, and ``committed`` cases.
+    - ``axis``: the values of ``axis`` that survived the diagnosis
+    - ``values``: every result lies within the bound of the surviving semantics
+    - ``constant``: as ``values``; a note says in how many cases the output equals the bias bit for bit
+    - ``answer``: as ``values``, or the implementation refuses
+    - ``precision``: the type given is the type computed in
+    - ``setting``: the number given as ``setting`` is the number used
+    - ``refusal``: the implementation refuses every case
+    - ``unmodified``: no call changes its input, and no output shares its memory
+    - ``output_type``: the output has the type of the input
+    - ``kin``: the framework's own layer of another kind agrees, in the ``relation`` of that name
+
+    ``probes`` makes its cases. ``remedy`` is what a port writes instead; the values of an axis have their own
+    (oracle/axes.py). Where the requirement diverges, exploration leaves out what it ``settles``; where it conforms,
+    sequences of calls may have what it ``allows``. ``about`` is ``gradients`` (of ordinary inputs: a departure is not
+    blamed on a special input), ``statistics`` (their accuracy), ``other samples`` (of the batch) or ``committed``.
+
+    Raises:
+        ValueError: another ``rule``.
     """
 
     id: str

@@ -22,7 +22,7 @@ from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch,
 
 #: Cases sent in one request; the answers come back one by one.
 BATCH: Final = 32
-#: Of more answers than this several are taken at a time, after so many seconds.
+#: With more than ``_MANY`` answers to come, several are read together, every ``_PAUSE`` seconds.
 _MANY: Final = 4
 _PAUSE: Final = 1e-3
 #: What is computed must not depend on the number of cores, and threads that wait for small work cost the most.
