@@ -196,6 +196,10 @@ class Implementation:
     def class_name(self) -> str:
         return self.identity.class_name
 
+    def named(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """``settings`` by the framework's names."""
+        return {self.names[name]: value for name, value in settings.items()}
+
 
 class Unsupported(Exception):
     """The framework offers no way to ask for what the case wants; the message says what is missing."""

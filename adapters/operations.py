@@ -8,6 +8,7 @@ script, which are what lives from call to call.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -77,6 +78,8 @@ Steps = tuple[Operation, ...]
 #: A layer into each mode, and its parameters and running statistics, where they are attributes of the same names.
 SWITCH: Final[Mapping[str, Operation]] = {"train": do(train), "eval": do(evaluate)}
 ATTRIBUTES: Final[Mapping[str, Operation]] = {name: do(read, name=name) for name in PARAMETERS}
+#: The setting of a case that leaves out a parameter or running statistic.
+_LEFT_OUT_BY: Final = {name: "track" if name.startswith("running_") else name for name in PARAMETERS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +118,6 @@ def actions_of(functions: ModuleType) -> dict[str, Steps]:
     return found
 
 
-def laid_out(implementation: Implementation, x: Array) -> Operation | Name:
-    """The variable ``value``, which is ``x``, in the layout of the implementation; only ``x`` with channels has one."""
-    return do(channels_last) if implementation.layout == CHANNELS_LAST and x.ndim > 1 else Name("value")
-
-
 class Variables(dict[str, Any]):
     """The variables of a running script. A name that is not among them is looked up in ``module``."""
 
@@ -149,9 +147,10 @@ class Variables(dict[str, Any]):
 
 def shown_state(implementation: Implementation, case: Case) -> tuple[str, ...]:
     """The names of the parameters and running statistics that the case's layer has."""
-    tracked = implementation.layer == "batch_norm" and case.settings.get("track", True)
     return tuple(
-        name for name in PARAMETERS if (tracked if name.startswith("running_") else case.settings.get(name, True))
+        name
+        for name, setting in _LEFT_OUT_BY.items()
+        if name in implementation.names and case.settings.get(setting, True)
     )
 
 
@@ -169,9 +168,21 @@ class ScriptedAdapter(Adapter):
         super().__init__(dtype)
         self._operations: dict[str, Operations] = {}
 
+    @classmethod
+    def dtypes(cls) -> tuple[str, ...]:
+        return ("float16", "bfloat16", "float32", "float64")
+
+    def layer_class(self, implementation: Implementation) -> Any:
+        head, *path = implementation.class_path.split(".")
+        return functools.reduce(getattr, path, importlib.import_module(head))
+
     def functions(self, implementation: Implementation) -> ModuleType:
         """The module in which names in operations are looked up."""
         return self.module
+
+    def numpy_of_value(self) -> Operation:
+        """What turns the variable ``value``, an array of the adapter's dtype, into one of NumPy's."""
+        return do(self.module.bfloat16_to_numpy if self.dtype == "bfloat16" else self.module.to_numpy)
 
     @abstractmethod
     def construction(self, implementation: Implementation, case: Case) -> Iterable[Operation]:
@@ -184,6 +195,10 @@ class ScriptedAdapter(Adapter):
     @abstractmethod
     def native(self, implementation: Implementation, x: Array) -> Operation:
         """What turns the variable ``value``, which is ``x``, into the framework's type and layout."""
+
+    def laid_out(self, implementation: Implementation, x: Array) -> Operation | Name:
+        """The variable ``value``, which is ``x``, in the implementation's layout; only ``x`` with channels has one."""
+        return do(channels_last) if implementation.layout == CHANNELS_LAST and x.ndim > 1 else Name("value")
 
     def native_upstream(self, implementation: Implementation, dy: Array) -> Operation:
         """The same for a gradient of the output, where that need not lie in memory as an input does."""

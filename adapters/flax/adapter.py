@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, Final
 
 from normgauge.adapters.case import Array, Case, Implementation, Unsupported
 from normgauge.adapters.flax.modes import MODES, REDUCTION_AXES
 from normgauge.adapters.functions import channels_first
+from normgauge.adapters.implementations import EVERY_RANK, Row, implementations_of
 from normgauge.adapters.jax_cache import OnJax
 from normgauge.adapters.layout import CHANNELS_LAST
 from normgauge.adapters.mode import PLAIN, Mode
-from normgauge.adapters.operations import (
-    SWITCH,
-    Name,
-    Operation,
-    Operations,
-    ScriptedAdapter,
-    Steps,
-    actions_of,
-    do,
-    laid_out,
-)
+from normgauge.adapters.operations import SWITCH, Name, Operation, Operations, ScriptedAdapter, Steps, actions_of, do
 
 _DOCS = "https://flax.readthedocs.io/en/stable/api_reference"
 _NAMES = {"weight": "scale", "bias": "bias", "eps": "epsilon"}
@@ -34,42 +26,32 @@ _BATCH_NAMES = _NAMES | {
     "running_var": "var",
     "num_channels": "num_features",
 }
+_LAYERS = (
+    ("GroupNorm", "group_norm", _GROUP_NAMES, EVERY_RANK),
+    ("BatchNorm", "batch_norm", _BATCH_NAMES, EVERY_RANK),
+)
+_KIN = (
+    ("InstanceNorm", "instance_norm", _KIN_NAMES, EVERY_RANK),
+    ("LayerNorm", "layer_norm", _KIN_NAMES, EVERY_RANK),
+)
+#: The page of all layers, by package.
+_PAGES = {"flax.nnx": f"{_DOCS}/flax.nnx/nn/normalization.html", "flax.linen": f"{_DOCS}/flax.linen/layers.html"}
 _FLAGS = {"weight": "use_scale", "bias": "use_bias"}
 _REMEDIES = {"accuracy=one_pass": "pass use_fast_variance=False"}
-#: A way in which users switch the layer: the mode, what else it is constructed with, the dtypes if not the mode's.
-Variant = tuple[Mode, Mapping[str, Any], tuple[str, ...]]
-_PLAIN: Final[Variant] = (PLAIN, {}, ())
-_VARIANTS: Final[tuple[Variant, ...]] = (
-    _PLAIN,
+#: The ways in which users switch a layer: the mode, what else it is constructed with, the dtypes if not the mode's.
+_VARIANTS: Final[tuple[tuple[Mode, Mapping[str, Any], tuple[str, ...]], ...]] = (
+    (PLAIN, {}, ()),
     (PLAIN, {"use_fast_variance": False}, ("float32",)),
     *((mode, {}, ()) for mode in MODES),
 )
 
 
-def _implementations(api: str, name: str, layer: str, names: Mapping[str, str]) -> tuple[Implementation, ...]:
-    """The layer in every mode."""
+def _of_both(rows: Iterable[Row]) -> tuple[Implementation, ...]:
+    """The layers of both packages, as they are by themselves."""
     return tuple(
-        _implementation(api, name, layer, names, variant)
-        for variant in _VARIANTS
-        if variant[0] != REDUCTION_AXES or layer == "group_norm"
-    )
-
-
-def _implementation(
-    api: str, name: str, layer: str, names: Mapping[str, str], variant: Variant = _PLAIN
-) -> Implementation:
-    mode, options, dtypes = variant
-    page = f"{_DOCS}/{'flax.linen/layers' if api == 'linen' else 'flax.nnx/nn/normalization'}.html"
-    return Implementation(
-        class_path=f"flax.{api}.{name}",
-        layer=layer,
-        layout=CHANNELS_LAST,
-        names=names,
-        documentation=page,
-        options=options,
-        remedies={} if "use_fast_variance" in options else _REMEDIES,
-        way=mode,
-        dtypes=dtypes,
+        replace(one, remedies=_REMEDIES)
+        for package, page in _PAGES.items()
+        for one in implementations_of(rows, package, CHANNELS_LAST, page)
     )
 
 
@@ -79,38 +61,25 @@ class FlaxAdapter(OnJax, ScriptedAdapter):
     compiles = True
     dtypes_together = True
     implementations = tuple(
-        implementation
-        for api in ("nnx", "linen")
-        for name, layer, names in (("GroupNorm", "group_norm", _GROUP_NAMES), ("BatchNorm", "batch_norm", _BATCH_NAMES))
-        for implementation in _implementations(api, name, layer, names)
+        replace(one, way=mode, options=options, dtypes=dtypes, remedies={} if options else _REMEDIES)
+        for one in _of_both(_LAYERS)
+        for mode, options, dtypes in _VARIANTS
+        if mode != REDUCTION_AXES or one.layer == "group_norm"
     )
-    kin = tuple(
-        _implementation(api, name, layer, _KIN_NAMES)
-        for api in ("nnx", "linen")
-        for name, layer in (("InstanceNorm", "instance_norm"), ("LayerNorm", "layer_norm"))
-    )
+    kin = _of_both(_KIN)
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
-        from flax import linen, nnx
-
         from normgauge.adapters.flax import functions, linen_functions, nnx_functions
 
-        self.nnx, self.linen, self.module = nnx, linen, functions
+        self.module = functions
         self._of_nnx, self._of_linen = nnx_functions, linen_functions
 
     def functions(self, implementation: Implementation) -> ModuleType:
         return self._of_linen if _is_linen(implementation) else self._of_nnx
 
-    @classmethod
-    def dtypes(cls) -> tuple[str, ...]:
-        return ("float16", "bfloat16", "float32", "float64")
-
     def versions(self) -> dict[str, str]:
         return super().versions() | {"jax": self.jax.__version__}
-
-    def layer_class(self, implementation: Implementation) -> Any:
-        return getattr(self.linen if _is_linen(implementation) else self.nnx, implementation.class_name)
 
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
         given = dict(case.settings)
@@ -131,8 +100,7 @@ class FlaxAdapter(OnJax, ScriptedAdapter):
             axes["reduction_axes"] = tuple(range(1, case.steps[0].x.ndim))
         if implementation.mode == "vmap" and implementation.layer == "batch_norm":
             axes["axis_name"] = self.module.AXIS_NAME
-        named = {implementation.names[name]: value for name, value in hyper.items()}
-        return named | dict(implementation.options) | axes | flags
+        return implementation.named(hyper) | dict(implementation.options) | axes | flags
 
     def _types(self, implementation: Implementation, case: Case) -> dict[str, str]:
         """The layer's types: by themselves its parameters have that of the input, from which follows the output's."""
@@ -165,11 +133,10 @@ class FlaxAdapter(OnJax, ScriptedAdapter):
             yield do(f.set_parameter, **place, name=implementation.names[name], value=array)
 
     def native(self, implementation: Implementation, x: Array) -> Operation:
-        return do(self.module.to_array, value=laid_out(implementation, x), dtype=Name(f"jnp.{self.dtype}"))
+        return do(self.module.to_array, value=self.laid_out(implementation, x), dtype=Name(f"jnp.{self.dtype}"))
 
     def operations(self, implementation: Implementation) -> Operations:
-        common, f, is_linen = self.module, self.functions(implementation), _is_linen(implementation)
-        to_numpy = do(common.bfloat16_to_numpy if self.dtype == "bfloat16" else common.to_numpy)
+        f, is_linen, to_numpy = self.functions(implementation), _is_linen(implementation), self.numpy_of_value()
         calls, gradients = {}, {}
         for mode in SWITCH:
             steps = self._linen_steps if is_linen else self._nnx_steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from normgauge.adapters.keras.modes import COMPILED, MASK, MODES
 from normgauge.adapters.layout import CHANNELS_FIRST, CHANNELS_LAST
 from normgauge.adapters.memory import buffer_of, storage_of
 from normgauge.adapters.mode import PLAIN, Mode
-from normgauge.adapters.operations import Name, Operation, Operations, ScriptedAdapter, Steps, actions_of, do, laid_out
+from normgauge.adapters.operations import Name, Operation, Operations, ScriptedAdapter, Steps, actions_of, do
 
 _DOCS = "https://keras.io/api/layers/normalization_layers"
 _NAMES = {"weight": "gamma", "bias": "beta", "eps": "epsilon"}
@@ -89,9 +90,10 @@ class KerasAdapter(ScriptedAdapter):
 
         self.keras, self.module = keras, functions
 
-    @classmethod
-    def dtypes(cls) -> tuple[str, ...]:
-        return ("float16", "bfloat16", "float32", "float64")
+    @functools.cached_property
+    def on_backend(self) -> ModuleType:
+        """What a user does on this backend alone; of NumPy there is no such module."""
+        return importlib.import_module(f"normgauge.adapters.keras.on_{self.backend}")
 
     @classmethod
     def environment(cls, dtype: str) -> Mapping[str, str]:
@@ -100,11 +102,8 @@ class KerasAdapter(ScriptedAdapter):
     def versions(self) -> dict[str, str]:
         return {"keras": self.keras.__version__, self.backend: importlib.import_module(self.backend).__version__}
 
-    def layer_class(self, implementation: Implementation) -> Any:
-        return getattr(self.keras.layers, implementation.class_name)
-
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
-        given, names = dict(case.settings), implementation.names
+        given = dict(case.settings)
         if not given.pop("track", True):
             raise Unsupported("the layer always tracks statistics")
         given.pop("num_channels")  # taken from the shape it is built on
@@ -119,7 +118,7 @@ class KerasAdapter(ScriptedAdapter):
             settings["center"] = False
         if implementation in self.kin:
             settings["axis"] = list(range(1, case.steps[0].x.ndim))
-        settings |= {names[name]: value for name, value in given.items()}
+        settings |= implementation.named(given)
         policy = f"mixed_{case.dtype}" if implementation.mode == "mixed" else case.dtype
         return settings | dict(implementation.options) | {"dtype": policy}
 
@@ -133,11 +132,10 @@ class KerasAdapter(ScriptedAdapter):
             yield do(f.set_parameter, name=implementation.names[parameter], value=value)
 
     def native(self, implementation: Implementation, x: Array) -> Operation:
-        return do(self.module.to_tensor, value=laid_out(implementation, x), dtype=self.dtype)
+        return do(self.module.to_tensor, value=self.laid_out(implementation, x), dtype=self.dtype)
 
     def operations(self, implementation: Implementation) -> Operations:
-        f = self.module
-        to_numpy = do(f.bfloat16_to_numpy if self.dtype == "bfloat16" else f.to_numpy)
+        f, to_numpy = self.module, self.numpy_of_value()
         last = implementation.layout == CHANNELS_LAST
         calls, gradients = {}, {}
         for mode in ("train", "eval"):
@@ -170,8 +168,6 @@ class KerasAdapter(ScriptedAdapter):
 class _CompilingAdapter(KerasAdapter):
     """What the backends share that compile functions: a layer's gradients are such a function."""
 
-    on_backend: ModuleType
-
     def _flag(self, mode: str) -> dict[str, bool]:
         """What the compiler is given."""
         return {}
@@ -195,24 +191,12 @@ class KerasOnJaxAdapter(OnJax, _CompilingAdapter):
     implementations = _implementations("jax")
     kin = _kin("jax")
 
-    def __init__(self, dtype: str) -> None:
-        super().__init__(dtype)
-        from normgauge.adapters.keras import on_jax
-
-        self.on_backend = on_jax
-
 
 class KerasOnTorchAdapter(KerasAdapter):
     framework = "keras-torch"
     backend = "torch"
     implementations = _implementations("torch")
     kin = _kin("torch")
-
-    def __init__(self, dtype: str) -> None:
-        super().__init__(dtype)
-        from normgauge.adapters.keras import on_torch
-
-        self.on_backend = on_torch
 
     def _gradients(self, mode: str, arguments: Mapping[str, Any]) -> Steps:
         return (do(self.on_backend.differentiate, "y, gradients", **arguments),)
@@ -230,12 +214,6 @@ class KerasOnTensorflowAdapter(_CompilingAdapter):
     backend = "tensorflow"
     implementations = _implementations("tensorflow")
     kin = _kin("tensorflow")
-
-    def __init__(self, dtype: str) -> None:
-        super().__init__(dtype)
-        from normgauge.adapters.keras import on_tensorflow
-
-        self.on_backend = on_tensorflow
 
     def _flag(self, mode: str) -> dict[str, bool]:
         return {"jit_compile": mode == "jit_compile"}

@@ -8,79 +8,34 @@ Release 3 is a different implementation, for macOS alone; its layers take a dtyp
 from __future__ import annotations
 
 import importlib.metadata
-import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from normgauge.adapters.case import Array, Case, Implementation, Unsupported
+from normgauge.adapters.case import Array, Case, Implementation
+from normgauge.adapters.implementations import implementations_of
 from normgauge.adapters.layout import CHANNELS_FIRST
 from normgauge.adapters.lucid.modes import GPU
 from normgauge.adapters.memory import buffer_of
 from normgauge.adapters.operations import SWITCH, Name, Operation, Operations, ScriptedAdapter, actions_of, do
+from normgauge.adapters.torch_interface import KIN, LAYERS, settings_of, takes
 
-_DOCS = "https://chanlumerico.github.io/lucid/build/html/nn/modules/norm"
-_NAMES = {"weight": "weight", "bias": "bias", "eps": "eps"}
-_GROUP_NAMES = _NAMES | {"num_channels": "num_channels", "num_groups": "num_groups"}
-_BATCH_NAMES = _NAMES | {
-    "momentum": "momentum",
-    "running_mean": "running_mean",
-    "running_var": "running_var",
-    "track": "track_running_stats",
-    "num_channels": "num_features",
-}
-
-
-def _implementation(name: str, layer: str, names: Mapping[str, str], *ranks: int) -> Implementation:
-    return Implementation(
-        class_path=f"lucid.nn.{name}",
-        layer=layer,
-        layout=CHANNELS_FIRST,
-        names=names,
-        documentation=f"{_DOCS}/{name}.html",
-        ranks=ranks,
-    )
-
-
-_GROUP_NORM = _implementation("GroupNorm", "group_norm", _GROUP_NAMES, 2, 3, 4, 5)
-_BATCH_NORMS = (
-    # Its page says (N, C, L), and has an example that feeds it what a linear layer returns.
-    _implementation("BatchNorm1d", "batch_norm", _BATCH_NAMES, 2, 3),
-    _implementation("BatchNorm2d", "batch_norm", _BATCH_NAMES, 4),
-    _implementation("BatchNorm3d", "batch_norm", _BATCH_NAMES, 5),
-)
+_PAGE = "https://chanlumerico.github.io/lucid/build/html/nn/modules/norm/{}.html"
+#: BatchNorm1d says (N, C, L) on its page, and has an example that feeds it what a linear layer returns.
+_EAGER = implementations_of(LAYERS, "lucid.nn", CHANNELS_FIRST, _PAGE)
 #: One BatchNorm for all three, which share their kernel.
-_ON_GPU = tuple(replace(one, way=GPU) for one in (_GROUP_NORM, _BATCH_NORMS[1]))
+_ON_GPU = tuple(replace(one, way=GPU) for one in _EAGER if one.class_name in {"GroupNorm", "BatchNorm2d"})
 
 
 class LucidAdapter(ScriptedAdapter):
     framework = "lucid"
     distribution = "lucid-dl"
     dtypes_together = False  # it warns of a missing GPU once a process
-    implementations = (_GROUP_NORM, *_BATCH_NORMS, *_ON_GPU)
-    kin = (
-        *(
-            Implementation(
-                class_path=f"lucid.nn.InstanceNorm{rank - 2}d",
-                layer="instance_norm",
-                layout=CHANNELS_FIRST,
-                names=_NAMES | {"num_channels": "num_features"},
-                documentation=f"{_DOCS}/InstanceNorm{rank - 2}d.html",
-                ranks=(rank,),
-            )
-            for rank in (3, 4, 5)
-        ),
-        Implementation(
-            class_path="lucid.nn.LayerNorm",
-            layer="layer_norm",
-            layout=CHANNELS_FIRST,
-            names=_NAMES,
-            documentation=f"{_DOCS}/LayerNorm.html",
-        ),
-    )
+    implementations = (*_EAGER, *_ON_GPU)
+    kin = implementations_of(KIN, "lucid.nn", CHANNELS_FIRST, _PAGE)
 
     @classmethod
     def dtypes(cls) -> tuple[str, ...]:
@@ -88,11 +43,9 @@ class LucidAdapter(ScriptedAdapter):
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
-        import lucid
-
         from normgauge.adapters.lucid import functions
 
-        self.lucid, self.module = lucid, functions
+        self.module = functions
 
     def versions(self) -> dict[str, str]:
         versions = super().versions()
@@ -100,42 +53,12 @@ class LucidAdapter(ScriptedAdapter):
             versions["mlx"] = importlib.metadata.version("mlx")
         return versions
 
-    def layer_class(self, implementation: Implementation) -> Any:
-        return getattr(self.lucid.nn, implementation.class_name)
-
-    def _takes(self, implementation: Implementation, argument: str) -> bool:
-        return argument in inspect.signature(self.layer_class(implementation)).parameters
-
-    def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
-        given, names = dict(case.settings), implementation.names
-        weight, bias = given.pop("weight", True), given.pop("bias", True)
-        if implementation in self.kin:
-            given.pop("num_groups")
-        if implementation.layer == "layer_norm":
-            given.pop("num_channels")
-            if weight or bias:
-                raise Unsupported("the affine parts of LayerNorm hold one value for each element, not for each channel")
-            shape = {"normalized_shape": case.steps[0].x.shape[1:], "elementwise_affine": False}
-            return shape | {names[name]: value for name, value in given.items()}
-        settings = {names[name]: value for name, value in given.items()}
-        if implementation.layer == "instance_norm":
-            if weight != bias:
-                raise Unsupported("affine leaves out both parameters or none")
-            # Release 2 has both on by default, release 3 off; GroupNorm keeps no statistics.
-            return settings | {"affine": weight, "track_running_stats": False}
-        if bias and not weight:
-            raise Unsupported("affine=False leaves out both parameters; there is no bias without a weight")
-        if not weight:
-            settings["affine"] = False
-        elif not bias:
-            if not self._takes(implementation, "bias"):
-                raise Unsupported("affine leaves out both parameters or none; this release has no bias argument")
-            settings["bias"] = False
-        return settings
-
     def construction(self, implementation: Implementation, case: Case) -> Iterator[Operation]:
-        settings, f = self._settings(implementation, case), self.module
-        typed = self._takes(implementation, "dtype")
+        layer_class, f = self.layer_class(implementation), self.module
+        settings, typed = settings_of(layer_class, implementation, case), takes(layer_class, "dtype")
+        if implementation.layer == "instance_norm":
+            # Release 2 has it on by default, release 3 off; GroupNorm keeps no statistics.
+            settings["track_running_stats"] = False
         if typed:
             settings["dtype"] = Name(f"lucid.{self.dtype}")
         yield do(Name(implementation.class_path), "layer", **settings)

@@ -11,6 +11,7 @@ from typing import Any
 
 from normgauge.adapters.case import Array, Case, Implementation, Observation, Unsupported
 from normgauge.adapters.functions import call, call_function, channels_first, set_parameter
+from normgauge.adapters.implementations import EVERY_RANK, implementations_of
 from normgauge.adapters.layout import CHANNELS_LAST
 from normgauge.adapters.mlx.modes import MODES
 from normgauge.adapters.operations import (
@@ -22,11 +23,10 @@ from normgauge.adapters.operations import (
     Steps,
     actions_of,
     do,
-    laid_out,
     once,
 )
 
-_DOCS = "https://ml-explore.github.io/mlx/build/html/python/nn/_autosummary/mlx.nn"
+_PAGE = "https://ml-explore.github.io/mlx/build/html/python/nn/_autosummary/mlx.nn.{}.html"
 _GROUP_NAMES = {
     "weight": "weight",
     "bias": "bias",
@@ -45,33 +45,20 @@ _BATCH_NAMES = {
     "num_channels": "num_features",
     "track": "track_running_stats",
 }
-
-
+_LAYERS = (
+    ("GroupNorm", "group_norm", _GROUP_NAMES, EVERY_RANK),
+    ("BatchNorm", "batch_norm", _BATCH_NAMES, (2, 3, 4)),
+)
+_KIN = (
+    ("InstanceNorm", "instance_norm", _KIN_NAMES, (3, 4, 5)),
+    # Over the last axis alone, which holds a whole group where there are no positions.
+    ("LayerNorm", "layer_norm", _KIN_NAMES, (2,)),
+)
+_GROUP_NORM, _BATCH_NORM = implementations_of(_LAYERS, "mlx.nn", CHANNELS_LAST, _PAGE)
 _EAGER = (
-    Implementation(
-        class_path="mlx.nn.GroupNorm",
-        layer="group_norm",
-        layout=CHANNELS_LAST,
-        names=_GROUP_NAMES,
-        documentation=f"{_DOCS}.GroupNorm.html",
-        remedies={"grouping=interleaved": "pass pytorch_compatible=True"},
-    ),
-    Implementation(
-        class_path="mlx.nn.GroupNorm",
-        layer="group_norm",
-        layout=CHANNELS_LAST,
-        names=_GROUP_NAMES,
-        documentation=f"{_DOCS}.GroupNorm.html",
-        options={"pytorch_compatible": True},
-    ),
-    Implementation(
-        class_path="mlx.nn.BatchNorm",
-        layer="batch_norm",
-        layout=CHANNELS_LAST,
-        names=_BATCH_NAMES,
-        documentation=f"{_DOCS}.BatchNorm.html",
-        ranks=(2, 3, 4),
-    ),
+    replace(_GROUP_NORM, remedies={"grouping=interleaved": "pass pytorch_compatible=True"}),
+    replace(_GROUP_NORM, options={"pytorch_compatible": True}),
+    _BATCH_NORM,
 )
 _IN_MODES = tuple(replace(one, way=mode) for mode in MODES for one in _EAGER)
 
@@ -81,37 +68,15 @@ class MlxAdapter(ScriptedAdapter):
     distribution = "mlx"
     dtypes_together = True
     implementations = (*_EAGER, *_IN_MODES)
-    kin = (
-        Implementation(
-            class_path="mlx.nn.InstanceNorm",
-            layer="instance_norm",
-            layout=CHANNELS_LAST,
-            names=_KIN_NAMES,
-            documentation=f"{_DOCS}.InstanceNorm.html",
-            ranks=(3, 4, 5),
-        ),
-        Implementation(  # over the last axis alone, which holds a whole group where there are no positions
-            class_path="mlx.nn.LayerNorm",
-            layer="layer_norm",
-            layout=CHANNELS_LAST,
-            names=_KIN_NAMES,
-            documentation=f"{_DOCS}.LayerNorm.html",
-            ranks=(2,),
-        ),
-    )
-
-    @classmethod
-    def dtypes(cls) -> tuple[str, ...]:
-        return ("float16", "bfloat16", "float32", "float64")
+    kin = implementations_of(_KIN, "mlx.nn", CHANNELS_LAST, _PAGE)
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
         import mlx.core as mx
-        from mlx import nn
 
         from normgauge.adapters.mlx import functions
 
-        self.mx, self.nn, self.module = mx, nn, functions
+        self.mx, self.module = mx, functions
         self._default = mx.default_device()
 
     def device(self) -> str:
@@ -123,18 +88,15 @@ class MlxAdapter(ScriptedAdapter):
         finally:
             self.mx.set_default_device(self._default)  # adapters of other dtypes may be in this process
 
-    def layer_class(self, implementation: Implementation) -> Any:
-        return getattr(self.nn, implementation.class_name)
-
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
-        given, names = dict(case.settings), implementation.names
+        given = dict(case.settings)
         weight, bias = given.pop("weight", True), given.pop("bias", True)
         if weight != bias:
             raise Unsupported("affine leaves out both parameters or none")
         if implementation in self.kin:
             given.pop("num_groups")
-            return {names[name]: value for name, value in given.items()} | {"affine": weight}
-        settings = {names[name]: value for name, value in given.items()} | dict(implementation.options)
+            return implementation.named(given) | {"affine": weight}
+        settings = implementation.named(given) | dict(implementation.options)
         return settings if weight else settings | {"affine": False}
 
     def construction(self, implementation: Implementation, case: Case) -> Iterator[Operation]:
@@ -153,11 +115,10 @@ class MlxAdapter(ScriptedAdapter):
         return do(function, value=value, dtype=Name(f"mx.{dtype}"))
 
     def native(self, implementation: Implementation, x: Array) -> Operation:
-        return self._array(x.size, laid_out(implementation, x), self.dtype)
+        return self._array(x.size, self.laid_out(implementation, x), self.dtype)
 
     def operations(self, implementation: Implementation) -> Operations:
-        f = self.module
-        to_numpy = f.bfloat16_to_numpy if self.dtype == "bfloat16" else f.to_numpy
+        f, to_numpy = self.module, self.numpy_of_value()
         calls: dict[str, Steps] = {mode: (do(call, "y"),) for mode in SWITCH}
         gradients: dict[str, Steps] = {mode: (do(f.differentiate, "y, gradients"),) for mode in SWITCH}
         if implementation.mode == "compile":
@@ -169,8 +130,8 @@ class MlxAdapter(ScriptedAdapter):
                     do(f.call_compiled, "y, gradients", compiled=differentiated),
                 )
         return Operations(
-            canonical=do(channels_first, value=do(to_numpy)),
-            vector=do(to_numpy),
+            canonical=do(channels_first, value=to_numpy),
+            vector=to_numpy,
             call={mode: (SWITCH[mode], *calls[mode], do(f.compute)) for mode in SWITCH},
             gradients={mode: (SWITCH[mode], *gradients[mode], do(f.compute_gradients)) for mode in SWITCH},
             actions=actions_of(f),
