@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -51,18 +52,17 @@ def _flax(api: str, *modes: str) -> Iterator[Row]:
     for mode in ("", "[mixed]", *modes):
         dtypes = {"": Row.dtypes, "[mixed]": _HALF}.get(mode, ("float32",))
         accuracy = "two_pass" if "use_fast_variance" in mode else "one_pass"
-        group = {"dtypes": dtypes, "accuracy": accuracy, "wider": _PARAMETERS if mode == "[mixed]" else ()}
-        yield Row(framework="flax", identifier=f"flax.{api}.GroupNorm{mode}", layer="group_norm", **group)
+        row = partial(Row, framework="flax", dtypes=dtypes, accuracy=accuracy)
+        wider = _PARAMETERS if mode == "[mixed]" else ()
+        yield row(identifier=f"flax.{api}.GroupNorm{mode}", layer="group_norm", wider=wider)
         if mode != "[reduction_axes]":
             # The result's type is inferred; nnx infers it from the running statistics, too, which are of float32.
             inferred = ("running_mean", "running_var", *(["output"] if api == "nnx" else []))
-            batch = group | {"wider": _PARAMETERS if mode == "[mixed]" else inferred}
-            yield Row(
-                framework="flax",
+            yield row(
                 identifier=f"flax.{api}.BatchNorm{mode}",
                 layer="batch_norm",
                 departures=_OLD_BIASED,
-                **batch,
+                wider=wider or inferred,
             )
 
 
@@ -71,16 +71,17 @@ def _keras(backend: str, accuracy: str, float64: str, *compilers: str) -> Iterat
     for mode in ("", "[mixed]", *compilers):
         dtypes = {"": Row.dtypes, "[mixed]": _HALF}.get(mode, ("float32",))
         wider = _PARAMETERS if mode == "[mixed]" else ()
-        common = {"computes_in": {"float64": float64}, "dtypes": dtypes, "wider": wider, "accuracy": accuracy}
-        name = f"Normalization[{backend}]{mode}"
-        yield Row(framework=f"keras-{backend}", identifier=f"keras.layers.Group{name}", layer="group_norm", **common)
-        yield Row(
+        row = partial(
+            Row,
             framework=f"keras-{backend}",
-            identifier=f"keras.layers.Batch{name}",
-            layer="batch_norm",
-            departures=_OLD_BIASED,
-            **common,
+            computes_in={"float64": float64},
+            dtypes=dtypes,
+            wider=wider,
+            accuracy=accuracy,
         )
+        name = f"Normalization[{backend}]{mode}"
+        yield row(identifier=f"keras.layers.Group{name}", layer="group_norm")
+        yield row(identifier=f"keras.layers.Batch{name}", layer="batch_norm", departures=_OLD_BIASED)
     masked = f"keras.layers.BatchNormalization[{backend}][mask]"
     yield Row(
         framework=f"keras-{backend}",

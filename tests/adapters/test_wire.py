@@ -28,7 +28,7 @@ from normgauge.adapters.worker.protocol import (
 )
 
 #: Subnormal, negative zero, infinities, and a NaN with a payload, as bit patterns.
-ODD_BITS = {
+ODD_BITS: dict[str, Array] = {
     "float32": np.array([0x00000001, 0x80000000, 0x7F800000, 0xFF800000, 0x7FC00001, 0x3F800000], np.uint32),
     "float64": np.array([1, 1 << 63, 0x7FF << 52, 0xFFF << 52, (0x7FF8 << 48) + 1, 0x3FF << 52], np.uint64),
 }
@@ -261,7 +261,7 @@ def with_bits(step: Step, index: tuple[int, ...], value: float) -> Step:
 
 
 STEP = SMALL.steps[0]
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "layer": {"layer": "group_norm"},
     "dtype": {"dtype": "float64"},
     "value of a setting": {"settings": {**SMALL.settings, "eps": 0.25}},

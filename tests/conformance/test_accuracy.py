@@ -194,7 +194,7 @@ def test_a_picture_has_a_line_for_each_implementation_in_the_colour_of_its_class
 
 def test_what_gave_the_same_numbers_is_one_line_with_all_names() -> None:
     strided = "torch.nn.GroupNorm[strided]"
-    run = [
+    run: list[Record] = [
         header("torch", "torch.nn.GroupNorm", strided, "torch.nn.Other"),
         *(profile(), profile(strided, mode="strided"), profile("torch.nn.Other")),
         *(series(), series(strided), series("torch.nn.Other", points=series().points[:3])),

@@ -191,7 +191,7 @@ def test_several_processes_share_a_store(tmp_path: Path) -> None:
 def test_another_oracle_has_another_store(monkeypatch: pytest.MonkeyPatch) -> None:
     here = code_digest()
     assert here == code_digest()
-    monkeypatch.setattr(reference_store.np, "__version__", "0")
+    monkeypatch.setattr(np, "__version__", "0")
     assert code_digest() != here
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,9 +121,9 @@ def test_the_same_seed_gives_the_same_records_and_the_judgements_do_not_depend_o
 # --- plans --------------------------------------------------------------------------------------
 
 
-def plan_of(layer: str, dtype: str = "float32", **changes: object) -> Plan:
+def plan_of(layer: str, dtype: str = "float32", **changes: Any) -> Plan:
     modes = ("train",) if layer == "group_norm" else ("train", "eval")
-    tracked = {"momentum": 0.25, "track": True, "statistics": True} if layer == "batch_norm" else {}
+    tracked = layer == "batch_norm"
     made = Plan(
         layer=layer,
         dtype=dtype,
@@ -134,9 +135,11 @@ def plan_of(layer: str, dtype: str = "float32", **changes: object) -> Plan:
         weight=True,
         bias=True,
         modes=modes,
-        **tracked,
-    )  # type: ignore[arg-type]
-    return replace(made, **changes)  # type: ignore[arg-type]
+        momentum=0.25 if tracked else None,
+        track=tracked,
+        statistics=tracked,
+    )
+    return replace(made, **changes)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -217,7 +217,7 @@ class FaultyAdapter(Adapter):
         return layer
 
     def trainable(self, layer: Any) -> Iterable[str]:
-        return layer.trained()  # type: ignore[no-any-return]
+        return layer.trained()
 
     def state(self, layer: Any) -> Mapping[str, Any]:
         names = ("weight", "bias", "running_mean", "running_var")

@@ -269,14 +269,14 @@ def test_the_classes_are_nested(dtype: str, regime: str) -> None:
     rng = np.random.default_rng([5, list(REGIMES).index(regime)])
     for n in LENGTHS:
         draw = Draw.of(rng, dtype, regime, n, size=64)
-        m = moments(np.float64(draw.x), compensated=dtype == "float64")
+        m = moments(draw.x.astype(np.float64), compensated=dtype == "float64")
         bounds = [statistics_bound(m, Arithmetic(dtype, accuracy)) for accuracy in ACCURACY_CLASSES]
         outputs = [draw.reference(accuracy).bound for accuracy in ACCURACY_CLASSES]
         for tight, wide in pairwise(bounds):
             assert (tight.mean <= wide.mean).all()
             assert (tight.var <= wide.var).all()
-        for tight, wide in pairwise(outputs):
-            assert (tight <= wide).all()
+        for tight_output, wide_output in pairwise(outputs):
+            assert (tight_output <= wide_output).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -414,7 +414,7 @@ def test_an_intermediate_that_overflows_in_any_form_is_out_of_range(form: str) -
     machine = Machine(dtype="float32")
     for mean, var, weight in ((1e30, 1e-20, 1.0), (1e20, 1.0, 1e25), (1.0, 1e-30, 1e30), (1e5, 1.0, 1e-42)):
         x = np.array([[mean], [mean * 1.5]], dtype=np.float32)
-        parameters = np.float32([weight])
+        parameters = np.array([weight], np.float32)
         reference = batch_norm(x, initial_statistics([mean], [var]), parameters, training=False, eps=0.0).output
         statistics = Statistics(mean=machine([[mean]]), var=machine([[var]]))
         y = normalised(machine, x.T, statistics, parameters, machine(0), eps=0.0, form=form)
@@ -442,7 +442,7 @@ def test_a_flushed_product_is_within_the_bound_in_any_order_of_multiplication(fo
     """weight * (x - mean) may be flushed before a large reciprocal multiplies it."""
     machine = Machine(dtype="float32", flush=True)
     x = (np.random.default_rng(15).standard_normal((64, 4)) * 1e-5).astype(np.float32)
-    weight = np.float32([1e-33, -3e-34, 1e-30, 2e-38])
+    weight = np.array([1e-33, -3e-34, 1e-30, 2e-38], np.float32)
     reference = batch_norm(x, None, weight, training=True).output
     statistics = two_pass(machine, machine(x.T), SUMMATIONS["pairwise"])
     y = normalised(machine, machine(x.T), statistics, machine(weight)[:, None], machine(0), eps=1e-5, form=form)

@@ -27,14 +27,17 @@ X = np.zeros((2, 6, 3), dtype=np.float32)
 
 
 def group(**changes: Any) -> Any:
-    return group_norm(**({"x": X, "num_groups": 3} | changes))
+    arguments: dict[str, Any] = {"x": X, "num_groups": 3}
+    return group_norm(**(arguments | changes))
 
 
 def batch(**changes: Any) -> Any:
-    return batch_norm(**({"x": X, "running": initial_statistics(np.zeros(6), np.ones(6)), "training": True} | changes))
+    running = initial_statistics(np.zeros(6), np.ones(6))
+    arguments: dict[str, Any] = {"x": X, "running": running, "training": True}
+    return batch_norm(**(arguments | changes))
 
 
-def raises(call: Callable[..., Any], words: list[str], kind: type[ValueError] = ValueError, **changes: Any) -> None:
+def raises(call: Callable[..., Any], words: list[str], kind: type[ValueError] = ValueError, /, **changes: Any) -> None:
     """``call`` raises exactly ``kind``, and its message has all of ``words``."""
     with pytest.raises(ValueError, match=re.escape(words[0])) as caught:
         call(**changes)
@@ -155,7 +158,7 @@ def test_training_with_one_value_per_channel_is_refused_only_by_the_semantics_th
 
 @pytest.mark.parametrize("name", ["running mean", "running var"])
 def test_running_statistics_that_are_not_real_numbers_are_refused(name: str) -> None:
-    arrays = {"running mean": np.zeros(6), "running var": np.ones(6)}
+    arrays: dict[str, Any] = {"running mean": np.zeros(6), "running var": np.ones(6)}
     arrays[name] = arrays[name] + 1j
     with pytest.raises(ValueError, match=f"{name} must be an array of real numbers, got dtype complex128"):
         initial_statistics(*arrays.values())

@@ -66,7 +66,7 @@ LEVELS: Final = ("float32", "stored", "half")
 PLACEMENTS: Final = AXES["group_norm"][0].names
 LENGTHS: Final = (1, 2, 3, 8, 33)
 KINDS: Final = ("dx", "dweight", "dbias")
-Regime = Callable[[np.random.Generator, tuple[int, ...]], Array]
+Regime = Callable[[np.random.Generator, tuple[int, int]], Array]
 
 
 def _normal(size: float, mean: float = 0.0) -> Regime:
@@ -145,7 +145,7 @@ class Draw:
         f = Machine(dtype=held.held.name, flush=bool(rng.integers(2)), sums=held.dtype)
         store, count = Machine(dtype=dtype), max(2, size // n)
         x = store(regimes(dtype)[regime](rng, (count, n)))
-        dy = store(UPSTREAM[upstream](rng, np.float64(x)))
+        dy = store(UPSTREAM[upstream](rng, x.astype(np.float64)))
         per_set = bool(rng.integers(2))
         scale = rng.choice([1.0, 1.0, 1e-3, 1e-7, 300.0, *([1e-37, 1e20] if dtype == "bfloat16" else [])])
         weight = store(rng.standard_normal(count if per_set else n) * scale)
@@ -172,21 +172,27 @@ class Draw:
         return {"eps_placement": self.placement, "variance": "unbiased" if self.unbiased else "biased"}
 
     def forward(self, accuracy: str, level: str = "") -> Reference:
-        given = {"eps": self.eps, "arithmetic": arithmetic_of(self.dtype, level or self.level, accuracy)}
+        eps, arithmetic = self.eps, arithmetic_of(self.dtype, level or self.level, accuracy)
         if not self.per_set:
             chosen = semantics("group_norm", **self.chosen)
-            return group_norm(self.x, 1, self.weight, self.bias, semantics=chosen, **given)
+            return group_norm(self.x, 1, self.weight, self.bias, eps=eps, semantics=chosen, arithmetic=arithmetic)
         chosen = semantics("batch_norm", single_value="shift", **self.chosen)
-        found = batch_norm(self.x.T, None, self.weight, self.bias, training=True, semantics=chosen, **given).output
+        found = batch_norm(
+            self.x.T, None, self.weight, self.bias, training=True, eps=eps, semantics=chosen, arithmetic=arithmetic
+        ).output
         return Reference(value=found.value.T, bound=found.bound.T)
 
     def gradients(self, accuracy: str, level: str = "") -> Gradients:
-        given = {"eps": self.eps, "arithmetic": arithmetic_of(self.dtype, level or self.level, accuracy)}
+        eps, arithmetic = self.eps, arithmetic_of(self.dtype, level or self.level, accuracy)
         if not self.per_set:
             chosen = semantics("group_norm", **self.chosen)
-            return group_norm_backward(self.x, self.dy, 1, self.weight, semantics=chosen, **given)
+            return group_norm_backward(
+                self.x, self.dy, 1, self.weight, eps=eps, semantics=chosen, arithmetic=arithmetic
+            )
         chosen = semantics("batch_norm", single_value="shift", **self.chosen)
-        found = batch_norm_backward(self.x.T, self.dy.T, None, self.weight, training=True, semantics=chosen, **given)
+        found = batch_norm_backward(
+            self.x.T, self.dy.T, None, self.weight, training=True, eps=eps, semantics=chosen, arithmetic=arithmetic
+        )
         return replace(found, dx=Reference(value=found.dx.value.T, bound=found.dx.bound.T))
 
     def spread(self, parameter: Array) -> Array:
@@ -364,7 +370,7 @@ def test_every_honest_mean_and_variance_lies_within_the_bound_of_its_precision(d
             arithmetic, n = arithmetic_of(dtype, level, accuracy), int(rng.choice([2, 2, 3, 8]))
             f = Machine(dtype=arithmetic.held.name, flush=bool(rng.integers(2)), sums=arithmetic.dtype)
             x = Machine(dtype=dtype)(draw_x(rng, (256, n)))
-            batch, found = Batch.of(np.float64(x), arithmetic), measure(f, f(x))
+            batch, found = Batch.of(x.astype(np.float64), arithmetic), measure(f, f(x))
             mean = Reference(value=batch.m.mean + batch.m.mean_tail, bound=batch.bound.mean)
             biased, unbiased = (divided_by(batch, divisor, arithmetic) for divisor in ("biased", "unbiased"))
             way = str(rng.choice(list(UNBIASED)))
@@ -450,9 +456,9 @@ def test_buffers_in_float32_are_held_to_more(dtype: str) -> None:
 def test_long_sets_are_held_to_something_unless_their_sums_are_in_half_precision(dtype: str, level: str) -> None:
     rng = np.random.default_rng([7, LEVELS.index(level)])
     for regime in ("normal", "mean 4", "sorted"):
-        plain = {"eps": 1e-5, "placement": "inside_sqrt", "unbiased": False, "weight": np.float32([1.0] * 4096)}
-        draw = replace(Draw.of(rng, dtype, level, regime, 4096, size=8192), per_set=False, **plain)
-        draw = replace(draw, bias=Machine(dtype=dtype)(np.zeros(4096)), weight=Machine(dtype=dtype)(draw.weight))
+        store, draw = Machine(dtype=dtype), Draw.of(rng, dtype, level, regime, 4096, size=8192)
+        draw = replace(draw, per_set=False, eps=1e-5, placement="inside_sqrt", unbiased=False)
+        draw = replace(draw, weight=store(np.ones(4096)), bias=store(np.zeros(4096)))
         held = check_outputs(draw, ["two_pass sequential", "two_pass pairwise", "welford", "one_pass backward"])
         assert (held > 0) == (level != "half")
         check_gradients(draw, ["two_pass sequential", "one_pass backward"], each=1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from normgauge.oracle import (
     Arithmetic,
@@ -24,7 +25,7 @@ from normgauge.oracle import backward as going_backward
 from normgauge.oracle.moments import U64, Float, moments, pair_sum
 
 #: Sums of which the order matters, drawn as (rows, n).
-VALUES = {
+VALUES: dict[str, Callable[[np.random.Generator, tuple[int, int]], NDArray[Any]]] = {
     "normal": lambda rng, shape: rng.standard_normal(shape),
     "magnitudes": lambda rng, shape: rng.standard_normal(shape) * 10.0 ** rng.integers(-200, 200, shape),
     "large": lambda rng, shape: rng.standard_normal(shape) * 2.0**996,
@@ -46,8 +47,8 @@ def test_a_sum_in_pairs_is_within_its_bound(kind: str, n: int) -> None:
         assert high.shape == low.shape == (2, 1)
         for row, pair in zip(values, zip(high, low, strict=True), strict=True):
             exact = [Fraction(float(value)) for value in row]
-            error = sum((Fraction(float(part[0])) for part in pair), -sum(exact))
-            assert abs(error) <= Fraction(allowed) * sum(abs(value) for value in exact)
+            error = sum((Fraction(float(part[0])) for part in pair), -sum(exact, Fraction(0)))
+            assert abs(error) <= Fraction(allowed) * sum((abs(value) for value in exact), Fraction(0))
 
 
 def test_a_sum_in_pairs_of_what_is_no_number_is_none() -> None:
@@ -63,7 +64,7 @@ def test_the_mean_of_pairs_is_the_rounded_sum_of_neighbours_and_what_it_lacks(n:
     x = np.random.default_rng(n).standard_normal((3, n)) + 2.0**20
     m = moments(x, compensated=True)
     for row, mean, tail, error in zip(x, m.mean[:, 0], m.mean_tail[:, 0], m.mean_error[:, 0], strict=True):
-        exact = sum(Fraction(float(value)) for value in row) / n
+        exact = sum((Fraction(float(value)) for value in row), Fraction(0)) / n
         assert abs(Fraction(float(mean)) + Fraction(float(tail)) - exact) <= Fraction(float(error))
 
 

@@ -34,6 +34,8 @@ from normgauge.oracle import (
 )
 
 Array = NDArray[Any]
+Affine = Array | Sequence[float] | None
+PerChannel = Array | Sequence[Any]
 U: Final = 2.0**-53
 #: What underflow costs a single operation.
 QUANTUM: Final = 2.0**-1074
@@ -100,13 +102,11 @@ def element(value: Fraction, mean: Fraction, var: Fraction, r: Any, weight: Frac
         y=scaled + real(bias),
         scaled=float(abs(scaled)),
         slope=float(abs(real(weight)) * r),
-        spread=float(MP.sqrt(real(max(var, 0))) * r),
+        spread=float(MP.sqrt(real(max(var, Fraction(0)))) * r),
     )
 
 
-def exact_group_norm(
-    x: Array, groups: int, weight: Array | None, bias: Array | None, eps: float, chosen: Semantics
-) -> Array:
+def exact_group_norm(x: Array, groups: int, weight: Affine, bias: Affine, eps: float, chosen: Semantics) -> Array:
     values = exact(x)
     channels = x.shape[1]
     size = channels // groups
@@ -143,8 +143,9 @@ class ExactBatchNorm:
         self.var = [self._next(1, c, momentum, chosen) for c in range(x.shape[1])]
 
     def _next(self, kind: int, channel: int, momentum: float | None, chosen: Semantics) -> Any:
-        batches = [batch[kind][channel] for batch in self.seen]
-        if any(value is None for value in batches):
+        measured = [batch[kind][channel] for batch in self.seen]
+        batches = [value for value in measured if value is not None]
+        if len(batches) < len(measured):
             return None
         if momentum is None and chosen.choices["momentum_none"] == "cumulative":
             return sum(batches, Fraction(0)) / len(batches)
@@ -159,11 +160,12 @@ class ExactBatchNorm:
                 hidden = (1 - new) * hidden + new * value
             return hidden / (1 - (1 - new) ** len(batches))
         old = (self.mean, self.var)[kind][channel]
+        assert old is not None, "after a batch without a variance there is none in any later step"
         return (1 - new) * old + new * batches[-1]
 
 
 def exact_output(
-    x: Array, mean: Sequence[Any], var: Sequence[Any], weight: Array | None, bias: Array | None, eps: float, place: str
+    x: Array, mean: PerChannel, var: PerChannel, weight: Affine, bias: Affine, eps: float, place: str
 ) -> Array:
     """The output of BatchNorm from given statistics, one of each per channel."""
     values = exact(x)
@@ -174,7 +176,7 @@ def exact_output(
         b = Fraction(0) if bias is None else Fraction(float(bias[c]))
         for key in np.ndindex(x.shape):
             if key[1] == c:
-                out[key] = None if r is None else element(values[key], mean[c], var[c], r, w, b)
+                out[key] = None if r is None else element(values.item(key), mean[c], var[c], r, w, b)
     return out
 
 
@@ -253,14 +255,14 @@ def check_output(got: Reference, truth: Array, dtype: str, lost: Callable[[tuple
     """Every element is as near the exact one as derived, and inside the bound; returns how many were held."""
     held = 0
     for key in np.ndindex(truth.shape):
-        want: Element | None = truth[key]
+        want: Element | None = truth.item(key)
         if want is None:
             assert np.isnan(got.value[key]) or np.isposinf(got.bound[key]), key
             continue
         if np.isposinf(got.bound[key]):
             continue
         held += 1
-        off = distance_from(got.value[key], want.y)
+        off = distance_from(got.value.item(key), want.y)
         assert off <= got.bound[key], key
         if dtype == "float64":
             size = float(abs(want.y))
@@ -360,7 +362,7 @@ def step_allowance(
     """
     weight = weight_of_new(layer.momentum, step, layer.chosen)
     factors = U * (1 + debiasing(layer.momentum, step, layer.chosen))
-    sets = np.moveaxis(np.float64(batch), 1, 0).reshape(batch.shape[1], -1)
+    sets = np.moveaxis(batch.astype(np.float64), 1, 0).reshape(batch.shape[1], -1)
     lost = np.array([mean_error(s) for s in sets])
     mean, var = np.abs(sets.mean(axis=1)), sets.var(axis=1) * sets.shape[1] / max(sets.shape[1] - 1, 1)
     # The float64 estimates above serve as sizes only; their own error is of second order, but for the
@@ -548,4 +550,4 @@ def test_honest_float64_lies_within_the_bound_of_its_class_about_the_exact_value
         for form in OUTPUTS:
             y = normalised(machine, x, measure(machine, x), weight, bias, eps=1e-5, placement=place, form=form)
             for key in np.ndindex(y.shape):
-                assert distance_from(y[key], truth[key].y) <= got.bound[key], (regime, form, key)
+                assert distance_from(y.item(key), truth.item(key).y) <= got.bound[key], (regime, form, key)

@@ -135,7 +135,7 @@ def test_text_from_a_record_never_becomes_markup() -> None:
     )
     top = header("mlx", HOSTILE, framework=HOSTILE, versions={HOSTILE: HOSTILE}, platform=HOSTILE)
     hostile = dict.fromkeys(("signature", "plan", "measured", "sentence", "stored"), HOSTILE)
-    beyond = [counterexample(HOSTILE, **hostile), explored(HOSTILE, accuracy=HOSTILE)]
+    beyond: list[Record] = [counterexample(HOSTILE, **hostile), explored(HOSTILE, accuracy=HOSTILE)]
     records: list[Record] = [
         top,
         own,

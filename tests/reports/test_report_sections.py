@@ -32,7 +32,7 @@ from normgauge.results.records import Footer, NotRun, Record
 
 
 def test_a_section_that_is_shown_has_its_heading_and_its_entry_in_the_contents() -> None:
-    records = [judgement(), judgement(verdict="unsupported"), profile(claims=[claim()]), explored()]
+    records: list[Record] = [judgement(), judgement(verdict="unsupported"), profile(claims=[claim()]), explored()]
     page = shown(run(*records, profile("torch.nn.BatchNorm", layer="batch_norm")))
     headings = {one.attributes["id"]: one.text for one in page.all("h2")}
     fixed = {one.id: one.title for one in SECTIONS if one.id not in {"accuracy", "not-run"}}

@@ -160,7 +160,7 @@ def test_everything_that_a_release_may_change_is_followed(
 
 
 def test_a_requirement_on_an_axis_is_not_told_beside_the_axis() -> None:
-    about = {"requirement": "BN-03", "witnesses": [witness("running_var", "unbiased")]}
+    about: dict[str, Any] = {"requirement": "BN-03", "witnesses": [witness("running_var", "unbiased")]}
     runs = [
         release("1.0", batch_norm("biased"), diverging(LAYER, **about)),
         release("1.1", batch_norm(), judgement(LAYER, **about)),

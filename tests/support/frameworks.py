@@ -234,8 +234,9 @@ class Processes:
         return self._interpreters[double].printed(script).splitlines()
 
     def close(self) -> None:
-        for one in (*self._workers, *self._interpreters.values()):
-            one.close()
+        started: list[WorkerProcess | Interpreter] = [*self._workers, *self._interpreters.values()]
+        for process in started:
+            process.close()
 
 
 class Frameworks:

@@ -200,26 +200,24 @@ def _divided(f: Machine, value: Array, n: int, reciprocal: bool) -> Array:
     return f(value * f(f(1) / f(n))) if reciprocal else f(value / f(n))
 
 
+WELFORD: Final[dict[str, Callable[[Machine, Array], Statistics]]] = {
+    "welford": welford,
+    "welford times 1/k": partial(welford, reciprocal=True),
+    "welford in lanes": welford_in_lanes,
+    "welford in a tree": combined_singles,
+}
 #: Every kind of statistics with the accuracy class it belongs to.
 STATISTICS: Final[dict[str, tuple[str, Callable[[Machine, Array], Statistics]]]] = {
     **{
         f"{kind.__name__} {name}{' times 1/n' * reciprocal}": (
             kind.__name__,
-            lambda f, x, kind=kind, total=total, reciprocal=reciprocal: kind(f, x, total, reciprocal=reciprocal),
+            partial(kind, total=total, reciprocal=reciprocal),
         )
         for kind in (two_pass, one_pass)
         for name, total in SUMMATIONS.items()
         for reciprocal in (False, True)
     },
-    **{
-        name: ("welford", lambda f, x, measure=measure: _recursively(f, x, measure))
-        for name, measure in {
-            "welford": welford,
-            "welford times 1/k": partial(welford, reciprocal=True),
-            "welford in lanes": welford_in_lanes,
-            "welford in a tree": combined_singles,
-        }.items()
-    },
+    **{name: ("welford", partial(_recursively, measure=measure)) for name, measure in WELFORD.items()},
 }
 
 

@@ -302,7 +302,7 @@ CLOSED: Final[dict[str, Callable[[Pass], Array]]] = {
 
 def _aligned(rng: np.random.Generator, x: Array) -> Array:
     """dy = x_hat, for which dx is nearly 0."""
-    x = np.float64(x)
+    x = x.astype(np.float64)
     return (x - x.mean(axis=1, keepdims=True)) / (x.std(axis=1, keepdims=True) + 1e-300)
 
 
@@ -336,7 +336,7 @@ UPSTREAM: Final[dict[str, Callable[[np.random.Generator, Array], Array]]] = {
     "one hot": _one_hot,
     "sparse": lambda rng, x: rng.standard_normal(x.shape) * (rng.random(x.shape) < 0.3),
     "signs": lambda rng, x: np.sign(_aligned(rng, x)),
-    "the input": lambda rng, x: np.float64(x),
+    "the input": lambda rng, x: x.astype(np.float64),
     "magnitudes": lambda rng, x: np.ldexp(rng.standard_normal(x.shape), rng.integers(-12, 12, x.shape)),
     "small": _scaled(1e-8),
     "tiny": _scaled(1e-30),

@@ -311,7 +311,12 @@ def everything() -> list[list[Record]]:
         explored("mlx.nn.GroupNorm"),
         counterexample("mlx.nn.GroupNorm"),
     ]
-    torch = [judgement(), judgement(dtype="float64"), judgement(requirement="GN-16"), profile(claims=[agreeing()])]
+    torch: list[Record] = [
+        judgement(),
+        judgement(dtype="float64"),
+        judgement(requirement="GN-16"),
+        profile(claims=[agreeing()]),
+    ]
     return [run(*mlx, framework="mlx"), run(*torch)]
 
 

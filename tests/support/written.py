@@ -38,7 +38,7 @@ def call(layer: Any, x: Any, **arguments: Any) -> Any:
 
 def rooted(x: Any) -> Callable[[], Any]:
     def inner(y: float = 1.0) -> Any:  # kept
-        return math.sqrt(x) * y  # type: ignore[no-any-return]
+        return math.sqrt(x) * y
 
     return inner
 
