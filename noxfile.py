@@ -143,9 +143,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(allow_parallel=True)
 def types(session: nox.Session) -> None:
-    """mypy, strict, on the installed packages."""
+    """mypy, strict, on the installed packages, then on the tests."""
     install(session, *pins("types"))
     session.run("mypy", "-p", "normgauge")
+    session.run("mypy", "tests")
 
 
 @nox.session
