@@ -218,7 +218,7 @@ class Adapter(Acting, ABC):
         # Whatever a framework raises is an observation, not an error of ours.
         except Exception as error:
             message = _ADDRESS.sub("at 0x...", _ESCAPES.sub("", str(error)))
-            raised = Raised(where, type(error).__name__, message[:2000])
+            raised = Raised(where=where, type=type(error).__name__, message=message[:2000])
         messages = tuple(dict.fromkeys(f"{w.category.__name__}: {w.message}" for w in caught))
         return Observation(steps=tuple(steps), raised=raised, unsupported=unsupported, died=None, warnings=messages)
 
@@ -252,9 +252,15 @@ class Adapter(Acting, ABC):
             for name, value in gradients.items()
         }
         shares = self.sharing(output, {"x": native, **inside})
-        trainable = tuple(self.trainable(layer)) if step.inspect else None
         return StepResult(
-            np.array(result), self.native_dtype(output), state, tuple(modified), tuple(shares), found, dtypes, trainable
+            output=np.array(result),
+            dtype=self.native_dtype(output),
+            state=state,
+            modified=tuple(modified),
+            shares=tuple(shares),
+            gradients=found,
+            dtypes=dtypes,
+            trainable=tuple(self.trainable(layer)) if step.inspect else None,
         )
 
 

@@ -88,7 +88,7 @@ def _add(digest: hashlib.blake2b, name: str, values: Array) -> None:
     digest.update(np.ascontiguousarray(values).data)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Raised:
     """An exception: where (``construct``, ``step 1``, ...), its type and its message."""
 
@@ -97,7 +97,7 @@ class Raised:
     message: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepResult:
     """What one step gave: the output in canonical layout, its native dtype, the state afterwards.
 

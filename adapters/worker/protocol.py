@@ -125,23 +125,27 @@ def _encode_result(step: StepResult) -> dict[str, Any]:
     return message if step.trainable is None else message | {"trainable": list(step.trainable)}
 
 
+def _decode_raised(message: Mapping[str, Any]) -> Raised:
+    return Raised(where=str(message["where"]), type=str(message["type"]), message=str(message["message"]))
+
+
 def decode_observation(message: Mapping[str, Any]) -> Observation:
     raised = message.get("raised")
     return Observation(
         steps=tuple(
             StepResult(
-                decode_array(step["output"]),
-                step["dtype"],
-                {name: decode_array(value) for name, value in step["state"].items()},
-                tuple(step["modified"]),
-                tuple(step.get("shares", ())),
-                {name: decode_array(value) for name, value in step.get("gradients", {}).items()},
-                dict(step.get("dtypes", {})),
-                tuple(map(str, step["trainable"])) if "trainable" in step else None,
+                output=decode_array(step["output"]),
+                dtype=step["dtype"],
+                state={name: decode_array(value) for name, value in step["state"].items()},
+                modified=tuple(step["modified"]),
+                shares=tuple(step.get("shares", ())),
+                gradients={name: decode_array(value) for name, value in step.get("gradients", {}).items()},
+                dtypes=dict(step.get("dtypes", {})),
+                trainable=tuple(map(str, step["trainable"])) if "trainable" in step else None,
             )
             for step in message["steps"]
         ),
-        raised=Raised(str(raised["where"]), str(raised["type"]), str(raised["message"])) if raised else None,
+        raised=_decode_raised(raised) if raised else None,
         unsupported=None if message.get("unsupported") is None else str(message["unsupported"]),
         died=None,
         warnings=tuple(message["warnings"]),

@@ -146,7 +146,7 @@ class Answer(Message, frozen=True, kw_only=True):
         raised = self.raised
         return Observation(
             steps=tuple(_result(step) for step in self.steps),
-            raised=Raised(raised.where, raised.type, raised.message) if raised else None,
+            raised=Raised(where=raised.where, type=raised.type, message=raised.message) if raised else None,
             unsupported=self.unsupported,
             died=None,
             warnings=self.warnings,
@@ -161,14 +161,14 @@ class ScriptAnswer(Message, frozen=True, kw_only=True):
 
 def _result(step: Result) -> StepResult:
     return StepResult(
-        step.output.array(),
-        step.dtype,
-        {name: value.array() for name, value in step.state.items()},
-        step.modified,
-        step.shares,
-        {name: value.array() for name, value in step.gradients.items()},
-        step.dtypes,
-        step.trainable,
+        output=step.output.array(),
+        dtype=step.dtype,
+        state={name: value.array() for name, value in step.state.items()},
+        modified=step.modified,
+        shares=step.shares,
+        gradients={name: value.array() for name, value in step.gradients.items()},
+        dtypes=step.dtypes,
+        trainable=step.trainable,
     )
 
 

@@ -213,7 +213,8 @@ def test_every_observation_comes_back_as_it_was(seen: Observation) -> None:
 
 
 def test_text_with_line_breaks_stays_on_one_line() -> None:
-    seen = Observation(raised=Raised("construct", "ValueError", "one\ntwo\r\nthree\u2028four\u0085five"))
+    message = "one\ntwo\r\nthree\u2028four\u0085five"
+    seen = Observation(raised=Raised(where="construct", type="ValueError", message=message))
     assert decode_observation(through_text(encode_observation(seen))) == seen
 
 

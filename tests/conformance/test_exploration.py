@@ -234,7 +234,7 @@ def test_a_relation_holds_of_the_exact_result_and_breaks_for_another(relation: o
 
         def seen(prediction: object, moved: float) -> Observation:
             steps = [step["output"].value for step in prediction.steps]  # type: ignore[attr-defined]
-            return Observation(steps=tuple(StepResult(y + moved, "float64", {}) for y in steps))
+            return Observation(steps=tuple(StepResult(output=y + moved, dtype="float64", state={}) for y in steps))
 
         honest = (seen(predicted[0], 0), seen(predicted[1], 0))
         assert held_against(relation, honest, predicted).ratio <= 1
