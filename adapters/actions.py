@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from normgauge.adapters.case import ACTIONS, Action, Case, Implementation, Unsupported
+from normgauge.adapters.case import ACTIONS, Action, Case, Implementation
 
 
 class Acting:
-    """The part of an adapter that acts on a layer between calls; what it leaves out is unsupported."""
+    """The part of an adapter that acts on a layer between calls; what it leaves out it declares in ``lacks``."""
 
     _inside: tuple[Any, Any] | None = None
 
@@ -29,32 +29,40 @@ class Acting:
                 self._inside = layer, self.model(layer)
             self.freeze(self._inside[1], action.name == "freeze_model")
         else:
-            raise Unsupported(f"no action {action.name!r} is known; allowed: {', '.join(ACTIONS)}")
+            raise ValueError(f"no action {action.name!r} is known; allowed: {', '.join(ACTIONS)}")
         return layer
 
     def reset(self, layer: Any) -> None:
         """Set the running statistics to those of a new layer."""
-        raise Unsupported("the layer has nothing that resets its running statistics")
+        raise undeclared("actions=('reset',)")
 
     def save_load(self, implementation: Implementation, case: Case, layer: Any) -> Any:
         """A new layer, constructed from ``case``, that has read the state that ``layer`` has written."""
-        raise Unsupported("the layer has nothing that writes and reads its state")
+        raise undeclared("actions=('save_load',)")
 
     def model(self, layer: Any) -> Any:
         """A model that has ``layer`` as its only layer."""
-        raise Unsupported("no model is known that the layer could be in")
+        raise undeclared("actions=('freeze_model',)")
 
     def freeze(self, layer: Any, frozen: bool) -> None:
         """Take the parameters of a layer or a model out of training, or back in."""
-        raise Unsupported("the layer has nothing that freezes it")
+        raise undeclared("actions=('freeze',)")
 
     def set_momentum(self, layer: Any, momentum: float | None) -> Any:
         """The layer, which uses another momentum from now on."""
-        raise Unsupported("the layer's momentum cannot be changed")
+        raise undeclared("actions=('momentum',)")
 
     def trainable(self, layer: Any) -> Iterable[str]:
         """The canonical names of what an optimizer is given."""
-        raise Unsupported("the layer does not tell what is trainable")
+        raise undeclared("actions=('inspect',)")
+
+
+def undeclared(condition: str) -> NotImplementedError:
+    """What is raised where an adapter neither has something nor says so."""
+    return NotImplementedError(
+        "the adapter has no way to ask for this; where the layer has none, let the adapter's lacks return "
+        f"Lack({condition}, why=..., source=...)"
+    )
 
 
 def bare(case: Case) -> Case:

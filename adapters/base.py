@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.metadata
 import inspect
@@ -15,7 +16,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from normgauge.adapters.actions import Acting
+from normgauge.adapters.actions import Acting, undeclared
 from normgauge.adapters.case import (
     Array,
     Case,
@@ -24,9 +25,9 @@ from normgauge.adapters.case import (
     Raised,
     Step,
     StepResult,
-    Unsupported,
 )
 from normgauge.adapters.dtypes import FULL
+from normgauge.adapters.lacks import Lack
 
 #: Those that no call changes.
 _UNCHANGED: Final = ("weight", "bias")
@@ -86,6 +87,10 @@ class Adapter(Acting, ABC):
         except importlib.metadata.PackageNotFoundError:  # a module that nobody installed has no version
             return {self.distribution: "unknown version"}
 
+    def lacks(self, implementation: Implementation) -> tuple[Lack, ...]:
+        """What the layer does not have: cases of that are not asked. Whatever else raises is told as such."""
+        return ()
+
     def missing(self, implementation: Implementation) -> str | None:
         """What an implementation needs that is not here, such as a compiler, in one sentence."""
         return None
@@ -104,7 +109,7 @@ class Adapter(Acting, ABC):
 
     def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
         """The native output on ``x``, and the native gradients of sum(y * dy): ``dx``, ``dweight``, ``dbias``."""
-        raise Unsupported("no automatic differentiation")
+        raise undeclared("gradients=True")
 
     @abstractmethod
     def state(self, layer: Any) -> Mapping[str, Any]:
@@ -168,7 +173,15 @@ class Adapter(Acting, ABC):
             "missing": self.missing(implementation),
             "promotes": implementation.way.promotes,
             "equal_samples": implementation.way.equal_samples,
+            "lacks": self.declared(implementation),
         }
+
+    def declared(self, implementation: Implementation) -> list[dict[str, Any]]:
+        """What the layer lacks, as a hello carries it: the conditions that there are."""
+        return [
+            {name: value for name, value in dataclasses.asdict(one).items() if value or name in {"why", "source"}}
+            for one in self.lacks(implementation)
+        ]
 
     def documentation_texts(self, implementation: Implementation) -> dict[str, str]:
         """The layer's installed docstrings by place: those of the class and of its constructor and call.
@@ -201,7 +214,6 @@ class Adapter(Acting, ABC):
         implementation = self.implementation(identifier)
         steps: list[StepResult] = []
         raised: Raised | None = None
-        unsupported: str | None = None
         where = "construct"
         caught: list[warnings.WarningMessage] = []
         try:
@@ -213,14 +225,12 @@ class Adapter(Acting, ABC):
                     with noted(caught):
                         layer = self.acted(implementation, case, layer, action)
                 steps.append(self._step(implementation, layer, step, caught))
-        except Unsupported as error:
-            unsupported = str(error)
         # Whatever a framework raises is an observation, not an error of ours.
         except Exception as error:
             message = _ADDRESS.sub("at 0x...", _ESCAPES.sub("", str(error)))
             raised = Raised(where=where, type=type(error).__name__, message=message[:2000])
         messages = tuple(dict.fromkeys(f"{w.category.__name__}: {w.message}" for w in caught))
-        return Observation(steps=tuple(steps), raised=raised, unsupported=unsupported, died=None, warnings=messages)
+        return Observation(steps=tuple(steps), raised=raised, warnings=messages)
 
     def _step(
         self, implementation: Implementation, layer: Any, step: Step, caught: list[warnings.WarningMessage]

@@ -138,8 +138,8 @@ def marked(names: Iterable[str]) -> Array:
 class Observation:
     """What an implementation did on a case.
 
-    Steps end at the first exception (``raised``). ``unsupported`` is the adapter's own word that the
-    framework has no way to ask for this. ``died`` tells how the process ended (signal, exit code,
+    Steps end at the first exception (``raised``). ``unsupported`` says why the case was not put to the layer: the
+    adapter declares that it has no such thing (``lacks.py``). ``died`` tells how the process ended (signal, exit code,
     time-out) when it did; then nothing else is known. It is not ``asked`` where the process had ended too often.
     """
 
@@ -199,7 +199,3 @@ class Implementation:
     def named(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """``settings`` by the framework's names."""
         return {self.names[name]: value for name, value in settings.items()}
-
-
-class Unsupported(Exception):
-    """The framework offers no way to ask for what the case wants; the message says what is missing."""

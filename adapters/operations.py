@@ -22,6 +22,7 @@ from normgauge.adapters.actions import bare
 from normgauge.adapters.base import Adapter
 from normgauge.adapters.case import PARAMETERS, Action, Array, Case, Implementation
 from normgauge.adapters.functions import channels_last, evaluate, read, set_momentum, train
+from normgauge.adapters.lacks import Lack
 from normgauge.adapters.layout import CHANNELS_LAST
 
 
@@ -145,6 +146,16 @@ class Variables(dict[str, Any]):
                 self.update(zip(step.gives, (result,) if len(step.gives) == 1 else result, strict=True))
 
 
+_NO_STATE: Final = "the layer has nothing that writes and reads its state"
+_NO_FREEZING: Final = "the layer has nothing that freezes it"
+#: Of each action an operation that it needs, and what is absent where there is none.
+_ACTIONS: Final[Mapping[str, tuple[str, str]]] = {
+    "reset": ("reset", "the layer has nothing that resets its running statistics"),
+    "save_load": ("save", _NO_STATE),
+    **{one: (one, _NO_FREEZING) for one in ("freeze", "unfreeze", "freeze_model", "unfreeze_model")},
+}
+
+
 def shown_state(implementation: Implementation, case: Case) -> tuple[str, ...]:
     """The names of the parameters and running statistics that the case's layer has."""
     return tuple(
@@ -208,6 +219,19 @@ class ScriptedAdapter(Adapter):
         if implementation.id not in self._operations:
             self._operations[implementation.id] = self.operations(implementation)
         return self._operations[implementation.id]
+
+    def lacks(self, implementation: Implementation) -> tuple[Lack, ...]:
+        """The actions and the gradients that its operations leave out."""
+        known = self.known_operations(implementation)
+        found: dict[str, list[str]] = {}
+        for action, (needed, why) in _ACTIONS.items():
+            if needed not in known.actions:
+                found.setdefault(why, []).append(action)
+        source = implementation.documentation
+        lacks = [Lack(why=why, source=source, actions=tuple(actions)) for why, actions in found.items()]
+        if not known.gradients:
+            lacks.append(Lack(why="there is no automatic differentiation", source=source, gradients=True))
+        return tuple(lacks)
 
     def construct(self, implementation: Implementation, case: Case) -> Variables:
         names = shown_state(implementation, case)

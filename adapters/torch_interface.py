@@ -6,8 +6,9 @@ import functools
 import inspect
 from typing import Any, Final
 
-from normgauge.adapters.case import Case, Implementation, Unsupported
+from normgauge.adapters.case import Case, Implementation
 from normgauge.adapters.implementations import EVERY_RANK, Row
+from normgauge.adapters.lacks import BIAS_ALONE, PARTS, WEIGHT_ALONE, Lack, without
 
 _NAMES: Final = {"weight": "weight", "bias": "bias", "eps": "eps"}
 _GROUP_NAMES: Final = _NAMES | {"num_channels": "num_channels", "num_groups": "num_groups"}
@@ -35,30 +36,28 @@ KIN: Final[tuple[Row, ...]] = (
 
 
 def settings_of(layer_class: type, implementation: Implementation, case: Case) -> dict[str, Any]:
-    """The arguments with which a user constructs ``layer_class`` for ``case``.
-
-    Raises:
-        Unsupported: the class cannot leave out what the case leaves out.
-    """
+    """The arguments with which a user constructs ``layer_class`` for ``case``."""
     given, layer = dict(case.settings), implementation.layer
     weight, bias = given.pop("weight", True), given.pop("bias", True)
     if layer == "layer_norm":
-        if weight or bias:
-            raise Unsupported("the affine parts of LayerNorm hold one value for each element, not for each channel")
         del given["num_channels"], given["num_groups"]
         shape = case.steps[0].x.shape[1:]
         return {"normalized_shape": shape, **implementation.named(given), "elementwise_affine": False}
     if layer == "instance_norm":
-        if weight != bias:
-            raise Unsupported("affine leaves out both parameters or none")
         del given["num_groups"]
         return {**implementation.named(given), "affine": weight}
-    if bias and not weight:
-        raise Unsupported("affine=False leaves out both parameters; there is no bias without a weight")
-    if weight and not bias and not takes(layer_class, "bias"):
-        raise Unsupported("affine leaves out both parameters or none; this release has no bias argument")
     left_out = {} if bias else {"bias": False} if weight else {"affine": False}
     return implementation.named(given) | left_out
+
+
+def lacks_of(layer_class: type, implementation: Implementation) -> tuple[Lack, ...]:
+    """The parameters that ``layer_class`` cannot have, or cannot leave out."""
+    source = implementation.documentation
+    if implementation.layer == "layer_norm":
+        return without("the affine parts hold one value for each element, not for each channel", source, *PARTS)
+    if implementation.layer == "instance_norm" or not takes(layer_class, "bias"):
+        return without("affine leaves out both parameters or none", source, WEIGHT_ALONE, BIAS_ALONE)
+    return without("affine=False leaves out both parameters; there is no bias without a weight", source, BIAS_ALONE)
 
 
 def takes(layer_class: type, argument: str) -> bool:

@@ -14,9 +14,9 @@ import msgspec
 
 FORMAT: Final = 1
 
-Verdict = Literal["conforms", "diverges", "crashes", "unsupported", "cannot tell"]
-#: A judgement with one of these is a divergence.
-DIVERGENT: Final = frozenset({"diverges", "crashes"})
+Verdict = Literal["conforms", "diverges", "raises", "crashes", "unsupported", "cannot tell"]
+#: A judgement with one of these must be expected.
+DIVERGENT: Final = frozenset({"diverges", "raises", "crashes"})
 
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record", kw_only=True):
@@ -219,7 +219,7 @@ class Explored(msgspec.Struct, frozen=True, tag="explored", tag_field="record", 
     """What exploration tried on one implementation at one dtype, under its semantics and accuracy class.
 
     ``known`` counts the cases that departed in the way of a counterexample told already; ``refused``
-    those that the implementation refused or has no way to be asked. ``sequences`` counts the sequences of calls
+    those that it was not asked, because it does not have that. ``sequences`` counts the sequences of calls
     with what is done between them, such as a reset, and ``steps`` the calls and what is between them in all of these.
     """
 
@@ -239,7 +239,7 @@ class Counterexample(msgspec.Struct, frozen=True, tag="counterexample", tag_fiel
     """An input beyond the experiments on which an implementation departs from its own profile.
 
     ``kind`` is ``values`` (outside the widest class's bound), ``accuracy`` (outside the bound of the class
-    measured, within a wider one, named in ``measured``), ``relation`` or ``crash``. ``signature`` is what
+    measured, within a wider one, named in ``measured``), ``relation``, ``raises`` or ``crash``. ``signature`` is what
     it has in common with others of the same cause. ``found`` is ``explored``, or ``replayed`` when it was
     stored by an earlier run. ``stored`` is the file that holds the case. It changes no verdict; promoted
     to a committed case (``normgauge promote``), it does. ``nameless`` is as in a judgement.
@@ -248,7 +248,7 @@ class Counterexample(msgspec.Struct, frozen=True, tag="counterexample", tag_fiel
     implementation: str
     framework: str
     dtype: str
-    kind: Literal["values", "accuracy", "relation", "crash"]
+    kind: Literal["values", "accuracy", "relation", "raises", "crash"]
     signature: str
     plan: str
     measured: str

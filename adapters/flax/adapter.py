@@ -7,11 +7,12 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any, Final
 
-from normgauge.adapters.case import Array, Case, Implementation, Unsupported
+from normgauge.adapters.case import Array, Case, Implementation
 from normgauge.adapters.flax.modes import MODES, REDUCTION_AXES
 from normgauge.adapters.functions import channels_first
 from normgauge.adapters.implementations import EVERY_RANK, Row, implementations_of
 from normgauge.adapters.jax_cache import OnJax
+from normgauge.adapters.lacks import NEITHER, Lack, without
 from normgauge.adapters.layout import CHANNELS_LAST
 from normgauge.adapters.mode import PLAIN, Mode
 from normgauge.adapters.operations import SWITCH, Name, Operation, Operations, ScriptedAdapter, Steps, actions_of, do
@@ -81,15 +82,25 @@ class FlaxAdapter(OnJax, ScriptedAdapter):
     def versions(self) -> dict[str, str]:
         return super().versions() | {"jax": self.jax.__version__}
 
+    def lacks(self, implementation: Implementation) -> tuple[Lack, ...]:
+        found, source = super().lacks(implementation), implementation.documentation
+        if implementation.layer == "batch_norm":
+            return (
+                *found,
+                *without("the layer always tracks statistics", source, {"track": False}),
+                *without("momentum is a number", source, {"momentum": None}),
+            )
+        if _is_linen(implementation):
+            why = "a module without scale and bias takes no channel count"
+            bare = Lack(why=why, source=source, settings=NEITHER, shapes=("other channels",))
+            return (*found, bare)
+        return found
+
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
         given = dict(case.settings)
-        if not given.pop("track", True):
-            raise Unsupported("the layer always tracks statistics")
+        given.pop("track", True)
         flags = {_FLAGS[name]: False for name in ("weight", "bias") if not given.get(name, True)}
         if _is_linen(implementation):
-            counts = implementation.layer == "batch_norm" or given.get("weight", True) or given.get("bias", True)
-            if not counts and case.steps[0].x.shape[1] != given["num_channels"]:
-                raise Unsupported("a module without scale and bias takes no channel count")
             given.pop("num_channels")  # taken from the shape it is initialised on
         hyper: dict[str, Any] = {name: value for name, value in given.items() if name not in _FLAGS}
         axes: dict[str, Any] = {}

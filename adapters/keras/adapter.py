@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any, ClassVar
 
-from normgauge.adapters.case import Array, Case, Implementation, Unsupported
+from normgauge.adapters.case import Array, Case, Implementation
 from normgauge.adapters.functions import channels_first, read
 from normgauge.adapters.jax_cache import OnJax
 from normgauge.adapters.keras.modes import COMPILED, MASK, MODES
+from normgauge.adapters.lacks import PARTS, Lack, without
 from normgauge.adapters.layout import CHANNELS_FIRST, CHANNELS_LAST
 from normgauge.adapters.memory import buffer_of, storage_of
 from normgauge.adapters.mode import PLAIN, Mode
@@ -102,15 +103,24 @@ class KerasAdapter(ScriptedAdapter):
     def versions(self) -> dict[str, str]:
         return {"keras": self.keras.__version__, self.backend: importlib.import_module(self.backend).__version__}
 
+    def lacks(self, implementation: Implementation) -> tuple[Lack, ...]:
+        found, source = super().lacks(implementation), implementation.documentation
+        if implementation in self.kin:
+            return (*found, *without("gamma and beta hold one value for each element", source, *PARTS))
+        if implementation.layer == "batch_norm":
+            return (
+                *found,
+                *without("the layer always tracks statistics", source, {"track": False}),
+                *without("momentum is a number", source, {"momentum": None}),
+            )
+        return found
+
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
         given = dict(case.settings)
-        if not given.pop("track", True):
-            raise Unsupported("the layer always tracks statistics")
+        given.pop("track", True)
         given.pop("num_channels")  # taken from the shape it is built on
         if implementation in self.kin:
             given.pop("num_groups")
-            if given.get("weight", True) or given.get("bias", True):
-                raise Unsupported("gamma and beta hold one value for each element, not for each channel")
         settings: dict[str, Any] = {}
         if not given.pop("weight", True):
             settings["scale"] = False
@@ -227,9 +237,6 @@ class KerasOnNumpyAdapter(KerasAdapter):
     backend = "numpy"
     implementations = _implementations("numpy")
     kin = _kin("numpy")
-
-    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
-        raise Unsupported("this backend has no automatic differentiation")
 
     def memory(self, value: Any) -> Array | None:
         return buffer_of(value.value if isinstance(value, self.keras.Variable) else value)

@@ -17,11 +17,12 @@ import numpy as np
 
 from normgauge.adapters.case import Array, Case, Implementation
 from normgauge.adapters.implementations import implementations_of
+from normgauge.adapters.lacks import Lack
 from normgauge.adapters.layout import CHANNELS_FIRST
 from normgauge.adapters.lucid.modes import GPU
 from normgauge.adapters.memory import buffer_of
 from normgauge.adapters.operations import SWITCH, Name, Operation, Operations, ScriptedAdapter, actions_of, do
-from normgauge.adapters.torch_interface import KIN, LAYERS, settings_of, takes
+from normgauge.adapters.torch_interface import KIN, LAYERS, lacks_of, settings_of, takes
 
 _PAGE = "https://chanlumerico.github.io/lucid/build/html/nn/modules/norm/{}.html"
 #: BatchNorm1d says (N, C, L) on its page, and has an example that feeds it what a linear layer returns.
@@ -52,6 +53,9 @@ class LucidAdapter(ScriptedAdapter):
         with suppress(importlib.metadata.PackageNotFoundError):  # release 3 does without
             versions["mlx"] = importlib.metadata.version("mlx")
         return versions
+
+    def lacks(self, implementation: Implementation) -> tuple[Lack, ...]:
+        return (*super().lacks(implementation), *lacks_of(self.layer_class(implementation), implementation))
 
     def construction(self, implementation: Implementation, case: Case) -> Iterator[Operation]:
         layer_class, f = self.layer_class(implementation), self.module

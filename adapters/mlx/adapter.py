@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from normgauge.adapters.case import Array, Case, Implementation, Observation, Unsupported
+from normgauge.adapters.case import Array, Case, Implementation, Observation
 from normgauge.adapters.functions import call, call_function, channels_first, set_parameter
 from normgauge.adapters.implementations import EVERY_RANK, implementations_of
+from normgauge.adapters.lacks import BIAS_ALONE, WEIGHT_ALONE, Lack, without
 from normgauge.adapters.layout import CHANNELS_LAST
 from normgauge.adapters.mlx.modes import MODES
 from normgauge.adapters.operations import (
@@ -88,11 +89,14 @@ class MlxAdapter(ScriptedAdapter):
         finally:
             self.mx.set_default_device(self._default)  # adapters of other dtypes may be in this process
 
+    def lacks(self, implementation: Implementation) -> tuple[Lack, ...]:
+        found, source = super().lacks(implementation), implementation.documentation
+        found += without("affine leaves out both parameters or none", source, WEIGHT_ALONE, BIAS_ALONE)
+        return (*found, *without("momentum is a number", source, {"momentum": None}))
+
     def _settings(self, implementation: Implementation, case: Case) -> dict[str, Any]:
         given = dict(case.settings)
-        weight, bias = given.pop("weight", True), given.pop("bias", True)
-        if weight != bias:
-            raise Unsupported("affine leaves out both parameters or none")
+        weight, _ = given.pop("weight", True), given.pop("bias", True)
         if implementation in self.kin:
             given.pop("num_groups")
             return implementation.named(given) | {"affine": weight}

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from normgauge.adapters.case import Array, Case, Implementation, Unsupported
+from normgauge.adapters.case import Array, Case, Implementation
 from normgauge.adapters.implementations import implementations_of
+from normgauge.adapters.lacks import Lack
 from normgauge.adapters.layout import CHANNELS_FIRST
 from normgauge.adapters.memory import in_the_storage_of, storage_of
 from normgauge.adapters.operations import (
@@ -25,7 +24,7 @@ from normgauge.adapters.operations import (
     do,
 )
 from normgauge.adapters.torch.modes import HALF, MODES
-from normgauge.adapters.torch_interface import KIN, LAYERS, settings_of
+from normgauge.adapters.torch_interface import KIN, LAYERS, lacks_of, settings_of
 
 _PAGE = "https://docs.pytorch.org/docs/stable/generated/torch.nn.{}.html"
 
@@ -57,6 +56,10 @@ class TorchAdapter(ScriptedAdapter):
             for name, mode in MODES.items()
         }
 
+    def lacks(self, implementation: Implementation) -> tuple[Lack, ...]:
+        parts = lacks_of(self.layer_class(implementation), implementation)
+        return (*super().lacks(implementation), *parts, *MODES[implementation.mode].lacks())
+
     def missing(self, implementation: Implementation) -> str | None:
         return MODES[implementation.mode].missing()
 
@@ -87,10 +90,6 @@ class TorchAdapter(ScriptedAdapter):
 
     def native(self, implementation: Implementation, x: Array) -> Operation:
         mode = MODES[implementation.mode]
-        if mode.lays_out == mode.name and mode.rank is not None and x.ndim != mode.rank:
-            raise Unsupported(f"{mode.name} is a format of {mode.rank} dimensions; x has {x.ndim}")
-        if mode.equal_samples and any(not np.array_equal(x[0], other, equal_nan=True) for other in x[1:]):
-            raise Unsupported("an expanded batch holds one sample N times; the samples of this one differ")
         return self._natives[mode.name]
 
     def native_upstream(self, implementation: Implementation, dy: Array) -> Operation:

@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from normgauge.adapters.dtypes import FULL
+from normgauge.adapters.lacks import Lack
 from normgauge.adapters.mode import PLAIN, Mode
 
+_MEMORY_FORMATS: Final = "https://docs.pytorch.org/docs/2.13/tensor_attributes.html#torch-memory-format"
+_EXPAND: Final = "https://docs.pytorch.org/docs/2.13/generated/torch.Tensor.expand.html"
 HALF: Final = ("float16", "bfloat16")
 
 
@@ -27,6 +30,18 @@ class TorchMode(Mode):
     lays_out: str = ""
     forward: str = ""
     remedies: Mapping[str, str] = field(default_factory=dict)
+
+    def lacks(self) -> tuple[Lack, ...]:
+        """The inputs that have no such layout in memory."""
+        found = []
+        if self.lays_out == self.name and self.rank is not None:
+            others = tuple(rank for rank in range(1, 6) if rank != self.rank)
+            why = f"{self.name} is a format of {self.rank} dimensions"
+            found.append(Lack(why=why, source=_MEMORY_FORMATS, ranks=others))
+        if self.equal_samples:
+            why = "an expanded batch holds one sample N times; the samples of this one differ"
+            found.append(Lack(why=why, source=_EXPAND, shapes=("unequal samples",)))
+        return tuple(found)
 
     def missing(self) -> str | None:
         compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")

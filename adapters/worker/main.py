@@ -58,7 +58,10 @@ def hello(adapters: Adapters) -> dict[str, Any]:
         "actions": [*ACTIONS, "inspect"],
         **where_it_runs(),
         "implementations": [adapter.describe(known) for known in adapter.implementations],
-        "kin": [{"id": one.id, "layer": one.layer, "ranks": list(one.ranks)} for one in adapter.kin],
+        "kin": [
+            {"id": one.id, "layer": one.layer, "ranks": list(one.ranks), "lacks": adapter.declared(one)}
+            for one in adapter.kin
+        ],
     }
 
 

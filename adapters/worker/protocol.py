@@ -107,8 +107,6 @@ def encode_observation(seen: Observation) -> dict[str, Any]:
             "type": seen.raised.type,
             "message": seen.raised.message,
         }
-    if seen.unsupported is not None:
-        message["unsupported"] = seen.unsupported
     return message
 
 
@@ -146,7 +144,6 @@ def decode_observation(message: Mapping[str, Any]) -> Observation:
             for step in message["steps"]
         ),
         raised=_decode_raised(raised) if raised else None,
-        unsupported=None if message.get("unsupported") is None else str(message["unsupported"]),
         died=None,
         warnings=tuple(message["warnings"]),
     )

@@ -28,7 +28,7 @@ from normgauge.conformance.requirements.probe import GRADIENTS
 from normgauge.conformance.requirements.signature import CALLS, ORDINARY, Kind, Signature
 from normgauge.conformance.shrinking.shrink import shrink
 from normgauge.conformance.subjects.subject import Subject, Target, with_right_shapes
-from normgauge.conformance.verdicts.evidence import instead
+from normgauge.conformance.verdicts.evidence import instead, refused
 from normgauge.conformance.verdicts.relations import RELATIONS, Relation, held_against
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference, Semantics
 
@@ -266,7 +266,7 @@ class Explorer:
                 for semantics, parts in predicted
             )
             best = min(held, key=lambda one: one.deviation.ratio)
-            tally.refused += bool(own.unsupported or (own.raised and best.prediction.refused is None))
+            tally.refused += bool(own.unsupported)
             looked.append(best)
         return looked
 
@@ -276,12 +276,9 @@ class Explorer:
         if not seen.asked:
             return None
         departure = functools.partial(Departure, plan=plan, case=looked.case, observation=seen, followed=followed)
-        changed = sorted({name for step in seen.steps for name in step.modified})
-        if seen.died or changed:
-            what = seen.died or f"the call changed {', '.join(changed)}"
-            told = Deviation(ratio=math.inf, step=len(seen.steps), quantity="output", what=what)
-            signature = Signature(kind="crash", crash="death" if seen.died else "change")
-            return departure(signature=signature, deviation=told, measured=what)
+        if (failed := _failed(looked)) is not None:
+            signature, told = failed
+            return departure(signature=signature, deviation=told, measured=signature.raised or told.what)
         if deviation.ratio <= 1 or compare(seen, self._in_range(looked)).ratio <= 1:
             return None
         wider = self._wider_class(looked)
@@ -374,7 +371,7 @@ class Explorer:
 
     def made_small(self, departure: Departure) -> Departure:
         """The departure on simpler numbers, where they show it too."""
-        if departure.kind in {"crash", "relation"}:  # no numbers of one case show these
+        if departure.kind in {"crash", "raises", "relation"}:  # no numbers of one case show these
             return departure
 
         def deviation_of(case: Case, seen: Observation) -> Deviation:
@@ -389,6 +386,19 @@ class Explorer:
         small = deviation_of(case, seen)
         measured = departure.measured if departure.kind == "accuracy" else instead(small)
         return replace(departure, case=case, observation=seen, deviation=small, measured=measured)
+
+
+def _failed(looked: _Looked) -> tuple[Signature, Deviation] | None:
+    """How a case ended in something that is no result, if it did."""
+    seen = looked.observation
+    changed = sorted({name for step in seen.steps for name in step.modified})
+    if seen.died or changed:
+        what = seen.died or f"the call changed {', '.join(changed)}"
+        told = Deviation(ratio=math.inf, step=len(seen.steps), quantity="output", what=what)
+        return Signature(kind="crash", crash="death" if seen.died else "change"), told
+    if seen.raised is not None and looked.prediction.refused is None:
+        return Signature(kind="raises", raised=seen.raised.type), refused(seen)
+    return None
 
 
 def signature_of(deviation: Deviation, data: Data) -> Signature:

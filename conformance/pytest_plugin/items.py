@@ -36,7 +36,7 @@ from normgauge.conformance.run.measure import measure
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, Subject
 from normgauge.conformance.subjects.worker_process import WorkerProcess
-from normgauge.results.records import Judgement, Profile
+from normgauge.results.records import Judgement, NotRun, Profile
 
 #: The item for what the documentation claims, beside those for the requirements.
 CLAIMS: Final = DOCUMENTATION.strip()
@@ -224,6 +224,8 @@ class Layer(pytest.Collector):
                 one = of_judgement(record)
                 self.found[one.cell] = one
                 self.judgements[one.cell] = record
+            elif isinstance(record, NotRun):
+                raise CannotRun(f"{record.implementation} {record.dtype}: {record.reason}")
             elif isinstance(record, Profile):
                 self.found |= {one.cell: one for one in of_claims(record)}
 

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-Kind = Literal["values", "accuracy", "relation", "crash"]
+Kind = Literal["values", "accuracy", "relation", "raises", "crash"]
 
 #: What the data of a case has in common with others of one cause; a cause among ordinary numbers shows everywhere.
 ORDINARY: Final = "ordinary numbers"
@@ -18,6 +18,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``quantity`` and ``data`` tell a departure in values, ``accuracy`` is the wider class that allows for one.
 
     ``crash`` is ``death``, or ``change`` of an argument; ``related_layer`` has died in place of the implementation.
+    ``raised`` is the type of an exception.
     """
 
     kind: Kind
@@ -27,13 +28,14 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     accuracy: str = ""
     relation: str = ""
     crash: str = ""
+    raised: str = ""
     related_layer: str = ""
 
     def __str__(self) -> str:
         if self.kind == "crash":
             return f"{self.crash} of {self.related_layer}" if self.related_layer else self.crash
         if self.kind != "values":
-            return f"{self.kind}: {self.accuracy or self.relation}"
+            return f"{self.kind}: {self.accuracy or self.relation or self.raised}"
         if self.data != CALLS:
             return f"{self.quantity} of {self.data}"
         return f"{self.quantity} of {CALLS} " + (f"with {', '.join(self.actions)}" if self.actions else "in a row")

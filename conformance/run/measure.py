@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from normgauge.adapters.dtypes import FULL
-from normgauge.conformance.diagnosis.candidates import Deviation, Seen, diagnose, measured_setting
+from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen, diagnose, measured_setting
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.documentation.claims import claims
 from normgauge.conformance.exploration.explored import Exploration, explored
@@ -24,7 +24,7 @@ from normgauge.conformance.shrinking.example import shrunk_example
 from normgauge.conformance.subjects.messages import Description
 from normgauge.conformance.subjects.subject import Subject, with_right_shapes
 from normgauge.conformance.verdicts.accuracy_class import Accuracy, accuracy_of
-from normgauge.conformance.verdicts.evidence import Evidence, Judged, instead, told
+from normgauge.conformance.verdicts.evidence import Evidence, Judged, excuse, instead, told
 from normgauge.conformance.verdicts.judge import judge
 from normgauge.conformance.verdicts.related_layers import beside_kin, judge_kin, kin_of, related
 from normgauge.results.records import (
@@ -35,6 +35,7 @@ from normgauge.results.records import (
     Example,
     Explored,
     Judgement,
+    NotRun,
     Profile,
     Series,
 )
@@ -47,15 +48,18 @@ def measure(
     wanted: Wanted,
     references: References,
     progress: Progress = lambda *_: None,
-) -> Iterator[Profile | Series | Judgement | Explored | Counterexample]:
+) -> Iterator[Profile | Series | Judgement | Explored | Counterexample | NotRun]:
     """What is known of one implementation at one dtype, in the order of the result file.
 
-    Its profile, its error curves, a judgement for each requirement, and what exploration found.
+    Its profile, its error curves, a judgement for each requirement, and what exploration found; or why nothing is.
     """
     asked = _asked_of(subject, description, dtype, wanted)
     subject.begin()
     seen = _observe(subject, description.id, dtype, asked.probes, progress)
     diagnosis = diagnose(description.layer, seen, dtype, references)
+    if reason := _nothing_measured(seen, diagnosis):
+        yield NotRun(framework=subject.greeting.framework, reason=reason, implementation=description.id, dtype=dtype)
+        return
     evidence = Evidence(
         implementation=description.id,
         dtype=dtype,
@@ -92,6 +96,20 @@ def measure(
             kin=asked.kin,
         )
         yield from explored(subject, description, profile, evidence, asked_for, progress)
+
+
+def _nothing_measured(seen: Sequence[Seen], diagnosis: Diagnosis) -> str:
+    """Why nothing is known: no case gave a result, or no question about the semantics is answered; else empty."""
+    observed = [one.observation for one in seen]
+    if any(one.died for one in observed):
+        return ""  # which is a verdict of its own
+    results = sum(bool(one.steps) for one in observed)
+    undecided = diagnosis.known and all(len(values) > 1 for values in diagnosis.values.values())
+    if results and not undecided:
+        return ""
+    excuses = dict.fromkeys(reason for one in observed if (reason := excuse(one)))
+    first = next(iter(excuses), "the results say nothing about the semantics")
+    return f"nothing was measured: {results} of {len(observed)} cases gave a result; the first did not: {first}"
 
 
 @dataclass(frozen=True, kw_only=True)

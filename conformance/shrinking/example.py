@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,12 +43,22 @@ def shrunk_example(
             return False
         return compare(seen, predict(candidate, expected, arithmetic), quantities).ratio > 2
 
-    if judged.verdict == "diverges" and shows(case, observation):
-        case, observation = shrink(case, observation, shows, target, keep_form=not judged.departs)
+    def raises_alike(candidate: Case, seen: Observation) -> bool:
+        alike = _said(seen) == _said(observation) and [step.x.size == 0 for step in candidate.steps] == empty
+        return alike and predict(candidate, expected, arithmetic).refused is None
+
+    still = {"diverges": shows, "raises": raises_alike}.get(judged.verdict)
+    if still is not None and still(case, observation):
+        case, observation = shrink(case, observation, still, target, keep_form=not judged.departs)
     wanted = predict(case, expected, arithmetic)
     other = predict(case, followed, arithmetic) if judged.departs else None
     example = example_of(case, observation, wanted, other, target, str(judged.sentence))
     return example, compare(observation, wanted, quantities)
+
+
+def _said(seen: Observation) -> tuple[str, str] | None:
+    """The type of an exception and its words without numbers, which are those of the case."""
+    return (seen.raised.type, re.sub(r"[\d.e+-]+", "", seen.raised.message)) if seen.raised else None
 
 
 def example_of(

@@ -14,7 +14,7 @@ from normgauge.adapters.script import script
 from normgauge.adapters.worker.main import Adapters, hello
 from normgauge.adapters.worker.protocol import dump_line
 from normgauge.conformance.subjects.messages import hello_of
-from normgauge.conformance.subjects.subject import CannotRun, Launch
+from normgauge.conformance.subjects.subject import CannotRun, Launch, asked_of
 
 
 class InProcess:
@@ -45,8 +45,10 @@ class InProcess:
         pass
 
     def run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
-        for case in cases:
-            yield self._adapters.of(case.dtype).run(implementation, case)
+        def observed(asked: Sequence[Case]) -> Iterator[Observation]:
+            return (self._adapters.of(case.dtype).run(implementation, case) for case in asked)
+
+        return asked_of(self.greeting, implementation, cases, observed)
 
     def script(self, implementation: str, case: Case, about: str) -> str:
         return script(self._adapters.of(case.dtype), implementation, case, about)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from normgauge.adapters.case import Array, Observation, Raised, StepResult
+from normgauge.adapters.case import Array, Case, Observation, Raised, StepResult
 from normgauge.adapters.dtypes import DTYPES, KNOWN_DTYPES
 from normgauge.adapters.implementation_id import EAGER, ImplementationId
+from normgauge.adapters.lacks import Lack, actions_in, lacking
 from normgauge.adapters.worker.protocol import PROTOCOL
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Description(Message, frozen=True, kw_only=True):
     missing: str | None = None
     promotes: bool | None = None
     equal_samples: bool | None = None
+    lacks: tuple[Lack, ...] = ()
 
     @property
     def identity(self) -> ImplementationId:
@@ -67,6 +69,7 @@ class RelatedLayer(Message, frozen=True, kw_only=True):
     id: str
     layer: str
     ranks: tuple[Rank, ...]
+    lacks: tuple[Lack, ...] = ()
 
     @property
     def identity(self) -> ImplementationId:
@@ -110,7 +113,7 @@ class Numbers(Message, frozen=True, kw_only=True):
 class Exceptional(Message, frozen=True, kw_only=True):
     """The exception that ended a case."""
 
-    where: str
+    where: Annotated[str, msgspec.Meta(pattern=r"^(construct|step [1-9][0-9]*)$")]
     type: str
     message: str
 
@@ -129,7 +132,10 @@ class Result(Message, frozen=True, kw_only=True):
 
 
 class Answer(Message, frozen=True, kw_only=True):
-    """The answer to one case of a request ``run``."""
+    """The answer to one case of a request ``run``.
+
+    ``unsupported`` is an exception like any other: what a layer does not have is declared in the hello (``lacks``).
+    """
 
     number: int
     steps: tuple[Result, ...]
@@ -144,11 +150,11 @@ class Answer(Message, frozen=True, kw_only=True):
             ValueError: an array whose values do not fit its shape.
         """
         raised = self.raised
+        if raised is None and self.unsupported is not None:
+            raised = Exceptional(where=f"step {len(self.steps) + 1}", type="unsupported", message=self.unsupported)
         return Observation(
             steps=tuple(_result(step) for step in self.steps),
             raised=Raised(where=raised.where, type=raised.type, message=raised.message) if raised else None,
-            unsupported=self.unsupported,
-            died=None,
             warnings=self.warnings,
         )
 
@@ -172,6 +178,15 @@ def _result(step: Result) -> StepResult:
     )
 
 
+def without(hello: Hello, implementation: str, case: Case) -> str | None:
+    """Why an implementation, or a related layer, cannot be asked this case, as far as the hello declares it."""
+    unknown = actions_in(case) - set(hello.actions)
+    if unknown:
+        return f"the worker does not know {', '.join(sorted(unknown))}"
+    described = next((one for one in (*hello.implementations, *hello.kin) if one.id == implementation), None)
+    return lacking(described.lacks, case) if described is not None else None
+
+
 def hello_of(message: dict[str, Any], dtype: str) -> Hello:
     """The hello of a worker that was started for ``dtype``, with everything filled in that it may leave out.
 
@@ -184,6 +199,11 @@ def hello_of(message: dict[str, Any], dtype: str) -> Hello:
         hello = msgspec.convert(message, Hello)
     except msgspec.ValidationError as error:
         raise ValueError(f"the worker's hello cannot be used: {error}; docs/protocol.md says what it has") from None
+    ids = [one.id for one in (*hello.implementations, *hello.kin)]
+    if not hello.implementations:
+        raise ValueError("the worker's hello has no implementations; name at least one")
+    if twice := [one for one in ids if ids.count(one) > 1]:
+        raise ValueError(f"the worker's hello has the id {twice[0]!r} twice; an id is one implementation's")
     described = tuple(_filled(one, hello) for one in hello.implementations)
     serves = hello.serves or msgspec.convert((dtype,), tuple[DtypeName, ...])
     return msgspec.structs.replace(hello, implementations=described, serves=serves)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import normgauge.adapters
 from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.registry import registered
-from normgauge.conformance.subjects.messages import Hello
+from normgauge.conformance.subjects.messages import Hello, without
 
 #: What stands in place of a script that a worker does not write.
 NO_SCRIPT: Final = "# this worker writes no scripts\n"
@@ -81,10 +81,18 @@ class Launch:
         return [self.python, "-c", bootstrap, registered().get(self.framework, self.framework), dtype]
 
 
-def actions_of(case: Case) -> set[str]:
-    """The names of what is done to the layer between the calls; ``inspect`` where its state is asked for."""
-    inspected = {"inspect"} if any(step.inspect for step in case.steps) else set()
-    return inspected | {action.name for step in case.steps for action in step.before}
+def asked_of(
+    greeting: Hello,
+    implementation: str,
+    cases: Sequence[Case],
+    run: Callable[[Sequence[Case]], Iterator[Observation]],
+) -> Iterator[Observation]:
+    """The observations of ``cases``, of which ``run`` is given those alone that the layer can be asked."""
+    absent = [without(greeting, implementation, case) for case in cases]
+    if not any(absent):
+        return run(cases)
+    answers = run([case for case, why in zip(cases, absent, strict=True) if why is None])
+    return (next(answers) if why is None else Observation(unsupported=why) for why in absent)
 
 
 def with_right_shapes(case: Case, observation: Observation) -> Observation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from normgauge.adapters.worker.protocol import dump_line, encode_case
 from normgauge.conformance.layers.registry import layer_kinds
 from normgauge.conformance.subjects.line_pipes import Lines, LineTooLong
 from normgauge.conformance.subjects.messages import Answer, Hello, ScriptAnswer, hello_of
-from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, actions_of
+from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, asked_of
 
 #: Cases sent in one request; the answers come back one by one.
 BATCH: Final = 32
@@ -162,22 +163,12 @@ class WorkerProcess:
         return self.restarts > self.launch.most_restarts
 
     def run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
-        unknown = [actions_of(case) - set(self.greeting.actions) for case in cases]
-        if any(unknown):
-            return self._of_those_known(implementation, cases, unknown)
+        return asked_of(self.greeting, implementation, cases, functools.partial(self._run, implementation))
+
+    def _run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
         if cases and not self.given_up:
             self._ask(implementation, cases[:BATCH])
         return self._observations(implementation, cases)
-
-    def _of_those_known(
-        self, implementation: str, cases: Sequence[Case], unknown: Sequence[set[str]]
-    ) -> Iterator[Observation]:
-        answers = self.run(implementation, [case for case, lacking in zip(cases, unknown, strict=True) if not lacking])
-        for lacking in unknown:
-            if lacking:
-                yield Observation(unsupported=f"the worker does not know {', '.join(sorted(lacking))}")
-            else:
-                yield next(answers)
 
     def _ask(self, implementation: str, cases: Sequence[Case]) -> None:
         self._due += len(cases)
@@ -269,7 +260,7 @@ def _observed(answer: dict[str, Any], case: Case) -> Observation:
     except ValueError as error:  # msgspec's own errors are such, too
         return Observation(died=f"the worker gave a malformed answer: {error}")
     asked, got = len(case.steps), len(seen.steps)
-    if got > asked or (got < asked and seen.raised is None and seen.unsupported is None):
+    if got > asked or (got < asked and seen.raised is None):
         return Observation(died=f"the worker gave a malformed answer: {got} results for {asked} steps")
     return seen
 

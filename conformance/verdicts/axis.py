@@ -13,8 +13,6 @@ from normgauge.conformance.verdicts.evidence import (
     Sentence,
     crashed,
     excuse,
-    foreseen,
-    raised_notes,
     refused,
     remedy,
     told,
@@ -57,7 +55,7 @@ def _undecided(
     """The cases that decide it could not be run, or they say too little."""
     if any(one.observation.died for one in deciding):
         return crashed([one for one in deciding if one.observation.died])
-    excused = [reason for one in deciding if (reason := excuse(one.observation)) and not foreseen(one, evidence)]
+    excused = [one.observation.unsupported for one in deciding if one.observation.unsupported]
     if excused:
         return Judged(verdict="unsupported", measured="", sentence=evidence.note(excused[0]), notes=tuple(excused))
     left = ", ".join(values)
@@ -79,17 +77,11 @@ def _departs(
     canonical = _against(axis, axis.canonical, evidence)
     loudest = evidence.diagnosis.against(axis.name, axis.canonical)
     notes: tuple[str, ...] = ()
-    if values == ("refused",):
-        # Not offering a choice is no divergence (rule 4); what it says is kept.
-        own = loudest[0].observation if loudest else None
-        notes = raised_notes(own)
-        advice = remedy(requirement, evidence, "refused")
-        return Judged(
-            verdict="unsupported", measured=measured, sentence=sentence, notes=notes, witnesses=shown, remedy=advice
-        )
+    if loudest and loudest[0].observation.raised:  # it refuses what must be taken
+        notes = (excuse(loudest[0].observation) or "",)
     witnesses = ((canonical,) if canonical else ()) + tuple(w for w in shown if w is not canonical and w != canonical)
     return Judged(
-        verdict="diverges",
+        verdict="raises" if notes else "diverges",
         measured=measured,
         sentence=sentence,
         notes=notes,

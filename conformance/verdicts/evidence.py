@@ -167,6 +167,21 @@ def crashed(died: Sequence[Seen]) -> Judged:
     )
 
 
+def raises(raised: Sequence[Seen], asked: int, evidence: Evidence) -> Judged:
+    """The verdict on a layer that raises on inputs that it must take, ``raised`` out of ``asked`` cases."""
+    types = dict.fromkeys(one.observation.raised.type for one in raised if one.observation.raised)
+    part = f" in {len(raised)} of {asked} cases" if len(raised) < asked else ""
+    told_of = tuple(f"{one.probe.label}: {excuse(one.observation)}" for one in raised)
+    return Judged(
+        verdict="raises",
+        measured=f"{', '.join(types)}{part}",
+        sentence=evidence.note(told_of[0]),
+        notes=told_of[1:],
+        witnesses=tuple(witness(one, refused(one.observation), "a result", evidence.dtype) for one in raised),
+        shows=raised[0],
+    )
+
+
 def excuse(observation: Observation) -> str | None:
     if observation.unsupported:
         return observation.unsupported
@@ -187,11 +202,6 @@ def foreseen(one: Seen, evidence: Evidence) -> bool:
     if one.observation.raised is None:
         return False
     return any(evidence.expected(one.probe.case, s).refused is not None for s in evidence.followed)
-
-
-def raised_notes(observation: Observation | None) -> tuple[str, ...]:
-    reason = excuse(observation) if observation else None
-    return (reason,) if reason else ()
 
 
 def told(deviation: Deviation, seen: Seen) -> str:

@@ -7,17 +7,27 @@ from typing import Final
 
 from normgauge.conformance.requirements.requirement import Requirement, Rule
 from normgauge.conformance.verdicts.axis import judge_axis
-from normgauge.conformance.verdicts.evidence import Evidence, Judged
+from normgauge.conformance.verdicts.evidence import Evidence, Judged, foreseen, raises
 from normgauge.conformance.verdicts.precision import judge_output_type, judge_precision
 from normgauge.conformance.verdicts.refusal import judge_refusal
 from normgauge.conformance.verdicts.setting import judge_setting
 from normgauge.conformance.verdicts.side_effects import judge_unmodified
 from normgauge.conformance.verdicts.values import judge_answer, judge_constant, judge_values
+from normgauge.results.records import DIVERGENT
 
 
 def judge(requirement: Requirement, evidence: Evidence) -> Judged:
-    """The verdict on one requirement."""
-    return JUDGES[requirement.rule](requirement, evidence)
+    """The verdict on one requirement. No exception is passed over, where none is asked for."""
+    judged = JUDGES[requirement.rule](requirement, evidence)
+    if judged.verdict in DIVERGENT or requirement.rule in _MAY_RAISE:
+        return judged
+    own = [one for one in evidence.seen if one.probe.requirement == requirement.id]
+    raised = [one for one in own if one.observation.raised and not foreseen(one, evidence)]
+    return raises(raised, len(own), evidence) if raised else judged
+
+
+#: The rules by which a refusal is an answer.
+_MAY_RAISE: Final = frozenset({"refusal", "answer"})
 
 
 #: ``kin`` is judged by related_layers.py, which needs the observations of two implementations.

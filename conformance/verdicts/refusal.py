@@ -17,9 +17,6 @@ def judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
     died = [one for one in asked if one.observation.died]
     if died:
         return crashed(died)
-    if not any(one.observation.steps for one in evidence.seen):
-        reason = next((excuse(one.observation) for one in evidence.seen if excuse(one.observation)), "no call returned")
-        return Judged(verdict="cannot tell", measured="", sentence=evidence.does(f"refuses everything: {reason}"))
     accepted = [one for one in asked if one.observation.raised is None and not one.observation.unsupported]
     notes = []
     for one in asked:
@@ -61,11 +58,22 @@ def judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
             sentence=evidence.note(notes[0] if notes else "not asked"),
             notes=tuple(notes),
         )
+    ordinary = {_kind_of_input(one) for one in evidence.seen if one.observation.steps}
+    doubtful = [one for one in asked if one.observation.raised and _kind_of_input(one) not in ordinary]
+    if doubtful:
+        said = f"{doubtful[0].probe.label}: refused, and so is every ordinary input of its kind"
+        return Judged(verdict="cannot tell", sentence=evidence.note(f"{said}: {excuse(doubtful[0].observation)}"))
     refusals = tuple(
         witness(one, refused(one.observation), "acceptance", evidence.dtype) for one in asked if one.observation.raised
     )
     sentence = evidence.does(f"refuses all {len(refusals)} case(s)")
     return Judged(verdict="conforms", measured="refused", sentence=sentence, notes=tuple(notes), witnesses=refusals)
+
+
+def _kind_of_input(one: Seen) -> tuple[str, int]:
+    """The mode and the rank of a case's first input."""
+    step = one.probe.case.steps[0]
+    return step.mode, step.x.ndim
 
 
 def _names_the_cause(seen: Seen, names: Mapping[str, str]) -> bool:

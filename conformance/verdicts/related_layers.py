@@ -16,7 +16,17 @@ from normgauge.conformance.requirements.probe import Probe, make_case
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.subjects.messages import Description
 from normgauge.conformance.subjects.subject import Subject, with_right_shapes
-from normgauge.conformance.verdicts.evidence import Evidence, Judged, Sentence, crashed, excuse, instead, told, witness
+from normgauge.conformance.verdicts.evidence import (
+    Evidence,
+    Judged,
+    Sentence,
+    crashed,
+    excuse,
+    instead,
+    raises,
+    told,
+    witness,
+)
 from normgauge.conformance.verdicts.relations import RELATIONS, Relation, held_against
 from normgauge.oracle import Arithmetic
 from normgauge.results.records import Verdict
@@ -134,9 +144,16 @@ def judge_kin(requirement: Requirement, evidence: Evidence, kinships: tuple[Kins
     notes = (*excused, *departs)
     if apart:
         return _disagrees(apart, notes, evidence)
+    raised = [one for one in asked if one.other.observation.raised and not one.own.observation.raised]
+    if raised:
+        judged = raises([one.other for one in raised], len(asked), evidence)
+        kin = raised[0].kin
+        told_of = Sentence(text=judged.sentence.text, subject=kin, joins=": ")
+        return replace(judged, measured=f"{kin}: {judged.measured}", sentence=told_of, of=kin)
     if not held:
         reason = excused[0] if excused else "itself departs on every case, or ends the process"
-        verdict: Verdict = "unsupported" if excused else "cannot tell"
+        declared = [one for one in asked if one.own.observation.unsupported or one.other.observation.unsupported]
+        verdict: Verdict = "unsupported" if declared else "cannot tell"
         return Judged(verdict=verdict, measured="", sentence=evidence.note(reason), notes=notes)
     one, deviation = max(held, key=lambda pair: pair[1].ratio)
     agrees = f"agrees with {one.kin} on {len(held)} case(s)"

@@ -20,8 +20,7 @@ def judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
     excused, rounded, witnesses = [], [], []
     told_apart: dict[tuple[float, float], bool] = {}
     for one in asked:
-        reason = excuse(one.observation)
-        if reason:
+        if reason := excuse(one.observation):
             excused.append(f"{one.probe.label}: {reason}")
             continue
         deviation, followed = evidence.best(one.probe.case, one.observation, SHOWN_IN[setting])
@@ -45,15 +44,9 @@ def judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
     if unclear:
         sentence = Sentence(text=f"steps of {step:g} in {setting} were not told apart")
         return Judged(verdict="cannot tell", measured="", sentence=sentence, notes=notes, witnesses=tuple(witnesses))
-    if excused:
-        part = f"{len(excused)} of {len(asked)} cases" if witnesses else ""
-        return Judged(
-            verdict="unsupported",
-            measured=part,
-            sentence=evidence.note(excused[0]),
-            notes=notes,
-            witnesses=tuple(witnesses),
-        )
+    if not witnesses:
+        reason = excused[0] if excused else "no case of it was asked"
+        return Judged(verdict="unsupported", sentence=evidence.note(reason), notes=notes)
     sentence = evidence.note(f"uses the {setting} given, to {step:g} of itself")
     return Judged(verdict="conforms", measured="", sentence=sentence, notes=notes, witnesses=tuple(witnesses))
 

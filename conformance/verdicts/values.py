@@ -40,17 +40,15 @@ def judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
     notes = (*sorted_.excused, *sorted_.silent)
     if sorted_.outside:
         return _outside(requirement, sorted_, notes, evidence)
-    if sorted_.held and not sorted_.raised:
+    if sorted_.held:
         one, deviation = max(sorted_.held, key=lambda pair: pair[1].ratio)
         closest = witness(one, deviation, "the bound, at its closest", evidence.dtype)
         sentence = evidence.note(f"within the bound on {len(sorted_.held)} case(s)")
         return Judged(verdict="conforms", measured="", sentence=sentence, notes=notes, witnesses=(closest,))
-    if sorted_.silent and not sorted_.held:
-        return Judged(verdict="cannot tell", measured="", sentence=evidence.note(sorted_.silent[0]), notes=notes)
-    # What the framework has no way to ask for is a note; what it refuses to compute is not.
-    part = f"{len(sorted_.excused)} of {len(asked)} cases" if sorted_.held else ""
-    reason = sorted_.excused[0] if sorted_.excused else "its semantics refuse every case"
-    return Judged(verdict="unsupported", measured=part, sentence=evidence.note(reason), notes=notes)
+    if sorted_.silent or not sorted_.excused:
+        reason = sorted_.silent[0] if sorted_.silent else "its semantics refuse every case, which another axis tells"
+        return Judged(verdict="cannot tell", measured="", sentence=evidence.note(reason), notes=notes)
+    return Judged(verdict="unsupported", measured="", sentence=evidence.note(sorted_.excused[0]), notes=notes)
 
 
 def judge_constant(requirement: Requirement, evidence: Evidence) -> Judged:
@@ -84,13 +82,12 @@ def judge_answer(requirement: Requirement, evidence: Evidence) -> Judged:
 
 @dataclass(kw_only=True)
 class _SortedCases:
-    """The cases of a ``values`` requirement by what became of them; ``raised`` counts the exceptions."""
+    """The cases of a ``values`` requirement by what became of them."""
 
     outside: list[tuple[Seen, Deviation]] = field(default_factory=list)
     excused: list[str] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
     held: list[tuple[Seen, Deviation]] = field(default_factory=list)
-    raised: int = 0
 
 
 def _sorted_cases(asked: Sequence[Seen], evidence: Evidence) -> _SortedCases:
@@ -106,7 +103,6 @@ def _sorted_cases(asked: Sequence[Seen], evidence: Evidence) -> _SortedCases:
             continue  # the semantics it follows refuse this; the axis says so once
         elif reason:
             found.excused.append(f"{one.probe.label}: {reason}")
-            found.raised += one.observation.raised is not None
         elif _hides_state(one, nearest, evidence):
             found.silent.append(f"{one.probe.label}: not everything asked for is shown")
         elif _says_nothing(one, nearest, evidence):

@@ -18,6 +18,7 @@ KINDS: Final = {
     "values": "outside every bound of its own semantics",
     "accuracy": "less accurate than measured",
     "relation": "breaks a relation",
+    "raises": "raises an exception",
     "crash": "crashes",
 }
 

@@ -19,8 +19,9 @@ R = TypeVar("R", bound=Record)
 LEGEND: Final = {
     "conforms": ("✓", "within every error bound; on an axis, every other value was excluded"),
     "diverges": ("✗", "what came out lies outside the error bound of what is required"),
+    "raises": ("!", "it raised an exception on an input that it must take"),
     "crashes": ("☠", "it died, hung, gave the wrong shape or changed its input"),
-    "unsupported": ("–", "the layer has no way to ask for it, or raised an exception"),
+    "unsupported": ("–", "the framework has no such thing, as its adapter declares"),
     "cannot tell": ("?", "the error bounds do not tell the alternatives apart"),
 }
 

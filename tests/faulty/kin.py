@@ -10,7 +10,8 @@ import numpy as np
 
 from faulty.adapter import FaultyAdapter
 from faulty.group_norm import GroupNorm
-from normgauge.adapters.case import Array, Case, Implementation, Unsupported
+from normgauge.adapters.case import Array, Implementation
+from normgauge.adapters.lacks import Lack
 
 _NAMES = {"weight": "weight", "bias": "bias", "eps": "eps", "num_channels": "num_channels"}
 
@@ -144,10 +145,10 @@ class Honest(FaultyAdapter):
         wanted = implementation.identity
         return globals()[wanted.class_name] if wanted.module == "kin" else super().layer_class(implementation)
 
-    def construct(self, implementation: Implementation, case: Case) -> Any:
+    def lacks(self, implementation: Implementation) -> tuple[Lack, ...]:
         if "NotToBeAsked" in implementation.id:
-            raise Unsupported("there is no way to ask")
-        return super().construct(implementation, case)
+            return (Lack(why="there is no way to ask", source="this module", modes=("train", "eval")),)
+        return ()
 
 
 class Unbiased(Honest):
