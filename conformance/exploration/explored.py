@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from normgauge.conformance.diagnosis.predictions import predict
 from normgauge.conformance.exploration.budget import Budget
-from normgauge.conformance.exploration.search import Departure, Explorer
+from normgauge.conformance.exploration.departure import Departure
+from normgauge.conformance.exploration.search import Explorer
 from normgauge.conformance.exploration.sequences import Calls, SequenceSearch
 from normgauge.conformance.exploration.strategies import Space, settled_by
 from normgauge.conformance.layers.registry import kind_of, requirements

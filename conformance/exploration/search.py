@@ -7,25 +7,24 @@ measured. What departs is shrunk and told; it changes no verdict.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, Verbosity, given, settings
-from hypothesis import seed as seeded
-from hypothesis.errors import Flaky
 
 from normgauge.adapters.case import Case, Observation
 from normgauge.conformance.diagnosis.candidates import Deviation, compare
 from normgauge.conformance.diagnosis.predictions import Prediction, Together, predict, predict_together
+from normgauge.conformance.exploration.departure import SEED_STEP, Data, Departure, Stop, first_departure
 from normgauge.conformance.exploration.plans import REGIMES, Plan, cases_of
 from normgauge.conformance.exploration.strategies import Space, plans
 from normgauge.conformance.layers.experiments import with_equal_samples
 from normgauge.conformance.requirements.case_files import StoredCase
 from normgauge.conformance.requirements.probe import GRADIENTS
-from normgauge.conformance.requirements.signature import CALLS, ORDINARY, Kind, Signature
+from normgauge.conformance.requirements.signature import CALLS, ORDINARY, Signature
 from normgauge.conformance.shrinking.shrink import shrink
 from normgauge.conformance.subjects.subject import Subject, Target, with_right_shapes
 from normgauge.conformance.verdicts.evidence import instead, refused
@@ -39,41 +38,6 @@ _KIND_OF_DATA: Final[Mapping[str, str]] = {
     "with_nan": "NaN or infinity",
     "with_infinity": "NaN or infinity",
 }
-
-
-#: What a signature says of a case: the kind of its numbers, and what is done between its calls.
-Data = tuple[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Departure:
-    """A case on which an implementation lies outside what its own profile allows.
-
-    ``kin`` is the framework's own other layer that was observed, where a relation is with that.
-    """
-
-    signature: Signature
-    plan: str
-    case: Case
-    observation: Observation
-    deviation: Deviation
-    measured: str
-    followed: Semantics
-    regime: str = ""
-    relation: Relation | None = None
-    kin: str | None = None
-
-    @property
-    def kind(self) -> Kind:
-        return self.signature.kind
-
-
-class _Departed(Exception):
-    """Tells Hypothesis that a plan shows something new; it shrinks the plan while that stays so."""
-
-
-class _Stop(BaseException):
-    """Ends a search without shrinking; no mere Exception, which Hypothesis would shrink."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,13 +100,20 @@ class Explorer:
     def search(self, space: Space, budget: int, seed: int, progress: Callable[[int], None]) -> Iterator[Departure]:
         """The departures found within ``budget`` cases, each shrunk and unlike the others."""
         self.subject.begin()  # what ended before is not held against the search
-        rounds, departure = 0, None
-        while self.tally.cases < budget and (rounds == 0 or departure is not None) and REGIMES.keys() - space.settled:
-            left = math.ceil((budget - self.tally.cases) / space.cases)
-            departure = self._first(space, left, seed + 1_000_003 * rounds, progress)
-            rounds += 1
+        seeds = itertools.count(seed, SEED_STEP)
+
+        def shown(plan: Plan, last: Departure | None) -> list[Departure]:
+            if self.subject.given_up:
+                raise Stop
+            found = self.departures(plan, Tally() if last else self.tally)
+            progress(self.tally.cases)
+            return found
+
+        while self.tally.cases < budget and REGIMES.keys() - space.settled:
+            most = math.ceil((budget - self.tally.cases) / space.cases)
+            departure = first_departure(plans(space), most, next(seeds), shown, self.is_known)
             if departure is None:
-                continue
+                return
             if departure.observation.died:  # every further death would cost a worker
                 cause = departure.relation.name if departure.relation else departure.regime
                 space = replace(space, settled={*space.settled, cause})
@@ -150,46 +121,6 @@ class Explorer:
             if not self.is_known(departure.signature):
                 self.known.add(departure.signature)
                 yield self.made_small(departure)
-
-    def _first(self, space: Space, most: int, seed: int, progress: Callable[[int], None]) -> Departure | None:
-        """The first departure that is news, its plan shrunk by Hypothesis; None when there is none."""
-        last: Departure | None = None
-        shrinking = False
-
-        @seeded(seed)
-        @settings(
-            max_examples=most,
-            database=None,
-            deadline=None,
-            phases=(Phase.generate, Phase.shrink),
-            suppress_health_check=list(HealthCheck),
-            verbosity=Verbosity.quiet,
-        )
-        @given(plans(space))
-        def look(plan: Plan) -> None:
-            nonlocal last, shrinking
-            if self.subject.given_up:
-                return
-            tally = Tally() if shrinking else self.tally
-            departures = self.departures(plan, tally)
-            # A death that is known ends this search too: the next one leaves out what it came from.
-            news = [one for one in departures if one.observation.died or not self.is_known(one.signature)]
-            if last is not None:
-                alike = (last.kind, last.deviation.quantity)
-                news = [one for one in news if (one.kind, one.deviation.quantity) == alike]
-            progress(self.tally.cases)
-            if news:
-                last = max(news, key=lambda one: one.deviation.ratio)
-                if last.observation.died:  # not repeated for the sake of a smaller case
-                    raise _Stop
-                shrinking = True
-                raise _Departed
-
-        try:
-            look()
-        except (_Departed, _Stop, Flaky):  # flaky: it departed, if not every time
-            return last
-        return None
 
     def is_known(self, signature: Signature) -> bool:
         """Whether this is no news: told already, or of a quantity that departs among ordinary numbers anyway."""
@@ -201,7 +132,7 @@ class Explorer:
 
     def departure(self, case: Case, plan: str, data: Data, tally: Tally) -> Departure | None:
         """The departure that one case shows, if any; ``plan`` and ``data`` say what it is and of what kind."""
-        (looked,) = self._told(self._run([case], self.implementation, tally), tally)
+        (looked,) = self._look([case], self.implementation, tally)
         return self._departed(looked, plan, data)
 
     def departures(self, plan: Plan, tally: Tally) -> list[Departure]:
@@ -223,6 +154,9 @@ class Explorer:
         tally.known += sum(self.is_known(one.signature) for one in found)
         return found
 
+    def _look(self, cases: Sequence[Case], implementation: str, tally: Tally) -> list[_Looked]:
+        return self._told(self._run(cases, implementation, tally), tally)
+
     def _run(self, cases: Sequence[Case], implementation: str, tally: Tally) -> _Seen:
         """Run cases that differ in their numbers alone, and hold all together to the first semantics."""
         observations: list[Observation] = []
@@ -240,31 +174,16 @@ class Explorer:
     def _told(self, seen: _Seen, tally: Tally) -> list[_Looked]:
         """Each case with the semantics that it comes closest to."""
         predicted = [(self.followed[0], seen.first.apart())]
-        if seen.within:
-            alone = zip(seen.cases, seen.observations, predicted[0][1], strict=True)
-            return [
-                _Looked(
-                    case=case,
-                    observation=own,
-                    prediction=part,
-                    deviation=Deviation(ratio=0.0),
-                    followed=self.followed[0],
-                )
-                for case, own, part in alone
-            ]
-        predicted += [(one, predict_together(seen.cases, one, self.arithmetic).apart()) for one in self.followed[1:]]
+        if not seen.within:
+            others = self.followed[1:]
+            predicted += [(one, predict_together(seen.cases, one, self.arithmetic).apart()) for one in others]
         looked = []
         for number, (case, own) in enumerate(zip(seen.cases, seen.observations, strict=False)):
-            held = (
-                _Looked(
-                    case=case,
-                    observation=own,
-                    prediction=parts[number],
-                    deviation=compare(own, parts[number]),
-                    followed=semantics,
-                )
-                for semantics, parts in predicted
-            )
+            look = functools.partial(_Looked, case=case, observation=own)
+            held = []
+            for semantics, parts in predicted:
+                deviation = Deviation(ratio=0.0) if seen.within else compare(own, parts[number])
+                held.append(look(prediction=parts[number], deviation=deviation, followed=semantics))
             best = min(held, key=lambda one: one.deviation.ratio)
             tally.refused += bool(own.unsupported)
             looked.append(best)
@@ -318,7 +237,7 @@ class Explorer:
         within = [one for one in looked if one.deviation.ratio <= 1 and relation.applies(one.case)]
         if target is None or not within:
             return []
-        others = self._told(self._run([relation.transformed(one.case) for one in within], target, tally), tally)
+        others = self._look([relation.transformed(one.case) for one in within], target, tally)
         within = within[: len(others)]
         found = []
         for one, other in zip(within, others, strict=True):
@@ -359,7 +278,7 @@ class Explorer:
         if not {step.x.ndim for step in stored.case.steps} <= set(self.ranks):
             return None
         tally = Tally()
-        looked = self._told(self._run([self.asked(stored.case)], self.implementation, tally), tally)
+        looked = self._look([self.asked(stored.case)], self.implementation, tally)
         data = stored.signature.data or ORDINARY, stored.signature.actions
         found = self._departed(looked[0], stored.plan, data)
         relation = next((one for one in RELATIONS if one.name == stored.relation), None)

@@ -10,18 +10,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, Verbosity, given, settings
-from hypothesis import seed as seeded
 from hypothesis import strategies as st
-from hypothesis.errors import Flaky
 
 from normgauge.adapters.case import ACTIONS, Action, Array, Case, Step
-from normgauge.conformance.exploration.search import Data, Departure, Explorer, Tally, signature_of
+from normgauge.conformance.exploration.departure import SEED_STEP, Data, Departure, Stop, first_departure
+from normgauge.conformance.exploration.search import Explorer, Tally, signature_of
 from normgauge.conformance.layers.kind import LayerKind
 from normgauge.conformance.requirements.inputs import SPATIAL, cast
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
@@ -104,78 +101,44 @@ class SequenceSearch:
     calls: Calls | None
     tally: Tally = field(default_factory=Tally)
     steps: int = 0
-    _last: Departure | None = None
-    _shrinking: bool = False
 
     def search(self, budget: int, seed: int) -> Iterator[Departure]:
         """The departures found within ``budget`` steps, each shrunk and unlike the others."""
         if self.calls is None:
             return
-        self.explorer.subject.begin()
-        rounds, departure = 0, None
-        while self.steps < budget and (rounds == 0 or departure is not None):
-            departure = self._first(self.calls, budget, seed + 1_000_003 * rounds)
-            rounds += 1
+        explorer, seeds = self.explorer, itertools.count(seed, SEED_STEP)
+        explorer.subject.begin()
+
+        def shown(case: Case, last: Departure | None) -> list[Departure]:
+            if explorer.subject.given_up or (last is None and self.steps >= budget):
+                raise Stop
+            return self._departures(case, last)
+
+        while self.steps < budget:
+            most = budget - self.steps
+            departure = first_departure(sequences(self.calls), most, next(seeds), shown, explorer.is_known)
             if departure is None:
-                continue
+                return
             if departure.observation.died:
-                self.explorer.subject.begin()
-            if not self.explorer.is_known(departure.signature):
-                departure = _named(self.explorer.made_small(departure))
-                self.explorer.known.add(departure.signature)
+                explorer.subject.begin()
+            if not explorer.is_known(departure.signature):
+                departure = _named(explorer.made_small(departure))
+                explorer.known.add(departure.signature)
                 yield departure
             elif departure.observation.died:
                 return  # every further death would cost a worker
 
-    def _first(self, calls: Calls, budget: int, seed: int) -> Departure | None:
-        """The first departure that is news, its sequence shrunk by Hypothesis; None when there is none."""
-        self._last, self._shrinking = None, False
-
-        @seeded(seed)
-        @settings(
-            max_examples=budget - self.steps,
-            database=None,
-            deadline=None,
-            phases=(Phase.generate, Phase.shrink),
-            suppress_health_check=list(HealthCheck),
-            verbosity=Verbosity.quiet,
-        )
-        @given(sequences(calls))
-        def look(case: Case) -> None:
-            self._look(case, budget)
-
-        with suppress(_Departed, _Stop, Flaky):  # flaky: it departed, if not every time
-            look()
-        return self._last
-
-    def _look(self, case: Case, budget: int) -> None:
-        if self.explorer.subject.given_up:
-            raise _Stop
-        if not self._shrinking:
+    def _departures(self, case: Case, last: Departure | None) -> list[Departure]:
+        """What departs in one sequence; only sequences from before a ``last`` departure count as tried."""
+        if last is None:
             self.steps += len(case.steps) + sum(len(step.before) for step in case.steps)
             self.tally.plans += 1
         case = self.explorer.asked(case)
-        found = self.explorer.departure(case, told(case), data_of(case), Tally() if self._shrinking else self.tally)
-        alike = self._last is None or (
-            found is not None
-            and (found.kind, found.deviation.quantity) == (self._last.kind, self._last.deviation.quantity)
-        )
-        if found is not None and alike:
-            died = bool(found.observation.died)
-            if died or not self.explorer.is_known(found.signature):
-                self._last, self._shrinking = found, True
-                raise _Stop if died else _Departed
-            self.tally.known += 1
-        if not self._shrinking and self.steps >= budget:
-            raise _Stop
-
-
-class _Departed(Exception):
-    """Tells Hypothesis that a sequence shows something new; it shrinks the sequence while that stays so."""
-
-
-class _Stop(BaseException):
-    """Ends a search without shrinking; no mere Exception, which Hypothesis would shrink."""
+        found = self.explorer.departure(case, told(case), data_of(case), Tally() if last else self.tally)
+        if found is None or (last is not None and not found.is_like(last)):
+            return []
+        self.tally.known += not found.observation.died and self.explorer.is_known(found.signature)
+        return [found]
 
 
 def _named(small: Departure) -> Departure:

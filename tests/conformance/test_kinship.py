@@ -12,7 +12,8 @@ import pytest
 from described import described
 
 from normgauge.conformance.exploration.budget import BUDGETS
-from normgauge.conformance.exploration.search import Departure, Explorer
+from normgauge.conformance.exploration.departure import Departure
+from normgauge.conformance.exploration.search import Explorer
 from normgauge.conformance.exploration.strategies import Space, settled_by
 from normgauge.conformance.requirements.case_files import StoredCase, write_case
 from normgauge.conformance.run.engine import run_framework
