@@ -35,8 +35,7 @@ LENGTHS: Final = (2, 16, 256, 4096, 32768, 262144)
 def _large_means(layer: Layer, asked: Asked) -> Iterator[Probe]:
     """One case for each mean, and two with a step for each ratio, the second with gradients."""
     for power in MAGNITUDES[asked.dtype].large_means:
-        case = layer.case(asked, [("train", scrambled(asked.shape) + 2.0**power)])
-        yield Probe(label=f"mean = 2^{power} deviations", case=case)
+        yield layer.probe(asked, f"mean = 2^{power} deviations", [("train", scrambled(asked.shape) + 2.0**power)])
     ratios = list(inputs_by_ratio(asked.dtype, asked.shape))
     label = "one input after another, |mean| from far below to far above the deviation"
     forward = _case(layer, asked, [("train", x) for x in ratios], groups=4)

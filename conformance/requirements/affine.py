@@ -14,7 +14,7 @@ _PARTS: Final = ((True, False, "weight only"), (False, True, "bias only"), (Fals
 
 def _parts_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for weight, bias, label in _PARTS:
-        yield Probe(label=label, case=layer.case(asked, [("train", scrambled(asked.shape))], weight=weight, bias=bias))
+        yield layer.probe(asked, label, [("train", scrambled(asked.shape))], weight=weight, bias=bias)
 
 
 def _parts_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -26,19 +26,19 @@ def _parts_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 def _modes(layer: Layer, asked: Asked) -> Iterator[Probe]:
     shape = asked.shape
-    yield Probe(label="eval", case=layer.case(asked, [("eval", graded(shape, asked.dtype))]))
+    yield layer.probe(asked, "eval", [("eval", graded(shape, asked.dtype))])
     steps = [("train", scrambled(shape, 1)), ("eval", graded(shape, asked.dtype)), ("train", scrambled(shape, 2))]
-    yield Probe(label="train, eval, train on other data", case=layer.case(asked, steps))
+    yield layer.probe(asked, "train, eval, train on other data", steps)
 
 
 def _new_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
-    yield Probe(label="a new layer", case=layer.case(asked, [("train", scrambled(asked.shape, 5))], {}))
+    yield layer.probe(asked, "a new layer", [("train", scrambled(asked.shape, 5))], {})
 
 
 def _new_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     x = scrambled(asked.shape, 5)
-    yield Probe(label="a new layer, eval", case=layer.case(asked, [("eval", x)], {}), quantities=("output",))
-    yield Probe(label="a new layer, training", case=layer.case(asked, [("train", x)], {}))
+    yield layer.probe(asked, "a new layer, eval", [("eval", x)], {}, quantities=("output",))
+    yield layer.probe(asked, "a new layer, training", [("train", x)], {})
 
 
 AFFINE: Final[tuple[Requirement, ...]] = (

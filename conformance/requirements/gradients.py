@@ -50,9 +50,9 @@ def _group_norm_dx(layer: Layer, asked: Asked) -> Iterator[Probe]:
         (f"G=5 of C=10, shape {odd}", scrambled(odd), along(scrambled(odd)), _TEN),
         ("neither weight nor bias", scrambled(shape, 3), along(scrambled(shape, 3)), _NEITHER),
     ):
-        yield Probe(label=label, case=layer.case(asked, [("train", x, dy)], **changes), quantities=("dx",))
+        yield layer.probe(asked, label, [("train", x, dy)], quantities=("dx",), **changes)
     x = graded(shape, asked.dtype, 1)
-    yield Probe(label="eval", case=layer.case(asked, [("eval", x, along(x))]), quantities=("dx",))
+    yield layer.probe(asked, "eval", [("eval", x, along(x))], quantities=("dx",))
 
 
 def _group_norm_parameter(quantity: str, layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -61,7 +61,7 @@ def _group_norm_parameter(quantity: str, layer: Layer, asked: Asked) -> Iterator
         ("graded deviations", graded(asked.shape, asked.dtype, 2), upstream(asked.shape), {}),
         (f"G=5 of C=10, shape {odd}", scrambled(odd, 1), upstream(odd, 1), _TEN),
     ):
-        yield Probe(label=label, case=layer.case(asked, [("train", x, dy)], **changes), quantities=(quantity,))
+        yield layer.probe(asked, label, [("train", x, dy)], quantities=(quantity,), **changes)
 
 
 def _batch_norm_dx(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -75,9 +75,7 @@ def _batch_norm_dx(layer: Layer, asked: Asked) -> Iterator[Probe]:
         ("neither weight nor bias", scrambled(shape, 3), along(scrambled(shape, 3)), _NEITHER),
         ("nothing tracked", scrambled(shape, 4), along(scrambled(shape, 4)), {"track": False}),
     ):
-        yield Probe(
-            label=f"training, {label}", case=layer.case(asked, [("train", x, dy)], **changes), quantities=("dx",)
-        )
+        yield layer.probe(asked, f"training, {label}", [("train", x, dy)], quantities=("dx",), **changes)
 
 
 def _batch_norm_parameter(quantity: str, layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -90,9 +88,7 @@ def _batch_norm_parameter(quantity: str, layer: Layer, asked: Asked) -> Iterator
 def _in_eval(layer: Layer, asked: Asked) -> Iterator[Probe]:
     shape, odd = asked.shape, (3, CHANNELS, *ODD[len(asked.shape)])
     for x in (graded(shape, asked.dtype, 3), scrambled(odd, 3)):
-        yield Probe(
-            label=f"eval, shape {x.shape}", case=layer.case(asked, [("eval", x, along(x))]), quantities=GRADIENTS
-        )
+        yield layer.probe(asked, f"eval, shape {x.shape}", [("eval", x, along(x))], quantities=GRADIENTS)
     case = layer.case(asked, [("train", scrambled(shape, 7)), ("eval", scrambled(shape, 8), upstream(shape, 8))])
     yield Probe(label="eval after a training step", case=case, quantities=GRADIENTS)
 

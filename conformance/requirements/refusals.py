@@ -18,7 +18,7 @@ def _made_for(channels: int, given: int) -> str:
 
 def _indivisible(layer: Layer, asked: Asked) -> Iterator[Probe]:
     x = scrambled((2, 6, *asked.shape[2:]))
-    yield Probe(label="C=6, G=4", case=layer.case(asked, [("train", x)], num_channels=6))
+    yield layer.probe(asked, "C=6, G=4", [("train", x)], num_channels=6)
 
 
 def _wrong_channels_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -26,7 +26,7 @@ def _wrong_channels_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]
         x = scrambled((2, channels, *asked.shape[2:]))
         label = _made_for(made_for, channels) + ("" if affine else ", no weight and bias")
         settings: dict[str, Any] = {"num_channels": made_for, "num_groups": groups, "weight": affine, "bias": affine}
-        yield Probe(label=label, case=layer.case(asked, [("train", x)], **settings))
+        yield layer.probe(asked, label, [("train", x)], **settings)
 
 
 def _wrong_channels_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -45,7 +45,7 @@ def _wrong_channels_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]
         label += ", no weight and bias" if changes else ""
         label += ", nothing tracked" if "track" in changes else ""
         settings: dict[str, Any] = {"num_channels": made_for, **changes}
-        yield Probe(label=label, case=layer.case(asked, [(mode, x)], {} if made_for == 1 else None, **settings))
+        yield layer.probe(asked, label, [(mode, x)], {} if made_for == 1 else None, **settings)
 
 
 REFUSALS: Final[tuple[Requirement, ...]] = (

@@ -17,7 +17,7 @@ from normgauge.adapters.case import Array, Case
 from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.requirements.inputs import SPATIAL, biases, weights
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
-from normgauge.conformance.requirements.probe import Probe, make_case
+from normgauge.conformance.requirements.probe import QUANTITIES, Probe, make_case
 
 #: Channels of most inputs, in so many groups where there are groups.
 CHANNELS: Final = 8
@@ -133,6 +133,18 @@ class Layer:
             parameters = {name: value for name, value in given.items() if has.get(name, settings.get("track", True))}
         return make_case(self.name, asked.dtype, settings, steps, parameters)
 
+    def probe(
+        self,
+        asked: Asked,
+        label: str,
+        steps: Sequence[tuple[str, Array] | tuple[str, Array, Array]],
+        parameters: Mapping[str, Array] | None = None,
+        quantities: tuple[str, ...] = QUANTITIES,
+        **changes: Any,
+    ) -> Probe:
+        """A probe of such a case."""
+        return Probe(label=label, case=self.case(asked, steps, parameters, **changes), quantities=quantities)
+
 
 def given_parameters(channels: int = CHANNELS) -> dict[str, Array]:
     return {"weight": weights(channels), "bias": biases(channels), **given_statistics(0, channels)}
@@ -170,7 +182,7 @@ class Both(NamedTuple):
     batch_norm: Any
 
 
-def twins(*ids: str, probes: Any = None, **fields: Any) -> tuple[Requirement, ...]:
+def twins(*ids: str, **fields: Any) -> tuple[Requirement, ...]:
     """A requirement of both kinds of layer, its ``ids`` that of GroupNorm and that of BatchNorm.
 
     A field is the same for both, or :class:`Both`. ``probes`` takes the layer and what is asked.
@@ -178,29 +190,19 @@ def twins(*ids: str, probes: Any = None, **fields: Any) -> tuple[Requirement, ..
     found = []
     for number, (identifier, layer) in enumerate(zip(ids, (GROUP_NORM, BATCH_NORM), strict=True)):
         own = {name: value[number] if isinstance(value, Both) else value for name, value in fields.items()}
-        make = probes[number] if isinstance(probes, Both) else probes
-        if make is not None:
-            own["probes"] = functools.partial(make, layer)
-        own.setdefault("source", layer.documentation)
-        found.append(Requirement(id=identifier, layer=layer.name, **own))
+        found.append(_of(layer, identifier, **own))
     return tuple(found)
 
 
-def of_group_norm(identifier: str, *, probes: Any = None, **fields: Any) -> Requirement:
-    """A requirement of GroupNorm alone."""
-    return _of(GROUP_NORM, identifier, probes, fields)
-
-
-def of_batch_norm(identifier: str, *, probes: Any = None, **fields: Any) -> Requirement:
-    """A requirement of BatchNorm alone."""
-    return _of(BATCH_NORM, identifier, probes, fields)
-
-
-def _of(layer: Layer, identifier: str, probes: Any, fields: dict[str, Any]) -> Requirement:
-    own = {"source": layer.documentation, **fields}
+def _of(layer: Layer, identifier: str, *, probes: Any = None, **fields: Any) -> Requirement:
+    """A requirement of one kind of layer; ``probes`` takes the layer and what is asked."""
     if probes is not None:
-        own["probes"] = functools.partial(probes, layer)
-    return Requirement(id=identifier, layer=layer.name, **own)
+        fields["probes"] = functools.partial(probes, layer)
+    return Requirement(id=identifier, layer=layer.name, **{"source": layer.documentation, **fields})
+
+
+of_group_norm: Final = functools.partial(_of, GROUP_NORM)
+of_batch_norm: Final = functools.partial(_of, BATCH_NORM)
 
 
 def probes_of(requirements: Iterable[Requirement], asked: Asked) -> Iterator[Probe]:

@@ -23,7 +23,7 @@ from normgauge.conformance.requirements.requirement import (
 
 def _accumulated(layer: Layer, asked: Asked) -> Iterator[Probe]:
     steps = [("train", scrambled(asked.shape, seed) * (1 + seed)) for seed in range(5)]
-    yield Probe(label="five training steps", case=layer.case(asked, steps))
+    yield layer.probe(asked, "five training steps", steps)
     x, y = graded(asked.shape, asked.dtype, 1), scrambled(asked.shape, 6)
     case = layer.case(asked, [("train", x, along(x)), ("train", y, upstream(asked.shape, 6))])
     yield Probe(label="two differentiated training steps", case=case, quantities=("running_mean", "running_var"))
@@ -32,15 +32,13 @@ def _accumulated(layer: Layer, asked: Asked) -> Iterator[Probe]:
 def _evaluated(layer: Layer, asked: Asked) -> Iterator[Probe]:
     shape = asked.shape
     steps = [("eval", graded(shape, asked.dtype)), ("eval", scrambled(shape, 4))]
-    yield Probe(label="eval twice from given statistics", case=layer.case(asked, steps))
+    yield layer.probe(asked, "eval twice from given statistics", steps)
     steps = [("train", scrambled(shape)), ("eval", scrambled(shape, 1)), ("train", scrambled(shape, 2))]
-    yield Probe(label="train, eval, train", case=layer.case(asked, steps))
+    yield layer.probe(asked, "train, eval, train", steps)
 
 
 def _without_history(layer: Layer, asked: Asked) -> Iterator[Probe]:
-    yield Probe(
-        label="nothing tracked", case=layer.case(asked, [("train", graded(asked.shape, asked.dtype))], track=False)
-    )
+    yield layer.probe(asked, "nothing tracked", [("train", graded(asked.shape, asked.dtype))], track=False)
     for momentum, size in ((0.0, 1.0), (1.0, 1.0), (MOMENTUM, 2.0**20)):
         statistics = {name: value * size for name, value in given_statistics(1).items()}
         parameters = {"weight": weights(CHANNELS), "bias": biases(CHANNELS)} | statistics
@@ -52,7 +50,7 @@ def _in_float64(layer: Layer, asked: Asked) -> Iterator[Probe]:
     """0.7 * 1 and its sum with the batch have digits that float32 lacks."""
     if asked.dtype == "float64":
         steps = [("train", scrambled(asked.shape, seed)) for seed in (5, 6)]
-        yield Probe(label="a new layer, two training steps", case=layer.case(asked, steps, {}, momentum=0.3))
+        yield layer.probe(asked, "a new layer, two training steps", steps, {}, momentum=0.3)
 
 
 RUNNING_STATISTICS: Final[tuple[Requirement, ...]] = (

@@ -76,18 +76,15 @@ def _far_step(layer: Layer, asked: Asked, momentum: float) -> Case:
 def _eps_zero_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     x = scrambled(asked.shape, 3)
     for factor in (2.0**-6, 1.0):
-        yield Probe(label=f"eps=0, times {factor:g}", case=layer.case(asked, [("train", x * factor)], eps=0.0))
-    yield Probe(
-        label="eps=0, gradients", case=layer.case(asked, [("train", x, along(x))], eps=0.0), quantities=GRADIENTS
-    )
+        yield layer.probe(asked, f"eps=0, times {factor:g}", [("train", x * factor)], eps=0.0)
+    yield layer.probe(asked, "eps=0, gradients", [("train", x, along(x))], quantities=GRADIENTS, eps=0.0)
 
 
 def _eps_zero_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     x = scrambled(asked.shape, 3)
     for mode in ("train", "eval"):
-        yield Probe(label=f"{mode}, eps=0", case=layer.case(asked, [(mode, x)], eps=0.0), quantities=("output",))
-        case = layer.case(asked, [(mode, x, along(x))], eps=0.0)
-        yield Probe(label=f"{mode}, eps=0, gradients", case=case, quantities=GRADIENTS)
+        yield layer.probe(asked, f"{mode}, eps=0", [(mode, x)], quantities=("output",), eps=0.0)
+        yield layer.probe(asked, f"{mode}, eps=0, gradients", [(mode, x, along(x))], quantities=GRADIENTS, eps=0.0)
 
 
 def _negative_eps_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:

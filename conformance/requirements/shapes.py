@@ -23,37 +23,35 @@ from normgauge.conformance.requirements.requirement import (
 
 def _group_counts(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for groups in (1, 2, 4, 8):
-        case = layer.case(asked, [("train", scrambled(asked.shape))], num_groups=groups)
-        yield Probe(label=f"G={groups} of C=8", case=case)
+        yield layer.probe(asked, f"G={groups} of C=8", [("train", scrambled(asked.shape))], num_groups=groups)
     three = scrambled((3, 12, *asked.shape[2:]))
-    yield Probe(label=f"G=4 of C=12, shape {three.shape}", case=layer.case(asked, [("train", three)], num_channels=12))
+    yield layer.probe(asked, f"G=4 of C=12, shape {three.shape}", [("train", three)], num_channels=12)
     odd = scrambled((3, 10, *ODD[len(asked.shape)]))
-    case = layer.case(asked, [("train", odd)], num_channels=10, num_groups=2)
-    yield Probe(label=f"G=2 of C=10, shape {odd.shape}", case=case)
+    yield layer.probe(asked, f"G=2 of C=10, shape {odd.shape}", [("train", odd)], num_channels=10, num_groups=2)
 
 
 def _ranks_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for rank in asked.ranks:
         x = scrambled((2, CHANNELS, *SPATIAL[rank]), seed=rank)
-        yield Probe(label=f"rank {rank}", case=layer.case(asked, [("train", x)]))
+        yield layer.probe(asked, f"rank {rank}", [("train", x)])
 
 
 def _ranks_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for rank in asked.ranks:
         x = scrambled((2, CHANNELS, *SPATIAL[rank]), seed=rank)
-        yield Probe(label=f"rank {rank}, training", case=layer.case(asked, [("train", x)]))
-        yield Probe(label=f"rank {rank}, eval", case=layer.case(asked, [("eval", x)]), quantities=("output",))
+        yield layer.probe(asked, f"rank {rank}, training", [("train", x)])
+        yield layer.probe(asked, f"rank {rank}, eval", [("eval", x)], quantities=("output",))
     for samples in (1, 3):
         x = scrambled((samples, CHANNELS, *ODD[len(asked.shape)]))
         if x.size > CHANNELS:
-            yield Probe(label=f"training, shape {x.shape}", case=layer.case(asked, [("train", x)]))
+            yield layer.probe(asked, f"training, shape {x.shape}", [("train", x)])
 
 
 def _other_samples(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for neighbour, label in ((np.nan, "NaN"), (2.0**20, "a million")):
         x = scrambled(asked.shape)
         x[1] = neighbour * (1 + scrambled(x[1].shape) / 8)
-        yield Probe(label=f"the other sample is {label}", case=layer.case(asked, [("train", x)]))
+        yield layer.probe(asked, f"the other sample is {label}", [("train", x)])
 
 
 def _one_value_a_group(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -62,8 +60,7 @@ def _one_value_a_group(layer: Layer, asked: Asked) -> Iterator[Probe]:
     label = "no spatial extent" if flat else "one position"
     for samples in (1, 2):
         x = scrambled((samples, CHANNELS, *alone))
-        case = layer.case(asked, [("train", x)], num_groups=CHANNELS)
-        yield Probe(label=f"N={samples}, G=C, {label}", case=case)
+        yield layer.probe(asked, f"N={samples}, G=C, {label}", [("train", x)], num_groups=CHANNELS)
 
 
 def _extents(asked: Asked, *wanted: int) -> list[tuple[int, ...]]:
@@ -74,19 +71,19 @@ def _extents(asked: Asked, *wanted: int) -> list[tuple[int, ...]]:
 def _no_samples_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for extents in _extents(asked, 2, 4):
         x = np.zeros((0, CHANNELS, *extents))
-        yield Probe(label=f"shape {x.shape}", case=layer.case(asked, [("train", x)]))
+        yield layer.probe(asked, f"shape {x.shape}", [("train", x)])
 
 
 def _no_positions_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for extents in _extents(asked, 3, 4):
         if extents:
             x = np.zeros((2, CHANNELS, *extents[:-1], 0))
-            yield Probe(label=f"shape {x.shape}", case=layer.case(asked, [("train", x)]))
+            yield layer.probe(asked, f"shape {x.shape}", [("train", x)])
 
 
 def _empty_batches(layer: Layer, asked: Asked, shape: tuple[int, ...], what: str) -> Iterator[Probe]:
     for mode in ("train", "eval"):
-        yield Probe(label=f"{mode}, shape {shape}", case=layer.case(asked, [(mode, np.zeros(shape))]))
+        yield layer.probe(asked, f"{mode}, shape {shape}", [(mode, np.zeros(shape))])
     steps = [("train", np.zeros(shape)), ("train", scrambled(asked.shape))]
     label = f"momentum=None, {what} and then a full one"
     yield Probe(label=label, case=layer.case(asked, steps, momentum=None), needs="BN-05")
@@ -104,13 +101,11 @@ def _no_positions_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
 def _other_ranks(layer: Layer, asked: Asked) -> Iterator[Probe]:
     """Ranks that the layer is not made for; of rank 1 there is the channel axis alone."""
     mode = "eval" if layer.statistics else "train"
-    yield Probe(
-        label=f"rank 1, {mode}", case=layer.case(asked, [(mode, scrambled((CHANNELS,)))]), quantities=("output",)
-    )
+    yield layer.probe(asked, f"rank 1, {mode}", [(mode, scrambled((CHANNELS,)))], quantities=("output",))
     for rank in sorted({2, 3, 4, 5} - set(asked.ranks)):
         x = scrambled((2, CHANNELS, *SPATIAL[rank]), 4)
-        yield Probe(label=f"rank {rank}", case=layer.case(asked, [("train", x)]))
-        yield Probe(label=f"rank {rank}, eval", case=layer.case(asked, [("eval", x)]), quantities=("output",))
+        yield layer.probe(asked, f"rank {rank}", [("train", x)])
+        yield layer.probe(asked, f"rank {rank}, eval", [("eval", x)], quantities=("output",))
 
 
 _LEFT_AS_THEY_WERE: Final = "and leaves the running statistics as they were."

@@ -44,11 +44,10 @@ def _contained_in_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     x = scrambled(asked.shape, 3)
     dy = along(x)
     for poison in POISONS:
-        yield Probe(label=f"one {poison}", case=layer.case(asked, [("train", _poisoned(x, poison))]))
+        yield layer.probe(asked, f"one {poison}", [("train", _poisoned(x, poison))])
         case = layer.case(asked, [("train", _poisoned(x, poison), dy)])
         yield Probe(label=f"gradients of one {poison}", case=case, quantities=GRADIENTS)
-    case = layer.case(asked, [("train", x, _poisoned(dy, np.nan))])
-    yield Probe(label="gradients, one nan in dy", case=case, quantities=GRADIENTS)
+    yield layer.probe(asked, "gradients, one nan in dy", [("train", x, _poisoned(dy, np.nan))], quantities=GRADIENTS)
 
 
 def _contained_in_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -57,21 +56,18 @@ def _contained_in_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for poison in POISONS:
         for mode in ("train", "eval"):
             shown = QUANTITIES if mode == "train" else ("output",)
-            yield Probe(
-                label=f"{mode}, one {poison}", case=layer.case(asked, [(mode, _poisoned(x, poison))]), quantities=shown
-            )
+            yield layer.probe(asked, f"{mode}, one {poison}", [(mode, _poisoned(x, poison))], quantities=shown)
             case = layer.case(asked, [(mode, _poisoned(x, poison), dy)])
             yield Probe(label=f"{mode}, gradients of one {poison}", case=case, quantities=GRADIENTS)
     for mode in ("train", "eval"):
         case = layer.case(asked, [(mode, x, _poisoned(dy, np.nan))])
         yield Probe(label=f"{mode}, gradients, one nan in dy", case=case, quantities=GRADIENTS)
-    case = layer.case(asked, [("train", _poisoned(x, np.nan)), ("train", x)])
-    yield Probe(label="a batch with one nan, then another", case=case)
+    yield layer.probe(asked, "a batch with one nan, then another", [("train", _poisoned(x, np.nan)), ("train", x)])
 
 
 def _constant(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for value in _constants(asked.dtype):
-        yield Probe(label=f"all {value:g}", case=layer.case(asked, [("train", np.full(asked.shape, value))]))
+        yield layer.probe(asked, f"all {value:g}", [("train", np.full(asked.shape, value))])
     case = layer.case(asked, [("train", np.full(asked.shape, 3.0), upstream(asked.shape))])
     yield Probe(label="gradients, all 3", case=case, quantities=GRADIENTS)
 
@@ -79,7 +75,7 @@ def _constant(layer: Layer, asked: Asked) -> Iterator[Probe]:
 def _ends_of_the_range(layer: Layer, asked: Asked) -> Iterator[Probe]:
     x, own = scrambled(asked.shape, 3), MAGNITUDES[asked.dtype]
     for label, power in (("large", own.large), ("below the normal numbers", own.subnormal)):
-        yield Probe(label=f"{label}, times 2^{power}", case=layer.case(asked, [("train", x * 2.0**power)]))
+        yield layer.probe(asked, f"{label}, times 2^{power}", [("train", x * 2.0**power)])
     case = layer.case(asked, [("train", x * 2.0 ** (own.large // 2), along(x))])
     yield Probe(label=f"gradients, times 2^{own.large // 2}", case=case, quantities=GRADIENTS)
 
