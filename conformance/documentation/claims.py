@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from normgauge.conformance.documentation.docstrings import Passage, passages
 from normgauge.conformance.documentation.formulas import Formula, eps_placements, momentum_weighs
 from normgauge.conformance.documentation.notation import Unreadable, read_code, read_latex
+from normgauge.conformance.documentation.rules import CONDITION, ELSEWHERE, NUMBER, PLAINLY, RULES, Rule
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.subjects.messages import Description
 from normgauge.results.records import AxisMeasured, Claim, DefaultMeasured
@@ -41,156 +42,14 @@ class Statement:
     where: str
 
 
-# Somebody else's behaviour, or what is not done: such a sentence claims nothing of this layer.
-_OTHERS: Final = (
-    r"\b(?:PyTorch|TensorFlow|Keras|MLX|Flax|Haiku|Caffe2?|cuDNN|Paddle\w*|MXNet|Theano|ONNX|Sonnet)\b"
-    r"|\b(?:unlike|contrast|convention\w*|previous(?:ly)?|formerly|older|earlier|deprecated)\b"
-)
-_DENIED: Final = (
-    r"\b(?:not|never|neither|nor|cannot|no longer|instead of|rather than|different(?:ly)? from|differs?)\b|n't\b"
-)
-#: A sentence about one of several ways of using the layer; which one is measured is not known here.
-_CONDITION: Final = r"\b(?:if|unless|otherwise|optionally)\b|\b(?:when|with)\b[^.]*(?:=|\bis\b|\bTrue\b|\bFalse\b)"
-_ESTIMATED: Final = r"(?:is|are) (?:calculated|computed|estimated) (?:via|with|using|by) the"
-_SPREAD: Final = r"(?:variance|standard[- ]deviation)s?"
-_NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """Prose that claims ``value`` of ``subject``: a sentence with ``pattern`` in it and without ``unless``.
-
-    With ``clause``, both are looked for in each clause of the sentence by itself. With ``about``, the sentence
-    stands in that setting's own entry or, outside of entries, names it. ``layer`` is for an axis that both
-    kinds of layer have.
-    """
-
-    subject: str
-    value: str
-    pattern: str
-    unless: str
-    about: str | None = None
-    layer: str | None = None
-    clause: bool = False
-
-
-_PLAINLY: Final = f"{_OTHERS}|{_DENIED}|{_CONDITION}"
-_RUNNING: Final = r"\b(?:running|moving|stored|tracked)\b"
-
-#: Each pattern is matched, whatever the case, in text without its markup.
-RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        subject="eps_placement",
-        value="inside_sqrt",
-        pattern=r"\badd(?:ed)?\b(?: an?(?: \w+){1,3})? to (?:the )?(?:batch )?variance\b",
-        unless=rf"{_PLAINLY}|\bafter\b|\boutside\b|\broot\b|\bstandard",
-        about="eps",
-    ),
-    Rule(
-        subject="eps_placement",
-        value="outside_sqrt",
-        pattern=r"\badd(?:ed)?\b(?: an?(?: \w+){1,3})? to (?:the )?(?:batch )?"
-        r"(?:standard[- ]deviation|std(?:dev)?|square root of (?:the )?variance)\b",
-        unless=f"{_PLAINLY}|\\bbefore\\b|\\binside\\b",
-        about="eps",
-    ),
-    Rule(
-        subject="grouping",
-        value="contiguous",
-        pattern=r"\bgroups?\b.*\b(?:adjacent|contiguous|consecutive) channels\b",
-        unless=f"{_PLAINLY}|\\binterleav",
-    ),
-    Rule(
-        subject="grouping",
-        value="interleaved",
-        pattern=r"\bgroups?\b.*\binterleaved channels\b|\bchannels are interleaved\b.*\bgroups?\b",
-        unless=f"{_PLAINLY}|\\b(?:adjacent|contiguous|consecutive)\\b",
-    ),
-    *(
-        Rule(
-            subject="variance",
-            value=value,
-            pattern=rf"\b{_SPREAD} {_ESTIMATED} {value} estimator\b",
-            unless=f"{_PLAINLY}|{_RUNNING}",
-            layer="group_norm",
-        )
-        for value in ("biased", "unbiased")
-    ),
-    *(  # of two variances: the clause has to say that it means the one that normalises
-        Rule(
-            subject="variance",
-            value=value,
-            pattern=r"(?=.*\b(?:train|forward|normali[sz]))"
-            rf".*\b{_SPREAD} {_ESTIMATED} {value} estimator\b",
-            unless=f"{_OTHERS}|{_DENIED}|{_RUNNING}",
-            layer="batch_norm",
-            clause=True,
-        )
-        for value in ("biased", "unbiased")
-    ),
-    *(
-        Rule(
-            subject="running_var",
-            value=value,
-            pattern=rf"\b(?:running|moving)(?: average of the)? {_SPREAD} {_ESTIMATED} {value} estimator\b",
-            unless=_PLAINLY,
-        )
-        for value in ("biased", "unbiased")
-    ),
-    Rule(
-        subject="affine_shape",
-        value="per_channel",
-        pattern=r"\b(?:per[- ]channel|channel-?wise) affine (?:transform|param)"
-        r"|\blearn(?:ed|able) per feature dimension param"
-        r"|\b(?:scale|offset|weight|bias|gamma|beta) per channel\b",
-        unless=f"{_OTHERS}|{_DENIED}|\\bper[- ]group\\b",
-    ),
-    Rule(
-        subject="affine_shape",
-        value="per_group",
-        pattern=r"\b(?:per[- ]group|group-?wise) affine (?:transform|param)"
-        r"|\b(?:scale|offset|weight|bias|gamma|beta) per group\b",
-        unless=f"{_OTHERS}|{_DENIED}|\\bper[- ]channel\\b",
-    ),
-    Rule(
-        subject="momentum_weighs",
-        value="old",
-        pattern=r"\bdecay(?: rate| factor)? (?:for|of) the (?:(?:exponential )?(?:moving|running) average|EMA)\b"
-        r"|\bdecay rate for EMA\b",
-        unless=_PLAINLY,
-        about="momentum",
-    ),
-    Rule(
-        subject="momentum_none",
-        value="cumulative",
-        pattern=r"\bNone for (?:a )?(?:cumulative|simple) (?:moving )?average\b",
-        unless=f"{_OTHERS}|{_DENIED}",
-        about="momentum",
-    ),
-    Rule(
-        subject="training_normalizes_with",
-        value="batch",
-        pattern=r"\b(?:during training|training=True)\b.*\bnormali[sz]es? its (?:inputs?|outputs?) (?:using|with|by) "
-        rf"the mean and {_SPREAD} of the current batch\b",
-        unless=f"{_OTHERS}|{_DENIED}|{_RUNNING}|\\binference\\b",
-    ),
-    Rule(
-        subject="untracked_eval_uses",
-        value="batch",
-        pattern=r"\bIf {track} is (?:set to )?False\b"
-        r".*\bbatch statistics are (?:instead )?used (?:during|in) evaluation\b",
-        unless=_OTHERS,
-    ),
-)
-
 _CLAUSES: Final = re.compile(r";|,? \b(?:while|whereas|however|but)\b,?|, and\b")
 _MARKUP: Final = re.compile(r":\w+:(?=`)|[`*]+")
 _CODE: Final = re.compile(r"(?<![:`\w])(`{1,2})([^`]+)\1(?!`)")
 _LATEX: Final = re.compile(r":math:`([^`]+)`|(?<![\\$])\$([^$]+)\$(?!\$)|\\\((.+?)\\\)")
 _DEFAULT: Final = re.compile(
-    rf"\bdefaults?\b(?: value)?(?: is| to)?\s*[:=]?\s*(?P<value>{_NUMBER}|None)(?=[\s.,;)\]]|$)", re.IGNORECASE
+    rf"\bdefaults?\b(?: value)?(?: is| to)?\s*[:=]?\s*(?P<value>{NUMBER}|None)(?=[\s.,;)\]]|$)", re.IGNORECASE
 )
-_DEFAULT_OF: Final = rf"\bdefault {{name}} (?:value )?of (?P<value>{_NUMBER})(?=[\s.,;)]|$)"
+_DEFAULT_OF: Final = rf"\bdefault {{name}} (?:value )?of (?P<value>{NUMBER})(?=[\s.,;)]|$)"
 _MENTIONS_EPS: Final = r"\beps\b|\bepsilon\b|\\(?:var)?epsilon\b|ε"
 _DEFAULTED: Final = ("eps", "momentum")
 _LONGEST_QUOTE: Final = 400
@@ -213,9 +72,7 @@ def read_claims(
         if known is None:
             found[key] = one
         elif one.where == SIGNATURE:
-            found[key] = Statement(
-                subject=known.subject, value=known.value, quote=known.quote, where=f"{known.where}; {SIGNATURE}"
-            )
+            found[key] = replace(known, where=f"{known.where}; {SIGNATURE}")
     statements = []
     read = ", ".join(texts) or NO_TEXT
     for subject in subjects(layer, names):
@@ -239,20 +96,17 @@ def _all(
             for subject, value, quote in _of_formulas(passage, names):
                 yield Statement(subject=subject, value=value, quote=quote, where=place)
             if passage.kind == "sentence" and len(passage.text) <= _LONGEST_SENTENCE:
-                plain = _MARKUP.sub("", passage.text)
+                plain, quote = _MARKUP.sub("", passage.text), _quoted(passage.text)
                 for rule, pattern in rules:
                     if rule.layer in {None, layer} and _says(rule, pattern, passage, plain, names):
-                        yield Statement(
-                            subject=rule.subject, value=rule.value, quote=_quoted(passage.text), where=place
-                        )
+                        yield Statement(subject=rule.subject, value=rule.value, quote=quote, where=place)
                 for name, value in _stated_defaults(passage, plain, names):
-                    yield Statement(subject=f"default {name}", value=value, quote=_quoted(passage.text), where=place)
+                    yield Statement(subject=f"default {name}", value=value, quote=quote, where=place)
     for name in _DEFAULTED:
         if name in names and name in signature_defaults:
             written = signature_defaults[name]
-            yield Statement(
-                subject=f"default {name}", value=_as_text(written), quote=f"{names[name]}={written}", where=SIGNATURE
-            )
+            quote = f"{names[name]}={written}"
+            yield Statement(subject=f"default {name}", value=_as_text(written), quote=quote, where=SIGNATURE)
 
 
 def _filled(pattern: str, names: Mapping[str, str]) -> str:
@@ -277,13 +131,13 @@ def _formulas(passage: Passage) -> Iterator[tuple[Formula, str]]:
     code: list[str] = []
     latex: list[str] = []
     if passage.kind == "sentence":
-        if _matches(f"{_OTHERS}|{_DENIED}|{_CONDITION}", _LATEX.sub(" ", _CODE.sub(" ", passage.text))):
+        if _matches(PLAINLY, _LATEX.sub(" ", _CODE.sub(" ", passage.text))):
             return
         code = [found[2] for found in _CODE.finditer(passage.text)]
         latex = [next(filter(None, found.groups())) for found in _LATEX.finditer(passage.text)]
     else:
         last = passage.before.rpartition(". ")[2]
-        if _matches(f"{_OTHERS}|{_DENIED}", last) or _matches(_CONDITION, _LATEX.sub(" ", passage.before)):
+        if _matches(ELSEWHERE, last) or _matches(CONDITION, _LATEX.sub(" ", passage.before)):
             return
         (code if passage.kind == "code" else latex).append(passage.text)
     for text in code:
@@ -322,7 +176,7 @@ def _stated_defaults(passage: Passage, plain: str, names: Mapping[str, str]) -> 
             continue
         pattern = _DEFAULT if passage.entry else re.compile(_DEFAULT_OF.format(name=re.escape(name)), re.IGNORECASE)
         found = pattern.search(plain)
-        if found is None or _matches(f"{_OTHERS}|{_DENIED}|{_CONDITION}", plain[: found.end("value")]):
+        if found is None or _matches(PLAINLY, plain[: found.end("value")]):
             continue
         if not _matches(r"\d|\b(?:for|if|when|unless|otherwise|or)\b", plain[found.end("value") :]):
             yield setting, _as_text(found["value"])
