@@ -104,14 +104,6 @@ class Arithmetic:
     def u_out(self) -> float:
         return self.result.u
 
-    @cached_property
-    def smallest_normal_out(self) -> float:
-        return self.result.smallest_normal
-
-    @cached_property
-    def largest_out(self) -> float:
-        return self.result.largest
-
 
 def precisions(dtype: str, accuracy: str = WIDEST) -> tuple[Arithmetic, ...]:
     """What a subject of type ``dtype`` may compute in, tight to wide; each bound contains its predecessor's.

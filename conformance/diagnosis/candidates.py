@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from normgauge.adapters.case import PARAMETERS, Case, Observation
+from normgauge.adapters.case import PARAMETERS, Observation
 from normgauge.conformance.diagnosis.predictions import Prediction
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.layers.registry import kind_of
@@ -28,10 +28,7 @@ Scores = NDArray[np.float64]
 #: A margin in bounds that leaves no doubt to a reader either; exclusion itself needs more than 1.
 CLEAR: Final = 10.0
 #: What a setting shows in; what else went wrong belongs to other requirements.
-SHOWN_IN: Final[Mapping[str, tuple[str, ...]]] = {
-    "eps": ("output",),
-    "momentum": ("running_mean", "running_var"),
-}
+SHOWN_IN: Final[Mapping[str, tuple[str, ...]]] = {"eps": ("output",), "momentum": ("running_mean", "running_var")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +65,11 @@ def compare(observation: Observation, prediction: Prediction, quantities: Sequen
     for number, (seen, expected) in enumerate(zip(observation.steps, prediction.steps, strict=False), start=1):
         shown = seen.quantities
         for quantity, reference in expected.items():
-            if quantity not in quantities:
-                continue
-            actual = shown.get(quantity)
-            if actual is None:
-                continue
-            worst = max(worst, _worst(number, quantity, actual, reference), key=lambda d: d.ratio)
+            if quantity in quantities and (actual := shown.get(quantity)) is not None:
+                worst = max(worst, _worst(number, quantity, actual, reference), key=lambda d: d.ratio)
     if prediction.refused is not None and observation.raised is None:
-        return Deviation(
-            ratio=math.inf, step=len(prediction.steps) + 1, quantity="output", what="accepted; a refusal was expected"
-        )
+        what = "accepted; a refusal was expected"
+        return Deviation(ratio=math.inf, step=len(prediction.steps) + 1, quantity="output", what=what)
     return worst
 
 
@@ -89,6 +81,7 @@ def _worst(step: int, quantity: str, actual: NDArray[Any], reference: Reference)
         return Deviation(ratio=0.0, step=step, quantity=quantity)
     ratios = reference.ratio(actual)
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratios)), ratios.shape))
+    trained = quantity == "trainable" and ratios[index]
     return Deviation(
         ratio=float(ratios[index]),
         step=step,
@@ -97,9 +90,7 @@ def _worst(step: int, quantity: str, actual: NDArray[Any], reference: Reference)
         observed=float(actual[index]),
         expected=float(reference.value[index]),
         bound=float(reference.bound[index]),
-        what=_TRAINED[bool(actual[index])].format(PARAMETERS[index[0]])
-        if quantity == "trainable" and ratios[index]
-        else "",
+        what=_TRAINED[bool(actual[index])].format(PARAMETERS[index[0]]) if trained else "",
     )
 
 
@@ -279,13 +270,7 @@ def measured_setting(
     bare = {name: value for name, value in case.settings.items() if name != setting}
 
     def predicted(exponent: float) -> Prediction:
-        trial = Case(
-            layer=case.layer,
-            dtype=case.dtype,
-            settings=bare | {setting: 10.0**exponent},
-            parameters=case.parameters,
-            steps=case.steps,
-        )
+        trial = replace(case, settings=bare | {setting: 10.0**exponent})
         return references.predict(trial, followed, arithmetic)
 
     @functools.cache

@@ -112,22 +112,12 @@ def _side_by_side(cases: Sequence[Case], along: int) -> Case:
     else:
         settings = {**first.settings, "num_channels": first.settings["num_channels"] * count}
         parameters = {name: np.tile(value, count) for name, value in first.parameters.items()}
-    steps = tuple(
-        _with_arrays(
-            step, [np.concatenate(alike, along) for alike in zip(*(_arrays(c, i) for c in cases), strict=True)]
-        )
-        for i, step in enumerate(first.steps)
-    )
-    return replace(first, settings=settings, parameters=parameters, steps=steps)
-
-
-def _arrays(case: Case, step: int) -> list[Array]:
-    own = case.steps[step]
-    return [own.x] if own.dy is None else [own.x, own.dy]
-
-
-def _with_arrays(step: Step, arrays: Sequence[Array]) -> Step:
-    return replace(step, x=arrays[0], dy=arrays[1] if len(arrays) > 1 else None)
+    steps = []
+    for alike in zip(*(case.steps for case in cases), strict=True):
+        upstream = [step.dy for step in alike if step.dy is not None]
+        dy = np.concatenate(upstream, along) if upstream else None
+        steps.append(replace(alike[0], x=np.concatenate([step.x for step in alike], along), dy=dy))
+    return replace(first, settings=settings, parameters=parameters, steps=tuple(steps))
 
 
 def made_small(case: Case) -> Case:
@@ -146,26 +136,20 @@ def _as_one_sample(case: Case) -> Case:
 
 
 def _without_samples(prediction: Prediction) -> Prediction:
-    steps = (
-        {
-            name: Reference(value=one.value[0], bound=one.bound[0]) if name == "output" else one
-            for name, one in step.items()
-        }
-        for step in prediction.steps
-    )
+    def without(name: str, one: Reference) -> Reference:
+        return Reference(value=one.value[0], bound=one.bound[0]) if name == "output" else one
+
+    steps = ({name: without(name, one) for name, one in step.items()} for step in prediction.steps)
     return Prediction(steps=tuple(steps), refused=prediction.refused)
 
 
 def _rounded(case: Case, dtype: str) -> Case:
+    def converted(step: Step) -> Step:
+        return replace(step, x=step.x.astype(dtype), dy=None if step.dy is None else step.dy.astype(dtype))
+
     with np.errstate(over="ignore"):
-        return replace(
-            case,
-            parameters={name: value.astype(dtype) for name, value in case.parameters.items()},
-            steps=tuple(
-                _with_arrays(step, [values.astype(dtype) for values in _arrays(case, i)])
-                for i, step in enumerate(case.steps)
-            ),
-        )
+        parameters = {name: value.astype(dtype) for name, value in case.parameters.items()}
+        return replace(case, parameters=parameters, steps=tuple(map(converted, case.steps)))
 
 
 def known_gradient_errors(case: Case, step: int, semantics: Semantics) -> Mapping[str, Mapping[str, Array]]:

@@ -195,22 +195,16 @@ def _cut(connection: sqlite3.Connection, most: int) -> None:
 
 
 def _encoded(entries: Sequence[Entry]) -> bytes:
-    return _ENCODER.encode(
-        [
-            _Row(
-                choices=dict(one.choices),
-                refused=one.prediction.refused,
-                steps=[[_array(name, reference) for name, reference in step.items()] for step in one.prediction.steps],
-            )
-            for one in entries
-        ]
-    )
+    rows = []
+    for one in entries:
+        steps = [[_array(name, reference) for name, reference in step.items()] for step in one.prediction.steps]
+        rows.append(_Row(choices=dict(one.choices), refused=one.prediction.refused, steps=steps))
+    return _ENCODER.encode(rows)
 
 
 def _array(name: str, reference: Reference) -> _Array:
-    return _Array(
-        name=name, shape=list(reference.value.shape), value=reference.value.tobytes(), bound=reference.bound.tobytes()
-    )
+    value, bound = reference.value, reference.bound
+    return _Array(name=name, shape=list(value.shape), value=value.tobytes(), bound=bound.tobytes())
 
 
 def _decoded(data: bytes, checksum: int) -> list[Entry]:
@@ -220,15 +214,11 @@ def _decoded(data: bytes, checksum: int) -> list[Entry]:
         rows = _DECODER.decode(data)
     except msgspec.DecodeError:
         return []
-    return [
-        Entry(
-            choices=row.choices,
-            prediction=Prediction(
-                steps=tuple({one.name: _reference(one) for one in step} for step in row.steps), refused=row.refused
-            ),
-        )
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        steps = tuple({one.name: _reference(one) for one in step} for step in row.steps)
+        found.append(Entry(choices=row.choices, prediction=Prediction(steps=steps, refused=row.refused)))
+    return found
 
 
 def _reference(stored: _Array) -> Reference:
