@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from normgauge.reports.grouping import of_kind
 from normgauge.reports.implementation_names import Names, told_apart
 from normgauge.reports.page.accuracy import accuracy_of
 from normgauge.reports.page.curves import PANEL
@@ -22,13 +23,12 @@ def write_accuracy(results: Path, folder: Path) -> list[Path]:
     runs, _ = read_folder(results)
     ordered, releases = told_apart([*runs.values()])
     everything = [record for records in ordered for record in records]
-    profiles = [one for one in everything if isinstance(one, Profile)]
-    shown = accuracy_of(profiles, [one for one in everything if isinstance(one, Series)], Names(profiles, releases))
-    headers = [one for one in everything if isinstance(one, Header) and one.versions]
+    profiles = of_kind(everything, Profile)
+    shown = accuracy_of(profiles, of_kind(everything, Series), Names(profiles, releases))
+    headers = [one for one in of_kind(everything, Header) if one.versions]
     picture = environment().get_template("curves.svg")
-    texts = {
-        figure.file: picture.render(figure=figure, size=PANEL) + "\n" for layer in shown for figure in layer.figures
-    }
+    figures = [figure for layer in shown for figure in layer.figures]
+    texts = {figure.file: picture.render(figure=figure, size=PANEL) + "\n" for figure in figures}
     page = environment(autoescape=False).get_template("accuracy.md")
     texts["accuracy.md"] = page.render(layers=shown, headers=headers)
     for name, text in texts.items():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import TypeVar
 
-from normgauge.results.records import Profile
+from normgauge.results.records import Profile, Record
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -31,6 +31,21 @@ class Anchors:
             anchor = f"{wanted}-{number}"
         self._taken.add(anchor)
         return anchor
+
+
+def of_kind(records: Iterable[Record], kind: type[T]) -> list[T]:
+    """Every record of a kind."""
+    return [record for record in records if isinstance(record, kind)]
+
+
+def dtypes_of(some: Collection[str], everywhere: Collection[str]) -> str:
+    """The dtypes of which something is said; empty where these are all."""
+    return "" if set(some) == set(everywhere) else ", ".join(some)
+
+
+def class_name(accuracy: str | None) -> str:
+    """An accuracy class as it is written."""
+    return (accuracy or "outside every class").replace("_", "-")
 
 
 def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:

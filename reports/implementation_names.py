@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from packaging.version import Version
 
-from normgauge.reports.grouping import grouped
+from normgauge.reports.grouping import grouped, of_kind
 from normgauge.results.records import Counterexample, Explored, Header, Judgement, NotRun, Profile, Record, Series
 from normgauge.results.releases import age, release_of
 
@@ -156,7 +156,7 @@ def told_apart(runs: Sequence[Sequence[Record]]) -> tuple[list[list[Record]], di
 
 
 def _header(records: Sequence[Record]) -> Header:
-    return next(one for one in records if isinstance(one, Header))
+    return of_kind(records, Header)[0]
 
 
 def _labelled(record: Record, framework: str, release: str) -> Record:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from normgauge.reports.grouping import grouped, layer_titles
+from normgauge.reports.grouping import class_name, grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.reports.page.curves import PANEL, CurvesFigure, curves_of
 from normgauge.reports.page.section import PageData, Section
@@ -76,12 +76,11 @@ def _cell(profile: Profile, half: dict[tuple[str, str], Series]) -> AccuracyCell
     curve = half.get((profile.implementation, profile.dtype))
     if not profile.known:
         return AccuracyCell(kind="outside", name="no known semantics", inside="", half="")
-    name = (profile.accuracy or "outside every class").replace("_", "-")
     inside = "" if profile.computes_in == profile.dtype else f"sums in {profile.computes_in}"
     gone = ""
     if curve:
         gone = "never" if curve.half_gone_at is None else f"{float(f'{curve.half_gone_at:.2g}'):,g}"
-    return AccuracyCell(kind=profile.accuracy or "outside", name=name, inside=inside, half=gone)
+    return AccuracyCell(kind=profile.accuracy or "outside", name=class_name(profile.accuracy), inside=inside, half=gone)
 
 
 def _content(page: PageData) -> Mapping[str, Any] | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from normgauge.reports.grouping import grouped, layer_titles
+from normgauge.reports.grouping import class_name, grouped, layer_titles
 from normgauge.reports.implementation_names import Names
 from normgauge.results.records import Profile, Series, SeriesPoint
 
@@ -184,7 +184,8 @@ def _measured_lines(
         return measured[one.implementation, one.dtype].accuracy or "outside"
 
     for (kind, points), alike in grouped(series, lambda one: (class_of(one), _values(one.points))).items():
-        told = ", ".join(f"{name} ({note})" if note else name for name, note in names.told(_members(alike)))
+        members = names.told((one.implementation, "") for one in alike)
+        told = ", ".join(f"{name} ({note})" if note else name for name, note in members)
         yield kind, points, f"{told}: {_worded(kind)}"
 
 
@@ -217,17 +218,13 @@ def _values(points: Sequence[SeriesPoint]) -> tuple[tuple[float, float | None], 
     return tuple((point.at, point.error) for point in points)
 
 
-def _members(series: Iterable[Series]) -> list[tuple[str, str]]:
-    return [(one.implementation, "") for one in series]
-
-
 def _power(power: int) -> str:
     """A power of ten in superscript digits."""
     return "1" if power == 0 else "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _worded(kind: str) -> str:
-    return {"outside": "outside every class"}.get(kind, kind.replace("_", "-"))
+    return class_name(None if kind == "outside" else kind)
 
 
 def _said(framework: str, series: Sequence[Series], measured: dict[tuple[str, str], Profile]) -> str:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from normgauge.reports.grouping import Anchors, grouped, layer_titles
+from normgauge.reports.grouping import Anchors, dtypes_of, grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
-from normgauge.reports.page.section import PageData, Section
-from normgauge.results.records import (
-    DIVERGENT,
-    Example,
-    Judgement,
-    Profile,
-)
+from normgauge.reports.page.section import Section
+from normgauge.results.records import DIVERGENT, Example, Judgement, Profile
 
 #: Of a long row of numbers, this many are shown; the script prints them all.
 VALUES_SHOWN: Final = 16
@@ -49,9 +44,12 @@ class Evidence:
 
     judgement: Judgement
     dtypes: str
-    sentence: str
     numbers: tuple[Numbers, ...]
     members: tuple[Departing, ...]
+
+    @property
+    def sentence(self) -> str:
+        return self.judgement.nameless or self.judgement.sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,38 +136,23 @@ def _values(evidence: Sequence[Evidence], names: Names) -> tuple[tuple[str, list
 
 
 def _evidence(
-    departing: Sequence[Judgement],
-    judged: dict[str, list[Judgement]],
-    documentation: dict[str, str],
-    anchors: Anchors,
+    departing: Sequence[Judgement], judged: dict[str, list[Judgement]], documentation: dict[str, str], anchors: Anchors
 ) -> tuple[Evidence, ...]:
     same: dict[Hashable, list[tuple[Judgement, str]]] = {}
     for (name, *_), own in grouped(departing, lambda one: (one.implementation, one.verdict, one.measured)).items():
         shown = next((one for one in own if one.example), own[0])
-        everywhere = {one.dtype for one in own} == {one.dtype for one in judged[name]}
-        dtypes = "" if everywhere else ", ".join(one.dtype for one in own)
+        dtypes = dtypes_of([one.dtype for one in own], {one.dtype for one in judged[name]})
         same.setdefault((dtypes, *_told(shown)), []).append((shown, dtypes))
     found = []
     for alike in same.values():
         shown, dtypes = alike[0]
-        members = (
-            Departing(
-                anchor=anchors.new(f"{one.requirement}-{one.implementation}"),
-                documentation=documentation.get(one.implementation, ""),
-                judgement=one,
-            )
-            for one, _ in alike
-        )
+        members = []
+        for one, _ in alike:
+            anchor = anchors.new(f"{one.requirement}-{one.implementation}")
+            own_words = documentation.get(one.implementation, "")
+            members.append(Departing(anchor=anchor, documentation=own_words, judgement=one))
         numbers = numbers_of(shown.example) if shown.example else ()
-        found.append(
-            Evidence(
-                judgement=shown,
-                dtypes=dtypes,
-                sentence=shown.nameless or shown.sentence,
-                numbers=numbers,
-                members=tuple(members),
-            )
-        )
+        found.append(Evidence(judgement=shown, dtypes=dtypes, numbers=numbers, members=tuple(members)))
     return tuple(found)
 
 
@@ -216,8 +199,4 @@ def _aligned(texts: Sequence[str]) -> list[str]:
     return aligned
 
 
-def _content(page: PageData) -> Mapping[str, Any]:
-    return {}
-
-
-SECTION: Final = Section(id="divergences", title="Divergences", template="divergences.html", content=_content)
+SECTION: Final = Section(id="divergences", title="Divergences", template="divergences.html")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from normgauge.reports.grouping import Anchors, grouped, layer_titles
+from normgauge.reports.grouping import Anchors, dtypes_of, grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.reports.page.section import PageData, Section
 from normgauge.results.records import Claim, Profile
@@ -50,8 +50,7 @@ def contradictions_of(profiles: Sequence[Profile], names: Names, anchors: Anchor
     for own in grouped(told, lambda pair: (pair[0].subject, pair[0].claimed, pair[0].quote, pair[0].measured)).values():
         members = []
         for name, at in grouped(own, lambda pair: pair[1].implementation).items():
-            said = [profile.dtype for _, profile in at]
-            members.append((name, "" if set(said) == dtypes[name] else ", ".join(said)))
+            members.append((name, dtypes_of([profile.dtype for _, profile in at], dtypes[name])))
         anchor = anchors.new(f"documentation-{own[0][1].implementation}-{own[0][0].subject}")
         found.append(Contradiction(anchor=anchor, claim=own[0][0], members=names.told(members)))
     return found
@@ -82,8 +81,7 @@ def _cells(
         told = [(claim, profile.dtype) for profile in profiles for claim in profile.claims if claim.subject == subject]
         cell = []
         for (kind, claimed), own in grouped(told, lambda pair: (pair[0].verdict, pair[0].claimed)).items():
-            dtypes = [dtype for _, dtype in own]
-            at = "" if set(dtypes) == everywhere else ", ".join(dtypes)
+            at = dtypes_of([dtype for _, dtype in own], everywhere)
             target = targets.get((subject, claimed, own[0][0].quote), "") if kind == "contradicts" else ""
             cell.append(ClaimCell(kind=kind, text=claimed or "", dtypes=at, target=target))
         row.append(tuple(cell))

@@ -29,10 +29,13 @@ class Found:
 
     anchor: str
     counterexample: Counterexample
-    sentence: str
     members: list[Told]
     others: tuple[Counterexample, ...]
     numbers: tuple[Numbers, ...]
+
+    @property
+    def sentence(self) -> str:
+        return self.counterexample.nameless or self.counterexample.sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +55,8 @@ def found_of(counterexamples: Sequence[Counterexample], names: Names, anchors: A
         by_name = grouped(own, lambda one: one.implementation)
         members = names.told((name, ", ".join(one.dtype for one in at)) for name, at in by_name.items())
         anchor = anchors.new(f"counterexample-{first.implementation}-{first.kind}")
-        sentence = first.nameless or first.sentence
-        found.append(
-            Found(
-                anchor=anchor,
-                counterexample=first,
-                sentence=sentence,
-                members=members,
-                others=tuple(own[1:]),
-                numbers=numbers_of(first.example),
-            )
-        )
+        others, numbers = tuple(own[1:]), numbers_of(first.example)
+        found.append(Found(anchor=anchor, counterexample=first, members=members, others=others, numbers=numbers))
     return found
 
 

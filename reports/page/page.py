@@ -8,7 +8,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from normgauge.reports.grouping import Anchors, grouped, layer_titles
+from normgauge.reports.grouping import Anchors, grouped, layer_titles, of_kind
 from normgauge.reports.implementation_names import Names, told_apart
 from normgauge.reports.page import (
     accuracy,
@@ -76,25 +76,22 @@ def render(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ()) -> s
 def _data(runs: Sequence[Sequence[Record]], absent: Sequence[NotRun]) -> PageData:
     ordered, releases = told_apart(runs)
     everything = [record for records in ordered for record in records]
-    profiles = [record for record in everything if isinstance(record, Profile)]
-    judgements = [record for record in everything if isinstance(record, Judgement)]
-    counterexamples = [record for record in everything if isinstance(record, Counterexample)]
+    profiles = of_kind(everything, Profile)
     names = Names(profiles, releases)
     anchors = Anchors([*(section.id for section in SECTIONS), *layer_titles(profiles).values()])
     return PageData(
         runs=[_run(records) for records in ordered],
         records=everything,
-        not_run=[*absent, *(record for record in everything if isinstance(record, NotRun))],
+        not_run=[*absent, *of_kind(everything, NotRun)],
         names=names,
-        findings=divergences.findings_of(judgements, profiles, names, anchors),
+        findings=divergences.findings_of(of_kind(everything, Judgement), profiles, names, anchors),
         contradictions=documentation.contradictions_of(profiles, names, anchors),
-        found=explored.found_of(counterexamples, names, anchors),
+        found=explored.found_of(of_kind(everything, Counterexample), names, anchors),
     )
 
 
 def _run(records: Sequence[Record]) -> RunShown:
-    header = next(r for r in records if isinstance(r, Header))
-    footer = next((r for r in records if isinstance(r, Footer)), None)
-    profiled = {r.implementation for r in records if isinstance(r, Profile)}
+    header, footer = of_kind(records, Header)[0], next(iter(of_kind(records, Footer)), None)
+    profiled = {one.implementation for one in of_kind(records, Profile)}
     missing = tuple(one for one in header.implementations if one not in profiled)
     return RunShown(header=header, footer=footer, missing=missing)

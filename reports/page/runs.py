@@ -8,15 +8,11 @@ from typing import Any, Final
 from normgauge.reports.page.section import PageData, Section
 
 
-def _always(page: PageData) -> Mapping[str, Any]:
-    return {}
-
-
 def _where_not_run(page: PageData) -> Mapping[str, Any] | None:
     return {} if page.not_run else None
 
 
-SECTION: Final = Section(id="runs", title="What was run", template="runs.html", content=_always)
+SECTION: Final = Section(id="runs", title="What was run", template="runs.html")
 NOT_RUN: Final = Section(
     id="not-run", title="What could not be run", template="not_run.html", content=_where_not_run, listed=False
 )

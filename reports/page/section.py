@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from normgauge.reports.grouping import of_kind
 from normgauge.reports.implementation_names import Names
 from normgauge.results.records import Footer, Header, Judgement, NotRun, Record
 
@@ -58,7 +59,12 @@ class PageData:
 
     def all(self, kind: type[R]) -> list[R]:
         """Every record of this kind."""
-        return [record for record in self.records if isinstance(record, kind)]
+        return of_kind(self.records, kind)
+
+
+def nothing_more(page: PageData) -> Mapping[str, Any]:
+    """For a template that needs nothing else."""
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,5 +78,5 @@ class Section:
     id: str
     title: str
     template: str
-    content: Callable[[PageData], Mapping[str, Any] | None]
+    content: Callable[[PageData], Mapping[str, Any] | None] = nothing_more
     listed: bool = True

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
-from normgauge.reports.grouping import grouped, layer_titles
+from normgauge.reports.grouping import class_name, dtypes_of, grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.reports.page.section import PageData, Section
-from normgauge.results.records import (
-    DIVERGENT,
-    AxisMeasured,
-    DefaultMeasured,
-    Judgement,
-    Profile,
-)
+from normgauge.results.records import DIVERGENT, AxisMeasured, DefaultMeasured, Judgement, Profile
 
 _NO_AXIS: Final = "no known alternative; nearest: "
 
@@ -113,9 +106,8 @@ def layer_of(kind: str, title: str, page: PageData) -> LayerShown:
         for one, below in _siblings_together(own, names):
             has = [dtype for dtype in dtypes if dtype in {profile.dtype for profile in measured[one]}]
             only = ", ".join(has) if len(has) < len(dtypes) else ""
-            verdicts.append(
-                Row(implementation=one, dtypes=only, below=below, cells=_verdicts(one, has, columns, targets))
-            )
+            cells = _verdicts(one, has, columns, targets)
+            verdicts.append(Row(implementation=one, dtypes=only, below=below, cells=cells))
             semantics.append((names.of(one).layer, only, _semantics(measured[one], has, list(axes)), one))
         frameworks.append(
             FrameworkShown(
@@ -166,12 +158,8 @@ def _verdicts(
 def _semantics(profiles: Sequence[Profile], dtypes: Sequence[str], axes: Sequence[str]) -> tuple[Cell, ...]:
     cells = []
     for axis in axes:
-        found = (
-            (_axis_value(profile.known, one.measured, one.canonical), profile.dtype)
-            for profile in profiles
-            for one in profile.axes
-            if one.axis == axis
-        )
+        own = [(profile, one) for profile in profiles for one in profile.axes if one.axis == axis]
+        found = ((_axis_value(profile.known, one.measured, one.canonical), profile.dtype) for profile, one in own)
         cells.append(Cell(entries=_unless_all(_entries(found), set(dtypes))))
     return tuple(cells)
 
@@ -192,8 +180,7 @@ def _entries(told: Iterable[tuple[tuple[str, str], str]]) -> dict[tuple[str, str
 
 def _unless_all(entries: dict[tuple[str, str], list[str]], everywhere: set[str]) -> tuple[Entry, ...]:
     return tuple(
-        Entry(kind=kind, text=text, dtypes="" if set(dtypes) == everywhere else ", ".join(dtypes))
-        for (kind, text), dtypes in entries.items()
+        Entry(kind=kind, text=text, dtypes=dtypes_of(dtypes, everywhere)) for (kind, text), dtypes in entries.items()
     )
 
 
@@ -219,14 +206,11 @@ def _facts_of(profiles: Sequence[Profile]) -> FactsRow:
             signature, measured = defaults.get(default.setting, (default.signature or "none", ()))
             said = f"{profile.dtype}: {_interval(default)}"
             defaults[default.setting] = (signature, (*measured, said))
-    statistics = tuple(
-        (
-            f"{profile.dtype}: {(profile.accuracy or 'outside every class').replace('_', '-')}",
-            "" if profile.computes_in == profile.dtype else f"computed in {profile.computes_in}",
-        )
-        for profile in profiles
-    )
-    return FactsRow(members=[], profile=first, names=names, defaults=defaults, statistics=statistics)
+    statistics = []
+    for profile in profiles:
+        computed = "" if profile.computes_in == profile.dtype else f"computed in {profile.computes_in}"
+        statistics.append((f"{profile.dtype}: {class_name(profile.accuracy)}", computed))
+    return FactsRow(members=[], profile=first, names=names, defaults=defaults, statistics=tuple(statistics))
 
 
 def _interval(default: DefaultMeasured) -> str:
@@ -242,8 +226,4 @@ def sections(page: PageData) -> Iterator[Section]:
     """A section for each kind of layer that was measured."""
     for number, (kind, title) in enumerate(layer_titles(page.all(Profile)).items()):
         shown = {"layer": layer_of(kind, title, page), "first": number == 0}
-        yield Section(id=title, title=title, template="layer.html", content=functools.partial(_given, shown))
-
-
-def _given(shown: Mapping[str, Any], page: PageData) -> Mapping[str, Any]:
-    return shown
+        yield Section(id=title, title=title, template="layer.html", content=lambda page, shown=shown: shown)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from normgauge.reports.grouping import grouped, layer_titles
+from normgauge.reports.grouping import class_name, dtypes_of, grouped, layer_titles, of_kind
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.results.file import BrokenResults
 from normgauge.results.folder import read_folder
@@ -19,8 +19,6 @@ KINDS: Final = ("semantics", "documentation", "requirement", "statistics", "defa
 #: What stands where a release has nothing to say.
 ABSENT: Final = "–"
 _RANK: Final = {"same": 0, "none": 1, "open": 2, "other": 3, "crash": 4}
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,18 +152,18 @@ def read_timeline(results: Path) -> Timeline:
 
 def timeline_of(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ()) -> Timeline:
     everything = list(runs)
-    headers = [_of(records, Header)[0] for records in everything]
+    headers = [of_kind(records, Header)[0] for records in everything]
     frameworks = sorted({header.framework for header in headers})
     if len(frameworks) > 1:
         raise BrokenResults(
             f"these results are of {', '.join(frameworks)}; a timeline is of one framework: give it a folder of its own"
         )
-    not_run = [*absent, *(one for records in everything for one in _of(records, NotRun) if one.failed)]
+    not_run = [*absent, *(one for records in everything for one in of_kind(records, NotRun) if one.failed)]
     started = [(header, records) for header, records in zip(headers, everything, strict=True) if header.versions]
     labels = [release_of(header, [one for one, _ in started]) or _versions(header) for header, _ in started]
     order = sorted(range(len(started)), key=lambda place: age(labels[place]))
     ordered = [started[place][1] for place in order]
-    threads = _threads([_of(records, Profile) for records in ordered], [_of(records, Judgement) for records in ordered])
+    threads = _threads(ordered)
     framework = frameworks[0] if frameworks else not_run[0].framework.partition("-")[0]
     return Timeline(
         framework=framework,
@@ -173,10 +171,6 @@ def timeline_of(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ())
         threads=tuple(threads),
         not_run=tuple(not_run),
     )
-
-
-def _of(records: Sequence[Record], kind: type[T]) -> list[T]:
-    return [one for one in records if isinstance(one, kind)]
 
 
 def _versions(header: Header) -> str:
@@ -189,8 +183,10 @@ def _versions(header: Header) -> str:
 Key = tuple[str, str, str, str]
 
 
-def _threads(profiles: Sequence[Sequence[Profile]], judgements: Sequence[Sequence[Judgement]]) -> Iterator[Thread]:
+def _threads(releases: Sequence[Sequence[Record]]) -> Iterator[Thread]:
     """Everything that was measured; what went alike for several dtypes and implementations is told once."""
+    profiles = [of_kind(records, Profile) for records in releases]
+    judgements = [of_kind(records, Judgement) for records in releases]
     everything = [one for own in profiles for one in own]
     on_axes = {
         one.requirement for own in judgements for one in own if any(witness.against_axis for witness in one.witnesses)
@@ -206,7 +202,7 @@ def _threads(profiles: Sequence[Sequence[Profile]], judgements: Sequence[Sequenc
     found = []
     for (name, kind, subject), keys in dtypes.items():
         for where, values in _merged([(key[3], followed[key]) for key in keys]):
-            note = "" if len(where) == len(keys) else ", ".join(where)
+            note = dtypes_of(where, [key[3] for key in keys])
             found.append((kind, subject, tuple(values), (name, note)))
     found.sort(key=lambda one: (KINDS.index(one[0]), layers[one[3][0]]))
     names = Names(everything, {})
@@ -240,7 +236,7 @@ def _values(profiles: Sequence[Profile], judgements: Sequence[Judgement]) -> Ite
         yield _key(about, "dtype", one.dtype), Value(text="measured", kind="same")
         for axis in one.axes:
             yield _key(about, "semantics", axis.axis), _measured(one, axis)
-        accuracy = (one.accuracy or "outside every class").replace("_", "-")
+        accuracy = class_name(one.accuracy)
         kind = {"one-pass": "open", "outside every class": "other"}.get(accuracy, "same")
         yield _key(about, "statistics", "statistics"), Value(text=accuracy, kind=kind)
         for default in one.defaults:
