@@ -68,15 +68,16 @@ def hello(adapters: Adapters) -> dict[str, Any]:
 def answers(adapters: Adapters, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The answers to one request: one for each case of a ``run``, one for anything else."""
     if message["op"] == "run":
-        for number, encoded in enumerate(message["cases"]):
+        for encoded in message["cases"]:
             case = decode_case(encoded)
             seen = adapters.of(case.dtype).run(message["implementation"], case)
-            yield {"number": number, **encode_observation(seen)}
+            yield {"number": encoded["number"], **encode_observation(seen)}
     elif message["op"] == "script":
         case = decode_case(message["case"])
-        yield {"script": script(adapters.of(case.dtype), message["implementation"], case, message["about"])}
+        text = script(adapters.of(case.dtype), message["implementation"], case, message["about"])
+        yield {"number": message["number"], "script": text}
     else:
-        yield {"error": f"op {message['op']!r} is not known; allowed: run, script"}
+        yield {"number": message.get("number"), "error": f"op {message['op']!r} is not known; allowed: run, script"}
 
 
 def serve(adapters: Adapters, requests: BinaryIO, replies: BinaryIO) -> None:

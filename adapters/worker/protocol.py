@@ -17,7 +17,7 @@ import numpy as np
 
 from normgauge.adapters.case import Action, Array, Case, Observation, Raised, Step, StepResult
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 #: Of every message: an encoder is made once.

@@ -13,8 +13,8 @@ from normgauge.adapters.registry import adapter_class
 from normgauge.adapters.script import script
 from normgauge.adapters.worker.main import Adapters, hello
 from normgauge.adapters.worker.protocol import dump_line
-from normgauge.conformance.subjects.messages import hello_of
-from normgauge.conformance.subjects.subject import CannotRun, Launch, asked_of
+from normgauge.conformance.subjects.messages import hello_of, lacks_of
+from normgauge.conformance.subjects.subject import CannotRun, Launch, asked_of, not_asked
 
 
 class InProcess:
@@ -48,7 +48,8 @@ class InProcess:
         def observed(asked: Sequence[Case]) -> Iterator[Observation]:
             return (self._adapters.of(case.dtype).run(implementation, case) for case in asked)
 
-        return asked_of(self.greeting, implementation, cases, observed)
+        lacks = lacks_of(self.greeting, implementation)
+        return asked_of(cases, lambda case: not_asked(self.greeting, lacks, case), observed)
 
     def script(self, implementation: str, case: Case, about: str) -> str:
         return script(self._adapters.of(case.dtype), implementation, case, about)

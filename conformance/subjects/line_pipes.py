@@ -35,6 +35,12 @@ class Lines:
         self._begun = 0  # bytes of the line that is not whole yet
         self._ended = False
 
+    def unread(self) -> bytes:
+        """The beginning of what has arrived and was not taken; nothing is waited for."""
+        if not (self._arrived or self._begun or self._ended):
+            self._read()
+        return self._arrived[0] if self._arrived else b"".join(self._parts)
+
     def send(self, line: bytes) -> None:
         """Give ``line`` to the worker, as much of it as it takes now."""
         self._unsent = memoryview(bytes(self._unsent) + line)
@@ -70,6 +76,8 @@ class Lines:
                     self._write()
                     if not self._unsent:
                         self._poll.unregister(self._requests)
+        if len(self._arrived[0]) > longest:
+            raise LineTooLong
         return self._arrived.popleft()
 
     def close_requests(self) -> None:

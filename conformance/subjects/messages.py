@@ -6,16 +6,17 @@ that a worker may know more than this release.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
 
-from normgauge.adapters.case import Array, Case, Observation, Raised, StepResult
+from normgauge.adapters.case import Array, Observation, Raised, StepResult
 from normgauge.adapters.dtypes import DTYPES, KNOWN_DTYPES
 from normgauge.adapters.implementation_id import EAGER, ImplementationId
-from normgauge.adapters.lacks import Lack, actions_in, lacking
+from normgauge.adapters.lacks import Lack
 from normgauge.adapters.worker.protocol import PROTOCOL
 
 if TYPE_CHECKING:
@@ -25,6 +26,13 @@ else:
     DtypeName = Literal[DTYPES]
     CarrierName = Literal[tuple(dict.fromkeys(one.carrier for one in KNOWN_DTYPES.values()))]
 Rank = Literal[2, 3, 4, 5]
+#: Bytes of the longest line that a worker is sent, and the least that it must take.
+LONGEST_LINE: Final = 2**26
+_SHORTEST: Final = 2**16
+#: Letters of a text of an answer that are kept, and of what is wrong with it.
+_TEXT: Final = 10_000
+_QUOTED: Final = 300
+_WARNINGS: Final = 100
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +85,11 @@ class RelatedLayer(Message, frozen=True, kw_only=True):
 
 
 class Hello(Message, frozen=True, kw_only=True):
-    """What a worker says first. ``serves`` are the dtypes of the cases that this process takes."""
+    """What a worker says first.
+
+    ``serves`` are the dtypes of the cases that this process takes, ``longest_line`` the bytes of the longest line that
+    it takes and writes.
+    """
 
     protocol: int
     framework: str
@@ -91,13 +103,14 @@ class Hello(Message, frozen=True, kw_only=True):
     python: str = ""
     numpy: str = ""
     kin: tuple[RelatedLayer, ...] = ()
+    longest_line: Annotated[int, msgspec.Meta(ge=_SHORTEST)] = LONGEST_LINE
 
 
 class Numbers(Message, frozen=True, kw_only=True):
     """An array: ``data`` has its values in C order, each little-endian, and travels as base64 text."""
 
     dtype: CarrierName
-    shape: tuple[Annotated[int, msgspec.Meta(ge=0)], ...]
+    shape: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(max_length=32)]
     data: bytes
 
     def array(self) -> Array:
@@ -106,6 +119,9 @@ class Numbers(Message, frozen=True, kw_only=True):
         Raises:
             ValueError: there are more or fewer values than the shape has.
         """
+        due = math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        if len(self.data) != due:
+            raise ValueError(f"an array of shape {self.shape} in {self.dtype} has {due} bytes, got {len(self.data)}")
         flat = np.frombuffer(self.data, dtype=np.dtype(self.dtype).newbyteorder("<"))
         return flat.reshape(self.shape).astype(np.dtype(self.dtype))
 
@@ -154,14 +170,15 @@ class Answer(Message, frozen=True, kw_only=True):
             raised = Exceptional(where=f"step {len(self.steps) + 1}", type="unsupported", message=self.unsupported)
         return Observation(
             steps=tuple(_result(step) for step in self.steps),
-            raised=Raised(where=raised.where, type=raised.type, message=raised.message) if raised else None,
-            warnings=self.warnings,
+            raised=Raised(*(text[:_TEXT] for text in (raised.where, raised.type, raised.message))) if raised else None,
+            warnings=tuple(text[:_TEXT] for text in self.warnings[:_WARNINGS]),
         )
 
 
 class ScriptAnswer(Message, frozen=True, kw_only=True):
     """The answer to a request ``script``; a worker that writes none leaves the text out."""
 
+    number: int
     script: str | None = None
 
 
@@ -178,13 +195,86 @@ def _result(step: Result) -> StepResult:
     )
 
 
-def without(hello: Hello, implementation: str, case: Case) -> str | None:
-    """Why an implementation, or a related layer, cannot be asked this case, as far as the hello declares it."""
-    unknown = actions_in(case) - set(hello.actions)
-    if unknown:
-        return f"the worker does not know {', '.join(sorted(unknown))}"
-    described = next((one for one in (*hello.implementations, *hello.kin) if one.id == implementation), None)
-    return lacking(described.lacks, case) if described is not None else None
+def lacks_of(hello: Hello, implementation: str) -> tuple[Lack, ...]:
+    """What the hello declares that an implementation, or a related layer, does not have."""
+    return next((one.lacks for one in (*hello.implementations, *hello.kin) if one.id == implementation), ())
+
+
+class _Start(Message, frozen=True, kw_only=True):
+    """What is read of a hello before anything else."""
+
+    protocol: int | None = None
+    cannot_import: str | None = None
+
+
+class Nonsense(Exception):
+    """A line after which nothing that the worker writes can be relied on; the message says what it did."""
+
+
+class _Numbered(Message, frozen=True, kw_only=True):
+    number: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_Read = TypeVar("_Read", bound=Message)
+_Answer = TypeVar("_Answer", Answer, ScriptAnswer)
+
+
+def _decoded(line: bytes, kind: type[_Read]) -> _Read:
+    """The message in ``line``; what the kind does not have is not even kept in memory.
+
+    Raises:
+        ValueError: a field that is missing or of the wrong type; the message names it.
+        Nonsense: no JSON object.
+    """
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except msgspec.ValidationError as error:
+        if not line.lstrip().startswith(b"{"):
+            raise Nonsense(f"answered with a line that is no JSON object: {line[:80]!r}") from None
+        raise ValueError(str(error)[:_QUOTED]) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Nonsense(f"answered with a line that is not JSON: {line[:80]!r}") from None
+
+
+def answer_of(line: bytes, kind: type[_Answer], number: int) -> _Answer:
+    """The answer in ``line``, which is due for the case ``number``.
+
+    Raises:
+        ValueError: a malformed answer to that case; the message names the field.
+        Nonsense: no JSON object, or not the answer to that case.
+    """
+    try:
+        answer = _decoded(line, kind)
+    except ValueError:
+        told = bytes(_decoded(line, _Numbered).number)
+        if told != b"%d" % number:
+            raise Nonsense(f"answered case {told[:40].decode(errors='replace')} where {number} was due") from None
+        raise
+    if answer.number != number:
+        raise Nonsense(f"answered case {answer.number} where {number} was due")
+    return answer
+
+
+def hello_in(line: bytes, dtype: str) -> Hello:
+    """The hello in ``line``, as :func:`hello_of` gives it.
+
+    Raises:
+        ImportError: the worker says that it cannot load the framework; the message is its own.
+        ValueError: as :func:`hello_of`.
+        Nonsense: no JSON object.
+    """
+    try:
+        start = _decoded(line, _Start)
+    except ValueError as error:
+        raise _unusable(error) from None
+    if start.cannot_import is not None:
+        raise ImportError(start.cannot_import[:_TEXT])
+    _check_protocol(start.protocol)
+    try:
+        hello = _decoded(line, Hello)
+    except ValueError as error:
+        raise _unusable(error) from None
+    return _complete(hello, dtype)
 
 
 def hello_of(message: dict[str, Any], dtype: str) -> Hello:
@@ -193,12 +283,24 @@ def hello_of(message: dict[str, Any], dtype: str) -> Hello:
     Raises:
         ValueError: another protocol, or a field that is missing or of the wrong type; the message names it.
     """
-    if message.get("protocol") != PROTOCOL:
-        raise ValueError(f"the worker speaks protocol {message.get('protocol')!r}, this is {PROTOCOL}")
+    _check_protocol(message.get("protocol"))
     try:
         hello = msgspec.convert(message, Hello)
     except msgspec.ValidationError as error:
-        raise ValueError(f"the worker's hello cannot be used: {error}; docs/protocol.md says what it has") from None
+        raise _unusable(error) from None
+    return _complete(hello, dtype)
+
+
+def _check_protocol(spoken: object) -> None:
+    if spoken != PROTOCOL:
+        raise ValueError(f"the worker speaks protocol {spoken!r}, this is {PROTOCOL}")
+
+
+def _unusable(error: ValueError) -> ValueError:
+    return ValueError(f"the worker's hello cannot be used: {error}; docs/protocol.md says what it has")
+
+
+def _complete(hello: Hello, dtype: str) -> Hello:
     ids = [one.id for one in (*hello.implementations, *hello.kin)]
     if not hello.implementations:
         raise ValueError("the worker's hello has no implementations; name at least one")
@@ -206,7 +308,8 @@ def hello_of(message: dict[str, Any], dtype: str) -> Hello:
         raise ValueError(f"the worker's hello has the id {twice[0]!r} twice; an id is one implementation's")
     described = tuple(_filled(one, hello) for one in hello.implementations)
     serves = hello.serves or msgspec.convert((dtype,), tuple[DtypeName, ...])
-    return msgspec.structs.replace(hello, implementations=described, serves=serves)
+    longest = min(hello.longest_line, LONGEST_LINE)
+    return msgspec.structs.replace(hello, implementations=described, serves=serves, longest_line=longest)
 
 
 #: What the name of a mode means of itself, where a worker does not say it.

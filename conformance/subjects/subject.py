@@ -10,8 +10,9 @@ from typing import Final, Protocol
 
 import normgauge.adapters
 from normgauge.adapters.case import Case, Observation
+from normgauge.adapters.lacks import Lack, actions_in, lacking
 from normgauge.adapters.registry import registered
-from normgauge.conformance.subjects.messages import Hello, without
+from normgauge.conformance.subjects.messages import Hello
 
 #: What stands in place of a script that a worker does not write.
 NO_SCRIPT: Final = "# this worker writes no scripts\n"
@@ -58,12 +59,16 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """How to start a worker: for a known framework in some interpreter, or any program that speaks the protocol."""
+    """How to start a worker: for a known framework in some interpreter, or any program that speaks the protocol.
+
+    It has ``time_limit`` seconds for each answer and ``hello_limit`` seconds to say hello.
+    """
 
     framework: str
     python: str = sys.executable
     program: tuple[str, ...] = ()
     time_limit: float = 60.0
+    hello_limit: float = 120.0
     most_restarts: int = 8
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -81,18 +86,23 @@ class Launch:
         return [self.python, "-c", bootstrap, registered().get(self.framework, self.framework), dtype]
 
 
+def not_asked(greeting: Hello, lacks: Sequence[Lack], case: Case) -> str | None:
+    """Why a layer cannot be asked this case, as far as the hello declares it; None where it can."""
+    unknown = actions_in(case) - set(greeting.actions)
+    return f"the worker does not know {', '.join(sorted(unknown))}" if unknown else lacking(lacks, case)
+
+
 def asked_of(
-    greeting: Hello,
-    implementation: str,
     cases: Sequence[Case],
+    absent: Callable[[Case], str | None],
     run: Callable[[Sequence[Case]], Iterator[Observation]],
 ) -> Iterator[Observation]:
-    """The observations of ``cases``, of which ``run`` is given those alone that the layer can be asked."""
-    absent = [without(greeting, implementation, case) for case in cases]
-    if not any(absent):
+    """The observations of ``cases``, of which ``run`` is given those alone that are not ``absent`` for a reason."""
+    reasons = [absent(case) for case in cases]
+    if not any(reasons):
         return run(cases)
-    answers = run([case for case, why in zip(cases, absent, strict=True) if why is None])
-    return (next(answers) if why is None else Observation(unsupported=why) for why in absent)
+    answers = run([case for case, why in zip(cases, reasons, strict=True) if why is None])
+    return (next(answers) if why is None else Observation(unsupported=why) for why in reasons)
 
 
 def with_right_shapes(case: Case, observation: Observation) -> Observation:

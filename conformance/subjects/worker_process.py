@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
-
-import msgspec
+from typing import Any, Final, TypeVar
 
 from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.worker.protocol import dump_line, encode_case
 from normgauge.conformance.layers.registry import layer_kinds
+from normgauge.conformance.subjects.kept_process import KeptProcess
 from normgauge.conformance.subjects.line_pipes import Lines, LineTooLong
-from normgauge.conformance.subjects.messages import Answer, Hello, ScriptAnswer, hello_of
-from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, asked_of
+from normgauge.conformance.subjects.messages import (
+    Answer,
+    Hello,
+    Nonsense,
+    ScriptAnswer,
+    answer_of,
+    hello_in,
+    lacks_of,
+)
+from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, asked_of, not_asked
 
 #: Cases sent in one request; the answers come back one by one.
 BATCH: Final = 32
@@ -29,14 +38,24 @@ _PAUSE: Final = 1e-3
 #: What is computed must not depend on the number of cores, and threads that wait for small work cost the most.
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
 #: Bytes that a hello may have; most of it is documentation.
-_LONGEST_HELLO: Final = 2**24
+_LONGEST_HELLO: Final = 2**22
 #: Bytes of an answer's texts, and of everything that it says of one value of the case.
 _TEXTS: Final = 2**20
 _A_VALUE: Final = 64
-#: Bytes of standard error that are kept, how many are read at a time, and how many characters are quoted.
+#: Bytes of a case beside its values: of the case itself, and of each array.
+_A_CASE: Final = 2**12
+_AN_ARRAY: Final = 2**9
+#: Bytes of standard error that are kept, how many are read at a time, and how many letters and lines are quoted.
 _KEPT: Final = 2**14
 _CHUNK: Final = 2**16
 _QUOTED: Final = 1000
+_LINES: Final = 10
+
+_Kind = TypeVar("_Kind", Answer, ScriptAnswer)
+
+
+class Ended(Exception):
+    """The worker has ended, or nothing it writes can be relied on; the message says what it did."""
 
 
 class WorkerProcess:
@@ -51,47 +70,41 @@ class WorkerProcess:
         self.launch, self.dtype = launch, dtype
         self.restarts = 0
         self._errors = b""
+        self._last_number = 0  # none is used again, by no worker that follows either
         self.greeting = self._start()
 
     def _start(self) -> Hello:
         command = self.launch.command(self.dtype)
         try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={**ONE_THREAD, **os.environ, **self.launch.environment},
-                start_new_session=True,
-            )
+            self._process = KeptProcess(command, {**ONE_THREAD, **os.environ, **self.launch.environment})
         except OSError as error:
             raise CannotRun(f"cannot start {command[0]}: {error.strerror or error}") from None
         self._released = False
-        self._due = 1  # the hello
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        #: The numbers of the answers that are due, in order.
+        self._due: collections.deque[int] = collections.deque()
+        #: What the worker did unasked.
+        self._unasked: str | None = None
         self._lines = Lines(self._process.stdin, self._process.stdout)
         self._errors = b""
         self._listener = threading.Thread(target=self._read_errors, args=(self._process,), daemon=True)
         self._listener.start()
         try:
             return self._greeted()
-        except CannotRun:
+        except BaseException:
             self._kill()
             raise
 
     def _greeted(self) -> Hello:
         framework = self.launch.framework
-        greeting = self._answer(max(self.launch.time_limit, 120.0), _LONGEST_HELLO)
-        if isinstance(greeting, str):
-            raise CannotRun(f"{framework}: the worker {greeting} before it said hello{self._last_words()}")
-        if "cannot_import" in greeting:
+        try:
+            hello = hello_in(self._line(self.launch.hello_limit, _LONGEST_HELLO), self.dtype)
+        except (Ended, Nonsense) as error:
+            raise CannotRun(f"{framework}: the worker {error} before it said hello{self._last_words()}") from None
+        except ImportError as error:
             raise CannotRun(
                 f"{framework} is not installed for {self.launch.command('')[0]}: "
-                f"{greeting['cannot_import']}; install it there, or name an interpreter that has it with --python"
-            )
-        try:
-            hello = hello_of(greeting, self.dtype)
+                f"{error}; install it there, or name an interpreter that has it with --python"
+            ) from None
         except ValueError as error:
             raise CannotRun(f"{framework}: {error}") from None
         for described in hello.implementations:
@@ -101,57 +114,71 @@ class WorkerProcess:
                 )
         return hello
 
-    def _read_errors(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stderr is not None
+    def _read_errors(self, process: KeptProcess) -> None:
         while chunk := os.read(process.stderr.fileno(), _CHUNK):
             self._errors = (self._errors + chunk)[-_KEPT:]
 
     def _last_words(self) -> str:
-        self._listener.join(timeout=1)
-        said = [line.strip() for line in self._errors.decode(errors="replace").splitlines() if line.strip()]
-        return f"; it last said: {said[-1][-_QUOTED:]}" if said else ""
+        """End the worker, and quote the last lines of its standard error."""
+        self._kill()
+        text = self._errors.decode(errors="replace")
+        said = ["".join(letter if letter.isprintable() else " " for letter in line) for line in text.splitlines()]
+        said = [line.strip() for line in said if line.strip()][-_LINES:]
+        return f"; it last said: {' | '.join(said)[-_QUOTED:]}" if said else ""
 
-    def _answer(self, time_limit: float, longest: int) -> dict[str, Any] | str:
-        """The next answer, of at most ``longest`` bytes, or how the worker ended."""
-        line = self._line(time_limit, longest)
-        if isinstance(line, str):
-            return line
-        self._due -= 1
-        try:
-            answer = msgspec.json.decode(line)
-        except (msgspec.DecodeError, RecursionError):
-            self._kill()
-            return f"answered with a line that is not JSON: {line[:80]!r}"
-        return answer if isinstance(answer, dict) else f"answered with {type(answer).__name__}, not an object"
+    def _line(self, time_limit: float, longest: int) -> bytes:
+        """The next line, of at most ``longest`` bytes.
 
-    def _line(self, time_limit: float, longest: int) -> bytes | str:
-        """The next line, or how the worker ended."""
+        Raises:
+            Ended: there is none.
+        """
         deadline = time.monotonic() + time_limit
-        ended = False
+        code: int | None = None
         while True:
             try:
-                pause = _PAUSE if self._due > _MANY else 0.0
+                pause = _PAUSE if len(self._due) > _MANY else 0.0
                 line = self._lines.receive(min(0.5, max(deadline - time.monotonic(), 0.01)), longest, pause)
                 break
             except LineTooLong:
-                self._kill()
-                return f"wrote a line of more than {longest:,} bytes"
+                raise Ended(f"wrote a line of more than {longest:,} bytes") from None
             except TimeoutError:
-                if ended:  # and a child of it keeps the pipe open
-                    return _how_it_ended(self._process.returncode)
-                ended = self._process.poll() is not None
-                if not ended and time.monotonic() >= deadline:
-                    self._kill()
-                    return f"did not answer within {time_limit:g} s"
-        return self._closed() if line is None else line
+                if code is not None:  # and a child of it keeps the pipe open
+                    raise Ended(_how_it_ended(code)) from None
+                code = self._process.poll()
+                if code is None and time.monotonic() >= deadline:
+                    raise Ended(f"did not answer within {time_limit:g} s") from None
+        if line is None:
+            raise Ended(self._closed())
+        return line
 
     def _closed(self) -> str:
         """How a worker ended that has closed its standard output."""
         try:
             return _how_it_ended(self._process.wait(timeout=5))
         except subprocess.TimeoutExpired:
-            self._kill()
             return "closed its standard output and went on"
+
+    def _answer(self, kind: type[_Kind], case: Case) -> _Kind:
+        """The answer that is due next, which is about ``case``.
+
+        Raises:
+            Ended: there is none, or more than one was written.
+            Nonsense: it is none.
+            ValueError: it is malformed.
+        """
+        if self._unasked is not None:
+            raise Ended(self._unasked)
+        line = self._line(self.launch.time_limit, min(longest_answer(case), self.greeting.longest_line))
+        answer = answer_of(line, kind, self._due.popleft())
+        if self._wrote_unasked():
+            raise Ended(self._unasked)
+        return answer
+
+    def _wrote_unasked(self) -> bool:
+        """Whether the worker has written something though no answer is due."""
+        if not self._due and (written := self._lines.unread()):
+            self._unasked = f"wrote what nobody had asked for: {written[:80]!r}"
+        return self._unasked is not None
 
     def begin(self) -> None:
         self.restarts = 0
@@ -163,59 +190,83 @@ class WorkerProcess:
         return self.restarts > self.launch.most_restarts
 
     def run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
-        return asked_of(self.greeting, implementation, cases, functools.partial(self._run, implementation))
+        lacks = lacks_of(self.greeting, implementation)
+
+        def absent(case: Case) -> str | None:
+            if (length := longest_request(case)) > self.greeting.longest_line:
+                return f"the worker takes lines of {self.greeting.longest_line:,} bytes, the case may have {length:,}"
+            return not_asked(self.greeting, lacks, case)
+
+        return asked_of(cases, absent, functools.partial(self._run, implementation))
 
     def _run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
-        if cases and not self.given_up:
-            self._ask(implementation, cases[:BATCH])
-        return self._observations(implementation, cases)
+        batch = self._ask(implementation, cases) if cases and not self.given_up else ()
+        return self._observations(implementation, cases, batch)
 
-    def _ask(self, implementation: str, cases: Sequence[Case]) -> None:
-        self._due += len(cases)
-        encoded = [encode_case(case) for case in cases]
-        self._lines.send(dump_line({"op": "run", "implementation": implementation, "cases": encoded}))
+    def _ask(self, implementation: str, cases: Sequence[Case]) -> Sequence[Case]:
+        """Send as many of the first cases as one request may have; those that were sent."""
+        count, length = 1, longest_request(cases[0])
+        for case in cases[1:BATCH]:
+            length += longest_request(case)
+            if length > self.greeting.longest_line:
+                break
+            count += 1
+        encoded = [{"number": self._next_number(), **encode_case(case)} for case in cases[:count]]
+        self._send(
+            {"op": "run", "implementation": implementation, "cases": encoded}, [one["number"] for one in encoded]
+        )
+        return cases[:count]
 
-    def _observations(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
+    def _next_number(self) -> int:
+        self._last_number += 1
+        return self._last_number
+
+    def _send(self, request: dict[str, Any], numbers: Sequence[int]) -> None:
+        """Send a request with these numbers; not to a worker that has written unasked, which is told later."""
+        if not self._wrote_unasked():
+            self._lines.send(dump_line(request))
+        self._due.extend(numbers)
+
+    def _observations(self, implementation: str, cases: Sequence[Case], batch: Sequence[Case]) -> Iterator[Observation]:
         done = 0
         while done < len(cases):
             if self.given_up:
                 for _ in cases[done:]:
                     yield Observation(died=f"not run: the worker had ended {self.restarts} times", asked=False)
                 return
-            batch = cases[done : done + BATCH]
-            if done:
-                self._ask(implementation, batch)
-            for number, case in enumerate(batch):
-                answer = self._answer(self.launch.time_limit, longest_answer(case))
+            for case in batch or self._ask(implementation, cases[done:]):
                 done += 1
-                if isinstance(answer, dict) and answer.get("number") != number:
-                    answer = f"answered case {answer.get('number')!r} where {number} was due"
-                if isinstance(answer, str):
-                    seen = Observation(died=f"the worker {answer}{self._last_words()}")
+                try:
+                    seen = _observed(self._answer(Answer, case), case)
+                except ValueError as error:  # msgspec's own errors are such, too
+                    seen = Observation(died=f"the worker gave a malformed answer: {error}")
+                except (Ended, Nonsense) as error:
+                    seen = Observation(died=f"the worker {error}{self._last_words()}")
                     self._restart()  # before the answer is given: nobody may ask for the next one
                     yield seen
                     break
-                yield _observed(answer, case)
+                yield seen
+            batch = ()
 
     def script(self, implementation: str, case: Case, about: str) -> str:
         if self.given_up:
             return f"# no script: the worker had ended {self.restarts} times\n"
+        number = self._next_number()
         message = {
             "op": "script",
+            "number": number,
             "implementation": implementation,
             "case": encode_case(case),
             "about": about,
         }
-        self._due += 1
-        self._lines.send(dump_line(message))
-        answer = self._answer(self.launch.time_limit, longest_answer(case))
-        if isinstance(answer, str):
-            self._restart()
-            return f"# no script: the worker {answer}\n"
+        self._send(message, [number])
         try:
-            return msgspec.convert(answer, ScriptAnswer).script or NO_SCRIPT
-        except msgspec.ValidationError as error:
+            return self._answer(ScriptAnswer, case).script or NO_SCRIPT
+        except ValueError as error:
             return f"# no script: the worker gave a malformed answer: {error}\n"
+        except (Ended, Nonsense) as error:
+            self._restart()
+            return f"# no script: the worker {error}\n"
 
     def _restart(self) -> None:
         self.restarts += 1
@@ -225,26 +276,32 @@ class WorkerProcess:
 
     def _kill(self) -> None:
         """End the worker and everything it started, and let go of its pipes."""
-        if self._released:  # its number may be another process's by now
+        if self._released:
             return
         self._released = True
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._process.end()
         self._lines.close()
         self._listener.join(timeout=1)
-        # A thread still at work has a grandchild at the other end; closing under it would block.
-        if self._process.stderr is not None and not self._listener.is_alive():
+        # A thread still at work has a process at the other end that cannot be ended; closing under it would block.
+        if not self._listener.is_alive():
             self._process.stderr.close()
 
     def close(self) -> None:
         """End the worker: at once where it owes an answer that nobody waits for, else as it likes to end."""
-        if self._process.poll() is None and not self._due:
+        if self._process.poll() is None and not self._due and not self._released:
+            if self._wrote_unasked():
+                print(f"{self.launch.framework}: the worker {self._unasked}", file=sys.stderr)
             with contextlib.suppress(BrokenPipeError):
                 self._lines.close_requests()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=5)
         self._kill()
+
+
+def longest_request(case: Case) -> int:
+    """How many bytes ``case`` may have in a request."""
+    arrays = [*case.parameters.values(), *(one for step in case.steps for one in (step.x, step.dy) if one is not None)]
+    return _A_CASE + sum(_AN_ARRAY + 4 * (array.nbytes // 3 + 1) for array in arrays)
 
 
 def longest_answer(case: Case) -> int:
@@ -254,14 +311,16 @@ def longest_answer(case: Case) -> int:
     return _TEXTS + _A_VALUE * values
 
 
-def _observed(answer: dict[str, Any], case: Case) -> Observation:
-    try:
-        seen = msgspec.convert(answer, Answer).observation()
-    except ValueError as error:  # msgspec's own errors are such, too
-        return Observation(died=f"the worker gave a malformed answer: {error}")
+def _observed(answer: Answer, case: Case) -> Observation:
+    """What the answer says.
+
+    Raises:
+        ValueError: it is malformed.
+    """
+    seen = answer.observation()
     asked, got = len(case.steps), len(seen.steps)
     if got > asked or (got < asked and seen.raised is None):
-        return Observation(died=f"the worker gave a malformed answer: {got} results for {asked} steps")
+        raise ValueError(f"{got} results for {asked} steps")
     return seen
 
 

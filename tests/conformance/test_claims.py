@@ -21,10 +21,10 @@ from normgauge.adapters.case import Implementation
 from normgauge.adapters.mode import Mode
 from normgauge.conformance.documentation import claims as claims_module
 from normgauge.conformance.documentation.claims import Statement, claims, hold, read_claims, subjects
-from normgauge.conformance.documentation.rules import RULES
 from normgauge.conformance.documentation.docstrings import passages, sentences
 from normgauge.conformance.documentation.formulas import eps_placements, momentum_weighs
 from normgauge.conformance.documentation.notation import Unreadable, read_code, read_latex
+from normgauge.conformance.documentation.rules import RULES
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.messages import Description

@@ -57,7 +57,7 @@ def say(message):
     print(json.dumps(message), flush=True)
 
 hello = {{
-    "protocol": 1, "framework": "broken", "versions": {{}}, "device": "cpu", "dtypes": ["float32"],
+    "protocol": 2, "framework": "broken", "versions": {{}}, "device": "cpu", "dtypes": ["float32"],
     "python": "", "platform": "", "numpy": "", "implementations": [],
 }}
 
@@ -73,8 +73,7 @@ def answer(case):
 
 def cases():
     for line in sys.stdin:
-        for number, case in enumerate(json.loads(line)["cases"]):
-            yield case | {{"number": number}}
+        yield from json.loads(line)["cases"]
 
 {body}
 """
@@ -240,7 +239,7 @@ NEVER_STARTS: Final = {
     ),
     "says a list": (
         "say(['hello']); sys.stdin.read()",
-        r"^broken: the worker answered with list, not an object before it said hello$",
+        r"^broken: the worker answered with a line that is no JSON object: b'\[\"hello\"\]\\n' before it said hello$",
     ),
     "leaves out its device": (
         "del hello['device']; say(hello); sys.stdin.read()",
@@ -252,11 +251,11 @@ NEVER_STARTS: Final = {
     ),
     "speaks another protocol": (
         "say(hello | {'protocol': 99}); sys.stdin.read()",
-        r"^broken: the worker speaks protocol 99, this is 1$",
+        r"^broken: the worker speaks protocol 99, this is 2$",
     ),
     "names no protocol": (
         "del hello['protocol']; say(hello); sys.stdin.read()",
-        r"^broken: the worker speaks protocol None, this is 1$",
+        r"^broken: the worker speaks protocol None, this is 2$",
     ),
     "exits at once": (
         "print('a licence is missing', file=sys.stderr); sys.exit(3)",
@@ -271,7 +270,7 @@ NEVER_STARTS: Final = {
         r"^broken: the worker was ended by signal SIGKILL before it said hello$",
     ),
     "lacks its framework": (
-        "say({'protocol': 1, 'cannot_import': 'no libfoo'})",
+        "say({'protocol': 2, 'cannot_import': 'no libfoo'})",
         r"^broken is not installed for .*: no libfoo; install it there, or name an interpreter",
     ),
 }
@@ -399,7 +398,7 @@ def test_a_malformed_answer_is_an_observation_and_the_worker_goes_on(malformed: 
     body = f"""
 say(hello)
 for number, case in enumerate(cases()):
-    say({{"number": 0, "warnings": []}} | {malformed!r} if number == 0 else answer(case))
+    say({{"number": case["number"], "warnings": []}} | {malformed!r} if number == 0 else answer(case))
 """
     with started(written_in_python(body)) as worker:
         first, second = worker.run("broken.GroupNorm", [CASE, CASE])
@@ -420,7 +419,9 @@ for case in cases():
 
 
 def test_a_worker_that_writes_no_scripts_is_quoted_as_such() -> None:
-    with started(written_in_python("say(hello)\nfor line in sys.stdin: say({})")) as worker:
+    with started(
+        written_in_python("say(hello)\nfor line in sys.stdin: say({'number': json.loads(line)['number']})")
+    ) as worker:
         assert worker.script("broken.GroupNorm", CASE, "about") == "# this worker writes no scripts\n"
 
 
@@ -428,13 +429,13 @@ def test_an_answer_with_the_wrong_number_ends_the_worker_and_is_that_case_s_obse
     body = """
 say(hello)
 for case in cases():
-    if case["number"] == 1:
-        say(answer(case) | {"number": 0})
+    if case["number"] == 2:
+        say(answer(case) | {"number": 1})
     say(answer(case))
 """
     first, second, third = observed(written_in_python(body), 3)
     assert first.died is None
-    assert (second.died or "").startswith("the worker answered case 0 where 1 was due")
+    assert (second.died or "").startswith("the worker answered case 1 where 2 was due")
     assert third.died is None
 
 
@@ -513,7 +514,7 @@ def test_a_line_without_end_costs_no_memory(place: str) -> None:
         (seen,) = observed(launch, 1)
         assert (seen.died or "").startswith("the worker wrote a line of more than 1,0")
     else:
-        with pytest.raises(CannotRun, match=r"wrote a line of more than 16,777,216 bytes before it said hello"):
+        with pytest.raises(CannotRun, match=r"wrote a line of more than 4,194,304 bytes before it said hello"):
             list(run_framework(launch, Wanted(dtypes=("float32",))))
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # KiB
     assert grown < 200 * 1024
@@ -530,9 +531,9 @@ def test_of_much_on_standard_error_the_end_is_quoted() -> None:
 
 
 def test_json_that_is_nested_too_deep_is_an_observation() -> None:
-    body = "say(hello)\nfor line in sys.stdin: print('[' * 100_000 + ']' * 100_000, flush=True)"
+    body = "say(hello)\nfor line in sys.stdin: print('{\"x\":' + '[' * 100_000 + ']' * 100_000 + '}', flush=True)"
     (seen,) = observed(written_in_python(body, most_restarts=0), 1)
-    assert (seen.died or "").startswith("the worker answered with a line that is not JSON: b'[[[")
+    assert (seen.died or "").startswith('the worker answered with a line that is not JSON: b\'{"x":[[[')
 
 
 # --- the published schema -----------------------------------------------------------------------
@@ -576,9 +577,9 @@ def test_a_mode_means_what_the_worker_says_or_what_its_name_means(
 
 def test_what_our_own_worker_writes_satisfies_the_published_schema() -> None:
     adapters = Adapters("faulty.adapter:FaultyAdapter", "float32")
-    request = {"op": "run", "implementation": "group_norm.GroupNorm", "cases": [encode_case(CASE)]}
+    request = {"op": "run", "implementation": "group_norm.GroupNorm", "cases": [{"number": 7, **encode_case(CASE)}]}
     written = [hello(adapters), *answers(adapters, request)]
     for message, name in zip(written, ("Hello", "Answer"), strict=True):
         validator = jsonschema.Draft202012Validator({**PUBLISHED, "anyOf": [{"$ref": f"#/$defs/{name}"}]})
         assert [error.message for error in validator.iter_errors(json.loads(dump_line(message)))] == []
-        assert not validator.is_valid({"protocol": 1})
+        assert not validator.is_valid({"protocol": 2})

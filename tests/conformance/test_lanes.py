@@ -120,7 +120,7 @@ def test_a_worker_serves_every_dtype_that_needs_its_environment() -> None:
 
 @pytest.mark.slow
 def test_a_dtype_that_no_worker_can_be_started_for_is_told_once(tmp_path: Any) -> None:
-    said = {**dict.fromkeys(("framework", "platform", "device"), "x"), "versions": {}, "protocol": 1}
+    said = {**dict.fromkeys(("framework", "platform", "device"), "x"), "versions": {}, "protocol": 2}
     described = {"layer": "group_norm", "layout": "", "names": {}, "documentation": "", "ranks": [2], "remedies": {}}
     said["implementations"] = [{"id": name, "signature_defaults": {}, **described} for name in ("one", "other")]
     said["dtypes"] = ["float32", "float64"]
@@ -129,8 +129,8 @@ def test_a_dtype_that_no_worker_can_be_started_for_is_told_once(tmp_path: Any) -
         "import json, sys\n"
         f"if sys.argv[1] == 'float64': sys.exit('no such type')\nprint(json.dumps({said!r}), flush=True)\n"
         "for line in sys.stdin:\n"
-        "    for number, case in enumerate(json.loads(line)['cases']):\n"
-        "        print(json.dumps({'number': number, 'steps': [], 'warnings': [], 'unsupported': '-'}), flush=True)\n"
+        "    for case in json.loads(line)['cases']:\n"
+        "        print(json.dumps({'number': case['number'], 'steps': [], 'warnings': [], 'unsupported': '-'}), flush=True)\n"
     )
     launch = Launch(framework="program", program=("python", str(program)))
     for jobs in (1, 2):

@@ -7,7 +7,7 @@
 
 import readline from "node:readline";
 
-const PROTOCOL = 1;
+const PROTOCOL = 2;
 // JavaScript computes in float64; rounding every result to float32 is what float32 arithmetic gives.
 const TYPES = {
   float32: { Numbers: Float32Array, round: Math.fround },
@@ -237,8 +237,8 @@ say(hello());
 for await (const line of readline.createInterface({ input: process.stdin })) {
   const request = JSON.parse(line);
   if (request.op === "run") {
-    request.cases.forEach((one, number) => say({ number, ...observe(request.implementation, one) }));
+    for (const one of request.cases) say({ number: one.number, ...observe(request.implementation, one) });
   } else {
-    say({ error: `op ${request.op} is not known; allowed: run` }); // scripts are Python; this is not
+    say({ number: request.number, error: `op ${request.op} is not known; allowed: run` }); // scripts are Python; this is not
   }
 }
