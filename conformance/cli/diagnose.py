@@ -7,6 +7,7 @@ import click
 from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.cli.errors import NotRunnable
 from normgauge.conformance.cli.frameworks import framework_of
+from normgauge.conformance.cli.interruption import ended_by_signals
 from normgauge.conformance.cli.terminal import print_diagnosis
 from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
 from normgauge.conformance.run.engine import run_framework
@@ -20,6 +21,7 @@ from normgauge.results.records import NotRun
 @click.option("--framework", help="Where it belongs, if not to a registered framework: module:Class of an adapter.")
 @click.option("--dtype", default=DTYPES[0], show_default=True, type=click.Choice(DTYPES))
 @with_worker_options
+@ended_by_signals()
 def diagnose(implementation: str, framework: str | None, dtype: str, worker: WorkerOptions) -> None:
     """Print what IMPLEMENTATION computes, axis by axis, with the evidence, and where it diverges.
 

@@ -1,7 +1,7 @@
 """The command line: normgauge run, diagnose, promote, list, gate, report, accuracy, timeline.
 
 Exit codes: 0 done, 1 something deviates from the expectations, 2 the user's mistake, 3 something that was asked
-for could not be run, 130 interrupted.
+for could not be run, 130 interrupted; 128 and the number of the signal that ended it, where it was another.
 """
 
 from __future__ import annotations

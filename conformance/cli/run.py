@@ -19,6 +19,7 @@ import normgauge
 from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.cli.errors import Mistake, NotRunnable, make_folder
 from normgauge.conformance.cli.frameworks import known_of, selected_of, unknown
+from normgauge.conformance.cli.interruption import ended_by_signals
 from normgauge.conformance.cli.terminal import console_for, line_of, progress_on
 from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
 from normgauge.conformance.exploration.budget import BUDGETS
@@ -70,6 +71,7 @@ class _RunOptions:
 @click.option(
     "--jobs", default=processors(), show_default="processors", type=click.IntRange(1), help="Implementations at a time."
 )
+@ended_by_signals()
 def run(frameworks: tuple[str, ...], worker: WorkerOptions, **given: Any) -> None:
     """Ask every question of FRAMEWORKS and write one result file for each.
 
@@ -176,7 +178,7 @@ def _write(records: Iterator[Record], path: Path, console: Console) -> bool:
         raise Mistake(f"{path} cannot be written: {error.strerror}; give another folder with --out") from None
     except KeyboardInterrupt:
         console.print(f"interrupted; what was measured so far is in {path}", highlight=False, soft_wrap=True)
-        raise click.exceptions.Exit(130) from None
+        raise
     console.print(f"results: {path}", highlight=False, soft_wrap=True)
     return complete
 

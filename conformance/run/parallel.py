@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from normgauge.conformance.subjects.worker_process import WorkerProcess
 Progress = Callable[[str, int, int], None]
 #: Seconds between two words of a lane on how far it is.
 _PAUSE: Final = 0.1
+#: Seconds in which a lane must end with its worker.
+_TO_END: Final = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +230,8 @@ class Lanes:
                 lane.close()
             process.terminate()
         for process in self._processes.values():
+            process.join(_TO_END)
+            process.kill()  # where it is still there; its worker ends with it all the same
             process.join()
         self._processes.clear()
 
@@ -236,7 +241,20 @@ def _family(task: Task) -> tuple[str, str]:
     return task.description.layer, task.dtype
 
 
+def _end_with_parent() -> None:
+    """End this process when the one that started it has ended, however that was."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _run_lane(pipe: Connection, launch: Launch, dtype: str) -> None:
+    _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and its worker with it
     lane = Lane(launch)

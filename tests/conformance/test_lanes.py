@@ -130,7 +130,8 @@ def test_a_dtype_that_no_worker_can_be_started_for_is_told_once(tmp_path: Any) -
         f"if sys.argv[1] == 'float64': sys.exit('no such type')\nprint(json.dumps({said!r}), flush=True)\n"
         "for line in sys.stdin:\n"
         "    for case in json.loads(line)['cases']:\n"
-        "        print(json.dumps({'number': case['number'], 'steps': [], 'warnings': [], 'unsupported': '-'}), flush=True)\n"
+        "        said = {'number': case['number'], 'steps': [], 'warnings': [], 'unsupported': '-'}\n"
+        "        print(json.dumps(said), flush=True)\n"
     )
     launch = Launch(framework="program", program=("python", str(program)))
     for jobs in (1, 2):
