@@ -170,7 +170,7 @@ class Answer(Message, frozen=True, kw_only=True):
             raised = Exceptional(where=f"step {len(self.steps) + 1}", type="unsupported", message=self.unsupported)
         return Observation(
             steps=tuple(_result(step) for step in self.steps),
-            raised=Raised(*(text[:_TEXT] for text in (raised.where, raised.type, raised.message))) if raised else None,
+            raised=raised and Raised(where=raised.where, type=raised.type[:_TEXT], message=raised.message[:_TEXT]),
             warnings=tuple(text[:_TEXT] for text in self.warnings[:_WARNINGS]),
         )
 
