@@ -26,6 +26,8 @@ else:
     DtypeName = Literal[DTYPES]
     CarrierName = Literal[tuple(dict.fromkeys(one.carrier for one in KNOWN_DTYPES.values()))]
 Rank = Literal[2, 3, 4, 5]
+#: The number of a request for one answer: whole in every language.
+Number = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 #: Bytes of the longest line that a worker is sent, and the least that it must take.
 LONGEST_LINE: Final = 2**26
 _SHORTEST: Final = 2**16
@@ -153,7 +155,7 @@ class Answer(Message, frozen=True, kw_only=True):
     ``unsupported`` is an exception like any other: what a layer does not have is declared in the hello (``lacks``).
     """
 
-    number: int
+    number: Number
     steps: tuple[Result, ...]
     warnings: tuple[str, ...]
     raised: Exceptional | None = None
@@ -178,7 +180,7 @@ class Answer(Message, frozen=True, kw_only=True):
 class ScriptAnswer(Message, frozen=True, kw_only=True):
     """The answer to a request ``script``; a worker that writes none leaves the text out."""
 
-    number: int
+    number: Number
     script: str | None = None
 
 
