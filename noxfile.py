@@ -23,10 +23,11 @@ from collections.abc import Callable
 import filelock
 import nox
 from nox.command import CommandFailed
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
+from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / ".ci"))
+import releases
 
 nox.needs_version = ">=2026.8.10"  # the first with -j
 nox.options.default_venv_backend = "virtualenv"
@@ -35,15 +36,11 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["conformance", "report"]
 
 ROOT = pathlib.Path(__file__).parent
-PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+PROJECT = releases.PROJECT
 #: Every group of pins named like a registered adapter is a framework.
 FRAMEWORKS = list(PROJECT["project"]["entry-points"]["normgauge.adapters"])
 #: The frameworks that need another Python than the one nox runs in.
 PYTHON: dict[str, str] = PROJECT["tool"]["normgauge"]["python"]
-#: By framework: the releases of a timeline, and what an old release needs.
-RELEASES: dict[str, dict] = PROJECT["tool"]["normgauge"]["releases"]
-#: A framework without a list has in its timeline the last patch of each of this many minor releases.
-MINOR_RELEASES = 8
 RESULTS = pathlib.Path("build/results")
 TIMELINES = pathlib.Path("build/timeline")
 WHEELS = pathlib.Path("build/wheels")
@@ -57,10 +54,10 @@ def conformance(session: nox.Session, framework: str) -> None:
     """Measure one framework, write its result file and hold it against what is expected; the report follows."""
     if not session.parallel:  # side by side, nox takes no notice; the report is a session to name
         session.notify("report")
-    named, options = taken("--with", session.posargs)
+    named, options = releases.taken("--with", session.posargs)
     try:
-        requirements, name = asked(framework, named)
-    except Mistake as mistake:
+        requirements, name = releases.asked(framework, named)
+    except releases.Mistake as mistake:
         session.error(str(mistake))
     note(RESULTS, name, "its environment could not be installed; nox printed why")
     for old in (code_of(name), RESULTS / f"{name}.jsonl"):
@@ -92,14 +89,14 @@ def timeline(session: nox.Session) -> None:
     """Measure several releases of one framework and show what changed: -- mlx, -- mlx 0.31.2 0.32.4."""
     install(session)
     try:
-        framework, releases, options = chosen(session)
-    except Mistake as mistake:
+        framework, wanted, options = chosen(session)
+    except releases.Mistake as mistake:
         session.error(str(mistake))
     folder = TIMELINES / framework
     for old in (folder / MANIFEST, *folder.glob("*.jsonl")):
         old.unlink(missing_ok=True)
-    for release in releases:
-        requirements, name = asked(framework, [requirement_of(framework, release)])
+    for release in wanted:
+        requirements, name = releases.asked(framework, [releases.requirement_of(framework, release)])
         try:
             python = worker(session, framework, name, requirements)
         except NoPython as missing:
@@ -127,7 +124,7 @@ def tests(session: nox.Session) -> None:
     What `conformance` measured with the same code is not measured again, if the releases are the same too.
     """
     here = [name for name in FRAMEWORKS if name not in PYTHON]
-    code = install(session, *pins("test", "ci", *here))
+    code = install(session, *releases.pins("test", "ci", *here))
     environment = {"NORMGAUGE_REQUIRE_FRAMEWORKS": "1", "NORMGAUGE_MEASURED": str(measured_with(code, here))}
     session.run("python", "-m", "pytest", *session.posargs, env=environment)
 
@@ -135,7 +132,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Ruff, and the import contract."""
-    install(session, *pins("lint"))
+    install(session, *releases.pins("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
@@ -144,7 +141,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(allow_parallel=True)
 def types(session: nox.Session) -> None:
     """mypy, strict, on the installed packages, then on the tests."""
-    install(session, *pins("types"))
+    install(session, *releases.pins("types"))
     session.run("mypy", "-p", "normgauge")
     session.run("mypy", "tests")
 
@@ -152,7 +149,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """What things cost, as ratios measured side by side."""
-    install(session, *pins("torch"))
+    install(session, *releases.pins("torch"))
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     session.run("python", "benchmarks/oracle_cost.py", *session.posargs, env=one_thread)
     session.run("python", "benchmarks/exploration_speed.py", env=one_thread)
@@ -169,10 +166,6 @@ def soak(session: nox.Session) -> None:
 # --- what is asked for --------------------------------------------------------------------------
 
 MANIFEST = "manifest.json"
-
-
-class Mistake(Exception):
-    """The user's: one line that names the value, what is allowed, and the remedy."""
 
 
 def note(folder: pathlib.Path, name: str, reason: str) -> None:
@@ -207,110 +200,30 @@ def alone() -> filelock.FileLock:
     return filelock.FileLock("build/shared.lock")
 
 
-def pins(*groups: str) -> list[str]:
-    return list(nox.project.dependency_groups(PROJECT, *groups))
-
-
-def pinned(framework: str) -> list[Requirement]:
-    """A framework's pins, as far as they are for this platform; the first is the framework's own."""
-    everywhere = map(Requirement, pins(framework))
-    return [pin for pin in everywhere if pin.marker is None or pin.marker.evaluate()]
-
-
-def taken(option: str, words: list[str]) -> tuple[list[str], list[str]]:
-    """The values of a repeatable option (`--with X`, `--with=X`), and the words without it."""
-    values, others = [], []
-    left = iter(words)
-    for word in left:
-        if word == option:
-            values.append(next(left, ""))
-        elif word.startswith(f"{option}="):
-            values.append(word.partition("=")[2])
-        else:
-            others.append(word)
-    return values, others
-
-
-def asked(framework: str, named: list[str]) -> tuple[list[str], str]:
-    """What a worker has installed, with ``named`` in place of its pins, and the name of its result file."""
-    own = pinned(framework)
-    wanted = [requirement(framework, text) for text in named]
-    name = "-".join([framework, *(part_of_name(one, own[0]) for one in wanted)])
-    for more in (needed(framework, wanted), own, [Requirement("numpy")]):  # what comes first is kept
-        wanted += [one for one in more if not among(one, wanted)]
-    return [str(one) for one in wanted], name
-
-
-def requirement(framework: str, text: str) -> Requirement:
-    """One that a user names to replace a pin of a framework."""
-    own = pinned(framework)
-    try:
-        one = Requirement(text)
-    except InvalidRequirement as error:
-        reason = str(error).splitlines()[0]
-        like = str(own[0]).partition(";")[0]
-        raise Mistake(f"--with {text!r} is no requirement: {reason}; write it like {like!r}") from None
-    if not among(one, [*own, Requirement("numpy")]):
-        known = ", ".join(dict.fromkeys([*(pin.name for pin in own), "numpy"]))
-        raise Mistake(f"--with {text!r}: {framework} is not made of {one.name}; allowed: {known}")
-    return one
-
-
-def among(one: Requirement, others: list[Requirement]) -> bool:
-    """Whether the distribution that a requirement is about is one of the others'."""
-    return canonicalize_name(one.name) in {canonicalize_name(other.name) for other in others}
-
-
-def release_of(one: Requirement) -> str | None:
-    """The only release that a requirement allows, if there is one."""
-    exact = [clause.version for clause in one.specifier if clause.operator == "==" and "*" not in clause.version]
-    return exact[0] if exact and len(one.specifier) == 1 else None
-
-
-def needed(framework: str, wanted: list[Requirement]) -> list[Requirement]:
-    """What the table of releases adds for the release of the framework that is wanted."""
-    at = next((release_of(one) for one in wanted if among(one, pinned(framework)[:1])), None)
-    table = RELEASES.get(framework, {}).get("needs", {})
-    texts = [text for where, more in table.items() if at and Version(at) in SpecifierSet(where) for text in more]
-    return [Requirement(text.format(release=at)) for text in texts]
-
-
-def requirement_of(framework: str, release: str) -> str:
-    """What installs this release of a framework: its pin's name and extras, unless the table knows better."""
-    own = pinned(framework)[0]
-    extras = f"[{','.join(sorted(own.extras))}]" if own.extras else ""
-    usual = f"{own.name}{extras}=={release}"
-    return next((str(one) for one in needed(framework, [Requirement(usual)]) if among(one, [own])), usual)
-
-
-def part_of_name(one: Requirement, main: Requirement) -> str:
-    """A requirement as a part of a file's name: its release alone where it is the framework's own."""
-    said = re.sub(r"[^A-Za-z0-9.+]+", "-", release_of(one) or one.url or str(one.specifier)).strip("-") or "newest"
-    return said if among(one, [main]) else f"{one.name}-{said}"
-
-
 def chosen(session: nox.Session) -> tuple[str, list[str], list[str]]:
     """The framework and the releases that a timeline is asked for, and the options for each run."""
     framework, *words = session.posargs or [""]
     if framework not in FRAMEWORKS:
-        raise Mistake(f"say which framework's releases: nox -s timeline -- mlx; known are {', '.join(FRAMEWORKS)}")
-    releases = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
-    options = ["--time-limit", "10", "--budget", "none", *words[len(releases) :]]  # of two the later holds
+        raise releases.Mistake(
+            f"say which framework's releases: nox -s timeline -- mlx; known are {', '.join(FRAMEWORKS)}"
+        )
+    wanted = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
+    options = ["--time-limit", "10", "--budget", "none", *words[len(wanted) :]]  # of two the later holds
     if "--all" in options:
         options.remove("--all")
-        if releases:
-            raise Mistake("--all takes every release, a list takes some; leave out one of them")
-        releases = listed(session, framework)
-    releases = releases or RELEASES.get(framework, {}).get("default") or last_patches(listed(session, framework))
+        if wanted:
+            raise releases.Mistake("--all takes every release, a list takes some; leave out one of them")
+        wanted = listed(session, framework)
+    wanted = wanted or releases.selection(framework) or releases.last_patches(listed(session, framework))
     try:
-        return framework, sorted(dict.fromkeys(releases), key=Version), options
+        return framework, sorted(dict.fromkeys(wanted), key=Version), options
     except InvalidVersion as error:
-        raise Mistake(f"{error}; name releases as in: nox -s timeline -- {framework} 1.2.3 1.3.0") from None
+        raise releases.Mistake(f"{error}; name releases as in: nox -s timeline -- {framework} 1.2.3 1.3.0") from None
 
 
 def listed(session: nox.Session, framework: str) -> list[str]:
     """Every release that has a wheel for this platform and Python, oldest first, as pip finds them."""
-    name = pinned(framework)[0].name
+    name = releases.pinned(framework)[0].name
     command = ["python", "-m", "pip", "index", "versions", name, "--only-binary", ":all:"]
     if framework in PYTHON:
         command += ["--python-version", PYTHON[framework]]
@@ -318,14 +231,10 @@ def listed(session: nox.Session, framework: str) -> list[str]:
         told = str(session.run(*command, silent=True))
         (versions,) = re.findall("^Available versions: (.*)$", told, re.MULTILINE)
     except (CommandFailed, ValueError):
-        raise Mistake(f"pip could not list the releases of {name}; name some: -- {framework} 1.2.3 1.3.0") from None
+        raise releases.Mistake(
+            f"pip could not list the releases of {name}; name some: -- {framework} 1.2.3 1.3.0"
+        ) from None
     return sorted(versions.split(", "), key=Version)
-
-
-def last_patches(releases: list[str]) -> list[str]:
-    """The last release of each minor one, of the newest few."""
-    minors = {Version(release).release[:2]: release for release in releases}
-    return list(minors.values())[-MINOR_RELEASES:]
 
 
 # --- what is installed --------------------------------------------------------------------------

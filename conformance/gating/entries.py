@@ -1,4 +1,4 @@
-"""The file format of expectations (docs/gating.md): entries ``[[expected]]`` and ``[[supported]]``, read and checked."""
+"""The format of expectations (docs/gating.md): entries ``[[expected]]`` and ``[[supported]]``, read and checked."""
 
 from __future__ import annotations
 

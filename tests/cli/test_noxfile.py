@@ -47,7 +47,7 @@ def noxfile(loaded: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "torch": ["torch==2.13.0"],
         "lucid": ["lucid-dl==2.12.8"],
     }
-    monkeypatch.setattr(loaded, "pins", lambda *groups: [pin for group in groups for pin in pinned[group]])
+    monkeypatch.setattr(loaded.releases, "pins", lambda *groups: [pin for group in groups for pin in pinned[group]])
     monkeypatch.setattr(loaded, "FRAMEWORKS", list(pinned))
     monkeypatch.setattr(loaded, "PYTHON", {"lucid": "3.14"})
     monkeypatch.setattr(loaded, "wheel", lambda session: Path(WHEEL))
@@ -162,14 +162,14 @@ def manifest(folder: str) -> dict[str, str]:
 def test_a_named_requirement_stands_in_place_of_its_pin(
     framework: str, named: list[str], requirements: list[str], name: str, noxfile: ModuleType
 ) -> None:
-    assert noxfile.asked(framework, named) == (requirements, name)
+    assert noxfile.releases.asked(framework, named) == (requirements, name)
 
 
 def test_a_file_s_name_is_one_that_the_command_line_takes(noxfile: ModuleType) -> None:
     from normgauge.conformance.cli.run import _NOT_IN_A_NAME
 
     for text in ("mlx==1!0.1.dev0+local", "mlx @ https://example.org/a%20b?c", "mlx~=0.3,!=0.31"):
-        _, name = noxfile.asked("mlx", [text])
+        _, name = noxfile.releases.asked("mlx", [text])
         assert not _NOT_IN_A_NAME.search(name), name
 
 
@@ -182,8 +182,8 @@ def test_a_file_s_name_is_one_that_the_command_line_takes(noxfile: ModuleType) -
     ],
 )
 def test_a_wrong_requirement_is_one_line(named: str, told: str, noxfile: ModuleType) -> None:
-    with pytest.raises(noxfile.Mistake) as mistake:
-        noxfile.asked("mlx", [named])
+    with pytest.raises(noxfile.releases.Mistake) as mistake:
+        noxfile.releases.asked("mlx", [named])
     assert str(mistake.value).startswith(told)
     assert "\n" not in str(mistake.value)
     assert str(mistake.value).endswith(("allowed: mlx, numpy", "write it like 'mlx[cpu]==0.32.4'"))
@@ -201,13 +201,13 @@ def test_a_wrong_requirement_is_one_line(named: str, told: str, noxfile: ModuleT
 def test_a_release_is_installed_as_the_table_says(
     framework: str, release: str, requirement: str, noxfile: ModuleType
 ) -> None:
-    assert noxfile.requirement_of(framework, release) == requirement
+    assert noxfile.releases.requirement_of(framework, release) == requirement
 
 
 def test_with_is_taken_out_of_the_words_and_the_rest_is_passed_on(noxfile: ModuleType) -> None:
     words = ["--with", "a==1", "--dtype", "float32", "--with=b==2", "-i", "x"]
-    assert noxfile.taken("--with", words) == (["a==1", "b==2"], ["--dtype", "float32", "-i", "x"])
-    assert noxfile.taken("--with", ["--with"]) == ([""], [])
+    assert noxfile.releases.taken("--with", words) == (["a==1", "b==2"], ["--dtype", "float32", "-i", "x"])
+    assert noxfile.releases.taken("--with", ["--with"]) == ([""], [])
 
 
 # --- which releases -----------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_named_releases_are_measured_from_old_to_new(noxfile: ModuleType) -> Non
     ],
 )
 def test_a_timeline_of_nothing_is_one_line(words: tuple[str, ...], says: str, told: str, noxfile: ModuleType) -> None:
-    with pytest.raises(noxfile.Mistake) as mistake:
+    with pytest.raises(noxfile.releases.Mistake) as mistake:
         chosen(noxfile, *words, says=says)
     assert told in str(mistake.value)
 
@@ -533,7 +533,9 @@ def measured(noxfile: ModuleType, project: Path, tmp_path: Path, monkeypatch: py
     """A session that has measured mlx."""
     monkeypatch.setattr(noxfile, "FRAMEWORKS", ["mlx", "torch", "lucid"])
     pinned = {"mlx": ["mlx==0.32.4"], "torch": ["torch==2.13.0"], "lucid": ["lucid-dl==2.12.8"]}
-    monkeypatch.setattr(noxfile, "pins", lambda *groups: [pin for group in groups for pin in pinned.get(group, [])])
+    monkeypatch.setattr(
+        noxfile.releases, "pins", lambda *groups: [pin for group in groups for pin in pinned.get(group, [])]
+    )
     session = Session(tmp_path)
     noxfile.conformance(session, "mlx")
     return session
