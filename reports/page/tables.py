@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from normgauge.reports.grouping import class_name, dtypes_of, grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
@@ -225,5 +225,8 @@ def _interval(default: DefaultMeasured) -> str:
 def sections(page: PageData) -> Iterator[Section]:
     """A section for each kind of layer that was measured."""
     for number, (kind, title) in enumerate(layer_titles(page.all(Profile)).items()):
-        shown = {"layer": layer_of(kind, title, page), "first": number == 0}
-        yield Section(id=title, title=title, template="layer.html", content=lambda page, shown=shown: shown)
+        yield _section(title, {"layer": layer_of(kind, title, page), "first": number == 0})
+
+
+def _section(title: str, shown: Mapping[str, Any]) -> Section:
+    return Section(id=title, title=title, template="layer.html", content=lambda page: shown)
