@@ -22,7 +22,8 @@ DIVERGENT: Final = frozenset({"diverges", "raises", "crashes"})
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record", kw_only=True):
     """What ran, where and when. ``format`` is the version of this file format.
 
-    ``budget`` and ``seed`` are those of the exploration.
+    ``budget`` and ``seed`` are those of the exploration. ``known`` are all the ids that the worker told, of which
+    ``implementations`` were run; older files have none.
     """
 
     format: int
@@ -38,6 +39,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record", kw_o
     started: str
     budget: str = ""
     seed: int = 0
+    known: list[str] = []
 
 
 class Witness(msgspec.Struct, frozen=True, kw_only=True):

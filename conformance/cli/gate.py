@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from normgauge.conformance.cli.errors import Mistake
-from normgauge.conformance.gating.expectations import BrokenExpectations, load_expectations
+from normgauge.conformance.gating.entries import BrokenExpectations
+from normgauge.conformance.gating.expectations import load_expectations
 from normgauge.conformance.gating.gate import hold, suggestions
 from normgauge.results.file import BrokenResults
 
@@ -22,22 +23,29 @@ from normgauge.results.file import BrokenResults
     type=click.Path(path_type=Path),
     help="Known divergences, in place of those of normgauge (repeatable).",
 )
-@click.option("--suggest", is_flag=True, help="Print entries that expect what is new; all else goes to stderr.")
-def gate(results: tuple[Path, ...], places: tuple[Path, ...], suggest: bool) -> None:
+@click.option(
+    "--baseline",
+    multiple=True,
+    metavar="FILE|FOLDER",
+    type=click.Path(path_type=Path),
+    help="Earlier results: what was decided there must be decided now (repeatable).",
+)
+@click.option("--suggest", is_flag=True, help="Print the entries that are missing; all else goes to stderr.")
+def gate(results: tuple[Path, ...], places: tuple[Path, ...], baseline: tuple[Path, ...], suggest: bool) -> None:
     """Hold RESULTS, files or folders of them (build/results), against what is expected of them.
 
-    It ends with 1 when something deviates: a divergence that nothing expects, an expected one that is gone or
-    measured otherwise, something that could not be run.
+    It ends with 1 when something deviates: a divergence or an exception that nothing expects, an expected one that is
+    gone or measured otherwise, something that was decided and is not, something that could not be run.
 
     Example: normgauge gate build/results
     """
     try:
-        gated = hold(results or (Path("build/results"),), load_expectations(places))
+        gated = hold(results or (Path("build/results"),), load_expectations(places), baseline)
     except (BrokenResults, BrokenExpectations) as error:
         raise Mistake(str(error)) from None
     for line in (*gated.lines(), gated.summary()):
         click.echo(line, err=suggest)
     if suggest:
-        click.echo(suggestions(gated.new), nl=False)
+        click.echo(suggestions(gated), nl=False)
     if gated.surprises:
         raise click.exceptions.Exit(1)

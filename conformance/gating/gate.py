@@ -13,15 +13,15 @@ from packaging.version import InvalidVersion, Version
 
 from normgauge.adapters.dtypes import DTYPES
 from normgauge.adapters.registry import load_adapter, registered, registered_implementations
+from normgauge.conformance.gating.entries import TO_BE_WRITTEN
 from normgauge.conformance.gating.expectations import (
-    TO_BE_WRITTEN,
+    UNDECIDED,
     Cell,
     Expectations,
     Measured,
-    compare,
+    identity_of,
     of_claims,
     of_judgement,
-    told,
 )
 from normgauge.conformance.layers.registry import requirements
 from normgauge.results.file import read_records
@@ -51,12 +51,17 @@ class Surprise:
 
 @dataclass(kw_only=True)
 class Gated:
-    """What a gate found. ``unchecked`` are the cells that something is expected of and that were not measured."""
+    """What a gate found.
+
+    ``unchecked`` are the cells that something is expected of and that were not measured; ``unpinned`` is what is
+    undecided of each implementation and dtype whose support nothing says.
+    """
 
     met: int = 0
     surprises: list[Surprise] = field(default_factory=list)
     unchecked: dict[Path, list[Cell]] = field(default_factory=dict)
     new: list[tuple[Measured, Header]] = field(default_factory=list)
+    unpinned: list[tuple[str, str, tuple[str, ...], Header]] = field(default_factory=list)
 
     def summary(self) -> str:
         counts: Counter[str] = Counter()
@@ -72,8 +77,8 @@ class Gated:
         return [*map(str, self.surprises), *lines]
 
 
-def hold(paths: Sequence[Path], expectations: Expectations) -> Gated:
-    """Hold the result files, and those in the folders, against the expectations.
+def hold(paths: Sequence[Path], expectations: Expectations, baseline: Sequence[Path] = ()) -> Gated:
+    """Hold the result files, and those in the folders, against the expectations, and against earlier result files.
 
     Raises:
         BrokenResults: a file that is no result file, or a folder without any.
@@ -81,25 +86,41 @@ def hold(paths: Sequence[Path], expectations: Expectations) -> Gated:
     """
     gated = Gated()
     runs, missing = _read(paths)
+    earlier, _ = _read(baseline)
     _check_implementations(expectations, runs.values())
     for row in missing:
         gated.surprises.append(_not_run(row))
     for path, records in runs.items():
         _gate_one(path, records, expectations, gated)
+        gated.surprises += _lost_since(earlier, path, records)
     return gated
 
 
-def suggestions(new: Iterable[tuple[Measured, Header]]) -> str:
-    """The TOML that expects these divergences, with each reason left to be written."""
+def suggestions(gated: Gated) -> str:
+    """The TOML that expects what is new, with each reason left to be written, and says what is supported."""
+    return "\n".join([*_expected_entries(gated.new), *_supported_entries(gated.unpinned)])
+
+
+def _supported_entries(unpinned: Iterable[tuple[str, str, tuple[str, ...], Header]]) -> Iterator[str]:
+    alike: dict[tuple[tuple[str, ...], str], dict[str, list[str]]] = {}
+    for implementation, dtype, undecided, header in unpinned:
+        about = alike.setdefault((undecided, _from_here_on(header)), {})
+        about.setdefault(implementation, []).append(dtype)
+    for (undecided, versions), dtypes_of in alike.items():
+        for dtypes, implementations in _by_dtypes(dtypes_of).items():
+            lines = ["[[supported]]", f"implementations = {_list(implementations)}", f"dtypes = {_list(dtypes)}"]
+            lines += [f"versions = {versions}"] if versions else []
+            yield "\n".join([*lines, f"undecided = {_list(undecided)}"]) + "\n"
+
+
+def _expected_entries(new: Iterable[tuple[Measured, Header]]) -> Iterator[str]:
     alike: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for found, header in new:
         about = alike.setdefault((found.cell.requirement, found.measured, _from_here_on(header)), {})
         about.setdefault(found.cell.implementation, []).append(found.cell.dtype)
-    return "\n".join(
-        _entry(implementations, dtypes, versions, requirement, measured)
-        for (requirement, measured, versions), dtypes_of in alike.items()
-        for dtypes, implementations in _by_dtypes(dtypes_of).items()
-    )
+    for (requirement, measured, versions), dtypes_of in alike.items():
+        for dtypes, implementations in _by_dtypes(dtypes_of).items():
+            yield _entry(implementations, dtypes, versions, requirement, measured)
 
 
 def _read(paths: Sequence[Path]) -> tuple[dict[Path, list[Record]], list[NotRun]]:
@@ -117,13 +138,13 @@ def _read(paths: Sequence[Path]) -> tuple[dict[Path, list[Record]], list[NotRun]
 
 
 def _check_implementations(expectations: Expectations, runs: Iterable[Sequence[Record]]) -> None:
-    """Refuse expectations of what nobody has.
+    """Refuse expectations of what nobody has: no registered framework, and no program that was run.
 
-    A framework that is not registered tells only what was selected of it: beside one, nothing is refused.
+    An older file tells only what was selected of a program: beside one, nothing is refused.
     """
     headers = [record for records in runs for record in records if isinstance(record, Header)]
-    if all(header.framework in registered() for header in headers):
-        own = {identifier for header in headers for identifier in header.implementations}
+    if all(header.framework in registered() or header.known for header in headers):
+        own = {identifier for header in headers for identifier in (*header.implementations, *header.known)}
         expectations.check_implementations({*registered_implementations(), *own})
 
 
@@ -132,6 +153,7 @@ def _gate_one(path: Path, records: Sequence[Record], expectations: Expectations,
     assert isinstance(header, Header)  # the reader refuses anything else
     measured = _measured(records)
     _compare(path, header, measured, expectations, gated)
+    _hold_support(path, header, measured, expectations, gated)
     if unchecked := [cell for cell in _expected(records, header, expectations) if cell not in measured]:
         gated.unchecked[path] = unchecked
     for record in records:
@@ -160,11 +182,12 @@ def _expected(records: Sequence[Record], header: Header, expectations: Expectati
             yield cell
 
 
-def _measured(records: Iterable[Record]) -> dict[Cell, Measured]:
+def _measured(records: Sequence[Record]) -> dict[Cell, Measured]:
     found: dict[Cell, Measured] = {}
+    identities = {one.implementation: identity_of(one) for one in records if isinstance(one, Profile)}
     for record in records:
         if isinstance(record, Judgement):
-            one = of_judgement(record)
+            one = of_judgement(record, identities.get(record.implementation))
             found[one.cell] = one
         elif isinstance(record, Profile):
             found |= {one.cell: one for one in of_claims(record)}
@@ -177,13 +200,13 @@ def _compare(
     """Count what is as expected, and tell what is not, in a line for all of which the same is to be said."""
     alike: dict[tuple[Kind, str], dict[str, list[str]]] = {}
     for cell, found in measured.items():
-        expected = expectations.of(cell, header.versions)
-        comparison = compare(found, expected)
+        held = expectations.hold(found, header.versions)
+        comparison = held.comparison
         if comparison == "met":
             gated.met += 1
         elif comparison != "conforms":
             requirement = f"{cell.requirement} {found.title}".strip()
-            what = f"{requirement}: {told(found, expected, expectations)}"
+            what = f"{requirement}: {held.told(expectations.file_for(found.framework))}"
             dtypes_of = alike.setdefault((comparison, what), {})
             dtypes_of.setdefault(cell.implementation, []).append(cell.dtype)
         if comparison == "new":
@@ -194,6 +217,52 @@ def _compare(
             gated.surprises.append(
                 Surprise(kind=kind, where=where, what=what, judgements=len(implementations) * len(dtypes))
             )
+
+
+def _hold_support(
+    path: Path, header: Header, measured: Mapping[Cell, Measured], expectations: Expectations, gated: Gated
+) -> None:
+    """Tell what is supposed to be decided and is not even asked; note where nothing says what is supported."""
+    for (implementation, dtype), verdicts in _by_implementation(measured).items():
+        layer = next(requirements()[one].layer for one in verdicts)
+        asked = [one.id for one in requirements().values() if one.layer == layer and dtype in one.dtypes]
+        undecided = [one for one in asked if verdicts.get(one, "cannot tell") in UNDECIDED]
+        support = expectations.support_of(implementation, dtype, header.versions)
+        if support is None:
+            gated.unpinned.append((implementation, dtype, tuple(undecided), header))
+            continue
+        if missing := [one for one in undecided if one not in verdicts and one not in support.entry.undecided]:
+            where = f"{path.name}: {implementation}: {dtype}"
+            what = (
+                f"{', '.join(missing)}: not asked any more, where supported {support.place} says that it is decided; "
+                "find out why, or add it to `undecided` there"
+            )
+            gated.surprises.append(Surprise(kind="changed", where=where, what=what, judgements=len(missing)))
+
+
+def _by_implementation(measured: Mapping[Cell, Measured]) -> dict[tuple[str, str], dict[str, str]]:
+    """By implementation and dtype: the verdict of each requirement."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for cell, one in measured.items():
+        if cell.requirement in requirements():
+            found.setdefault((cell.implementation, cell.dtype), {})[cell.requirement] = one.verdict
+    return found
+
+
+def _lost_since(earlier: Mapping[Path, Sequence[Record]], path: Path, records: Sequence[Record]) -> Iterator[Surprise]:
+    """What an earlier result file had decided and this one has not, of the implementations and dtypes in both."""
+    now = _by_implementation(_measured(records))
+    for before, own in earlier.items():
+        for (implementation, dtype), verdicts in _by_implementation(_measured(own)).items():
+            if (implementation, dtype) not in now:
+                continue
+            after = now[implementation, dtype]
+            for requirement, verdict in verdicts.items():
+                new = after.get(requirement, "not asked")
+                if verdict not in UNDECIDED and new in {*UNDECIDED, "not asked", "raises"} and new != verdict:
+                    where = f"{path.name}: {implementation}: {dtype}"
+                    what = f"{requirement}: {verdict} in {before}, now {new}; find out why it stopped working"
+                    yield Surprise(kind="changed", where=where, what=what)
 
 
 def _by_dtypes(dtypes_of: Mapping[str, Iterable[str]]) -> dict[tuple[str, ...], list[str]]:

@@ -19,17 +19,14 @@ from normgauge.adapters.dtypes import DTYPES
 from normgauge.adapters.registry import NoAdapter, load_adapter, not_known
 from normgauge.conformance.diagnosis.reference_store import default_store
 from normgauge.conformance.diagnosis.references import References
+from normgauge.conformance.gating.entries import DOCUMENTATION, BrokenExpectations
 from normgauge.conformance.gating.expectations import (
-    DOCUMENTATION,
-    BrokenExpectations,
     Cell,
-    Expectation,
+    Held,
     Measured,
-    compare,
     load_expectations,
     of_claims,
     of_judgement,
-    told,
 )
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.run.measure import measure
@@ -221,7 +218,7 @@ class Layer(pytest.Collector):
         wanted = Wanted(dtypes=(dtype,), implementations=(self.name,))
         for record in measure(subject, description, dtype, wanted, self.parent.references):
             if isinstance(record, Judgement):
-                one = of_judgement(record)
+                one = of_judgement(record, self.implementation.identity)
                 self.found[one.cell] = one
                 self.judgements[one.cell] = record
             elif isinstance(record, NotRun):
@@ -257,16 +254,16 @@ class RequirementItem(pytest.Item):
             pytest.skip(f"{self.name}: {self._why_nothing()}")
         expectations = self.parent.parent.conformance.expectations
         try:
-            expected = {one.cell: expectations.of(one.cell, self.parent.versions) for one in found}
+            held = [expectations.hold(one, self.parent.versions) for one in found]
         except BrokenExpectations as error:
             raise Deviates(str(error)) from None
-        deviating = [one for one in found if compare(one, expected[one.cell]) in {"new", "gone", "changed"}]
+        deviating = [one for one in held if one.comparison in {"new", "gone", "changed"}]
         if deviating:
-            raise Deviates(self._report(deviating, expected))
-        known = [(one, why) for one in found if (why := expected[one.cell]) is not None]
+            raise Deviates(self._report(deviating))
+        known = [(one, one.expected.why) for one in held if one.expected is not None]
         if known:
-            pytest.xfail(_joined([(one.cell.dtype, why.why) for one, why in known], self._dtypes))
-            raise Deviates(self._report([one for one, _ in known], expected))  # with --runxfail
+            pytest.xfail(_joined([(one.found.cell.dtype, why) for one, why in known], self._dtypes))
+            raise Deviates(self._report([one for one, _ in known]))  # with --runxfail
         doubtful = [one for one in found if one.verdict not in {"conforms", "agrees"}]
         if doubtful and not (self.requirement == CLAIMS and any(one.verdict == "agrees" for one in found)):
             reasons = [(one.cell.dtype, f"{one.verdict}: {one.sentence}") for one in doubtful]
@@ -288,12 +285,12 @@ class RequirementItem(pytest.Item):
             self.requirement == CLAIMS and cell.requirement.startswith(DOCUMENTATION)
         )
 
-    def _report(self, found: Sequence[Measured], expected: Mapping[Cell, Expectation | None]) -> str:
+    def _report(self, found: Sequence[Held]) -> str:
         """What deviates and what to do; dtypes of which the same is to be said, once."""
         expectations = self.parent.parent.conformance.expectations
         alike: dict[str, list[Measured]] = {}
         for one in found:
-            alike.setdefault(told(one, expected[one.cell], expectations), []).append(one)
+            alike.setdefault(one.told(expectations.file_for(one.found.framework)), []).append(one.found)
         parts = []
         for what, own in alike.items():
             first = own[0]

@@ -195,4 +195,5 @@ def _header(framework: str, wanted: Wanted, greeting: Hello) -> Header:
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         budget=wanted.budget.name,
         seed=wanted.seed,
+        known=[described.id for described in greeting.implementations],
     )

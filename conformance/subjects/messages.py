@@ -135,6 +135,10 @@ class Exceptional(Message, frozen=True, kw_only=True):
     type: str
     message: str
 
+    def shortened(self) -> Raised:
+        """The same in the words of the engine, no text longer than is kept."""
+        return Raised(where=self.where, type=self.type[:_TEXT], message=self.message[:_TEXT])
+
 
 class Result(Message, frozen=True, kw_only=True):
     """What one step of a case gave."""
@@ -172,7 +176,7 @@ class Answer(Message, frozen=True, kw_only=True):
             raised = Exceptional(where=f"step {len(self.steps) + 1}", type="unsupported", message=self.unsupported)
         return Observation(
             steps=tuple(_result(step) for step in self.steps),
-            raised=raised and Raised(where=raised.where, type=raised.type[:_TEXT], message=raised.message[:_TEXT]),
+            raised=raised.shortened() if raised is not None else None,
             warnings=tuple(text[:_TEXT] for text in self.warnings[:_WARNINGS]),
         )
 
@@ -199,7 +203,8 @@ def _result(step: Result) -> StepResult:
 
 def lacks_of(hello: Hello, implementation: str) -> tuple[Lack, ...]:
     """What the hello declares that an implementation, or a related layer, does not have."""
-    return next((one.lacks for one in (*hello.implementations, *hello.kin) if one.id == implementation), ())
+    described: tuple[Description | RelatedLayer, ...] = (*hello.implementations, *hello.kin)
+    return next((one.lacks for one in described if one.id == implementation), ())
 
 
 class _Start(Message, frozen=True, kw_only=True):
@@ -298,12 +303,12 @@ def _check_protocol(spoken: object) -> None:
         raise ValueError(f"the worker speaks protocol {spoken!r}, this is {PROTOCOL}")
 
 
-def _unusable(error: ValueError) -> ValueError:
+def _unusable(error: Exception) -> ValueError:
     return ValueError(f"the worker's hello cannot be used: {error}; docs/protocol.md says what it has")
 
 
 def _complete(hello: Hello, dtype: str) -> Hello:
-    ids = [one.id for one in (*hello.implementations, *hello.kin)]
+    ids = [*(one.id for one in hello.implementations), *(one.id for one in hello.kin)]
     if not hello.implementations:
         raise ValueError("the worker's hello has no implementations; name at least one")
     if twice := [one for one in ids if ids.count(one) > 1]:

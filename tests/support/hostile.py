@@ -207,7 +207,8 @@ NUMBERS: Final = [
             "a number below zero": ("say(answer(case, number=-2))", "answered case -2 where 2 was due"),
             "a number without bounds": ("say(answer(case, number=10**4000))", "answered case 10{39} where 2 was due"),
             "a number out of range": (
-                "write(json.dumps(answer(case)).replace('2', '1e999', 1) + '\\n')", "answered case 1e999 where 2 was due",
+                "write(json.dumps(answer(case)).replace('2', '1e999', 1) + '\\n')",
+                "answered case 1e999 where 2 was due",
             ),
             "a list of lists": (
                 "write('{\"number\":' + '[' * 400 + ']' * 400 + '}\\n')",
