@@ -24,7 +24,7 @@ from normgauge.conformance.documentation.claims import Statement, claims, hold, 
 from normgauge.conformance.documentation.docstrings import passages, sentences
 from normgauge.conformance.documentation.formulas import eps_placements, momentum_weighs
 from normgauge.conformance.documentation.notation import Unreadable, read_code, read_latex
-from normgauge.conformance.documentation.rules import RULES
+from normgauge.conformance.documentation.rules import RULES, Rule
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.messages import Description
@@ -279,13 +279,13 @@ def test_every_rule_has_texts_here() -> None:
     assert sorted(map(str, GUARDED)) == keys
 
 
-def layer_of(rule: claims_module.Rule) -> str:
+def layer_of(rule: Rule) -> str:
     return rule.layer or next(layer for layer in AXES if any(axis.name == rule.subject for axis in AXES[layer]))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.subject}={rule.value},{rule.layer}")
 def test_each_rule_recognises_its_texts_and_its_guard_keeps_others_silent(
-    rule: claims_module.Rule, monkeypatch: pytest.MonkeyPatch
+    rule: Rule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer, names = layer_of(rule), BATCH | GROUP | {"eps": "epsilon"}
     others = tuple(one for one in RULES if one is not rule)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -75,7 +76,7 @@ def observed(launch: Launch, count: int = 4) -> list[Observation]:
     ],
 )
 def test_a_hostile_program_costs_one_case(
-    program: Program, tmp_path: Path, capfd: pytest.CaptureFixture[str], record_property: pytest.RecordProperty
+    program: Program, tmp_path: Path, capfd: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
 ) -> None:
     notes = tmp_path / "notes"
     forget_peak()
