@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from normgauge.adapters.case import Case, Implementation, Step, Unsupported
+from normgauge.adapters.case import Case, Implementation, Step
 from normgauge.adapters.implementations import implementations_of
+from normgauge.adapters.lacks import lacking
 from normgauge.adapters.layout import CHANNELS_FIRST
-from normgauge.adapters.torch_interface import KIN, LAYERS, settings_of, takes
+from normgauge.adapters.torch_interface import KIN, LAYERS, lacks_of, settings_of, takes
 
 KNOWN: Mapping[str, Implementation] = {
     one.class_name: one
@@ -38,8 +39,8 @@ class WithoutBias:
         raise NotImplementedError
 
 
-def settings(name: str, layer_class: type = WithBias, **left_out: bool) -> dict[str, Any]:
-    return settings_of(layer_class, KNOWN[name], replace(CASE, settings={**GIVEN, **left_out}))
+def settings(name: str, **left_out: bool) -> dict[str, Any]:
+    return settings_of(WithBias, KNOWN[name], replace(CASE, settings={**GIVEN, **left_out}))
 
 
 def test_a_class_has_its_own_page_and_the_names_of_its_arguments() -> None:
@@ -72,17 +73,22 @@ def test_relatives_get_what_stands_beside_a_group_norm() -> None:
     ("name", "layer_class", "left_out", "message"),
     [
         ("GroupNorm", WithBias, {"weight": False}, "affine=False leaves out both parameters; there is no bias without"),
-        ("GroupNorm", WithoutBias, {"bias": False}, "leaves out both parameters or none; this release has no bias arg"),
+        ("GroupNorm", WithoutBias, {"bias": False}, "affine leaves out both parameters or none"),
         ("InstanceNorm1d", WithBias, {"bias": False}, "affine leaves out both parameters or none"),
         ("LayerNorm", WithBias, {"weight": False}, "hold one value for each element, not for each channel"),
         ("LayerNorm", WithBias, {"bias": False}, "hold one value for each element, not for each channel"),
     ],
 )
-def test_a_parameter_that_cannot_be_left_out_alone_is_unsupported(
+def test_a_parameter_that_cannot_be_left_out_alone_is_declared(
     name: str, layer_class: type, left_out: dict[str, bool], message: str
 ) -> None:
-    with pytest.raises(Unsupported, match=message):
-        settings(name, layer_class, **left_out)
+    case = replace(CASE, settings={**GIVEN, **left_out})
+    assert message in (lacking(lacks_of(layer_class, KNOWN[name]), case) or "")
+
+
+@pytest.mark.parametrize(("layer_class", "bias"), [(WithBias, True), (WithBias, False), (WithoutBias, True)])
+def test_what_a_class_has_is_not_declared_away(layer_class: type, bias: bool) -> None:
+    assert lacking(lacks_of(layer_class, KNOWN["GroupNorm"]), replace(CASE, settings=GIVEN | {"bias": bias})) is None
 
 
 def test_an_argument_is_looked_for_in_the_release_s_own_signature() -> None:

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Folder:
 def measured(**verdicts: Verdict) -> list[Judgement]:
     """Every requirement of GroupNorm in float32: conforms, but for these (GN_13) and GN-13, which is unsupported."""
     others = {"GN-13": "unsupported", **{name.replace("_", "-"): verdict for name, verdict in verdicts.items()}}
-    return [judgement(one, others.get(one, "conforms"), "") for one in ASKED]  # type: ignore[arg-type]
+    return [judgement(one, others.get(one, "conforms"), "") for one in ASKED]
 
 
 def test_what_is_pinned_and_decided_passes(folder: Folder) -> None:
@@ -66,7 +66,7 @@ def test_what_is_not_asked_any_more_fails(folder: Folder) -> None:
 def test_what_is_decided_now_leaves_the_list(folder: Folder) -> None:
     folder.write(*measured(GN_13="conforms"))
     told, _ = lines(folder.gate(PINNED), 1)
-    assert "conforms where it was undecided; take GN-13 out of `undecided` in supported entry 1 of" in told
+    assert "conforms, where it was undecided; take GN-13 out of `undecided` in supported entry 1 of" in told
 
 
 def test_a_pin_is_for_its_versions_and_dtypes(folder: Folder) -> None:
