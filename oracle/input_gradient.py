@@ -256,12 +256,8 @@ def _flushed_operands(s: Sets, p: _Parts) -> Float:
 
 def _flushed(s: Sets, p: _Parts, dependence: Dependence, most_2: Float) -> Float:
     """F, what dx loses to underflow besides; ``most_2`` is |m2| + d m2."""
-    held, a, most_factor, shares = (
-        s.arithmetic.held,
-        abs(dependence.mean_share),
-        _most_factor(s),
-        dependence.var_share_most,
-    )
+    held, most_factor = s.arithmetic.held, _most_factor(s)
+    a, shares = abs(dependence.mean_share), dependence.var_share_most
     eta, r, steep = held.smallest_normal, s.reciprocal.value, s.reciprocal.steepest
     most_r = r * (1 + s.reciprocal.relative)
     flushed = _flushed_products(s, p.size_g)

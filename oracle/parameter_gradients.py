@@ -81,9 +81,8 @@ def parameter_sums(s: Sets, parts: int) -> ParameterSums:
     sizes, largest = _sizes(s, products, stretches)
     size_products = np.abs(products)
     sizes[3] = stretches.summed(size_products)
-    pairs = np.zeros(
-        (2, 2, stretches.count)
-    )  # high and low parts of both sums; low is 0 but where float64 is held to it
+    # High and low parts of both sums; low is 0 but where float64 is held to it.
+    pairs = np.zeros((2, 2, stretches.count))
     for i, (values, own) in enumerate(((products, size_products), (s.dy, s.sizes))):
         rows = stretches.of(values).reshape(stretches.count, -1)
         if s.arithmetic.dtype == "float64":
@@ -104,10 +103,8 @@ def _sizes(s: Sets, products: Float, stretches: _Stretches) -> tuple[Float, Floa
     sum of (1 + rho) |dy| r (|x| + |mu| + d mu).
     """
     held, top, mean = s.arithmetic.held, s.tops, s.used.mean
-    most_r, places = (
-        s.reciprocal.value * (1 + s.reciprocal.relative),
-        stretches.samples * stretches.n // stretches.parts,
-    )
+    most_r = s.reciprocal.value * (1 + s.reciprocal.relative)
+    places = stretches.samples * stretches.n // stretches.parts
     sizes, largest = np.zeros((6, stretches.count)), np.zeros(stretches.count)
     inherited = stretches.per_set(s.reciprocal.relative) * np.abs(np.add.reduce(stretches.of(products), axis=2))
     inherited += stretches.per_set(most_r * mean.bound) * np.abs(np.add.reduce(stretches.of(s.dy), axis=2))
