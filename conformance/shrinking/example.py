@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from normgauge.adapters.case import Case, Observation
+from normgauge.adapters.case import Array, Case, Observation
 from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.script import numbers
 from normgauge.adapters.worker.protocol import case_id
@@ -97,10 +97,7 @@ def _input_lines(case: Case) -> list[str]:
 
 
 def _observed_lines(observation: Observation, dtype: str) -> list[str]:
-    lines = []
-    for number, step in enumerate(observation.steps, start=1):
-        for name, values in step.quantities.items():
-            lines.append(f"step {number} {name} {numbers(values, dtype)}")
+    lines = _step_lines([step.quantities for step in observation.steps], dtype)
     if observation.raised:
         lines.append(f"raised {observation.raised.type}: {observation.raised.message}")
     if observation.died:
@@ -109,12 +106,15 @@ def _observed_lines(observation: Observation, dtype: str) -> list[str]:
 
 
 def _predicted_lines(prediction: Prediction, dtype: str) -> list[str]:
-    lines = []
-    for number, step in enumerate(prediction.steps, start=1):
-        for name, reference in step.items():
-            with np.errstate(over="ignore"):
-                rounded = reference.value.astype(KNOWN_DTYPES[dtype].carrier)
-            lines.append(f"step {number} {name} {numbers(rounded, dtype)}")
+    carrier = KNOWN_DTYPES[dtype].carrier
+    with np.errstate(over="ignore"):
+        steps = [{name: one.value.astype(carrier) for name, one in step.items()} for step in prediction.steps]
+    lines = _step_lines(steps, dtype)
     if prediction.refused is not None:
         lines.append(f"refused: {prediction.refused}")
     return lines
+
+
+def _step_lines(steps: Sequence[Mapping[str, Array]], dtype: str) -> list[str]:
+    named = [(number, *pair) for number, step in enumerate(steps, start=1) for pair in step.items()]
+    return [f"step {number} {name} {numbers(values, dtype)}" for number, name, values in named]
