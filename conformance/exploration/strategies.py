@@ -44,7 +44,7 @@ def settled_by(diverging: Collection[str]) -> frozenset[str]:
 
 def _related(layer: str) -> list[str | None]:
     """The relations of a kind of layer, and None for half of the plans: then all cases are apart."""
-    names = [one.name for one in RELATIONS if layer in one.layers]
+    names = [one.name for one in RELATIONS if one.name in kind_of(layer).relations]
     return [None] * max(len(names), 1) + names
 
 

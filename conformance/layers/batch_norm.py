@@ -103,6 +103,7 @@ BATCH_NORM: Final = LayerKind(
     requirements=of_layer("batch_norm"),
     steps=_steps,
     wrong_gradients=_wrong_gradients,
+    relations=("scale", "shift", "sample order", "channel order", "momentum and history"),
     across_samples=True,
     tracks=True,
 )

@@ -47,5 +47,6 @@ GROUP_NORM: Final = LayerKind(
     requirements=of_layer("group_norm"),
     steps=_steps,
     wrong_gradients=_wrong_gradients,
+    relations=("scale", "shift", "sample order", "channel order", "other samples", "groups = C", "groups = 1"),
     grouped=True,
 )

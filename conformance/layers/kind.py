@@ -28,7 +28,7 @@ class LayerKind:
     ``steps`` goes through a case with the oracle, forward and backward. An input is cut into sets that are normalised
     together: with ``across_samples`` a set is a channel of all samples, otherwise channels of one sample, all of them
     or, with ``grouped``, ``num_groups`` equal parts. A kind that ``tracks`` has running statistics, a momentum, and
-    another result in eval than in training.
+    another result in eval than in training. ``relations`` (conformance/verdicts/relations.py) hold between two calls.
     """
 
     name: str
@@ -37,6 +37,7 @@ class LayerKind:
     requirements: tuple[Requirement, ...]
     steps: Steps
     wrong_gradients: WrongGradients = no_wrong_gradients
+    relations: tuple[str, ...] = ()
     across_samples: bool = False
     grouped: bool = False
     tracks: bool = False

@@ -29,7 +29,7 @@ def _whole(output: Array) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Relation:
-    """``statement`` holds between every case that ``applies`` to and what ``transformed`` makes of it.
+    """Of the kinds of layer that name it in their record, ``statement`` holds between every case that ``applies`` to and what ``transformed`` makes of it.
 
     ``shown`` is the part of the case's output that is compared, ``restored`` the same part of the other's.
     ``kin`` names the layer that the transformed case goes to, where that is another one of the framework.
@@ -37,7 +37,6 @@ class Relation:
 
     name: str
     statement: str
-    layers: tuple[str, ...]
     applies: Callable[[Case], bool]
     transformed: Callable[[Case], Case]
     restored: Callable[[Array], Array] = _whole
@@ -147,29 +146,22 @@ def _bare(case: Case) -> bool:
     return not case.settings["weight"] and not case.settings["bias"]
 
 
-GROUP_NORM: Final = ("group_norm",)
-BATCH_NORM: Final = ("batch_norm",)
-BOTH: Final = (*GROUP_NORM, *BATCH_NORM)
-
 RELATIONS: Final[tuple[Relation, ...]] = (
     Relation(
         name="scale",
         statement=f"{_SCALE:g} times the input and {_SCALE**2:g} times eps give the same output.",
-        layers=BOTH,
         applies=_scales_exactly,
         transformed=lambda case: _with_inputs(case, _scaled, eps=case.settings["eps"] * _SCALE**2),
     ),
     Relation(
         name="shift",
         statement=f"{_SHIFT:g} added to the input gives the same output.",
-        layers=BOTH,
         applies=_shifts_exactly,
         transformed=lambda case: _with_inputs(case, _shifted),
     ),
     Relation(
         name="sample order",
         statement="Samples in another order give the same outputs in that order.",
-        layers=BOTH,
         applies=lambda case: all(len(step.x) > 1 for step in case.steps),
         transformed=lambda case: _with_inputs(case, lambda x: x[::-1]),
         restored=lambda output: output[::-1],
@@ -177,7 +169,6 @@ RELATIONS: Final[tuple[Relation, ...]] = (
     Relation(
         name="channel order",
         statement="Channels in an order that keeps the groups give the same outputs in that order.",
-        layers=BOTH,
         applies=lambda case: case.settings["num_channels"] > 1,
         transformed=_channels_reversed,
         restored=lambda output: output[:, ::-1],
@@ -185,7 +176,6 @@ RELATIONS: Final[tuple[Relation, ...]] = (
     Relation(
         name="other samples",
         statement="A sample's output does not depend on the other samples.",
-        layers=GROUP_NORM,
         applies=lambda case: all(len(step.x) > 1 for step in case.steps),
         transformed=_neighbours_replaced,
         restored=lambda output: output[:1],
@@ -194,14 +184,12 @@ RELATIONS: Final[tuple[Relation, ...]] = (
     Relation(
         name="momentum and history",
         statement="The training output depends neither on momentum nor on earlier state.",
-        layers=BATCH_NORM,
         applies=lambda case: _normalises_with_the_batch(case) and bool(case.settings["track"]),
         transformed=_other_history,
     ),
     Relation(
         name="groups = C",
         statement="With a group a channel, GroupNorm is the framework's own InstanceNorm.",
-        layers=GROUP_NORM,
         applies=lambda case: case.settings["num_groups"] == case.settings["num_channels"],
         transformed=lambda case: case,
         kin="instance_norm",
@@ -209,7 +197,6 @@ RELATIONS: Final[tuple[Relation, ...]] = (
     Relation(
         name="groups = 1",
         statement="With one group and no affine parts, GroupNorm is the framework's own LayerNorm.",
-        layers=GROUP_NORM,
         applies=lambda case: case.settings["num_groups"] == 1 and _bare(case),
         transformed=lambda case: case,
         kin="layer_norm",

@@ -83,6 +83,7 @@ RMS_NORM = LayerKind(
     title="RMSNorm",
     axes=(EPS,),
     steps=_steps,
+    relations=("scale", "sample order", "channel order"),
     requirements=(
         Requirement(
             id="RM-01", layer="rms_norm", rule="axis", axis="eps_placement", title="eps placement",
