@@ -29,7 +29,9 @@ def _whole(output: Array) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Relation:
-    """Of the kinds of layer that name it in their record, ``statement`` holds between every case that ``applies`` to and what ``transformed`` makes of it.
+    """``statement`` holds between every case that it ``applies`` to and what ``transformed`` makes of that.
+
+    It does so for the kinds of layer whose record names it.
 
     ``shown`` is the part of the case's output that is compared, ``restored`` the same part of the other's.
     ``kin`` names the layer that the transformed case goes to, where that is another one of the framework.

@@ -23,6 +23,7 @@ from normgauge.conformance.diagnosis.predictions import predict, predict_togethe
 from normgauge.conformance.exploration.plans import CASES_A_PLAN, REGIMES, Plan, cases_of
 from normgauge.conformance.exploration.strategies import Space, plans, settled_by
 from normgauge.conformance.layers.experiments import with_equal_samples
+from normgauge.conformance.layers.registry import layer_kinds
 from normgauge.conformance.verdicts.relations import RELATIONS, held_against
 from normgauge.oracle import CANONICAL, Arithmetic, candidates
 from normgauge.results.records import Explored, Footer, Header, Judgement, Profile, Record
