@@ -92,17 +92,15 @@ def test_a_hostile_program_costs_one_case(
             assert bool(end) == bool(pattern), ends
             assert re.search(pattern, end), ends
             assert len(end) < 1200
-        assert [one.steps[0].output.tolist() for one in seen if one.steps] == [[[1, 3]]] * sum(
-            map(bool, (o.steps for o in seen))
-        )
+        assert all(one.steps or one.raised for one in seen if not one.died)
+        assert all(one.steps[0].output.tolist() == [[1, 3]] for one in seen if one.steps)
     seconds, grown = time.monotonic() - begun, (peak_memory() - before) / 1024
     told = capfd.readouterr()
     record_property("hostile", (program.family, round(seconds, 2), round(grown, 1)))
     assert left(notes) == []
     assert "Traceback" not in told.err + told.out
-    assert len(
-        re.findall(r"^process \d+, which a worker had started, was ended: sleep 600$", told.err, re.MULTILINE)
-    ) == (program.named), told.err
+    named = re.findall(r"^process \d+, which a worker had started, was ended: sleep 600$", told.err, re.MULTILINE)
+    assert len(named) == program.named, told.err
     assert seconds < program.seconds
     assert grown < MOST_MEMORY
 
@@ -204,14 +202,14 @@ def test_a_line_longer_than_the_worker_said_is_too_long(tmp_path: Path) -> None:
     assert seen.died == "the worker wrote a line of more than 65,536 bytes"
 
 
-@pytest.mark.parametrize(("told", "longest"), [(2**17, 2**17), (10**18, LONGEST_LINE)])
+@pytest.mark.parametrize(("told", "longest"), [(2**17, 2**17), (10**18, LONGEST_LINE), (10**30, LONGEST_LINE)])
 def test_the_host_bounds_the_longest_line(tmp_path: Path, told: int, longest: int) -> None:
     worker = launched(f"say(hello | {{'longest_line': {told}}}); sys.stdin.read()", tmp_path)
     worker.close()
     assert worker.greeting.longest_line == longest
 
 
-@pytest.mark.parametrize("told", ["5", "0", "-1", "10**30", "'1 MB'", "None", "1e6"])
+@pytest.mark.parametrize("told", ["5", "0", "-1", "'1 MB'", "None", "1e6"])
 def test_a_longest_line_that_is_none_is_refused(tmp_path: Path, told: str) -> None:
     with pytest.raises(CannotRun, match=r"^hostile: the worker's hello cannot be used: .*`\$\.longest_line`"):
         launched(f"say(hello | {{'longest_line': {told}}}); sys.stdin.read()", tmp_path)
