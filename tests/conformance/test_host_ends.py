@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 from hostile import PRELUDE
-from test_hostile_programs import alive
+from test_hostile_programs import alive, ended_now
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux has daemons as descendants")
 
@@ -34,12 +34,12 @@ def descendants(process: int) -> set[int]:
 
 
 def all_gone(processes: set[int]) -> set[int]:
-    """Those that are still there after 4 seconds."""
+    """Those that are still there after 4 seconds; they are ended."""
     for _ in range(200):
         if not any(map(alive, processes)):
             break
         time.sleep(0.02)
-    return {one for one in processes if alive(one)}
+    return set(ended_now([one for one in processes if alive(one)]))
 
 
 def wait_for(notes: Path, pattern: str, count: int) -> None:
