@@ -243,8 +243,27 @@ def test_what_is_kept_between_calls_departs_in_freezing_alone(
         if framework == "keras-tensorflow":  # a model does not unfreeze a layer that was frozen by itself
             expected["BN-31"] = "diverges"
         if framework == "mlx" and dtype == "float64":  # which its files do not hold
-            expected["BN-28"] = "unsupported"
+            expected["BN-28"] = "raises"
         assert verdicts == expected, identifier
+
+
+#: By framework: the requirements of which it raises on something that must be taken (docs/findings.md).
+RAISES: Mapping[str, set[str]] = {
+    "torch": {"GN-11", "BN-41"},
+    "mlx": {"GN-13", "GN-31", "GN-32", "BN-28", "BN-41"},
+    "keras-jax": {"GN-14", "GN-31"},
+    "keras-torch": {"GN-14", "GN-31", "BN-25"},
+    "keras-numpy": {"GN-14", "BN-25"},
+}
+
+
+@for_each(*MODULES)
+def test_what_raises_is_what_was_verified(records: list[Record], framework: str) -> None:
+    raised = [j for j in judgements(records) if j.verdict == "raises"]
+    assert {j.requirement for j in raised} == RAISES.get(framework, set())
+    for judgement in raised:
+        assert judgement.example is not None
+        assert judgement.example.observed[-1].startswith(f"raised {judgement.measured.split()[0]}: ")
 
 
 @for_each(*MODULES)

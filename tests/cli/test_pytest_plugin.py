@@ -219,8 +219,8 @@ def test_a_crash_fails_with_how_it_ended(project: Project) -> None:
 @pytest.mark.slow
 def test_what_cannot_be_asked_or_told_is_skipped_with_the_reason(project: Project) -> None:
     done = project.ask("-k", "GN-11", of=("group_norm.SingleSampleRefused", "group_norm.Unbiased"))
-    assert done.code == 0
-    assert re.search(r"^SKIPPED .*GN-11 one value per group: unsupported: ", done.out, re.MULTILINE)
+    assert done.code == 1
+    assert re.search(r"^FAILED .*GN-11 one value per group", done.out, re.MULTILINE)
     assert re.search(r"^SKIPPED .*GN-11 one value per group: cannot tell: ", done.out, re.MULTILINE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,12 +88,16 @@ def test_a_worker_that_dies_in_every_case_is_restarted_a_bounded_number_of_times
     assert isinstance(records[-1], Footer)
 
 
-def test_a_layer_that_raises_in_every_case_is_unsupported_with_its_message() -> None:
-    guilty = judged(run("process.AlwaysRaises"), "process.AlwaysRaises")
-    by_axis = [guilty[requirement] for requirement in ("GN-01", "GN-02", "GN-03", "GN-04")]
-    assert {r.verdict for r in by_axis} == {"unsupported"}
-    assert "RuntimeError in step 1: not today" in guilty["GN-01"].sentence
-    assert guilty["GN-15"].verdict == "cannot tell"  # it refuses what must be refused, like everything else
+def test_of_a_layer_that_raises_in_every_case_nothing_is_measured() -> None:
+    records = run("process.AlwaysRaises")
+    assert judged(records, "process.AlwaysRaises") == {}
+    (told,) = [one for one in records if isinstance(one, NotRun)]
+    assert told.implementation == "process.AlwaysRaises"
+    assert told.failed
+    assert re.fullmatch(
+        r"nothing was measured: 0 of \d+ cases gave a result; the first did not: RuntimeError in step 1: not today",
+        told.reason,
+    )
 
 
 def test_what_a_layer_prints_does_not_disturb_the_protocol() -> None:

@@ -8,6 +8,8 @@ import pytest
 from faulty.adapter import FaultyAdapter
 
 from normgauge.adapters.base import Adapter
+from normgauge.adapters.case import Implementation
+from normgauge.adapters.lacks import Lack
 from normgauge.conformance.diagnosis.predictions import known_gradient_errors, predict
 from normgauge.conformance.layers.experiments import probes
 from normgauge.conformance.requirements.probe import GRADIENTS, Probe
@@ -95,6 +97,15 @@ class WithoutGradients(FaultyAdapter):
 
     backward = Adapter.backward
 
+    def lacks(self, implementation: Implementation) -> tuple[Lack, ...]:
+        return (Lack(why="there is no automatic differentiation", source="here", gradients=True),)
+
+
+class ForgetsToSaySo(FaultyAdapter):
+    """The same, and it does not declare that."""
+
+    backward = Adapter.backward
+
 
 def test_a_framework_without_differentiation_is_not_blamed() -> None:
     wanted = Wanted(dtypes=("float32",), implementations=("group_norm.GroupNorm",), in_process=True)
@@ -104,3 +115,11 @@ def test_a_framework_without_differentiation_is_not_blamed() -> None:
     assert {found[name].verdict for name in differentiated} == {"unsupported"}
     assert "no automatic differentiation" in found["GN-25"].sentence
     assert {one.verdict for name, one in found.items() if name not in differentiated} == {"conforms"}
+
+
+def test_what_an_adapter_lacks_and_does_not_declare_raises_and_says_what_to_write() -> None:
+    wanted = Wanted(dtypes=("float32",), implementations=("group_norm.GroupNorm",), in_process=True)
+    records = run_framework(Launch(framework="test_gradients:ForgetsToSaySo"), wanted)
+    found = {r.requirement: r for r in records if isinstance(r, Judgement)}
+    assert {name for name, one in found.items() if one.verdict == "raises"} == {"GN-25", "GN-26", "GN-27", "GN-31"}
+    assert "let the adapter's lacks return Lack(gradients=True, why=..., source=...)" in found["GN-25"].sentence

@@ -97,11 +97,11 @@ def test_an_honest_layer_does_what_the_oracle_says_of_every_action(action: str) 
     ] * 3
 
 
-def test_an_action_that_nobody_knows_is_unsupported() -> None:
+def test_an_action_that_nobody_knows_is_an_exception() -> None:
     seen = FaultyAdapter("float32").run("batch_norm.BatchNorm", sequence((), (Action("melt"),)))
     assert len(seen.steps) == 1
-    assert seen.unsupported is not None
-    assert seen.unsupported.startswith("no action 'melt' is known; allowed: reset, ")
+    assert seen.raised is not None
+    assert seen.raised.message.startswith("no action 'melt' is known; allowed: reset, ")
 
 
 def test_what_a_step_is_not_asked_it_does_not_tell() -> None:
