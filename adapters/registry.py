@@ -26,6 +26,8 @@ BUILT_IN: Final = {
     "flax": "normgauge.adapters.flax.adapter:FlaxAdapter",
     "lucid": "normgauge.adapters.lucid.adapter:LucidAdapter",
 }
+#: How many known names a message shows at most.
+_SHOWN: Final = 20
 
 
 def registered() -> dict[str, str]:
@@ -95,8 +97,12 @@ def registered_implementations() -> dict[str, tuple[str, Implementation]]:
     return found
 
 
-def not_known(what: str, given: str, known: Sequence[str]) -> str:
-    """The message for a name that nothing has: the nearest known ones, or all."""
+def not_known(what: str, given: str, known: Sequence[str], *, listed: bool = True) -> str:
+    """The message for a name that nothing has: the nearest known ones, or the first.
+
+    ``listed`` says that `normgauge list` shows them all, as it does of what is registered.
+    """
     close = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
-    return f"{what} {given!r} is not known; {hint} (normgauge list shows all)"
+    shown = [*known[:_SHOWN], *([f"{len(known) - _SHOWN} more"] if len(known) > _SHOWN else [])]
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(shown)}"
+    return f"{what} {given!r} is not known; {hint}{' (normgauge list shows all)' if listed else ''}"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from normgauge.adapters.dtypes import DTYPES
-from normgauge.conformance.cli.errors import NotRunnable
-from normgauge.conformance.cli.frameworks import framework_of
+from normgauge.conformance.cli.errors import Mistake, NotRunnable
+from normgauge.conformance.cli.frameworks import check_selection, framework_of
 from normgauge.conformance.cli.interruption import ended_by_signals
 from normgauge.conformance.cli.terminal import print_diagnosis
 from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
 from normgauge.conformance.run.engine import run_framework
-from normgauge.conformance.run.request import Wanted
+from normgauge.conformance.run.request import Wanted, is_pattern
 from normgauge.conformance.subjects.subject import CannotRun
 from normgauge.results.records import NotRun
 
@@ -27,8 +29,11 @@ def diagnose(implementation: str, framework: str | None, dtype: str, worker: Wor
 
     Example: normgauge diagnose mlx.nn.GroupNorm
     """
-    framework = framework or ("exec" if worker.program is not None else framework_of(implementation))
-    launch = worker.launch(framework)
+    name = framework or ("exec" if worker.program is not None else framework_of(implementation))
+    launch = worker.launch(name)
+    check_selection([launch], [implementation])
+    if is_pattern(implementation):
+        raise Mistake(f"{implementation!r} is a pattern; diagnose takes the id of one implementation")
     wanted = Wanted(
         dtypes=(dtype,), implementations=(implementation,), in_process=worker.in_process, diagnosis_only=True
     )
@@ -39,4 +44,5 @@ def diagnose(implementation: str, framework: str | None, dtype: str, worker: Wor
     for record in records:
         if isinstance(record, NotRun):
             raise NotRunnable(record.reason)
-    print_diagnosis(records)
+    everything = ["normgauge", "run", name, *worker.words(), "-i", implementation, "--dtype", dtype]
+    print_diagnosis(records, everything=shlex.join(everything))

@@ -8,6 +8,7 @@ from typing import NoReturn
 from normgauge.adapters.base import Adapter
 from normgauge.adapters.registry import NoAdapter, load_adapter, not_known, registered
 from normgauge.conformance.cli.errors import Mistake
+from normgauge.conformance.run.request import is_named
 from normgauge.conformance.subjects.subject import Launch
 
 
@@ -47,9 +48,25 @@ def known_of(launch: Launch) -> list[str]:
 
 
 def selected_of(launch: Launch, implementations: Sequence[str]) -> tuple[str, ...]:
-    """Which of ``implementations`` to ask of this framework; a program of its own is asked all, and says."""
-    return tuple(one for one in implementations if launch.program or one in known_of(launch))
+    """Which of these ids and patterns to ask of this framework; a program of its own is asked all, and says."""
+    known = known_of(launch)
+    return tuple(
+        one for one in implementations if launch.program or any(is_named(identifier, [one]) for identifier in known)
+    )
 
 
-def unknown(what: str, given: str, known: Sequence[str]) -> NoReturn:
-    raise Mistake(not_known(what, given, known))
+def check_selection(launches: Sequence[Launch], implementations: Sequence[str]) -> None:
+    """Refuse what no framework has, as far as that is known before it is started.
+
+    Raises:
+        Mistake: an id, or a pattern of ids, that names nothing.
+    """
+    known = [identifier for launch in launches for identifier in known_of(launch)]
+    listed = all(launch.framework in registered() for launch in launches)
+    for one in implementations:
+        if not any(selected_of(launch, [one]) for launch in launches):
+            unknown("implementation", one, known, listed=listed)
+
+
+def unknown(what: str, given: str, known: Sequence[str], *, listed: bool = True) -> NoReturn:
+    raise Mistake(not_known(what, given, known, listed=listed))

@@ -18,7 +18,7 @@ from rich.markup import escape
 import normgauge
 from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.cli.errors import Mistake, NotRunnable, make_folder
-from normgauge.conformance.cli.frameworks import known_of, selected_of, unknown
+from normgauge.conformance.cli.frameworks import check_selection, selected_of
 from normgauge.conformance.cli.interruption import ended_by_signals
 from normgauge.conformance.cli.terminal import console_for, line_of, progress_on
 from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
@@ -49,7 +49,14 @@ class _RunOptions:
 
 @click.command()
 @click.argument("frameworks", nargs=-1, required=True)
-@click.option("--implementation", "-i", multiple=True, help="Only this one (repeatable); see `normgauge list`.")
+@click.option(
+    "--implementation",
+    "-i",
+    multiple=True,
+    metavar="ID|PATTERN",
+    help="Only this one (repeatable); see `normgauge list`. "
+    "In it * stands for any text and ? for one letter; brackets for themselves: 'torch.nn.*[strided]'.",
+)
 @click.option("--dtype", multiple=True, type=click.Choice(DTYPES), help="Only this one (repeatable).")
 @click.option("--out", default=Path("build/results"), show_default=True, type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the result file, such as mlx-0.31.2.  [default: the framework's]")
@@ -79,12 +86,11 @@ def run(frameworks: tuple[str, ...], worker: WorkerOptions, **given: Any) -> Non
     """
     options = _RunOptions(**given)
     _check_name(options.name, frameworks)
+    _check_frameworks(frameworks, worker)
     dtypes = tuple(d for d in DTYPES if d in options.dtype) or DTYPES
     launches = [worker.launch(framework) for framework in frameworks]
     selected = [selected_of(launch, options.implementation) for launch in launches]
-    for one in options.implementation:
-        if not any(one in own for own in selected):
-            unknown("implementation", one, [known for launch in launches for known in known_of(launch)])
+    check_selection(launches, options.implementation)
     committed = tuple(_committed(options.cases))
     store = options.store or options.out / "counterexamples"
     _checked(store)
@@ -103,8 +109,7 @@ def run(frameworks: tuple[str, ...], worker: WorkerOptions, **given: Any) -> Non
         os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", scratch)  # it writes beside the user's files otherwise
         for launch, own in zip(launches, selected, strict=True):
             if own or not options.implementation:
-                stem = options.name or _NOT_IN_A_NAME.sub("-", launch.framework)
-                path = options.out / f"{stem}.jsonl"
+                path = options.out / f"{options.name or _stem(launch.framework)}.jsonl"
                 failed |= not _run_one(launch, replace(wanted, implementations=own), path, options.jobs)
     if failed:
         raise NotRunnable("not everything could be run; the lines above say what and why")
@@ -138,6 +143,20 @@ def _check_name(name: str | None, frameworks: Sequence[str]) -> None:
             f"--name {name!r} cannot name a result file; allowed are letters, digits and . _ + -, "
             "with no dot in front; the folder is given with --out"
         )
+
+
+def _check_frameworks(frameworks: Sequence[str], worker: WorkerOptions) -> None:
+    """Refuse two runs into one file, and one program under two names."""
+    if worker.program is not None and len(frameworks) > 1:
+        raise Mistake(f"--exec is one program, and {len(frameworks)} frameworks are named; name one")
+    stems = [_stem(framework) for framework in frameworks]
+    for framework, stem in zip(frameworks, stems, strict=True):
+        if stems.count(stem) > 1:
+            raise Mistake(f"framework {framework!r} is named twice, and a run has one {stem}.jsonl; name it once")
+
+
+def _stem(framework: str) -> str:
+    return _NOT_IN_A_NAME.sub("-", framework)
 
 
 def _run_one(launch: Launch, wanted: Wanted, path: Path, jobs: int) -> bool:

@@ -54,8 +54,11 @@ def line_of(record: Record) -> str | None:
     return None
 
 
-def print_diagnosis(records: Sequence[Record]) -> None:
-    """The axes with their evidence, the defaults, the hazards and the divergences of one implementation."""
+def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
+    """The axes with their evidence, the defaults, the hazards and the divergences of one implementation.
+
+    ``everything`` is the command that asks all requirements of it.
+    """
     console = console_for()
     header = next(r for r in records if isinstance(r, Header))
     profile = next(r for r in records if isinstance(r, Profile))
@@ -88,7 +91,7 @@ def print_diagnosis(records: Sequence[Record]) -> None:
             console.print(f"  remedy: {escape(judgement.remedy)}", highlight=False, soft_wrap=True)
     console.print(
         f"{len(divergent)} divergence(s) in the {len(judgements)} requirements asked here; "
-        f"all of them: normgauge run {header.framework}",
+        f"all of them: {escape(everything)}",
         highlight=False,
         soft_wrap=True,
     )

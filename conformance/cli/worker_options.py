@@ -15,12 +15,14 @@ from normgauge.conformance.cli.errors import Mistake
 from normgauge.conformance.cli.frameworks import adapter_of
 from normgauge.conformance.subjects.subject import Launch
 
+#: Seconds.
+_TIME_LIMIT: Final = 60.0
 _OPTIONS: Final = (
     click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter that has the framework."),
     click.option("--exec", "program", metavar="COMMAND", help="Any program that speaks the worker protocol."),
     click.option(
         "--time-limit",
-        default=60.0,
+        default=_TIME_LIMIT,
         show_default=True,
         type=click.FloatRange(min=0.1),
         help="Seconds a case.",
@@ -38,6 +40,13 @@ class WorkerOptions:
     time_limit: float
     in_process: bool
 
+    def words(self) -> list[str]:
+        """The options again, as they are written on a command line: those that differ from what is the default."""
+        words = ["--python", self.python] if self.python != sys.executable else []
+        words += ["--exec", self.program] if self.program is not None else []
+        words += ["--time-limit", f"{self.time_limit:g}"] if self.time_limit != _TIME_LIMIT else []
+        return [*words, *(["--in-process"] if self.in_process else [])]
+
     def launch(self, framework: str) -> Launch:
         """How to start the worker.
 
@@ -45,6 +54,8 @@ class WorkerOptions:
             Mistake: options that contradict each other, no command, or a framework that there is no adapter of.
         """
         if self.program is not None:
+            if self.python != sys.executable:
+                raise Mistake("--exec names a program of its own, --python an interpreter for ours; leave out one")
             return Launch(
                 framework=framework, python=self.python, program=self._words(self.program), time_limit=self.time_limit
             )

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import normgauge
 from normgauge.adapters.dtypes import FULL
+from normgauge.adapters.registry import not_known
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.run.measure import measure
 from normgauge.conformance.run.parallel import CannotStart, Lane, Lanes, Measure, Progress, Task
-from normgauge.conformance.run.request import Wanted
+from normgauge.conformance.run.request import Wanted, is_named, is_pattern
 from normgauge.conformance.subjects.messages import Hello
 from normgauge.conformance.subjects.subject import CannotRun, Launch, Subject
 from normgauge.results.records import (
@@ -100,7 +101,8 @@ def _lanes(launch: Launch, wanted: Wanted, jobs: int | None) -> Lanes | Lane:
         lane = Lane(launch, wanted.in_process)
         lane.start(wanted.dtypes[0])
         return lane
-    most = len(wanted.dtypes) * (len(wanted.implementations) or jobs)
+    named = 0 if any(map(is_pattern, wanted.implementations)) else len(wanted.implementations)
+    most = len(wanted.dtypes) * (named or jobs)
     return Lanes(launch, wanted.dtypes, min(jobs, most))
 
 
@@ -167,13 +169,15 @@ def _counted_as(record: Record) -> str:
 
 
 def _check_selection(greeting: Hello, wanted: Wanted) -> None:
-    known = {description.id: description for description in greeting.implementations}
-    for identifier in wanted.implementations:
-        if identifier not in known:
-            raise CannotRun(f"there is no implementation {identifier!r} here; known are {', '.join(known)}")
-        if not {*wanted.dtypes} & {*known[identifier].dtypes}:
-            made_for, asked = " and ".join(known[identifier].dtypes), " and ".join(wanted.dtypes)
-            raise CannotRun(f"{identifier} is made for {made_for}, not for {asked}")
+    known = [description.id for description in greeting.implementations]
+    for selected in wanted.implementations:
+        named = [one for one in greeting.implementations if is_named(one.id, [selected])]
+        if not named:
+            raise CannotRun(not_known("implementation", selected, known, listed=False))
+        dtypes = list(dict.fromkeys(dtype for one in named for dtype in one.dtypes))
+        if not {*wanted.dtypes} & {*dtypes}:
+            made_for, asked = " and ".join(dtypes), " and ".join(wanted.dtypes)
+            raise CannotRun(f"{selected} is made for {made_for}, not for {asked}")
 
 
 def _header(framework: str, wanted: Wanted, greeting: Hello) -> Header:

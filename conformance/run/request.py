@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from normgauge.conformance.subjects.messages import Description
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a run is asked for. Empty selections mean everything.
+    """What a run is asked for. Empty selections mean everything; ``implementations`` are ids, or patterns of ids.
 
     With ``all_dtypes`` no dtype was named: then a budget may leave out half precision where the framework compiles,
     which it does for each dtype anew.
@@ -35,5 +37,17 @@ class Wanted:
     def selects(self, description: Description) -> bool:
         """Whether an implementation is run; without being named, one that takes long only at a thorough budget."""
         if self.implementations:
-            return description.id in self.implementations
+            return is_named(description.id, self.implementations)
         return self.budget.thorough or not description.thorough
+
+
+def is_named(identifier: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns names this id: in them ``*`` stands for any text, ``?`` for one letter.
+
+    Brackets, which many ids have, stand for themselves.
+    """
+    return any(fnmatch.fnmatchcase(identifier, pattern.replace("[", "[[]")) for pattern in patterns)
+
+
+def is_pattern(selected: str) -> bool:
+    return "*" in selected or "?" in selected

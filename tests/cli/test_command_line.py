@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +19,8 @@ from normgauge.results.file import read_records
 from normgauge.results.records import Footer, Header, Judgement, NotRun
 
 FAULTY = "faulty.adapter:FaultyAdapter"
+WORKER = Path(__file__).parents[1] / "foreign" / "worker.mjs"
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not on PATH; it runs worker.mjs")
 
 
 def invoke(*words: str) -> Result:
@@ -154,6 +159,13 @@ def test_every_command_shows_an_example_in_its_help(command: str) -> None:
         (("run", "x", "--exec", 'a "b'), "is not a command: No closing quotation"),
         (("run", "x", "--exec", ""), "--exec needs a command, such as --exec 'node worker.mjs'"),
         (("run", "x", "--exec", "cat", "--in-process"), "leave out one of them"),
+        (("run", "x", "--exec", "cat", "--python", "python3"), "--python an interpreter for ours; leave out one"),
+        (("run", "x", "y", "--exec", "cat"), "--exec is one program, and 2 frameworks are named; name one"),
+        (("run", "torch", "mlx", "torch"), "framework 'torch' is named twice, and a run has one torch.jsonl; name it"),
+        (("run", "mlx", "-i", "mlx.nn.GruopNorm*"), "'mlx.nn.GruopNorm*' is not known; did you mean mlx.nn.GroupNorm"),
+        (("diagnose", "x.Y", "--framework", "mlx"), "implementation 'x.Y' is not known; known are mlx.nn.GroupNorm"),
+        (("diagnose", "group_norm.GroupNrom", "--framework", FAULTY), "did you mean group_norm.GroupNorm"),
+        (("diagnose", "mlx.nn.*", "--framework", "mlx"), "'mlx.nn.*' is a pattern; diagnose takes the id of one"),
         (("run", "numpy:array"), "'numpy:array' is no adapter: it must be a subclass of"),
     ],
 )
@@ -161,6 +173,46 @@ def test_a_command_that_makes_no_sense_is_one_line(words: tuple[str, ...], said:
     result = invoke(*words)
     assert result.exit_code == 2
     assert said in one_line(result)
+
+
+def test_what_is_not_registered_is_not_said_to_be_listed() -> None:
+    result = invoke("run", FAULTY, "-i", "nothing.Alike")
+    assert re.search(r"is not known; known are group_norm\.AddsAnAxis, .*, \d+ more$", one_line(result))
+    assert "normgauge list" not in one_line(result)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("implementation", "given"),
+    [
+        ("group_norm.Interleaved", ("--framework", FAULTY, "--time-limit", "30")),
+        pytest.param("foreign.GroupNorm", ("--exec", f"node '{WORKER}'"), marks=needs_node),
+    ],
+)
+def test_the_command_after_a_diagnosis_can_be_pasted(
+    implementation: str, given: tuple[str, ...], tmp_path: Path
+) -> None:
+    told = invoke("diagnose", implementation, *given)
+    assert told.exit_code == 0, told.output
+    _, *pasted = shlex.split(told.stdout.rpartition("all of them: ")[2])
+    done = invoke(*pasted, "--budget", "none", "--out", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    (path,) = tmp_path.glob("*.jsonl")
+    header = read_records(path)[0]
+    assert isinstance(header, Header)
+    assert header.implementations == [implementation]
+
+
+@pytest.mark.slow
+def test_a_selection_may_be_a_pattern(tmp_path: Path) -> None:
+    words = ("-i", "*.Nothing*", "--dtype", "float32", "--budget", "none", "--out", str(tmp_path))
+    assert invoke("run", FAULTY, *words).exit_code == 2
+    assert invoke("run", FAULTY, *words, "-i", "*_norm.OneP?ss").exit_code == 2
+    done = invoke("run", FAULTY, *words[2:], "-i", "*_norm.OneP?ss", "-i", "group_norm.GroupNorm")
+    assert done.exit_code == 0, done.output
+    header = read_records(tmp_path / "faulty.adapter-FaultyAdapter.jsonl")[0]
+    assert isinstance(header, Header)
+    assert header.implementations == ["group_norm.GroupNorm", "group_norm.OnePass"]
 
 
 def test_one_broken_registration_disables_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from normgauge.adapters.case import Implementation
 from normgauge.adapters.mode import PLAIN, Mode
 from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.run.engine import run_framework
-from normgauge.conformance.run.request import Wanted
+from normgauge.conformance.run.request import Wanted, is_named
 from normgauge.conformance.subjects.subject import CannotRun, Launch
 from normgauge.results.file import ResultsWriter, read_records
 from normgauge.results.records import Footer, Header, Judgement, NotRun, Profile, Record
@@ -34,6 +34,23 @@ def run(*identifiers: str, time_limit: float = 60.0, in_process: bool = False, d
 
 def judged(records: list[Record], identifier: str) -> dict[str, Judgement]:
     return {r.requirement: r for r in records if isinstance(r, Judgement) and r.implementation == identifier}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "named"),
+    [
+        ("torch.nn.GroupNorm[strided]", {"torch.nn.GroupNorm[strided]"}),
+        ("keras.layers.BatchNormalization(axis=1)[jax]", {"keras.layers.BatchNormalization(axis=1)[jax]"}),
+        ("torch.nn.*[strided]", {"torch.nn.GroupNorm[strided]"}),
+        ("torch.nn.GroupNor?", {"torch.nn.GroupNorm"}),
+        ("*[j*", {"keras.layers.BatchNormalization(axis=1)[jax]"}),
+        ("torch.nn.groupnorm", set()),
+        ("GroupNorm", set()),
+    ],
+)
+def test_a_pattern_names_the_ids_in_which_it_has_all_but_its_asterisks(pattern: str, named: set[str]) -> None:
+    ids = ("torch.nn.GroupNorm", "torch.nn.GroupNorm[strided]", "keras.layers.BatchNormalization(axis=1)[jax]")
+    assert {one for one in ids if is_named(one, [pattern])} == named
 
 
 class WithoutCompiler(FaultyAdapter):
