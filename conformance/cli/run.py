@@ -20,7 +20,7 @@ from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.cli.errors import Mistake, NotRunnable, make_folder
 from normgauge.conformance.cli.frameworks import check_selection, selected_of
 from normgauge.conformance.cli.interruption import ended_by_signals
-from normgauge.conformance.cli.terminal import console_for, line_of, progress_on
+from normgauge.conformance.cli.terminal import Lines, console_for, progress_on
 from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
 from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.requirements.case_files import BrokenCase, StoredCase, read_folder
@@ -182,14 +182,13 @@ def _run_one(launch: Launch, wanted: Wanted, path: Path, jobs: int) -> bool:
 
 def _write(records: Iterator[Record], path: Path, console: Console) -> bool:
     """Append the records to a new file at ``path`` as they come; whether everything asked for could be run."""
-    complete = True
+    complete, lines = True, Lines()
     try:
         with ResultsWriter(path) as writer:
             for record in records:
                 writer.write(record)
                 complete &= not (isinstance(record, NotRun) and record.failed)
-                line = line_of(record)
-                if line:
+                for line in lines.of(record):
                     console.print(line, highlight=False, soft_wrap=True)
     except BrokenCase as error:
         raise Mistake(str(error)) from None

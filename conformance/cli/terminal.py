@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,6 +10,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Column, Table
 
+from normgauge.conformance.gating.expectations import UNDECIDED
 from normgauge.reports.timeline.history import Timeline
 from normgauge.results.records import (
     DIVERGENT,
@@ -47,11 +48,55 @@ def line_of(record: Record) -> str | None:
         return f"[yellow]not run[/] {record.implementation or record.framework}: {escape(record.reason)}"
     if isinstance(record, Footer):
         counted = ", ".join(f"{count} {verdict}" for verdict, count in record.counts.items())
-        line = f"{counted or 'nothing judged'} in {record.seconds:.1f} s"
-        if record.explored_cases:
-            line += f", of it {record.explored_seconds:.1f} s for {record.explored_cases:,} explored cases"
-        return line
+        return f"{counted or 'nothing judged'} in {record.seconds:.1f} s{_of_workers(record)}"
     return None
+
+
+def _of_workers(footer: Footer) -> str:
+    """How long the workers were at work, which may be longer than the run, and which part of that was exploration."""
+    if not footer.explored_cases:
+        return ""
+    explored = f"{footer.explored_seconds:.1f} s for {footer.explored_cases:,} explored cases"
+    return f" ({footer.worker_seconds:.1f} s of all workers together, of it {explored})"
+
+
+class Lines:
+    """The lines that a run prints of its records, one record after the other.
+
+    What is undecided of an implementation at a dtype has one line for each verdict, after its other judgements.
+    """
+
+    def __init__(self) -> None:
+        self._undecided: list[Judgement] = []
+
+    def of(self, record: Record) -> Iterator[str]:
+        if isinstance(record, Judgement) and record.verdict in UNDECIDED:
+            self._undecided.append(record)
+            return
+        if not isinstance(record, Judgement):
+            yield from undecided_lines(self._undecided)
+            self._undecided.clear()
+        line = line_of(record)
+        if line:
+            yield line
+
+
+def undecided_lines(judgements: Iterable[Judgement]) -> Iterator[str]:
+    """A line for each verdict that decides nothing: the requirements, and the first reasons."""
+    alike: dict[str, dict[str, str]] = {}
+    for one in judgements:
+        if one.verdict in UNDECIDED:
+            alike.setdefault(one.verdict, {})[one.requirement] = _reason(one)
+    for verdict, reasons in alike.items():
+        first, *others = dict.fromkeys(reasons.values())
+        more = f" (and {len(others)} more reason{'s' if len(others) > 1 else ''})" if others else ""
+        yield f"  [yellow]{verdict}[/] {', '.join(reasons)}: {escape(first)}{more}"
+
+
+def _reason(judgement: Judgement) -> str:
+    """Why it is undecided, without the implementation and the case."""
+    text = judgement.sentence.removeprefix(f"{judgement.implementation}: ")
+    return text.partition(": ")[2] or text
 
 
 def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
@@ -89,6 +134,8 @@ def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
         )
         if judgement.remedy:
             console.print(f"  remedy: {escape(judgement.remedy)}", highlight=False, soft_wrap=True)
+    for line in undecided_lines(judgements):
+        console.print(line.strip(), highlight=False, soft_wrap=True)
     console.print(
         f"{len(divergent)} divergence(s) in the {len(judgements)} requirements asked here; "
         f"all of them: {escape(everything)}",

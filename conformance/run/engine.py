@@ -31,11 +31,19 @@ from normgauge.results.records import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Searched:
-    """What the exploration of an implementation took; it goes into the footer."""
+class _Took:
+    """What an implementation at one dtype took, and its exploration as a part of that; it goes into the footer."""
 
-    cases: int
-    seconds: float
+    seconds: float = 0.0
+    explored_cases: int = 0
+    explored_seconds: float = 0.0
+
+    def __add__(self, other: _Took) -> _Took:
+        return _Took(
+            seconds=self.seconds + other.seconds,
+            explored_cases=self.explored_cases + other.explored_cases,
+            explored_seconds=self.explored_seconds + other.explored_seconds,
+        )
 
 
 def run_framework(
@@ -59,8 +67,8 @@ def run_framework(
         yield from left_out
         tasks = _tasks(greeting, wanted, {one.dtype for one in left_out})
         for task, found in _done(lanes, tasks, functools.partial(_measured, wanted), progress):
-            if isinstance(found, _Searched):
-                tally.add_search(found)
+            if isinstance(found, _Took):
+                tally.took += found
             elif not isinstance(found, CannotStart):
                 yield tally.counted(found)
             elif task.dtype not in without:
@@ -74,25 +82,21 @@ class _Tally:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._searched = _Searched(cases=0, seconds=0.0)
+        self.took = _Took()
 
     def counted(self, record: Record) -> Record:
         if word := _counted_as(record):
             self._counts[word] += 1
         return record
 
-    def add_search(self, found: _Searched) -> None:
-        self._searched = _Searched(
-            cases=self._searched.cases + found.cases, seconds=self._searched.seconds + found.seconds
-        )
-
     def footer(self, seconds: float) -> Footer:
         counts = dict(sorted(self._counts.items()))
         return Footer(
             counts=counts,
             seconds=seconds,
-            explored_cases=self._searched.cases,
-            explored_seconds=round(self._searched.seconds, 3),
+            explored_cases=self.took.explored_cases,
+            explored_seconds=round(self.took.explored_seconds, 3),
+            worker_seconds=round(self.took.seconds, 3),
         )
 
 
@@ -131,7 +135,7 @@ def _tasks(greeting: Hello, wanted: Wanted, left_out: Collection[str | None]) ->
 
 def _done(
     lanes: Lanes | Lane, tasks: Sequence[Task], measured: Measure, progress: Progress
-) -> Iterator[tuple[Task, Record | _Searched | CannotStart]]:
+) -> Iterator[tuple[Task, Record | _Took | CannotStart]]:
     if isinstance(lanes, Lanes):
         yield from lanes.do(tasks, measured, progress)
         return
@@ -141,22 +145,23 @@ def _done(
 
 def _measured(
     wanted: Wanted, subject: Subject, task: Task, references: References, progress: Progress
-) -> Iterator[Record | _Searched]:
-    """Every record of one implementation at one dtype, and after its exploration what that took."""
+) -> Iterator[Record | _Took]:
+    """Every record of one implementation at one dtype, and what it took."""
     description, dtype, framework = task.description, task.dtype, subject.greeting.framework
     if missing := description.missing:
         yield NotRun(framework=framework, reason=missing, implementation=description.id, dtype=dtype)
         return
-    last = time.monotonic()
+    begun = last = time.monotonic()
     try:
         for record in measure(subject, description, dtype, wanted, references, progress):
             yield record
             if isinstance(record, Explored):
-                yield _Searched(cases=record.cases, seconds=time.monotonic() - last)
+                yield _Took(explored_cases=record.cases, explored_seconds=time.monotonic() - last)
             if not isinstance(record, Counterexample):
                 last = time.monotonic()
     except CannotRun as error:
         yield NotRun(framework=framework, reason=str(error), implementation=description.id, dtype=dtype)
+    yield _Took(seconds=time.monotonic() - begun)
 
 
 def _counted_as(record: Record) -> str:

@@ -11,12 +11,16 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from gates import judgement, profile
+from rich.text import Text
 
 from normgauge.conformance.cli.main import main
+from normgauge.conformance.cli.terminal import Lines
 from normgauge.results.file import read_records
-from normgauge.results.records import Footer, Header, Judgement, NotRun
+from normgauge.results.records import Footer, Header, Judgement, NotRun, Verdict
 
 FAULTY = "faulty.adapter:FaultyAdapter"
 WORKER = Path(__file__).parents[1] / "foreign" / "worker.mjs"
@@ -213,6 +217,31 @@ def test_a_selection_may_be_a_pattern(tmp_path: Path) -> None:
     header = read_records(tmp_path / "faulty.adapter-FaultyAdapter.jsonl")[0]
     assert isinstance(header, Header)
     assert header.implementations == ["group_norm.GroupNorm", "group_norm.OnePass"]
+
+
+def test_what_is_undecided_has_a_line_for_each_verdict_after_the_rest() -> None:
+    def undecided(requirement: str, verdict: Verdict, why: str) -> Judgement:
+        said = f"mlx.nn.GroupNorm: {why}"
+        return msgspec.structs.replace(judgement(requirement, verdict=verdict, measured=""), sentence=said)
+
+    records = [
+        profile(),
+        undecided("GN-13", "unsupported", "N=0: no empty [input]"),
+        undecided("GN-11", "cannot tell", "one value: the bound is infinite"),
+        judgement("GN-14", verdict="raises", measured="ValueError"),
+        undecided("GN-31", "unsupported", "N=0, dy: no empty [input]"),
+        judgement("GN-16", verdict="conforms", measured=""),
+        undecided("GN-32", "unsupported", "no input of this kind exists for it"),
+        Footer(counts={}, seconds=2.0, explored_cases=5, explored_seconds=3.0, worker_seconds=3.5),
+    ]
+    lines = Lines()
+    _, *told = [Text.from_markup(line).plain for record in records for line in lines.of(record)]
+    assert told == [
+        "  raises GN-14 a title: ValueError",
+        "  unsupported GN-13, GN-31, GN-32: no empty [input] (and 1 more reason)",
+        "  cannot tell GN-11: the bound is infinite",
+        "nothing judged in 2.0 s (3.5 s of all workers together, of it 3.0 s for 5 explored cases)",
+    ]
 
 
 def test_one_broken_registration_disables_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

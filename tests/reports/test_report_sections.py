@@ -162,7 +162,7 @@ def test_how_much_was_explored_stands_with_the_run() -> None:
         Footer(counts={"conforms": 1}, seconds=1.5, explored_cases=65536, explored_seconds=61.5),
     ]
     (told,) = rows(section(shown(records), "runs").one("table")).values()
-    assert told[-1] == "65,536 cases in 61.5 s; budget thorough, seed 5"
+    assert told[-1] == "65,536 cases in 61.5 s of all workers; budget thorough, seed 5"
 
 
 def test_a_run_without_exploration_has_no_section_on_it() -> None:
@@ -188,7 +188,7 @@ def test_what_a_framework_does_not_have_is_a_row_but_no_warning() -> None:
 
 def test_a_result_file_from_before_claims_modes_and_exploration_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "torch.jsonl", run(judgement()))
-    newer = {"budget", "seed", "mode", "claims", "explored_cases", "explored_seconds"}
+    newer = {"budget", "seed", "mode", "claims", "explored_cases", "explored_seconds", "worker_seconds"}
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert newer <= {name for line in lines for name in line}
     older = [{name: value for name, value in line.items() if name not in newer} for line in lines]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 #: What differs between two runs that measured the same: when they began and how long they took.
-TIMES: Final = frozenset({"started", "seconds", "explored_seconds"})
+TIMES: Final = frozenset({"started", "seconds", "explored_seconds", "worker_seconds"})
 #: How many characters of a value are printed.
 _SHOWN: Final = 120
 
