@@ -26,6 +26,7 @@ from normgauge.adapters.case import (
     Step,
     StepResult,
 )
+from normgauge.adapters.debug import Tracebacks
 from normgauge.adapters.dtypes import FULL
 from normgauge.adapters.lacks import Lack
 
@@ -203,6 +204,10 @@ class Adapter(Acting, ABC):
     def _by_id(self) -> Mapping[str, Implementation]:
         return {known.id: known for known in (*self.kin, *self.implementations)}
 
+    @functools.cached_property
+    def _tracebacks(self) -> Tracebacks:
+        return Tracebacks()
+
     def implementation(self, identifier: str) -> Implementation:
         if identifier in self._by_id:
             return self._by_id[identifier]
@@ -227,6 +232,7 @@ class Adapter(Acting, ABC):
                 steps.append(self._step(implementation, layer, step, caught))
         # Whatever a framework raises is an observation, not an error of ours.
         except Exception as error:
+            self._tracebacks.show(identifier, case.dtype, where, error)
             message = _ADDRESS.sub("at 0x...", _ESCAPES.sub("", str(error)))
             raised = Raised(where=where, type=type(error).__name__, message=message[:2000])
         messages = tuple(dict.fromkeys(f"{w.category.__name__}: {w.message}" for w in caught))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +10,7 @@ from typing import IO
 
 import msgspec
 
-from normgauge.results.records import FORMAT, Header, Record
+from normgauge.results.records import FORMAT, Footer, Header, Record
 
 
 class BrokenResults(ValueError):
@@ -55,6 +56,16 @@ def read_records(path: Path) -> list[Record]:
         raise BrokenResults(f"{path} cannot be read: {error.strerror}; give a result file of `normgauge run`") from None
     lines = data.split(b"\n")
     return list(_validated(path, lines[:-1]))
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a result file ends with its footer; a run that was interrupted has left none."""
+    with path.open("rb") as file:
+        *_, last = b"", *collections.deque(file, maxlen=1)
+    try:
+        return last.endswith(b"\n") and isinstance(msgspec.json.decode(last, type=Record), Footer)
+    except msgspec.DecodeError:
+        return False
 
 
 def _validated(path: Path, lines: Iterable[bytes]) -> Iterator[Record]:

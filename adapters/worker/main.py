@@ -12,11 +12,13 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from normgauge.adapters.base import Adapter, where_it_runs
 from normgauge.adapters.case import ACTIONS
+from normgauge.adapters.debug import DEBUG
 from normgauge.adapters.registry import make_adapter
 from normgauge.adapters.script import script
 from normgauge.adapters.worker.protocol import PROTOCOL, decode_case, dump_line, encode_observation
@@ -108,6 +110,8 @@ def main(framework: str, dtype: str) -> None:
     try:
         adapters = Adapters(framework, dtype)
     except ImportError as error:
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
         replies.write(dump_line({"protocol": PROTOCOL, "cannot_import": f"{type(error).__name__}: {error}"}))
         replies.flush()
         return

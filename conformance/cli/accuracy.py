@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from normgauge.conformance.cli.errors import check_folder, make_folder, told_in_one_line
+from normgauge.conformance.cli.errors import check_folder, make_folder, told_in_one_line, warn_of_interrupted
 from normgauge.reports.accuracy_files import write_accuracy
 
 
@@ -23,3 +23,4 @@ def accuracy(results: Path, out: Path) -> None:
     with told_in_one_line(out):
         for path in write_accuracy(results, out):
             click.echo(f"written: {path}")
+    warn_of_interrupted(results)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from normgauge.results.file import BrokenResults
+from normgauge.results.file import BrokenResults, is_complete
 
 
 class Mistake(click.ClickException):
@@ -37,6 +37,13 @@ def check_folder(results: Path, command: str) -> None:
         raise Mistake(
             f"{results} is not a folder of result files; make one with: normgauge run FRAMEWORK --out {results}"
         )
+
+
+def warn_of_interrupted(results: Path) -> None:
+    """Name the result files in the folder that have no end: what is made of them is not complete."""
+    for path in sorted(results.glob("*.jsonl")):
+        if not is_complete(path):
+            click.echo(f"warning: {path} has no end: its run was interrupted; run it again", err=True)
 
 
 @contextmanager

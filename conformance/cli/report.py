@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from normgauge.conformance.cli.errors import check_folder, make_folder, told_in_one_line
+from normgauge.conformance.cli.errors import check_folder, make_folder, told_in_one_line, warn_of_interrupted
 from normgauge.reports.page.page import write_report
 
 
@@ -22,3 +22,4 @@ def report(results: Path, out: Path) -> None:
     make_folder(out)
     with told_in_one_line(out):
         click.echo(f"report: {write_report(results, out / 'index.html')}")
+    warn_of_interrupted(results)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from normgauge.conformance.cli.errors import check_folder, make_folder, told_in_one_line
+from normgauge.conformance.cli.errors import check_folder, make_folder, told_in_one_line, warn_of_interrupted
 from normgauge.conformance.cli.terminal import console_for, table_of_changes
 from normgauge.reports.timeline.files import write_timeline
 
@@ -26,6 +26,7 @@ def timeline(results: Path, out: Path | None) -> None:
     make_folder(folder)
     with told_in_one_line(folder):
         told, written = write_timeline(results, folder)
+    warn_of_interrupted(results)
     console = console_for()
     if told.transitions:
         console.print(table_of_changes(told))

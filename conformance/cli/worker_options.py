@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shlex
 import sys
@@ -28,6 +29,12 @@ _OPTIONS: Final = (
         help="Seconds a case.",
     ),
     click.option("--in-process", is_flag=True, help="Run in this process, for debugging; a crash is a crash."),
+    click.option(
+        "--debug",
+        is_flag=True,
+        help="Show the traceback of each exception that an adapter meets, those of refusals among them, and whatever "
+        "else a worker writes to standard error.",
+    ),
 )
 
 
@@ -39,6 +46,7 @@ class WorkerOptions:
     program: str | None
     time_limit: float
     in_process: bool
+    debug: bool
 
     def words(self) -> list[str]:
         """The options again, as they are written on a command line: those that differ from what is the default."""
@@ -56,13 +64,16 @@ class WorkerOptions:
         if self.program is not None:
             if self.python != sys.executable:
                 raise Mistake("--exec names a program of its own, --python an interpreter for ours; leave out one")
-            return Launch(
-                framework=framework, python=self.python, program=self._words(self.program), time_limit=self.time_limit
-            )
+            return self._launch(framework, self._words(self.program))
         if self.in_process and self.python != sys.executable:
             raise Mistake("--python names another interpreter, --in-process asks for this one; leave out one of them")
         adapter_of(framework)
-        return Launch(framework=framework, python=self.python, program=(), time_limit=self.time_limit)
+        return self._launch(framework)
+
+    def _launch(self, framework: str, program: tuple[str, ...] = ()) -> Launch:
+        return Launch(
+            framework=framework, python=self.python, program=program, time_limit=self.time_limit, debug=self.debug
+        )
 
     def _words(self, program: str) -> tuple[str, ...]:
         if self.in_process:
@@ -80,9 +91,9 @@ def with_worker_options(command: Callable[..., None]) -> Callable[..., None]:
     """The command with these options, which it gets as one :class:`WorkerOptions`, ``worker``."""
 
     @functools.wraps(command)
-    def collected(python: str, program: str | None, time_limit: float, in_process: bool, **others: Any) -> None:
-        worker = WorkerOptions(python=python, program=program, time_limit=time_limit, in_process=in_process)
-        command(worker=worker, **others)
+    def collected(**given: Any) -> None:
+        own = {field.name: given.pop(field.name) for field in dataclasses.fields(WorkerOptions)}
+        command(worker=WorkerOptions(**own), **given)
 
     for option in reversed(_OPTIONS):
         collected = option(collected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
@@ -25,6 +26,7 @@ class InProcess:
 
     def __init__(self, launch: Launch, dtype: str) -> None:
         self.dtype = dtype
+        os.environ.update(launch.variables)
         wanted = adapter_class(launch.framework).environment(dtype)
         if dict(self._imported.setdefault(launch.framework, wanted)) != dict(wanted):
             raise CannotRun(

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import normgauge.adapters
 from normgauge.adapters.case import Case, Observation
+from normgauge.adapters.debug import DEBUG
 from normgauge.adapters.lacks import Lack, actions_in, lacking
 from normgauge.adapters.registry import registered
 from normgauge.conformance.subjects.messages import Hello
@@ -61,7 +62,8 @@ class Target:
 class Launch:
     """How to start a worker: for a known framework in some interpreter, or any program that speaks the protocol.
 
-    It has ``time_limit`` seconds for each answer and ``hello_limit`` seconds to say hello.
+    It has ``time_limit`` seconds for each answer and ``hello_limit`` seconds to say hello. With ``debug`` our worker
+    writes the tracebacks of an adapter, and whatever a worker writes to standard error is shown on the host's.
     """
 
     framework: str
@@ -71,6 +73,12 @@ class Launch:
     hello_limit: float = 120.0
     most_restarts: int = 8
     environment: Mapping[str, str] = field(default_factory=dict)
+    debug: bool = False
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables of the worker, beside those of this process."""
+        return {**self.environment, **({DEBUG: "1"} if self.debug else {})}
 
     def command(self, dtype: str) -> list[str]:
         if self.program:

@@ -76,7 +76,7 @@ class WorkerProcess:
     def _start(self) -> Hello:
         command = self.launch.command(self.dtype)
         try:
-            self._process = KeptProcess(command, {**ONE_THREAD, **os.environ, **self.launch.environment})
+            self._process = KeptProcess(command, {**ONE_THREAD, **os.environ, **self.launch.variables})
         except OSError as error:
             raise CannotRun(f"cannot start {command[0]}: {error.strerror or error}") from None
         self._released = False
@@ -117,6 +117,8 @@ class WorkerProcess:
     def _read_errors(self, process: KeptProcess) -> None:
         while chunk := os.read(process.stderr.fileno(), _CHUNK):
             self._errors = (self._errors + chunk)[-_KEPT:]
+            if self.launch.debug:
+                os.write(2, chunk)
 
     def _last_words(self) -> str:
         """End the worker, and quote the last lines of its standard error."""

@@ -14,13 +14,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
-from gates import judgement, profile
+from gates import header, judgement, profile
 from rich.text import Text
 
 from normgauge.conformance.cli.main import main
 from normgauge.conformance.cli.terminal import Lines
-from normgauge.results.file import read_records
-from normgauge.results.records import Footer, Header, Judgement, NotRun, Verdict
+from normgauge.results.file import ResultsWriter, read_records
+from normgauge.results.records import Footer, Header, Judgement, NotRun, Record, Verdict
 
 FAULTY = "faulty.adapter:FaultyAdapter"
 WORKER = Path(__file__).parents[1] / "foreign" / "worker.mjs"
@@ -224,7 +224,7 @@ def test_what_is_undecided_has_a_line_for_each_verdict_after_the_rest() -> None:
         said = f"mlx.nn.GroupNorm: {why}"
         return msgspec.structs.replace(judgement(requirement, verdict=verdict, measured=""), sentence=said)
 
-    records = [
+    records: list[Record] = [
         profile(),
         undecided("GN-13", "unsupported", "N=0: no empty [input]"),
         undecided("GN-11", "cannot tell", "one value: the bound is infinite"),
@@ -242,6 +242,42 @@ def test_what_is_undecided_has_a_line_for_each_verdict_after_the_rest() -> None:
         "  cannot tell GN-11: the bound is infinite",
         "nothing judged in 2.0 s (3.5 s of all workers together, of it 3.0 s for 5 explored cases)",
     ]
+
+
+def test_the_adapters_own_traceback_is_shown_once_where_it_is_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("diagnose", "group_norm.GroupNorm", "--framework", "faulty.ports:Misspelt")
+    assert "AttributeError" in one_line(invoke(*words))
+    assert "Traceback" not in capfd.readouterr().err
+    assert "AttributeError" in one_line(invoke(*words, "--debug"))
+    shown = capfd.readouterr().err
+    assert shown.count("Traceback") == 1
+    assert re.search(r"^group_norm\.GroupNorm float32, construct:$", shown, re.MULTILINE)
+    assert re.search(r'faulty/ports\.py", line \d+, in construct\n +return super\(\)\.constuct\(', shown)
+
+
+def test_what_a_program_writes_to_standard_error_is_shown_where_it_is_asked_for(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    program = shlex.join([sys.executable, "-c", "import sys; sys.exit('first line\\n  the second')"])
+    said = one_line(invoke("diagnose", "x.Y", "--exec", program))
+    assert said.endswith("exited with code 1 before it said hello; it last said: first line | the second")
+    assert capfd.readouterr().err == ""
+    assert one_line(invoke("diagnose", "x.Y", "--exec", program, "--debug")) == said
+    assert capfd.readouterr().err == "first line\n  the second\n"
+
+
+@pytest.mark.parametrize(("command", "out"), [("report", True), ("accuracy", True), ("timeline", False)])
+def test_a_result_file_without_an_end_is_named(command: str, out: bool, tmp_path: Path) -> None:
+    for name, end in (("1", [Footer(counts={}, seconds=1.0)]), ("2", [])):
+        with ResultsWriter(tmp_path / f"mlx-{name}.jsonl") as writer:
+            for record in (header("mlx", mlx=name), profile(), *end):
+                writer.write(record)
+    with (tmp_path / "mlx-2.jsonl").open("a") as file:
+        file.write('{"record":"foo')
+    done = invoke(command, str(tmp_path), *(("--out", str(tmp_path / "out")) if out else ()))
+    assert done.exit_code == 0, done.output
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"warning: {tmp_path / 'mlx-2.jsonl'} has no end: its run was interrupted")
 
 
 def test_one_broken_registration_disables_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
