@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
+from faulty.adapter import _BATCH_NAMES, _GROUP_NAMES, FaultyAdapter
 
 from correct.layers import LAYERS
 from correct.styles import STYLES
-from faulty.adapter import _BATCH_NAMES, _GROUP_NAMES, FaultyAdapter
 from normgauge.adapters.case import Array, Case, Implementation
 from normgauge.adapters.dtypes import DTYPES
 from normgauge.adapters.layout import CHANNELS_FIRST, CHANNELS_LAST

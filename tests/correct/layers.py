@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from faulty import batch_norm, group_norm
 from honest import Array, Machine, Statistics, normalised
-from honest_backward import Pass, closed_parameter
+from honest_backward import Pass
 
 from correct.styles import STYLES, Style
-from faulty import batch_norm, group_norm
 from normgauge.adapters.dtypes import KNOWN_DTYPES
 
 
@@ -39,7 +39,7 @@ class Styled:
         """What is handed out, of (N, C, *spatial)."""
         return np.ascontiguousarray(np.moveaxis(x, 1, -1) if self.style.last else x)
 
-    def affine(self, x: Array) -> tuple[Array, Array]:
+    def scale_and_shift(self, x: Array) -> tuple[Array, Array]:
         """Weight and bias in the shape of x; what the layer does not have is 1 and 0."""
         shape = 1, -1, *(1,) * (x.ndim - 2)
         weight = np.ones(self.channels) if self.weight is None else self.weight
@@ -97,7 +97,7 @@ class GroupNorm(Styled, group_norm.GroupNorm):
         x = self.first(x)
         if x.size == 0:
             return self.given(x.copy())
-        weight, bias = map(self.sets, self.affine(x))
+        weight, bias = map(self.sets, self.scale_and_shift(x))
         sets = self.sets(self.f(x))
         return self.given(self.together(self.output(sets, self.style.statistics(self.f, sets), weight, bias), x.shape))
 
@@ -106,7 +106,7 @@ class GroupNorm(Styled, group_norm.GroupNorm):
         if x.size == 0:
             none = self.store(np.zeros(self.channels))
             return self.named(self.given(self.store(x.copy())), none, none)
-        sets, upstream, weight = (self.sets(one) for one in (x, dy, self.affine(x)[0]))
+        sets, upstream, weight = (self.sets(one) for one in (x, dy, self.scale_and_shift(x)[0]))
         p = self.backward(sets, upstream, weight, self.style.statistics(self.f, sets))
         parts = self.f(upstream * self.f(self.f(sets - p.mean) * p.r))
         whole = self.together(parts, x.shape)
@@ -137,7 +137,7 @@ class BatchNorm(Styled, batch_norm.BatchNorm):
         if x.size == 0:
             return self.given(x.copy())
         sets = self.by_channel(self.f(x))
-        weight, bias = map(self.by_channel, self.affine(x))
+        weight, bias = map(self.by_channel, self.scale_and_shift(x))
         statistics, _ = self.statistics(sets)
         if self.training and self.running_mean is not None:
             self.follow(statistics, sets.shape[1])
@@ -158,7 +158,7 @@ class BatchNorm(Styled, batch_norm.BatchNorm):
         if x.size == 0:
             none = self.store(np.zeros(self.channels))
             return self.named(self.given(self.store(x.copy())), none, none)
-        sets, upstream, weight = (self.by_channel(one) for one in (x, dy, self.affine(x)[0]))
+        sets, upstream, weight = (self.by_channel(one) for one in (x, dy, self.scale_and_shift(x)[0]))
         statistics, own = self.statistics(sets)
         p, f = self.backward(sets, upstream, weight, statistics), self.f
         dx = self.style.dx(p) if own else f(f(upstream * weight) * p.r)

@@ -24,8 +24,8 @@ from honest_backward import CLOSED, Pass
 class Style:
     """The functions that a layer is made of; ``last``: it takes its input, and adds, with the channels last.
 
-    ``form`` is that of the output (``honest.OUTPUTS``), ``dx`` that of the input's gradient, ``total`` adds for the gradients;
-    ``update`` and ``unbiased`` are for running statistics.
+    ``form`` is that of the output (``honest.OUTPUTS``), ``dx`` that of the input's gradient, ``total`` adds for the
+    gradients; ``update`` and ``unbiased`` are for running statistics.
     """
 
     statistics: Callable[[Machine, Array], Statistics]
