@@ -19,14 +19,13 @@ import io
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 from unittest.mock import patch
@@ -34,11 +33,11 @@ from unittest.mock import patch
 import numpy as np
 from memory import forget_peak, peak_memory
 from mutants import TREE, edited, mutant
+from recorded import PORT, TESTS, Recorded, recordings
 from replay import replay
 
-from normgauge.adapters.case import Action, Case, Observation, Step
+from normgauge.adapters.case import Observation
 from normgauge.adapters.worker.main import Adapters, serve
-from normgauge.adapters.worker.protocol import dump_line, encode_case
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects import worker_process
@@ -47,10 +46,6 @@ from normgauge.conformance.subjects.subject import CannotRun, Launch
 from normgauge.conformance.subjects.worker_process import WorkerProcess
 from normgauge.results.file import ResultsWriter, read_records
 
-TESTS: Final = Path(__file__).parents[1]
-WORKER: Final = TESTS / "foreign" / "worker.mjs"
-#: Our own worker's framework: a correct port in NumPy.
-PORT: Final = "faulty.ports:Port"
 #: Letters of a line that says why a worker cannot be run, where the reason is the worker's own; and of any other.
 _LONGEST_REASON: Final = 11_000
 _LONGEST_LINE: Final = 1_500
@@ -60,77 +55,6 @@ MOST_SECONDS: Final = 20.0
 #: One stream in so many is written by a real process, and one in so many streams is a whole run.
 _PROCESS: Final = 200
 _ENGINE: Final = 500
-
-
-# --- what real workers write ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """What a worker wrote: its hello, one answer for each of ``cases``, and that to a request for a script."""
-
-    launch: Launch
-    dtype: str
-    implementation: str
-    cases: tuple[Case, ...]
-    lines: tuple[bytes, ...] = ()
-
-    @classmethod
-    def of(cls, launch: Launch, dtype: str, implementation: str, cases: tuple[Case, ...]) -> Recorded:
-        own = cls(launch=launch, dtype=dtype, implementation=implementation, cases=cases)
-        encoded = [{"number": number, **encode_case(case)} for number, case in enumerate(cases, start=1)]
-        script = {
-            "op": "script", "number": len(cases) + 1, "implementation": implementation, "case": encode_case(cases[0]),
-            "about": "as it is",
-        }  # fmt: skip
-        requests = dump_line({"op": "run", "implementation": implementation, "cases": encoded}) + dump_line(script)
-        path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-        done = subprocess.run(
-            launch.command(dtype), input=requests, capture_output=True, check=True, env={**os.environ, "PYTHONPATH": path}
-        )
-        lines = tuple(done.stdout.splitlines(keepends=True))
-        assert len(lines) == len(cases) + 2, done.stderr
-        return replace(own, lines=lines)
-
-
-def cases_of(layer: str, dtype: str, *, everything: bool) -> tuple[Case, ...]:
-    """Cases of all that an answer may have; ``everything``: gradients and actions, too."""
-    rng = np.random.default_rng(1)
-    settings = {"num_channels": 4, "eps": 1e-5} | ({"num_groups": 2} if layer == "group_norm" else {"momentum": 0.1})
-
-    def drawn(*shape: int) -> Any:
-        return rng.standard_normal(shape).astype(dtype)
-
-    def step(mode: str, *shape: int, **more: Any) -> Step:
-        return Step(mode, drawn(*shape), drawn(*shape) if everything else None, inspect=inspected, **more)
-
-    inspected = everything and layer == "batch_norm"
-    acted = {"before": (Action("momentum", 0.5), Action("freeze"))} if inspected else {}
-    steps = [
-        (step("train", 2, 4),),
-        (step("train", 2, 4, 3), step("eval", 1, 4, 3)),
-        (step("train", 3, 4, 2, 2), step("train", 3, 4, 2, 2, **acted), step("eval", 2, 4, 1, 1)),
-        (step("train", 2, 5),),  # which it refuses
-    ]
-    return tuple(
-        Case(layer=layer, dtype=dtype, settings=settings, parameters={"weight": drawn(4)}, steps=one) for one in steps
-    )
-
-
-def recordings() -> list[Recorded]:
-    """What our own worker writes, and the one in JavaScript where there is node."""
-    own = Launch(framework=PORT)
-    found = [
-        Recorded.of(own, dtype, f"{layer}.{name}", cases_of(layer, dtype, everything=True))
-        for dtype in ("float32", "float64")
-        for layer, name in (("group_norm", "GroupNorm"), ("batch_norm", "BatchNorm"))
-    ]
-    if shutil.which("node"):
-        foreign = Launch(framework="foreign", program=("node", str(WORKER)))
-        for layer, name in (("group_norm", "GroupNorm"), ("batch_norm", "BatchNorm")):
-            cases = cases_of(layer, "float32", everything=False)
-            found.append(Recorded.of(foreign, "float32", f"foreign.{name}", cases))
-    return found
 
 
 # --- the host, on a stream --------------------------------------------------------------------------
@@ -144,7 +68,7 @@ class Replayed:
         stdout, answers = os.pipe()
         self.stdin: IO[bytes] = os.fdopen(stdin, "wb", buffering=0)
         self.stdout: IO[bytes] = os.fdopen(stdout, "rb", buffering=0)
-        self.stderr: IO[bytes] = open(os.devnull, "rb", buffering=0)
+        self.stderr: IO[bytes] = os.fdopen(os.open(os.devnull, os.O_RDONLY), "rb", buffering=0)
         self._thread = threading.Thread(target=self._write, args=(command[0], requests, answers), daemon=True)
         self._thread.start()
 
@@ -227,7 +151,7 @@ def sort_of(seen: Observation) -> str:
 
 def host_on(stream: Path, recorded: Recorded, way: str) -> Iterator[str]:
     """What the host makes of a stream, a word for every case."""
-    program = (str(stream),)
+    program: tuple[str, ...] = (str(stream),)
     if way == "process":
         program = (sys.executable, "-I", "-S", str(TESTS / "support" / "replay.py"), str(stream))
     launch = Launch(framework="fuzz", program=program, most_restarts=1, time_limit=5.0, hello_limit=5.0)
@@ -341,7 +265,8 @@ class Fuzz:
                 tally.edits[name] += 1
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
-            kind = f"{type(error).__name__} in {Path(last.filename).name}, {last.name}: {str(error)[:40]}"
+            kind = f"{type(error).__name__} in {Path(last.filename).name}, {last.name}"
+            kind += f": {str(error)[:21]}" if isinstance(error, Unlike) else ""
             self._found(tally, number, kind, f"{way}, {name}: {traceback.format_exc(limit=-6)}")
         tally.streams[way] += 1
         seconds, grown = time.monotonic() - begun, (peak_memory() - before) / 1024

@@ -18,17 +18,38 @@ _RAW: Final = "\ue001"
 _AGAIN: Final = "\ue000"
 
 LONG: Final = 2**20
-NUMBERS: Final = (0, -1, 1, 2, 3, 7, 33, 2**31, 2**53, 2**53 + 1, 2**63, 2**64, -(2**63) - 1, 10**400, 0.5, -0.0, 1e308, 2.0)
+#: Bytes of the longest stream: edits of what was edited may multiply.
+LONGEST: Final = 12 * LONG
+NUMBERS: Final = (
+    0,
+    -1,
+    1,
+    2,
+    3,
+    7,
+    33,
+    2**31,
+    2**53,
+    2**53 + 1,
+    2**63,
+    2**64,
+    -(2**63) - 1,
+    10**400,
+    0.5,
+    -0.0,
+    1e308,
+    2.0,
+)
 RAW: Final = (
     "NaN", "-Infinity", "1e999", "-1e-999", "1" * 5000, "01", "+1", "1.", ".5", "0x10", "tru", "", "'a'", "1 2",
     "[" * 900 + "]" * 900, "[" * 100_000 + "]" * 100_000, "[" * 5000, "]", "}", ",", "1e5", "2.0", "-0",
 )  # fmt: skip
 TEXTS: Final = (
-    "", "x" * LONG, "\0", "\ud800", "\U0001f600" * 1000, "\n" * 1000, "\x1b[2J\x07", "a\nTraceback (most recent call last)",
-    "\u202e", "%s %d", "{}", "[red]", "<script>", "../..", "float32", "float99", "train", "step 1", "step 0", "construct",
-    "weight", "running_var", "nan", "é" * 300,
+    "", "x" * LONG, "\0", "\ud800", "\U0001f600" * 1000, "\n" * 1000, "\x1b[2J\x07", "a\nTraceback (most recent",
+    "\u202e", "%s %d", "{}", "[red]", "<script>", "../..", "float32", "float99", "train", "step 1", "step 0",
+    "construct", "weight", "running_var", "nan", "é" * 300,
 )  # fmt: skip
-OTHERS: Final = (None, True, False, [], {}, [None], [[]], {"": None}, {"a": {"a": {}}})
+OTHERS: Final[tuple[Any, ...]] = (None, True, False, [], {}, [None], [[]], {"": None}, {"a": {"a": {}}})
 
 
 # --- a message as a tree --------------------------------------------------------------------------
@@ -166,7 +187,8 @@ def other_data(rng: random.Random, message: Any) -> None:
     data = array["data"] if isinstance(array["data"], str) else ""
     array["data"] = rng.choice(
         (
-            data[:-1], data[1:], f"{data}=", f"{data}AAAA", data + "AAAA" * (LONG // 8), "", "!" + data[1:], f"{data}\n",
+            data[:-1], data[1:], f"{data}=", f"{data}AAAA", data + "AAAA" * (LONG // 8), "", f"!{data[1:]}",
+            f"{data}\n",
             data.replace("A", "-"), data.replace("=", ""), "A" * 7, "====", data[::-1], "é" * 4, data.lower(),
             "AADAfwAAgH8AAID/"[: len(data)] + data[16:],
         )
@@ -253,7 +275,9 @@ def without_a_line(rng: random.Random, stream: bytes) -> bytes:
 
 
 def joined_lines(rng: random.Random, stream: bytes) -> bytes:
-    return stream.replace(b"\n", rng.choice((b"", b" ", b"\r", b"\r\n", b"\n\n", b"\0\n", b"\xe2\x80\xa8")), rng.randint(1, 3))
+    return stream.replace(
+        b"\n", rng.choice((b"", b" ", b"\r", b"\r\n", b"\n\n", b"\0\n", b"\xe2\x80\xa8")), rng.randint(1, 3)
+    )
 
 
 def other_encoding(rng: random.Random, stream: bytes) -> bytes:
@@ -265,8 +289,8 @@ BYTES: Final[dict[str, Callable[[random.Random, bytes], bytes]]] = {
     "invalid_utf8": inserted(b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"),
     "null_byte": inserted(b"\0", b"\0" * 4096),
     "byte_order_mark": at_the_beginning_of_a_line(b"\xef\xbb\xbf", b"\xff\xfe"),
-    "stray_line": at_the_beginning_of_a_line(b"\n", b"loading\n", b"{}\n", b"null\n", b"[]\n", b'{"number":1}\n', b"1\n"),
-    "very_long": at_the_beginning_of_a_line(b" " * (5 * LONG), b"x" * (5 * LONG), b"[" * LONG, b"\n" * LONG, b"1" * LONG),
+    "stray_line": at_the_beginning_of_a_line(b"\n", b"loading\n", b"{}\n", b"null\n", b"[]\n", b'{"number":1}\n'),
+    "very_long": at_the_beginning_of_a_line(b" " * (5 * LONG), b"x" * (5 * LONG), b"[" * LONG, b"\n" * LONG),
     **{
         edit.__name__: edit
         for edit in (
@@ -291,9 +315,12 @@ def mutant(rng: random.Random, lines: list[bytes]) -> tuple[str, bytes]:
     lines = list(lines)
     if rng.random() < 0.25:
         name = rng.choice(list(BYTES))
-        return name, BYTES[name](rng, b"".join(lines))
+        return name, BYTES[name](rng, b"".join(lines))[:LONGEST]
     name = rng.choice(list(TREE))
     # The hello is one line of many, and stops all others.
-    for place in [0] if rng.random() < 0.3 else rng.sample(range(1, len(lines)), min(rng.randint(1, 3), len(lines) - 1)):
-        lines[place] = edited(rng, lines[place], name, *rng.sample(list(TREE), rng.choice((0, 0, 0, 1, 3))))
-    return name, b"".join(lines)
+    for place in (
+        [0] if rng.random() < 0.3 else rng.sample(range(1, len(lines)), min(rng.randint(1, 3), len(lines) - 1))
+    ):
+        others = [one for one in rng.sample(list(TREE), rng.choice((0, 0, 0, 1, 3))) if one != "repeat_item"]
+        lines[place] = edited(rng, lines[place], name, *others)
+    return name, b"".join(lines)[:LONGEST]

@@ -33,8 +33,9 @@ def replay(path: str, requests: int, answers: int) -> None:
         if place and select.select([requests], [], [], _PATIENCE)[0]:
             while (request := os.read(requests, 65536)) and not request.endswith(b"\n"):
                 pass
-        while part:
-            part = part[os.write(answers, part) :]  # noqa: PLW2901
+        rest = memoryview(part)
+        while rest:
+            rest = rest[os.write(answers, rest) :]
 
 
 if __name__ == "__main__":
