@@ -163,6 +163,20 @@ def soak(session: nox.Session) -> None:
     session.run("python", "tests/support/soak.py", *session.posargs)
 
 
+@nox.session
+def correct(session: nox.Session) -> None:
+    """Explore correct layers in six styles, from three seeds: nothing but `conforms` may come of it."""
+    install(session)
+    session.run("python", "tests/support/explore_correct.py", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Give edited hellos and answers of real workers to the host: -- --seconds 3600 --seed 1."""
+    install(session)
+    session.run("python", "tests/support/fuzz.py", *session.posargs)
+
+
 # --- what is asked for --------------------------------------------------------------------------
 
 MANIFEST = "manifest.json"
