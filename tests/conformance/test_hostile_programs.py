@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import resource
 import signal
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Final
 import numpy as np
 import pytest
 from hostile import PROGRAMS, Program, whole
+from memory import forget_peak, peak_memory
 
 from normgauge.adapters.case import Case, Observation, Step
 from normgauge.adapters.worker.protocol import dump_line, encode_case
@@ -36,19 +36,6 @@ CASE: Final = Case(
 )
 #: MiB by which the host may grow; the largest answer that it takes has one.
 MOST_MEMORY: Final = 96
-
-
-def peak_memory() -> int:
-    """KiB of the host at its largest since the last :func:`forget_peak`, or since it began."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.findall(r"VmHWM:\s+(\d+)", status.read_text())[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def forget_peak() -> None:
-    if Path("/proc/self/clear_refs").exists():
-        Path("/proc/self/clear_refs").write_text("5")
 
 
 def alive(process: int) -> bool:
