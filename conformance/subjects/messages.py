@@ -6,6 +6,7 @@ that a worker may know more than this release.
 
 from __future__ import annotations
 
+import collections
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeVar
@@ -311,8 +312,8 @@ def _complete(hello: Hello, dtype: str) -> Hello:
     ids = [*(one.id for one in hello.implementations), *(one.id for one in hello.kin)]
     if not hello.implementations:
         raise ValueError("the worker's hello has no implementations; name at least one")
-    if twice := [one for one in ids if ids.count(one) > 1]:
-        raise ValueError(f"the worker's hello has the id {twice[0]!r} twice; an id is one implementation's")
+    if twice := [one for one, count in collections.Counter(ids).items() if count > 1]:
+        raise ValueError(f"the worker's hello has the id {twice[0][:_QUOTED]!r} twice; an id is one implementation's")
     described = tuple(_filled(one, hello) for one in hello.implementations)
     serves = hello.serves or msgspec.convert((dtype,), tuple[DtypeName, ...])
     longest = min(hello.longest_line, LONGEST_LINE)

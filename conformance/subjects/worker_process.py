@@ -103,14 +103,15 @@ class WorkerProcess:
         except ImportError as error:
             raise CannotRun(
                 f"{framework} is not installed for {self.launch.command('')[0]}: "
-                f"{error}; install it there, or name an interpreter that has it with --python"
+                f"{_in_one_line(str(error))}; install it there, or name an interpreter that has it with --python"
             ) from None
         except ValueError as error:
             raise CannotRun(f"{framework}: {error}") from None
         for described in hello.implementations:
             if described.layer not in layer_kinds():
                 raise CannotRun(
-                    f"{framework}: {described.id} is of layer {described.layer!r}; allowed: {', '.join(layer_kinds())}"
+                    f"{framework}: {_in_one_line(described.id)[:_QUOTED]} is of layer {described.layer[:_QUOTED]!r}; "
+                    f"allowed: {', '.join(layer_kinds())}"
                 )
         return hello
 
@@ -124,8 +125,7 @@ class WorkerProcess:
         """End the worker, and quote the last lines of its standard error."""
         self._kill()
         text = self._errors.decode(errors="replace")
-        said = ["".join(letter if letter.isprintable() else " " for letter in line) for line in text.splitlines()]
-        said = [line.strip() for line in said if line.strip()][-_LINES:]
+        said = [line for one in text.splitlines() if (line := _in_one_line(one).strip())][-_LINES:]
         return f"; it last said: {' | '.join(said)[-_QUOTED:]}" if said else ""
 
     def _line(self, time_limit: float, longest: int) -> bytes:
@@ -324,6 +324,11 @@ def _observed(answer: Answer, case: Case) -> Observation:
     if got > asked or (got < asked and seen.raised is None):
         raise ValueError(f"{got} results for {asked} steps")
     return seen
+
+
+def _in_one_line(text: str) -> str:
+    """The text without orders to a terminal and without line breaks."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _how_it_ended(code: int) -> str:

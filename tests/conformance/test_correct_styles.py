@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from correct.adapter import LAYOUTS, laid_out
 from correct.styles import STYLES, two_pass_by_einsum
-from explore_correct import DTYPES, KNOWN, LAYERS, Told, table, told_of, unlike
+from explore_correct import KNOWN, LAYERS, Told, table, told_of, unlike
 from honest import Array, Machine, Statistics
+
+from normgauge.adapters.dtypes import DTYPES
 
 #: Every style once, with both layers and every type among them.
 SOME: Final = [
@@ -37,7 +39,7 @@ def unbiased(f: Machine, x: Array) -> Statistics:
 
 
 def test_a_style_with_another_divisor_does_not_conform(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(STYLES, "einsum", replace(STYLES["einsum"], statistics=unbiased))  # type: ignore[arg-type]
+    monkeypatch.setitem(STYLES, "einsum", replace(STYLES["einsum"], statistics=unbiased))
     told = told_of("einsum.GroupNorm", "float32", budget="none")
     assert told.others["GN-03"].startswith("diverges: ")
     assert told.verdicts["diverges"] >= 1
@@ -47,7 +49,7 @@ def test_a_style_that_rounds_its_output_to_half_does_not_conform(monkeypatch: py
     def coarse(f: Machine, values: Array) -> Array:
         return f(Machine(dtype="bfloat16")(values.sum(axis=1, keepdims=True)))
 
-    monkeypatch.setitem(STYLES, "fused", replace(STYLES["fused"], total=coarse))  # type: ignore[arg-type]
+    monkeypatch.setitem(STYLES, "fused", replace(STYLES["fused"], total=coarse))
     told = told_of("fused.BatchNorm", "float32", budget="none")
     assert {"BN-34", "BN-35"} <= set(told.others)
 

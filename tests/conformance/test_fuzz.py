@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import mutants
 import pytest
-from fuzz import Fuzz, Tally, host_on
+from fuzz import LONGEST_REASON, Fuzz, Replayed, Tally, host_on, told_well
 from recorded import Recorded, recordings
 
 from normgauge.conformance.subjects import messages, worker_process
+from normgauge.conformance.subjects.subject import CannotRun, Launch
 
 NUMBERS = range(200)
 
@@ -69,3 +73,58 @@ def test_the_recorded_lines_as_they_are_are_measured(recorded: list[Recorded], t
         stream.write_bytes(b"".join(one.lines))
         assert list(host_on(stream, one, "replayed"))[:3] == ["measured"] * 3
         assert list(host_on(stream, one, "process"))[:3] == ["measured"] * 3
+
+
+def described(**changes: Any) -> dict[str, Any]:
+    texts = dict.fromkeys(("id", "layout", "documentation"), "") | {"layer": "group_norm", "ranks": [2]}
+    return texts | {name: {} for name in ("names", "remedies", "signature_defaults")} | changes
+
+
+@pytest.mark.parametrize(
+    ("hello", "ending"),
+    [
+        pytest.param(
+            {"implementations": [described(layer="x" * 900_000)]}, "xxx'; allowed: group_norm, batch_norm", id="layer"
+        ),
+        pytest.param(
+            {"implementations": [described(id="\x1b[2J\n", layer="x")]},
+            r":  [2J  is of layer 'x'; allowed: group_norm, batch_norm",
+            id="an id with orders to the terminal",
+        ),
+        pytest.param(
+            {"implementations": [described(id="x" * 900_000)] * 2},
+            "twice; an id is one implementation's",
+            id="id twice",
+        ),
+        pytest.param(
+            {"cannot_import": "ImportError: a\nb\x1b[2J"},
+            "ImportError: a b [2J; install it there, or name an interpreter that has it with --python",
+            id="an exception of several lines",
+        ),
+        pytest.param({"cannot_import": "x" * 900_000}, "with --python", id="a long exception"),
+    ],
+)
+def test_a_hello_is_refused_in_one_short_line(
+    hello: dict[str, Any], ending: str, recorded: list[Recorded], tmp_path: Path
+) -> None:
+    refusal = refused(hello, recorded[0], tmp_path)
+    told_well(refusal, LONGEST_REASON)
+    assert refusal.endswith(ending)
+
+
+def test_a_hello_of_as_many_ids_as_fit_is_read_in_seconds(recorded: list[Recorded], tmp_path: Path) -> None:
+    begun = time.monotonic()
+    many = [described(id=str(number)) for number in range(25_000)]
+    assert refused({"implementations": [*many, many[0]]}, recorded[0], tmp_path).endswith(
+        "the worker's hello has the id '0' twice; an id is one implementation's"
+    )
+    assert time.monotonic() - begun < 10
+
+
+def refused(hello: dict[str, Any], recorded: Recorded, folder: Path) -> str:
+    """Why a worker with this hello cannot be run."""
+    (folder / "stream").write_bytes(json.dumps(json.loads(recorded.lines[0]) | hello).encode() + b"\n")
+    launch = Launch(framework="fuzz", program=(str(folder / "stream"),))
+    with patch.object(worker_process, "KeptProcess", Replayed), pytest.raises(CannotRun) as refusal:
+        worker_process.WorkerProcess(launch, recorded.dtype)
+    return str(refusal.value)

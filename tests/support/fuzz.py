@@ -47,7 +47,7 @@ from normgauge.conformance.subjects.worker_process import WorkerProcess
 from normgauge.results.file import ResultsWriter, read_records
 
 #: Letters of a line that says why a worker cannot be run, where the reason is the worker's own; and of any other.
-_LONGEST_REASON: Final = 11_000
+LONGEST_REASON: Final = 11_000
 _LONGEST_LINE: Final = 1_500
 #: MiB by which the host may grow at one stream, and seconds that it may take.
 MOST_MEMORY: Final = 96.0
@@ -162,7 +162,7 @@ def host_on(stream: Path, recorded: Recorded, way: str) -> Iterator[str]:
         try:
             worker = WorkerProcess(launch, recorded.dtype)
         except CannotRun as refusal:
-            told_well(str(refusal), _LONGEST_REASON)
+            told_well(str(refusal), LONGEST_REASON)
             yield "refused"
             return
         try:
@@ -172,7 +172,7 @@ def host_on(stream: Path, recorded: Recorded, way: str) -> Iterator[str]:
             yield from map(sort_of, seen)
             yield "script" if worker.script(recorded.implementation, recorded.cases[0], "").strip() else "no script"
         except CannotRun as refusal:
-            told_well(str(refusal), _LONGEST_REASON)
+            told_well(str(refusal), LONGEST_REASON)
             yield "refused"
         finally:
             worker.close()
@@ -225,7 +225,7 @@ def run_on(seed: str, folder: Path, implementation: str) -> Iterator[str]:
             for record in run_framework(launch, Wanted(dtypes=("float32",), implementations=(implementation,))):
                 writer.write(record)
         except CannotRun as refusal:
-            told_well(str(refusal), _LONGEST_REASON)
+            told_well(str(refusal), LONGEST_REASON)
     for record in read_records(path):
         if verdict := getattr(record, "verdict", None):
             yield str(verdict)

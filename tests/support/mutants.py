@@ -49,6 +49,11 @@ TEXTS: Final = (
     "\u202e", "%s %d", "{}", "[red]", "<script>", "../..", "float32", "float99", "train", "step 1", "step 0",
     "construct", "weight", "running_var", "nan", "é" * 300,
 )  # fmt: skip
+#: Names of fields that a message may be without, and others.
+FIELDS: Final = (
+    "mood", "", "x" * 1000, "weight", "dx", "number", "\0", "cannot_import", "kin", "lacks", "serves", "actions",
+    "dtypes", "longest_line", "unsupported", "raised", "trainable", "gradients", "missing", "promotes", "mode", "script",
+)  # fmt: skip
 OTHERS: Final[tuple[Any, ...]] = (None, True, False, [], {}, [None], [[]], {"": None}, {"a": {"a": {}}})
 
 
@@ -126,7 +131,7 @@ def unnest(rng: random.Random, message: Any) -> None:
 def unknown_field(rng: random.Random, message: Any) -> None:
     box, key = any_place(rng, message, lambda value: isinstance(value, dict))
     inside = box[key] if isinstance(box[key], dict) else message
-    inside[rng.choice(("mood", "", "x" * 1000, "weight", "dx", "number", "\0"))] = other_value(rng)
+    inside[rng.choice(FIELDS)] = other_value(rng)
 
 
 def repeat_field(rng: random.Random, message: Any) -> None:
