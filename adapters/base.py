@@ -11,7 +11,7 @@ import platform
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -28,6 +28,7 @@ from normgauge.adapters.case import (
 )
 from normgauge.adapters.debug import Tracebacks
 from normgauge.adapters.dtypes import FULL
+from normgauge.adapters.kept import GRADIENT, OUTPUT, Kept, changed, loaded, same, state_of
 from normgauge.adapters.lacks import Lack
 
 #: Those that no call changes.
@@ -217,67 +218,105 @@ class Adapter(Acting, ABC):
     def run(self, identifier: str, case: Case) -> Observation:
         """Construct the layer, take the case's steps, and note everything that happened."""
         implementation = self.implementation(identifier)
+        own = {name: value.copy() for name, value in case.parameters.items()}
+        kept = loaded(own, case.parameters)
+        case = dataclasses.replace(case, parameters=own)
         steps: list[StepResult] = []
         raised: Raised | None = None
         where = "construct"
         caught: list[warnings.WarningMessage] = []
+        results: list[Kept] = []
         try:
             with noted(caught):
                 layer = self.construct(implementation, case)
             for number, step in enumerate(case.steps, start=1):
                 where = f"step {number}"
+                kept += results
                 for action in step.before:
+                    if action.name == "save_load":
+                        kept += state_of(functools.partial(self.state, layer), self.vector)
                     with noted(caught):
                         layer = self.acted(implementation, case, layer, action)
-                steps.append(self._step(implementation, layer, step, caught))
+                result, results = self._step(implementation, layer, step, caught)
+                steps.append(result)
         # Whatever a framework raises is an observation, not an error of ours.
         except Exception as error:
             self._tracebacks.show(identifier, case.dtype, where, error)
             message = _ADDRESS.sub("at 0x...", _ESCAPES.sub("", str(error)))
             raised = Raised(where=where, type=type(error).__name__, message=message[:2000])
+        if steps:
+            modified = (*steps[-1].modified, *changed(kept))
+            steps[-1] = dataclasses.replace(steps[-1], modified=modified) if modified else steps[-1]
         messages = tuple(dict.fromkeys(f"{w.category.__name__}: {w.message}" for w in caught))
         return Observation(steps=tuple(steps), raised=raised, warnings=messages)
 
     def _step(
         self, implementation: Implementation, layer: Any, step: Step, caught: list[warnings.WarningMessage]
-    ) -> StepResult:
+    ) -> tuple[StepResult, list[Kept]]:
+        """What the step gave, and what no later one may change of that."""
         before = {n: self.vector(value).copy() for n, value in self.state(layer).items() if n in _UNCHANGED}
-        native = self.to_native(implementation, step.x.copy())
-        buffer = self.memory(native)
-        untouched = None if buffer is None else buffer.tobytes()
+        x = _Given(self, implementation, "x", step.x, self.to_native)
+        dy = _Given(self, implementation, "dy", step.dy, self.upstream_to_native) if step.dy is not None else None
         training = step.mode == "train"
         gradients: Mapping[str, Any] = {}
         with noted(caught):
-            if step.dy is None:
-                output = self.forward(layer, native, training=training)
+            if dy is None:
+                output = self.forward(layer, x.native, training=training)
             else:
-                upstream = self.upstream_to_native(implementation, step.dy.copy())
-                output, gradients = self.backward(layer, native, upstream, training=training)
-        result = self.to_numpy(implementation, output)
+                output, gradients = self.backward(layer, x.native, dy.native, training=training)
         inside = self.state(layer)
         after = {name: self.vector(value) for name, value in inside.items()}
-        modified = [] if _same(self.to_numpy(implementation, native), step.x) else ["x"]
-        if buffer is not None and not modified and buffer.tobytes() != untouched:
-            modified.append("memory beside x")
-        modified += [n for n in _UNCHANGED if n in before and not _same(before[n], after[n])]
+        modified = [*x.modified(), *(dy.modified() if dy is not None else ())]
+        modified += [n for n in _UNCHANGED if n in before and not same(before[n], after[n])]
         state = {n: value.copy() for n, value in after.items() if step.inspect or n.startswith("running_")}
         dtypes = {n: self.native_dtype(value) for n, value in inside.items() if n in state}
         dtypes |= {n: self.native_dtype(value) for n, value in gradients.items()}
-        found = {
-            name: np.array(self.to_numpy(implementation, value) if name == "dx" else self.vector(value))
-            for name, value in gradients.items()
-        }
-        shares = self.sharing(output, {"x": native, **inside})
-        return StepResult(
-            output=np.array(result),
+        results = [self._result(implementation, "output", output)]
+        results += [self._result(implementation, name, value) for name, value in gradients.items()]
+        found = StepResult(
+            output=results[0].value,
             dtype=self.native_dtype(output),
             state=state,
             modified=tuple(modified),
-            shares=tuple(shares),
-            gradients=found,
+            shares=tuple(self.sharing(output, {"x": x.native, **inside})),
+            gradients=dict(zip(gradients, (one.value for one in results[1:]), strict=True)),
             dtypes=dtypes,
             trainable=tuple(self.trainable(layer)) if step.inspect else None,
         )
+        return found, results
+
+    def _result(self, implementation: Implementation, name: str, value: Any) -> Kept:
+        """A result of a call: an output, or the gradient of this name."""
+
+        def read() -> Array:
+            return self.to_numpy(implementation, value) if name in {"output", "dx"} else self.vector(value)
+
+        return Kept(name=OUTPUT if name == "output" else GRADIENT, value=np.array(read()), read=read)
+
+
+class _Given:
+    """An array that a call is given: in the framework's type, and as it lay in memory before."""
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        implementation: Implementation,
+        name: str,
+        value: Array,
+        to_native: Callable[[Implementation, Array], Any],
+    ) -> None:
+        self._name, self._value = name, value
+        self.native = to_native(implementation, value.copy())
+        self._read = functools.partial(adapter.to_numpy, implementation, self.native)
+        self._buffer = adapter.memory(self.native)
+        self._untouched = None if self._buffer is None else self._buffer.tobytes()
+
+    def modified(self) -> list[str]:
+        """What a call has changed of it: all, nothing, or the rest of the buffer that it lies in."""
+        if not same(self._read(), self._value):
+            return [self._name]
+        beside = self._buffer is not None and self._buffer.tobytes() != self._untouched
+        return [f"memory beside {self._name}"] if beside else []
 
 
 def _docstring(texts: Iterable[str | None]) -> str:
@@ -304,13 +343,6 @@ class noted:
     def __exit__(self, *_: object) -> None:
         self._catcher.__exit__(None, None, None)  # it only restores, whatever was raised
         self._caught.extend(self._fresh or ())
-
-
-def _same(a: Array, b: Array) -> bool:
-    """Whether the values are equal, NaN to NaN; the same bytes, which is the usual case, are found out faster."""
-    if a.shape != b.shape:
-        return False
-    return (a.dtype == b.dtype and a.tobytes() == b.tobytes()) or np.array_equal(a, b, equal_nan=True)
 
 
 def where_it_runs() -> dict[str, str]:

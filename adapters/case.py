@@ -101,8 +101,9 @@ class Raised:
 class StepResult:
     """What one step gave: the output in canonical layout, its native dtype, the state afterwards.
 
-    ``modified`` names what the call changed and should not have: ``x``, ``weight``, ``bias``, or
-    ``memory beside x`` where x itself is as it was but not the rest of the buffer that it lies in. ``shares``
+    ``modified`` names what the call changed and should not have: ``x``, ``dy``, ``weight``, ``bias``, or
+    ``memory beside x`` (or ``dy``) where x itself is as it was but not the rest of the buffer that it lies in. The
+    last step of a case also names what any of them changed that is older (``kept.py``). ``shares``
     names what the output shares memory with: ``x``, a parameter or a running statistic. ``gradients`` has
     ``dx`` in canonical layout and, as far as the layer has the parameters, ``dweight`` and ``dbias``, of shape
     (C,). ``dtypes`` are the native dtypes of the arrays in ``state`` and ``gradients``. If the step has

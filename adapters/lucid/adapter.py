@@ -69,7 +69,7 @@ class LucidAdapter(ScriptedAdapter):
         if self.dtype == "float16" and not typed:  # there is no method for all tensors at once
             yield do(f.to_half)
         for name, value in case.parameters.items():
-            yield do(f.set_parameter, name=name, value=value.copy())
+            yield do(f.set_parameter, name=name, value=value)
         if implementation.mode == "gpu":
             yield do(f.to_gpu, "layer")
 

@@ -83,7 +83,7 @@ class TorchAdapter(ScriptedAdapter):
         dtype = Name(f"torch.{'float32' if mode.promotes else self.dtype}")
         yield do(Name(implementation.class_path), "layer", **settings, dtype=dtype)
         for name, value in case.parameters.items():
-            yield do(f.set_parameter, name=name, value=do(self._to_tensor, value=value.copy()))
+            yield do(f.set_parameter, name=name, value=do(self._to_tensor, value=value))
         if mode.forward:
             lower = Name(f"torch.{self.dtype if self.dtype in HALF else 'bfloat16'}")
             yield do(getattr(f, mode.forward), "forward", **({"dtype": lower} if mode.name == "autocast" else {}))

@@ -9,7 +9,10 @@ from normgauge.conformance.requirements.requirement import ARRAY_API, IEEE, Requ
 SIDE_EFFECTS: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-17", "BN-21", rule="unmodified", title="input unmodified",
-        statement="A call changes neither its input nor its parameters, and its output lies in memory of its own.",
+        statement=(
+            "A call changes neither its inputs nor its parameters nor any array that a user has from before, and its "
+            "output lies in memory of its own."
+        ),
         source=f"{ARRAY_API}, design topics: copy-view behaviour and mutability",
     ),
     *twins(

@@ -1,19 +1,36 @@
-"""Rule ``unmodified``: no input is changed, and no output shares its memory."""
+"""Rule ``unmodified``: nothing that a user holds is changed, and no output shares its memory."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from normgauge.adapters.case import PARAMETERS
+from normgauge.adapters.kept import GRADIENT, LOADED, OUTPUT, SAVED
 from normgauge.conformance.diagnosis.candidates import Seen
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, Sentence
 from normgauge.results.records import Verdict
 
+#: What keeps an array as it is that a later call changes; a copy of the input is for all others.
+_COPIES: Final[Mapping[str, str]] = {
+    OUTPUT: "copy the output before the next call",
+    GRADIENT: "copy the gradients before the next call",
+    SAVED: "copy the saved state before it is loaded",
+    **{LOADED.format(name): "load a copy" for name in PARAMETERS},
+}
+
+
+def _copies(changed: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(_COPIES.get(name, "pass a copy") for name in changed))
+
 
 def judge_unmodified(requirement: Requirement, evidence: Evidence) -> Judged:
     changed = [(one, {name for step in one.observation.steps for name in step.modified}) for one in evidence.seen]
     shared = [(one, {name for step in one.observation.steps for name in step.shares}) for one in evidence.seen]
-    rows: tuple[tuple[list[tuple[Seen, set[str]]], Verdict, str, str], ...] = (
-        (changed, "crashes", "the call changed", "pass a copy"),
-        (shared, "diverges", "the output shares memory with", "copy the output before writing to it"),
+    rows: tuple[tuple[list[tuple[Seen, set[str]]], Verdict, str, Callable[[Iterable[str]], str]], ...] = (
+        (changed, "crashes", "the call changed", _copies),
+        (shared, "diverges", "the output shares memory with", lambda _: "copy the output before writing to it"),
     )
     for found, verdict, what, advice in rows:
         guilty = [(one, names) for one, names in found if names]
@@ -26,7 +43,7 @@ def judge_unmodified(requirement: Requirement, evidence: Evidence) -> Judged:
                 sentence=evidence.note(text),
                 notes=(),
                 witnesses=(),
-                remedy=advice,
+                remedy=advice(sorted(names)),
                 shows=one,
             )
     steps = sum(len(one.observation.steps) for one in evidence.seen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,89 @@ def test_an_output_in_the_memory_of_something_else_is_noticed(
         after = staticmethod(handed_out)
 
     assert observed(Shares).steps[0].shares == (shared,)
+
+
+class AfterTheGradients(Strided):
+    """What is done to the layer, x, dy and the gradients behind the layer's back."""
+
+    spoils: Callable[[Any, Array, Array, Mapping[str, Array]], None]
+
+    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+        y, gradients = super().backward(layer, x, dy, training=training)
+        type(self).spoils(layer, x, dy, gradients)
+        return y, gradients
+
+
+def _reuse(name: str) -> Callable[[Any, Array, Array, Mapping[str, Array]], None]:
+    def spoil(layer: Any, x: Array, dy: Array, gradients: Mapping[str, Array]) -> None:
+        vars(layer).setdefault("kept", gradients)[name][...] = gradients[name]
+
+    return spoil
+
+
+def _write(array: Array) -> None:
+    array[...] = 7.0
+
+
+def _double(array: Array) -> None:
+    array *= 2
+
+
+@pytest.mark.parametrize(
+    ("named", "spoil"),
+    [
+        ([(), ()], lambda layer, x, dy, gradients: None),
+        ([("dy",)] * 2, lambda layer, x, dy, gradients: _write(dy)),
+        ([("memory beside dy",)] * 2, lambda layer, x, dy, gradients: _write(dy.base[0])),
+        ([("x", "memory beside dy")] * 2, lambda layer, x, dy, gradients: (_write(x), _write(dy.base[0]))),
+        ([(), ("a gradient of an earlier call",)], _reuse("dx")),
+        ([(), ("a gradient of an earlier call",)], _reuse("dbias")),
+        ([("weight",), ("weight", "the array loaded as weight")], lambda layer, x, dy, _: _double(layer.weight)),
+    ],
+)
+def test_a_call_with_gradients_names_what_it_changed_of_its_own_and_of_the_calls_before(
+    named: list[tuple[str, ...]], spoil: Callable[[Any, Array, Array, Mapping[str, Array]], None]
+) -> None:
+    class Spoils(AfterTheGradients):
+        spoils = staticmethod(spoil)
+
+    steps = tuple(Step("train", X * n, X**n) for n in (1, 2))
+    weight = np.array([1, 2, 3, 4], np.float32)
+    case = Case(
+        layer="group_norm",
+        dtype="float32",
+        settings={"num_channels": 4, "num_groups": 2, "eps": 1e-5},
+        parameters={"weight": weight},
+        steps=steps,
+    )
+    seen = Spoils("float32").run("group_norm.GroupNorm", case)
+    assert seen.raised is None
+    assert [step.modified for step in seen.steps] == named
+    assert weight.tolist() == [1, 2, 3, 4]
+
+
+def test_an_earlier_output_that_can_be_read_no_more_has_changed() -> None:
+    class Donates(FaultyAdapter):
+        """As a framework that takes the buffer of an earlier array for a later one."""
+
+        gone: list[Any] = []  # noqa: RUF012
+
+        def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
+            self.gone += vars(layer).get("last", [])
+            layer.last = [super().forward(layer, x, training=training)]
+            return layer.last[0]
+
+        def to_numpy(self, implementation: Implementation, value: Any) -> Array:
+            if any(value is one for one in self.gone):
+                raise RuntimeError("the array has been deleted")
+            return super().to_numpy(implementation, value)
+
+    settings = {"num_channels": 4, "num_groups": 2, "eps": 1e-5}
+    steps = (Step("eval", X), Step("eval", 2 * X), Step("eval", 3 * X))
+    case = Case(layer="group_norm", dtype="float32", settings=settings, parameters={}, steps=steps)
+    seen = Donates("float32").run("group_norm.GroupNorm", case)
+    assert seen.raised is None
+    assert [step.modified for step in seen.steps] == [(), (), ("the output of an earlier call",)]
 
 
 def test_an_empty_output_shares_nothing() -> None:

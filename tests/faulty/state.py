@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from faulty.batch_norm import BatchNorm
+from faulty.batch_norm import BatchNorm, UpdatesTheArraysLoaded
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -28,6 +28,17 @@ class ResetForgetsTheCount(BatchNorm):
 class CountIsNotSaved(BatchNorm):
     def saved(self) -> dict[str, Any]:
         return {name: value for name, value in super().saved().items() if name != "steps"}
+
+
+class UpdatesTheLayerThatWasSaved(UpdatesTheArraysLoaded):
+    """What it saves are its own arrays, and what it reads it updates in place."""
+
+    def load(self, saved: dict[str, Any]) -> None:
+        super().load(saved)
+        self.read = True
+
+    def update(self, sets: Array, mean: Array) -> None:
+        (super() if "read" in vars(self) else super(UpdatesTheArraysLoaded, self)).update(sets, mean)
 
 
 class StatisticsAreNotSaved(BatchNorm):
