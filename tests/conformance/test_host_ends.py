@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 from hostile import PRELUDE
-from test_hostile_programs import alive, ended_now
+from processes import alive, ended_now
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux has daemons as descendants")
 

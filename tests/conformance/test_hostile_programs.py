@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from hostile import PROGRAMS, Program, whole
 from memory import forget_peak, peak_memory
+from processes import alive
 
 from normgauge.adapters.case import Case, Observation, Step
 from normgauge.adapters.worker.protocol import dump_line, encode_case
@@ -36,14 +37,6 @@ CASE: Final = Case(
 )
 #: MiB by which the host may grow; the largest answer that it takes has one.
 MOST_MEMORY: Final = 96
-
-
-def alive(process: int) -> bool:
-    """Whether the process runs; one that ended and waits for its parent to notice does not."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def ended_now(processes: list[int]) -> list[int]:

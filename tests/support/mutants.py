@@ -52,7 +52,8 @@ TEXTS: Final = (
 #: Names of fields that a message may be without, and others.
 FIELDS: Final = (
     "mood", "", "x" * 1000, "weight", "dx", "number", "\0", "cannot_import", "kin", "lacks", "serves", "actions",
-    "dtypes", "longest_line", "unsupported", "raised", "trainable", "gradients", "missing", "promotes", "mode", "script",
+    "dtypes", "longest_line", "unsupported", "raised", "trainable", "gradients", "missing", "promotes", "mode",
+    "script",
 )  # fmt: skip
 OTHERS: Final[tuple[Any, ...]] = (None, True, False, [], {}, [None], [[]], {"": None}, {"a": {"a": {}}})
 
