@@ -5,10 +5,7 @@ The programs stand in ``tests/support/hostile.py``.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +16,7 @@ import numpy as np
 import pytest
 from hostile import PROGRAMS, Program, whole
 from memory import forget_peak, peak_memory
-from processes import alive
+from processes import alive, ended_now
 
 from normgauge.adapters.case import Case, Observation, Step
 from normgauge.adapters.worker.protocol import dump_line, encode_case
@@ -37,14 +34,6 @@ CASE: Final = Case(
 )
 #: MiB by which the host may grow; the largest answer that it takes has one.
 MOST_MEMORY: Final = 96
-
-
-def ended_now(processes: list[int]) -> list[int]:
-    """The same; what a test has found is not left to the machine."""
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-    return processes
 
 
 def left(notes: Path) -> list[int]:
