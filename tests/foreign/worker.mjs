@@ -25,6 +25,9 @@ function encodeArray({ dtype, shape, values }) {
   return { dtype, shape, data: Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString("base64") };
 }
 
+/** A vector as it travels: of shape (C,). */
+const encodeVector = (dtype, values) => encodeArray({ dtype, shape: [values.length], values });
+
 const same = (a, b) => a.every((value, i) => Object.is(value, b[i]));
 
 // --- arithmetic -------------------------------------------------------------------------------
@@ -46,9 +49,11 @@ function range(start, length) {
   return Array.from({ length }, (_, i) => start + i);
 }
 
-/** What both layers share: settings, parameters, the channel check, and the normalisation of one set. */
+/** What both layers share: settings, parameters, the channel check, and one set of values forward and backward. */
 class Layer {
   constructor(settings, parameters, dtype) {
+    this.settings = settings;
+    this.frozen = false;
     const { num_channels: channels, eps = 1e-5, weight = true, bias = true } = settings;
     this.dtype = dtype;
     this.round = TYPES[dtype].round;
@@ -87,8 +92,40 @@ class Layer {
     }
   }
 
+  /** The gradients of sum(y * dy), computed in float64; of weight and bias as far as the layer has them. */
+  gradients(x, dy, shape, sets) {
+    const [, channels] = shape;
+    const extent = shape.slice(2).reduce((a, b) => a * b, 1);
+    const [dx, dweight, dbias] = [x.length, channels, channels].map((length) => new Float64Array(length));
+    for (const { indices, fixed } of sets) {
+      const found = fixed ?? moments(x, indices, (value) => value);
+      const reciprocal = 1 / Math.sqrt((fixed ? fixed.variance : found.squares / indices.length) + this.eps);
+      const upstream = indices.map((i) => dy[i] * (this.weight?.[Math.floor(i / extent) % channels] ?? 1));
+      const normalised = indices.map((i) => (x[i] - found.mean) * reciprocal);
+      const sum = upstream.reduce((a, b) => a + b, 0) / indices.length;
+      const product = upstream.reduce((a, b, k) => a + b * normalised[k], 0) / indices.length;
+      indices.forEach((i, k) => {
+        const channel = Math.floor(i / extent) % channels;
+        dx[i] = reciprocal * (upstream[k] - (fixed ? 0 : sum + normalised[k] * product));
+        dweight[channel] += dy[i] * normalised[k];
+        dbias[channel] += dy[i];
+      });
+    }
+    return { dx, ...(this.weight && { dweight }), ...(this.bias && { dbias }) };
+  }
+
   statistics() {
     return {};
+  }
+
+  /** Everything that a user would write to a file. */
+  state() {
+    const own = { weight: this.weight, bias: this.bias, ...this.statistics() };
+    return Object.fromEntries(Object.entries(own).filter(([, values]) => values));
+  }
+
+  trainable() {
+    return this.frozen ? [] : ["weight", "bias"].filter((name) => this[name]);
   }
 }
 
@@ -103,15 +140,19 @@ class GroupNorm extends Layer {
     }
   }
 
+  sets(shape) {
+    const size = shape.slice(2).reduce((a, b) => a * b, this.channels / this.groups); // a group's values are adjacent
+    const count = size ? shape[0] * this.groups : 0;
+    return Array.from({ length: count }, (_, i) => ({ indices: range(i * size, size) }));
+  }
+
   call(x, shape) {
     this.check(shape);
     const extent = shape.slice(2).reduce((a, b) => a * b, 1);
-    const size = (this.channels / this.groups) * extent; // a group's values are adjacent
     const y = new x.constructor(x.length);
-    for (let start = 0; start < x.length; start += size) {
-      const indices = range(start, size);
+    for (const { indices } of this.sets(shape)) {
       const { mean, squares } = moments(x, indices, this.round);
-      this.normalise(x, y, indices, mean, this.round(squares / size), extent);
+      this.normalise(x, y, indices, mean, this.round(squares / indices.length), extent);
     }
     return y;
   }
@@ -128,11 +169,30 @@ class BatchNorm extends Layer {
       : null;
   }
 
+  reset() {
+    this.batches = 0;
+    this.running?.mean.fill(0);
+    this.running?.variance.fill(1);
+  }
+
+  /** A set for each channel; what it is normalised with is fixed where these are the running statistics. */
+  sets([samples, channels, ...spatial], mode) {
+    const extent = spatial.reduce((a, b) => a * b, 1);
+    if (samples * extent === 0) return [];
+    return range(0, channels).map((channel) => ({
+      channel,
+      indices: range(0, samples).flatMap((n) => range((n * channels + channel) * extent, extent)),
+      fixed:
+        mode === "eval" && this.running
+          ? { mean: this.running.mean[channel], variance: this.running.variance[channel] }
+          : null,
+    }));
+  }
+
   call(x, shape, mode) {
     this.check(shape);
-    const [samples, channels] = shape;
     const extent = shape.slice(2).reduce((a, b) => a * b, 1);
-    const count = samples * extent;
+    const count = shape[0] * extent;
     const training = mode === "train";
     if (training && count === 1) {
       throw new RangeError(`training needs more than one value per channel, got x of shape [${shape}]`);
@@ -140,10 +200,9 @@ class BatchNorm extends Layer {
     const y = new x.constructor(x.length);
     if (count === 0) return y; // nothing seen, nothing tracked
     if (training) this.batches += 1;
-    for (let channel = 0; channel < channels; channel += 1) {
-      const indices = range(0, samples).flatMap((n) => range((n * channels + channel) * extent, extent));
-      if (!training && this.running) {
-        this.normalise(x, y, indices, this.running.mean[channel], this.running.variance[channel], extent);
+    for (const { channel, indices, fixed } of this.sets(shape, mode)) {
+      if (fixed) {
+        this.normalise(x, y, indices, fixed.mean, fixed.variance, extent);
         continue;
       }
       const { mean, squares } = moments(x, indices, this.round);
@@ -167,6 +226,34 @@ class BatchNorm extends Layer {
     return this.running ? { running_mean: this.running.mean, running_var: this.running.variance } : {};
   }
 }
+
+/** What is done to a layer between calls; each returns the layer that lives on. */
+const ACTIONS = {
+  reset(layer) {
+    layer.reset();
+    return layer;
+  },
+  save_load(layer) {
+    const saved = structuredClone({ ...layer.state(), batches: layer.batches });
+    const loaded = new layer.constructor(layer.settings, {}, layer.dtype);
+    const arrays = loaded.state();
+    for (const name of Object.keys(arrays)) arrays[name].set(saved[name]);
+    loaded.batches = saved.batches;
+    return loaded;
+  },
+  freeze(layer) {
+    layer.frozen = true;
+    return layer;
+  },
+  unfreeze(layer) {
+    layer.frozen = false;
+    return layer;
+  },
+  momentum(layer, { value }) {
+    layer.momentum = value;
+    return layer;
+  },
+};
 
 const LAYERS = { "foreign.GroupNorm": GroupNorm, "foreign.BatchNorm": BatchNorm };
 
@@ -194,6 +281,7 @@ function hello() {
     versions: { foreign: "1", node: process.versions.node },
     device: "cpu",
     dtypes: Object.keys(TYPES),
+    actions: [...Object.keys(ACTIONS), "inspect"],
     python: "none",
     platform: `${process.platform} ${process.arch}`,
     numpy: "none",
@@ -204,26 +292,41 @@ function hello() {
   };
 }
 
+/** One call of the layer, and what there is to say about it. */
+function observeStep(layer, dtype, { mode, x, dy, inspect }) {
+  const { shape, values } = decodeArray(x);
+  const before = [values.slice(), layer.weight?.slice() ?? [], layer.bias?.slice() ?? []];
+  const gradients = dy ? layer.gradients(values, decodeArray(dy).values, shape, layer.sets(shape, mode)) : {};
+  const y = layer.call(values, shape, mode);
+  const after = [values, layer.weight ?? [], layer.bias ?? []];
+  const { dx, ...ofParameters } = vectors(dtype, gradients);
+  return {
+    output: encodeArray({ dtype, shape, values: y }),
+    dtype,
+    state: vectors(dtype, inspect ? layer.state() : layer.statistics()),
+    modified: ["x", "weight", "bias"].filter((_, i) => !same(before[i], after[i])),
+    ...(dy && { gradients: { dx: { ...dx, shape }, ...ofParameters } }),
+    ...(inspect && { trainable: layer.trainable() }),
+  };
+}
+
+/** Vectors of any type, each encoded in `dtype`. */
+function vectors(dtype, values) {
+  const encoded = (vector) => encodeVector(dtype, new TYPES[dtype].Numbers(vector));
+  return Object.fromEntries(Object.entries(values).map(([name, vector]) => [name, encoded(vector)]));
+}
+
 /** What the implementation does on one case; an exception ends the steps and is part of the answer. */
 function observe(implementation, { dtype, settings, parameters, steps }) {
   const answer = { steps: [], warnings: [] };
   let where = "construct";
   try {
     const decoded = Object.entries(parameters).map(([name, array]) => [name, decodeArray(array)]);
-    const layer = new LAYERS[implementation](settings, Object.fromEntries(decoded), dtype);
-    for (const [number, { mode, x }] of steps.entries()) {
+    let layer = new LAYERS[implementation](settings, Object.fromEntries(decoded), dtype);
+    for (const [number, step] of steps.entries()) {
       where = `step ${number + 1}`;
-      const { shape, values } = decodeArray(x);
-      const before = [values.slice(), layer.weight?.slice() ?? [], layer.bias?.slice() ?? []];
-      const y = layer.call(values, shape, mode);
-      const after = [values, layer.weight ?? [], layer.bias ?? []];
-      const vectors = Object.entries(layer.statistics());
-      answer.steps.push({
-        output: encodeArray({ dtype, shape, values: y }),
-        dtype,
-        state: Object.fromEntries(vectors.map(([n, v]) => [n, encodeArray({ dtype, shape: [v.length], values: v })])),
-        modified: ["x", "weight", "bias"].filter((_, i) => !same(before[i], after[i])),
-      });
+      for (const action of step.before ?? []) layer = ACTIONS[action.action](layer, action);
+      answer.steps.push(observeStep(layer, dtype, step));
     }
   } catch (error) {
     answer.raised = { where, type: error.name, message: error.message };
