@@ -1,6 +1,6 @@
 """What a worker says, decoded once and checked (docs/protocol.md).
 
-``protocol.schema.json`` beside this file is generated from these classes. Fields that they do not have are ignored, so
+``protocol.schema.json`` beside this file is generated from these classes (``schema.py``). Fields that they do not have are ignored, so
 that a worker may know more than this release.
 """
 
@@ -27,6 +27,8 @@ else:
     DtypeName = Literal[DTYPES]
     CarrierName = Literal[tuple(dict.fromkeys(one.carrier for one in KNOWN_DTYPES.values()))]
 Rank = Literal[2, 3, 4, 5]
+#: The number of the protocol, this one alone.
+Version = Annotated[int, msgspec.Meta(ge=PROTOCOL, le=PROTOCOL)]
 #: The number of a request for one answer: whole in every language.
 Number = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 #: Bytes of the longest line that a worker is sent, and the least that it must take.
@@ -94,7 +96,7 @@ class Hello(Message, frozen=True, kw_only=True):
     it takes and writes.
     """
 
-    protocol: int
+    protocol: Version
     framework: str
     versions: dict[str, str]
     platform: str
@@ -107,6 +109,13 @@ class Hello(Message, frozen=True, kw_only=True):
     numpy: str = ""
     kin: tuple[RelatedLayer, ...] = ()
     longest_line: Annotated[int, msgspec.Meta(ge=_SHORTEST)] = LONGEST_LINE
+
+
+class CannotImport(Message, frozen=True, kw_only=True):
+    """What a worker says in place of a hello where it cannot load its framework: the reason."""
+
+    protocol: Version
+    cannot_import: str
 
 
 class Numbers(Message, frozen=True, kw_only=True):
@@ -187,6 +196,13 @@ class ScriptAnswer(Message, frozen=True, kw_only=True):
 
     number: Number
     script: str | None = None
+
+
+class ErrorAnswer(Message, frozen=True, kw_only=True):
+    """The answer to a request that the worker does not know."""
+
+    number: Number
+    error: str
 
 
 def _result(step: Result) -> StepResult:
@@ -334,15 +350,10 @@ def _filled(described: Description, hello: Hello) -> Description:
 
 
 #: What a worker may write, by the name that docs/protocol.md gives it.
-MESSAGES: Final = {"hello": Hello, "answer": Answer, "script": ScriptAnswer}
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema of everything that a worker writes; ``$defs`` has a schema for each of :data:`MESSAGES`."""
-    found, components = msgspec.json.schema_components(MESSAGES.values(), ref_template="#/$defs/{name}")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"what a worker writes, one message a line, protocol {PROTOCOL}",
-        "anyOf": list(found),
-        "$defs": components,
-    }
+MESSAGES: Final[Mapping[str, type[Message]]] = {
+    "hello": Hello,
+    "no framework": CannotImport,
+    "answer": Answer,
+    "script": ScriptAnswer,
+    "error": ErrorAnswer,
+}

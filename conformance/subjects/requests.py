@@ -1,0 +1,90 @@
+"""What the host writes to a worker (docs/protocol.md). ``protocol.schema.json`` has the schemas of these classes, too.
+
+They describe what ``adapters/worker/protocol.py`` encodes. The host makes its requests there and does not check each
+again: the tests hold every request of whole runs against the schema.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from normgauge.adapters.case import ACTIONS, PARAMETERS
+from normgauge.conformance.subjects.messages import DtypeName, Message, Number, Numbers
+
+if TYPE_CHECKING:
+    ActionName: TypeAlias = str
+    ParameterName: TypeAlias = str
+else:
+    ActionName = Literal[ACTIONS]
+    ParameterName = Literal[PARAMETERS]
+
+
+class Settings(Message, frozen=True, kw_only=True):
+    """What a user passes to the constructor; a setting that is absent is not passed at all.
+
+    ``num_groups`` is there for a GroupNorm. A ``momentum`` of null is a value, and not the same as none.
+    """
+
+    num_channels: int
+    num_groups: int | UnsetType = UNSET
+    eps: float | UnsetType = UNSET
+    momentum: float | None | UnsetType = UNSET
+    weight: bool | UnsetType = UNSET
+    bias: bool | UnsetType = UNSET
+    track: bool | UnsetType = UNSET
+
+
+class ActionRequest(Message, frozen=True, kw_only=True):
+    """What is to be done to the layer before a call; ``momentum`` has the new one as its ``value``."""
+
+    action: ActionName
+    value: float | None | UnsetType = UNSET
+
+
+class StepRequest(Message, frozen=True, kw_only=True):
+    """One call of the living layer; with ``dy`` it is asked for gradients, with ``inspect`` for the parameters."""
+
+    mode: Literal["train", "eval"]
+    x: Numbers
+    dy: Numbers | UnsetType = UNSET
+    before: tuple[ActionRequest, ...] | UnsetType = UNSET
+    inspect: bool | UnsetType = UNSET
+
+
+class CaseRequest(Message, frozen=True, kw_only=True):
+    """A new layer and the calls of it."""
+
+    layer: str
+    dtype: DtypeName
+    settings: Settings
+    parameters: dict[ParameterName, Numbers]
+    steps: tuple[StepRequest, ...]
+
+
+class NumberedCase(CaseRequest, frozen=True, kw_only=True):
+    """A case of a request ``run``, with the number that its answer repeats."""
+
+    number: Number
+
+
+class RunRequest(Message, frozen=True, kw_only=True, tag_field="op", tag="run"):
+    """Cases for one implementation: one answer is due for each, in their order."""
+
+    implementation: str
+    cases: tuple[NumberedCase, ...]
+
+
+class ScriptRequest(Message, frozen=True, kw_only=True, tag_field="op", tag="script"):
+    """A case that is asked for as a program; ``about`` is one sentence for its head."""
+
+    number: Number
+    implementation: str
+    case: CaseRequest
+    about: str
+
+
+#: What a host may write, by the ``op`` of the message.
+REQUESTS: dict[str, type[Message]] = {"run": RunRequest, "script": ScriptRequest}
