@@ -1,7 +1,7 @@
 """What a worker says, decoded once and checked (docs/protocol.md).
 
-``protocol.schema.json`` beside this file is generated from these classes (``schema.py``). Fields that they do not have are ignored, so
-that a worker may know more than this release.
+``protocol.schema.json`` beside this file is generated from these classes (``schema.py``). Fields that they do not
+have are ignored, so that a worker may know more than this release.
 """
 
 from __future__ import annotations

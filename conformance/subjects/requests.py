@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from normgauge.adapters.case import ACTIONS, PARAMETERS
@@ -31,7 +30,7 @@ class Settings(Message, frozen=True, kw_only=True):
     num_channels: int
     num_groups: int | UnsetType = UNSET
     eps: float | UnsetType = UNSET
-    momentum: float | None | UnsetType = UNSET
+    momentum: float | UnsetType | None = UNSET
     weight: bool | UnsetType = UNSET
     bias: bool | UnsetType = UNSET
     track: bool | UnsetType = UNSET
@@ -41,7 +40,7 @@ class ActionRequest(Message, frozen=True, kw_only=True):
     """What is to be done to the layer before a call; ``momentum`` has the new one as its ``value``."""
 
     action: ActionName
-    value: float | None | UnsetType = UNSET
+    value: float | UnsetType | None = UNSET
 
 
 class StepRequest(Message, frozen=True, kw_only=True):

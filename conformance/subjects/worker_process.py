@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import functools
-import os
-import signal
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.worker.protocol import dump_line, encode_case
 from normgauge.conformance.layers.registry import layer_kinds
-from normgauge.conformance.subjects.kept_process import KeptProcess
-from normgauge.conformance.subjects.line_pipes import Lines, LineTooLong
+from normgauge.conformance.subjects.conversation import QUOTED, Conversation, Ended, in_one_line
 from normgauge.conformance.subjects.messages import (
     Answer,
     Hello,
@@ -35,27 +28,18 @@ BATCH: Final = 32
 #: With more than ``_MANY`` answers to come, several are read together, every ``_PAUSE`` seconds.
 _MANY: Final = 4
 _PAUSE: Final = 1e-3
-#: What is computed must not depend on the number of cores, and threads that wait for small work cost the most.
-ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
 #: Bytes that a hello may have; most of it is documentation.
-_LONGEST_HELLO: Final = 2**22
+LONGEST_HELLO: Final = 2**22
+#: Seconds that a worker gets to exit when its standard input has ended.
+TO_EXIT: Final = 5.0
 #: Bytes of an answer's texts, and of everything that it says of one value of the case.
 _TEXTS: Final = 2**20
 _A_VALUE: Final = 64
 #: Bytes of a case beside its values: of the case itself, and of each array.
 _A_CASE: Final = 2**12
 _AN_ARRAY: Final = 2**9
-#: Bytes of standard error that are kept, how many are read at a time, and how many letters and lines are quoted.
-_KEPT: Final = 2**14
-_CHUNK: Final = 2**16
-_QUOTED: Final = 1000
-_LINES: Final = 10
 
 _Kind = TypeVar("_Kind", Answer, ScriptAnswer)
-
-
-class Ended(Exception):
-    """The worker has ended, or nothing it writes can be relied on; the message says what it did."""
 
 
 class WorkerProcess:
@@ -69,96 +53,45 @@ class WorkerProcess:
     def __init__(self, launch: Launch, dtype: str) -> None:
         self.launch, self.dtype = launch, dtype
         self.restarts = 0
-        self._errors = b""
         self._last_number = 0  # none is used again, by no worker that follows either
         self.greeting = self._start()
 
     def _start(self) -> Hello:
         command = self.launch.command(self.dtype)
         try:
-            self._process = KeptProcess(command, {**ONE_THREAD, **os.environ, **self.launch.variables})
+            self._talk = Conversation(command, self.launch.variables, echo=self.launch.debug)
         except OSError as error:
             raise CannotRun(f"cannot start {command[0]}: {error.strerror or error}") from None
-        self._released = False
         #: The numbers of the answers that are due, in order.
         self._due: collections.deque[int] = collections.deque()
         #: What the worker did unasked.
         self._unasked: str | None = None
-        self._lines = Lines(self._process.stdin, self._process.stdout)
-        self._errors = b""
-        self._listener = threading.Thread(target=self._read_errors, args=(self._process,), daemon=True)
-        self._listener.start()
         try:
             return self._greeted()
         except BaseException:
-            self._kill()
+            self._talk.end()
             raise
 
     def _greeted(self) -> Hello:
         framework = self.launch.framework
         try:
-            hello = hello_in(self._line(self.launch.hello_limit, _LONGEST_HELLO), self.dtype)
+            hello = hello_in(self._talk.line(self.launch.hello_limit, LONGEST_HELLO), self.dtype)
         except (Ended, Nonsense) as error:
-            raise CannotRun(f"{framework}: the worker {error} before it said hello{self._last_words()}") from None
+            raise CannotRun(f"{framework}: the worker {error} before it said hello{self._talk.last_words()}") from None
         except ImportError as error:
             raise CannotRun(
                 f"{framework} is not installed for {self.launch.command('')[0]}: "
-                f"{_in_one_line(str(error))}; install it there, or name an interpreter that has it with --python"
+                f"{in_one_line(str(error))}; install it there, or name an interpreter that has it with --python"
             ) from None
         except ValueError as error:
             raise CannotRun(f"{framework}: {error}") from None
         for described in hello.implementations:
             if described.layer not in layer_kinds():
                 raise CannotRun(
-                    f"{framework}: {_in_one_line(described.id)[:_QUOTED]} is of layer {described.layer[:_QUOTED]!r}; "
+                    f"{framework}: {in_one_line(described.id)[:QUOTED]} is of layer {described.layer[:QUOTED]!r}; "
                     f"allowed: {', '.join(layer_kinds())}"
                 )
         return hello
-
-    def _read_errors(self, process: KeptProcess) -> None:
-        while chunk := os.read(process.stderr.fileno(), _CHUNK):
-            self._errors = (self._errors + chunk)[-_KEPT:]
-            if self.launch.debug:
-                os.write(2, chunk)
-
-    def _last_words(self) -> str:
-        """End the worker, and quote the last lines of its standard error."""
-        self._kill()
-        text = self._errors.decode(errors="replace")
-        said = [line for one in text.splitlines() if (line := _in_one_line(one).strip())][-_LINES:]
-        return f"; it last said: {' | '.join(said)[-_QUOTED:]}" if said else ""
-
-    def _line(self, time_limit: float, longest: int) -> bytes:
-        """The next line, of at most ``longest`` bytes.
-
-        Raises:
-            Ended: there is none.
-        """
-        deadline = time.monotonic() + time_limit
-        code: int | None = None
-        while True:
-            try:
-                pause = _PAUSE if len(self._due) > _MANY else 0.0
-                line = self._lines.receive(min(0.5, max(deadline - time.monotonic(), 0.01)), longest, pause)
-                break
-            except LineTooLong:
-                raise Ended(f"wrote a line of more than {longest:,} bytes") from None
-            except TimeoutError:
-                if code is not None:  # and a child of it keeps the pipe open
-                    raise Ended(_how_it_ended(code)) from None
-                code = self._process.poll()
-                if code is None and time.monotonic() >= deadline:
-                    raise Ended(f"did not answer within {time_limit:g} s") from None
-        if line is None:
-            raise Ended(self._closed())
-        return line
-
-    def _closed(self) -> str:
-        """How a worker ended that has closed its standard output."""
-        try:
-            return _how_it_ended(self._process.wait(timeout=5))
-        except subprocess.TimeoutExpired:
-            return "closed its standard output and went on"
 
     def _answer(self, kind: type[_Kind], case: Case) -> _Kind:
         """The answer that is due next, which is about ``case``.
@@ -170,7 +103,8 @@ class WorkerProcess:
         """
         if self._unasked is not None:
             raise Ended(self._unasked)
-        line = self._line(self.launch.time_limit, min(longest_answer(case), self.greeting.longest_line))
+        longest = min(longest_answer(case), self.greeting.longest_line)
+        line = self._talk.line(self.launch.time_limit, longest, _PAUSE if len(self._due) > _MANY else 0.0)
         answer = answer_of(line, kind, self._due.popleft())
         if self._wrote_unasked():
             raise Ended(self._unasked)
@@ -178,13 +112,13 @@ class WorkerProcess:
 
     def _wrote_unasked(self) -> bool:
         """Whether the worker has written something though no answer is due."""
-        if not self._due and (written := self._lines.unread()):
+        if not self._due and (written := self._talk.unread()):
             self._unasked = f"wrote what nobody had asked for: {written[:80]!r}"
         return self._unasked is not None
 
     def begin(self) -> None:
         self.restarts = 0
-        if self._process.poll() is not None:  # given up, or could not be started again
+        if not self._talk.runs():  # given up, or could not be started again
             self.greeting = self._start()
 
     @property
@@ -226,7 +160,7 @@ class WorkerProcess:
     def _send(self, request: dict[str, Any], numbers: Sequence[int]) -> None:
         """Send a request with these numbers; not to a worker that has written unasked, which is told later."""
         if not self._wrote_unasked():
-            self._lines.send(dump_line(request))
+            self._talk.send(dump_line(request))
         self._due.extend(numbers)
 
     def _observations(self, implementation: str, cases: Sequence[Case], batch: Sequence[Case]) -> Iterator[Observation]:
@@ -243,7 +177,7 @@ class WorkerProcess:
                 except ValueError as error:  # msgspec's own errors are such, too
                     seen = Observation(died=f"the worker gave a malformed answer: {error}")
                 except (Ended, Nonsense) as error:
-                    seen = Observation(died=f"the worker {error}{self._last_words()}")
+                    seen = Observation(died=f"the worker {error}{self._talk.last_words()}")
                     self._restart()  # before the answer is given: nobody may ask for the next one
                     yield seen
                     break
@@ -272,32 +206,17 @@ class WorkerProcess:
 
     def _restart(self) -> None:
         self.restarts += 1
-        self._kill()
+        self._talk.end()
         if not self.given_up:
             self.greeting = self._start()
 
-    def _kill(self) -> None:
-        """End the worker and everything it started, and let go of its pipes."""
-        if self._released:
-            return
-        self._released = True
-        self._process.end()
-        self._lines.close()
-        self._listener.join(timeout=1)
-        # A thread still at work has a process at the other end that cannot be ended; closing under it would block.
-        if not self._listener.is_alive():
-            self._process.stderr.close()
-
     def close(self) -> None:
         """End the worker: at once where it owes an answer that nobody waits for, else as it likes to end."""
-        if self._process.poll() is None and not self._due and not self._released:
+        if self._talk.runs() and not self._due:
             if self._wrote_unasked():
                 print(f"{self.launch.framework}: the worker {self._unasked}", file=sys.stderr)
-            with contextlib.suppress(BrokenPipeError):
-                self._lines.close_requests()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=5)
-        self._kill()
+            self._talk.close(TO_EXIT)
+        self._talk.end()
 
 
 def longest_request(case: Case) -> int:
@@ -324,15 +243,3 @@ def _observed(answer: Answer, case: Case) -> Observation:
     if got > asked or (got < asked and seen.raised is None):
         raise ValueError(f"{got} results for {asked} steps")
     return seen
-
-
-def _in_one_line(text: str) -> str:
-    """The text without orders to a terminal and without line breaks."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def _how_it_ended(code: int) -> str:
-    if code < 0:
-        known = {one.value: one.name for one in signal.Signals}
-        return f"was ended by signal {known.get(-code, -code)}"
-    return f"exited with code {code}"

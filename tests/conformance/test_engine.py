@@ -181,7 +181,7 @@ def test_a_hanging_worker_ends_with_the_engine_that_was_killed() -> None:
         "from normgauge.conformance.subjects.worker_process import WorkerProcess\n"
         "from normgauge.conformance.layers.experiments import probes\n"
         f"worker = WorkerProcess(Launch(framework={FAULTY!r}), 'float32')\n"
-        "print(worker._process.pid, flush=True)\n"
+        "print(worker._talk._process.pid, flush=True)\n"
         "case = next(p.case for p in probes('group_norm', 'float32', (5,)))\n"
         "list(worker.run('process.HangsInRankFive', [case]))\n"
     )

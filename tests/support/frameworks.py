@@ -21,8 +21,9 @@ import pytest
 
 from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.worker.protocol import case_id
+from normgauge.conformance.subjects.conversation import ONE_THREAD
 from normgauge.conformance.subjects.subject import Launch
-from normgauge.conformance.subjects.worker_process import ONE_THREAD, WorkerProcess
+from normgauge.conformance.subjects.worker_process import WorkerProcess
 from normgauge.results.file import BrokenResults, read_records
 from normgauge.results.records import Counterexample, Explored, Footer, Header, NotRun, Record
 
