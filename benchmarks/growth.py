@@ -69,7 +69,7 @@ def by_cases() -> Iterator[tuple[int, float]]:
 
 def _of_process(worker: WorkerProcess) -> float:
     """Processor seconds of a worker that still runs, in Linux's own count."""
-    fields = Path(f"/proc/{worker._process.pid}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{worker._talk._process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 

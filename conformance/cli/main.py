@@ -1,4 +1,4 @@
-"""The command line: normgauge run, diagnose, promote, list, gate, report, accuracy, timeline.
+"""The command line: normgauge run, check, diagnose, promote, list, gate, report, accuracy, timeline.
 
 Exit codes: 0 done, 1 something deviates from the expectations, 2 the user's mistake, 3 something that was asked
 for could not be run, 130 interrupted; 128 and the number of the signal that ended it, where it was another.
@@ -10,6 +10,7 @@ import click
 
 import normgauge
 from normgauge.conformance.cli.accuracy import accuracy
+from normgauge.conformance.cli.check import check
 from normgauge.conformance.cli.diagnose import diagnose
 from normgauge.conformance.cli.gate import gate
 from normgauge.conformance.cli.list import list_
@@ -25,7 +26,7 @@ def main() -> None:
     """Measure what a framework's GroupNorm and BatchNorm really compute."""
 
 
-for command in (run, diagnose, promote, list_, gate, accuracy, report, timeline):
+for command in (run, check, diagnose, promote, list_, gate, accuracy, report, timeline):
     main.add_command(command)
 
 if __name__ == "__main__":
