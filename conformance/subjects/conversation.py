@@ -28,7 +28,7 @@ class Ended(Exception):
 
 
 class Conversation:
-    """A program that was started, and the lines to and from it. With ``echo`` its standard error is this process's, too.
+    """A program that was started, and the lines to and from it; with ``echo`` its standard error is told here, too.
 
     Raises:
         OSError: it cannot be started.
