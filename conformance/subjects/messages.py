@@ -141,7 +141,7 @@ class Numbers(Message, frozen=True, kw_only=True):
 class Exceptional(Message, frozen=True, kw_only=True):
     """The exception that ended a case."""
 
-    where: Annotated[str, msgspec.Meta(pattern=r"^(construct|step [1-9][0-9]*)$")]
+    where: Annotated[str, msgspec.Meta(pattern=r"^(construct|step [1-9][0-9]*)$(?!\n)")]
     type: str
     message: str
 

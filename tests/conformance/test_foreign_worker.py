@@ -387,6 +387,10 @@ MALFORMED: Final = {
     "data that is no base64": with_output(data="!"),
     "data that is a list": with_output(data=[1]),
     "an exception without its type": {"steps": [], "raised": {"where": "construct", "message": "no"}},
+    **{
+        f"an exception in {place!r}": {"steps": [], "raised": {"where": place, "type": "ValueError", "message": "no"}}
+        for place in ("", "forward", "step 0", "step one", "step 1\n")
+    },
     "an exception that is a text": {"steps": [], "raised": "no"},
     "a reason that is a number": {"steps": [], "unsupported": 5},
     "warnings that are numbers": {"steps": [], "warnings": [5]},
@@ -460,6 +464,15 @@ def test_a_worker_that_never_reads_its_input_meets_the_time_limit() -> None:
         ("with_implementation(ranks='2')", r"Expected `array`, got `str` - at `\$\.implementations\[0\]\.ranks`"),
         ("with_implementation(names=['eps'])", r"Expected `object`, got `array` - at `\$\.implementations\[0\]\.names"),
         ("with_implementation(slow='no')", r"Expected `bool`, got `str` - at `\$\.implementations\[0\]\.slow`"),
+        ("hello | {'implementations': []}", r"the worker's hello has no implementations; name at least one$"),
+        (
+            "hello | {'implementations': hello['implementations'] * 2}",
+            r"hello has the id 'broken\.GroupNorm' twice; an ",
+        ),
+        (
+            "hello | {'kin': [{'id': 'broken.GroupNorm', 'layer': 'layer_norm', 'ranks': [2]}]}",
+            r"hello has the id 'broken\.GroupNorm' twice; an id is one implementation's$",
+        ),
     ],
 )
 def test_a_hello_with_nonsense_in_it_is_refused_in_one_line(hello: str, said: str) -> None:
@@ -528,6 +541,13 @@ def test_of_much_on_standard_error_the_end_is_quoted() -> None:
     assert said.startswith("broken: the worker exited with code 3 before it said hello; it last said: ")
     assert said.endswith("y" * 900)
     assert len(said) < 1200
+
+
+def test_the_last_lines_on_standard_error_are_quoted() -> None:
+    body = "sys.stderr.write(''.join(f'line {number}\\n' for number in range(50)) + '\\n \\n'); sys.exit(3)"
+    quoted = r"; it last said: line 40 \| line 41 \| .* \| line 49$"
+    with pytest.raises(CannotRun, match=quoted):
+        list(run_framework(written_in_python(body), Wanted(dtypes=("float32",))))
 
 
 def test_json_that_is_nested_too_deep_is_an_observation() -> None:
