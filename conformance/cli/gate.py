@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -47,5 +48,9 @@ def gate(results: tuple[Path, ...], places: tuple[Path, ...], baseline: tuple[Pa
         click.echo(line, err=suggest)
     if suggest:
         click.echo(suggestions(gated), nl=False)
+    elif gated.new:
+        given = [word for place in places for word in ("--expectations", str(place))]
+        command = ["normgauge", "gate", *map(str, results), *given, "--suggest"]
+        click.echo(f"`{shlex.join(command)}` writes the entries for what is new", err=True)
     if gated.surprises:
         raise click.exceptions.Exit(1)

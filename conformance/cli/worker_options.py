@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import click
 
 from normgauge.conformance.cli.errors import Mistake
 from normgauge.conformance.cli.frameworks import adapter_of
-from normgauge.conformance.subjects.subject import Launch
+from normgauge.conformance.subjects.subject import Launch, words_of
 
 #: Seconds.
 _TIME_LIMIT: Final = 60.0
@@ -79,12 +78,9 @@ class WorkerOptions:
         if self.in_process:
             raise Mistake("--exec names a program of its own, --in-process asks for this one; leave out one of them")
         try:
-            words = tuple(shlex.split(program))
+            return words_of(program)
         except ValueError as error:
-            raise Mistake(f"--exec {program!r} is not a command: {error}") from None
-        if not words:
-            raise Mistake("--exec needs a command, such as --exec 'node worker.mjs'")
-        return words
+            raise Mistake(f"--exec {error}") from None
 
 
 def with_worker_options(command: Callable[..., None]) -> Callable[..., None]:

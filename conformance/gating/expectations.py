@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
 
 from normgauge.adapters.implementation_id import EAGER, ImplementationId
-from normgauge.adapters.registry import not_known, registered_implementations
+from normgauge.adapters.registry import not_known, registered, registered_implementations
 from normgauge.conformance.gating.entries import (
     DOCUMENTATION,
     Expectation,
@@ -25,7 +25,7 @@ from normgauge.results.records import DIVERGENT, Judgement, Profile
 
 #: Those of this distribution, one file a framework.
 SHIPPED: Final = Path(__file__).parents[1] / "expectations"
-#: How the shipped files are called to a person: by their place in the repository.
+#: The place of the shipped files in the repository.
 SHIPPED_NAME: Final = "conformance/expectations"
 #: Verdicts that say nothing of what a layer computes.
 UNDECIDED: Final = frozenset({"unsupported", "cannot tell"})
@@ -96,10 +96,7 @@ class Held:
         """One line on it: what to do about it. More would be written in ``file``."""
         found, comparison = self.found, self.comparison
         if comparison == "new":
-            return (
-                f"{found.verdict}, {found.measured or found.sentence}; repair it, or expect it in "
-                f"{file} (`normgauge gate --suggest` writes the entry)"
-            )
+            return f"{found.verdict}, {found.measured or found.sentence}; repair it, or expect it in {file}"
         if self.expected is None:
             return self._of_support() if comparison == "changed" else found.verdict
         place, measured = self.expected.place, self.expected.entry.measured
@@ -186,10 +183,14 @@ class Expectations:
                     for dtype in one.dtypes:
                         yield Cell(implementation, dtype, one.entry.requirement), one
 
-    def file_for(self, framework: str) -> str:
-        """Where an expectation of this framework is to be written."""
+    def file_for(self, framework: str, option: str = "--expectations") -> str:
+        """Where a person is to write an expectation of this framework, who gives files with ``option``."""
         place = self.places[0]
-        return place if place.endswith(".toml") else f"{place}/{framework}.toml"
+        if place.endswith(".toml"):
+            return place
+        if place == SHIPPED_NAME and not (framework in registered() and _in_the_repository()):
+            return f"a file of your own ({option}=FILE)"
+        return f"{place}/{framework}.toml"
 
     def check_implementations(self, known: Collection[str]) -> None:
         """Refuse an implementation that nobody has.
@@ -214,6 +215,11 @@ def _only(found: Sequence[_One], what: str) -> _One | None:
 
 def _now(found: Measured) -> str:
     return found.verdict if found.verdict in {"conforms", "agrees"} else f"is now {found.verdict!r}: {found.sentence}"
+
+
+def _in_the_repository() -> bool:
+    """Whether a person finds the shipped files by their place in the repository."""
+    return Path(SHIPPED_NAME).is_dir()
 
 
 def of_judgement(judgement: Judgement, identity: ImplementationId | None = None) -> Measured:
@@ -261,7 +267,8 @@ def load_expectations(paths: Sequence[Path] = ()) -> Expectations:
     """
     files = [(file, str(file)) for path in paths for file in files_in(path)]
     if not paths:
-        files = [(file, f"{SHIPPED_NAME}/{file.name}") for file in sorted(SHIPPED.glob("*.toml"))]
+        place = f"{SHIPPED_NAME}/" if _in_the_repository() else "normgauge's own "
+        files = [(file, f"{place}{file.name}") for file in sorted(SHIPPED.glob("*.toml"))]
     layers = {identifier: one.layer for identifier, (_, one) in registered_implementations().items()}
     found = [one for file, name in files for one in read_entries(file, name, layers)]
     return Expectations(

@@ -14,9 +14,6 @@ from typing import Any, Final
 
 import pytest
 
-from normgauge.adapters.case import Implementation
-from normgauge.adapters.dtypes import DTYPES
-from normgauge.adapters.registry import NoAdapter, load_adapter, not_known
 from normgauge.conformance.diagnosis.reference_store import default_store
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.gating.entries import DOCUMENTATION, BrokenExpectations
@@ -24,14 +21,14 @@ from normgauge.conformance.gating.expectations import (
     Cell,
     Held,
     Measured,
-    load_expectations,
     of_claims,
     of_judgement,
 )
 from normgauge.conformance.layers.registry import kind_of
+from normgauge.conformance.pytest_plugin.asked import Collected, asked_of
 from normgauge.conformance.run.measure import measure
 from normgauge.conformance.run.request import Wanted
-from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, Subject
+from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Subject
 from normgauge.conformance.subjects.worker_process import WorkerProcess
 from normgauge.results.records import Judgement, NotRun, Profile
 
@@ -44,37 +41,20 @@ class Deviates(Exception):
 
 
 class Conformance:
-    """The hooks of a pytest run with ``--normgauge``, and what it was asked for."""
+    """The hooks of a pytest run with ``--normgauge``."""
 
     def __init__(self, config: pytest.Config) -> None:
-        given: Sequence[str] = config.getoption("--normgauge")
-        frameworks = list(dict.fromkeys(given))
-        self.python: str = config.getoption("--normgauge-python")
-        dtypes = config.getoption("--normgauge-dtype") or DTYPES
-        if not set(dtypes) <= set(DTYPES):
-            allowed = f"{', '.join(DTYPES[:-1])} and {DTYPES[-1]}"
-            raise pytest.UsageError(f"--normgauge-dtype takes {allowed}, got {', '.join(dtypes)}")
-        self.dtypes = tuple(dtype for dtype in DTYPES if dtype in dtypes)
-        try:
-            known = {framework: load_adapter(framework).implementations for framework in frameworks}
-            self.expectations = load_expectations(tuple(map(Path, config.getoption("--normgauge-expectations") or ())))
-        except (NoAdapter, BrokenExpectations) as error:
-            raise pytest.UsageError(str(error)) from None
-        ids = [one.id for implementations in known.values() for one in implementations]
-        chosen = config.getoption("--normgauge-implementation")
-        for one in chosen or ():
-            if one not in ids:
-                raise pytest.UsageError(not_known("implementation", one, ids))
-        self.implementations = {
-            framework: [one for one in implementations if (one.id in chosen if chosen else not one.way.thorough)]
-            for framework, implementations in known.items()
-        }
-        self.selected = self._take_own_arguments(config, ids)
+        self.asked = asked_of(config)
+        self.selected = self._take_own_arguments(config, self.asked.ids)
 
     @staticmethod
-    def _take_own_arguments(config: pytest.Config, ids: Sequence[str]) -> Sequence[str]:
-        """Take from pytest's arguments the node ids of this tree, and the folder that it would look in by itself."""
-        if config.args_source is not pytest.Config.ArgsSource.ARGS:
+    def _take_own_arguments(config: pytest.Config, ids: Collection[str]) -> Sequence[str]:
+        """Take from pytest's arguments the node ids of this tree, and the folder that it would look in by itself.
+
+        That one stays where nobody has written the option for this run: where it is in `addopts`.
+        """
+        asked_now = any(word.partition("=")[0] == "--normgauge" for word in config.invocation_params.args)
+        if asked_now and config.args_source is not pytest.Config.ArgsSource.ARGS:
             config.args = []
         named = {argument: argument.partition("::")[0] for argument in config.args}
         # pytest shows every id as if it were a path relative to the current folder.
@@ -83,8 +63,9 @@ class Conformance:
         return [path + argument.removeprefix(named[argument]) for argument, path in own.items()]
 
     def pytest_report_header(self) -> str:
-        count = sum(map(len, self.implementations.values()))
-        return f"normgauge: {', '.join(self.implementations)}: {count} implementation(s) in {', '.join(self.dtypes)}"
+        count = sum(map(len, self.asked.implementations.values()))
+        dtypes = ", ".join(self.asked.dtypes)
+        return f"normgauge: {', '.join(self.asked.implementations)}: {count} implementation(s) in {dtypes}"
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(
@@ -94,7 +75,7 @@ class Conformance:
         if isinstance(collector, pytest.Session):
             nodes = [
                 Framework.from_parent(collector, name=framework, conformance=self)
-                for framework, implementations in self.implementations.items()
+                for framework, implementations in self.asked.implementations.items()
                 if implementations
             ]
             report.result = [*nodes, *(report.result or ())]
@@ -107,7 +88,7 @@ class Conformance:
             return None
         from xdist.scheduler import LoadScopeScheduling
 
-        ids = {one.id for implementations in self.implementations.values() for one in implementations}
+        ids = {one.id for implementations in self.asked.implementations.values() for one in implementations}
 
         class ByImplementation(LoadScopeScheduling):  # type: ignore[misc]  # it comes without types
             def _split_scope(self, nodeid: str) -> str:
@@ -122,14 +103,14 @@ class Framework(pytest.Collector):
 
     def __init__(self, *, conformance: Conformance, **node: Any) -> None:
         super().__init__(nodeid=node["name"], **node)
-        self.conformance = conformance
+        self.asked, self.selected = conformance.asked, conformance.selected
         #: What could not be run, and whether an item has said so: one does.
         self.problems: dict[str, bool] = {}
         self._subjects: dict[str, Subject | CannotRun] = {}
         self.references = References(default_store())
 
     def collect(self) -> Iterator[Layer]:
-        for implementation in self.conformance.implementations[self.name]:
+        for implementation in self.asked.implementations[self.name]:
             yield Layer.from_parent(self, implementation=implementation)
 
     def subject(self, dtype: str) -> Subject:
@@ -143,9 +124,8 @@ class Framework(pytest.Collector):
         if dtype not in self._subjects and (known := next(serving, None)) is not None:
             self._subjects[dtype] = known
         if dtype not in self._subjects:
-            launch = Launch(framework=self.name, python=self.conformance.python)
             try:
-                self._subjects[dtype] = WorkerProcess(launch, dtype)
+                self._subjects[dtype] = WorkerProcess(self.asked.launches[self.name], dtype)
             except CannotRun as error:
                 self._subjects[dtype] = error
         subject = self._subjects[dtype]
@@ -167,7 +147,7 @@ class Layer(pytest.Collector):
 
     parent: Framework
 
-    def __init__(self, *, implementation: Implementation, **node: Any) -> None:
+    def __init__(self, *, implementation: Collected, **node: Any) -> None:
         super().__init__(name=implementation.id, nodeid=implementation.id, **node)
         self.implementation = implementation
         self.found: dict[Cell, Measured] = {}
@@ -182,13 +162,13 @@ class Layer(pytest.Collector):
         titles = {one.id: f"{one.id} {one.title}" for one in asked if set(one.dtypes) & set(self.dtypes)}
         for requirement, title in {**titles, CLAIMS: CLAIMS}.items():
             item = RequirementItem.from_parent(self, name=title, requirement=requirement)
-            selected = self.parent.conformance.selected
+            selected = self.parent.selected
             if not selected or self.nodeid in selected or item.nodeid in selected:
                 yield item
 
     @property
     def dtypes(self) -> tuple[str, ...]:
-        return self.parent.conformance.dtypes
+        return self.parent.asked.dtypes
 
     def measure_once(self) -> None:
         if self._measured:
@@ -252,7 +232,7 @@ class RequirementItem(pytest.Item):
         found = [one for one in self.parent.found.values() if self._is_about(one.cell)]
         if not found:
             pytest.skip(f"{self.name}: {self._why_nothing()}")
-        expectations = self.parent.parent.conformance.expectations
+        expectations = self.parent.parent.asked.expectations
         try:
             held = [expectations.hold(one, self.parent.versions) for one in found]
         except BrokenExpectations as error:
@@ -287,10 +267,12 @@ class RequirementItem(pytest.Item):
 
     def _report(self, found: Sequence[Held]) -> str:
         """What deviates and what to do; dtypes of which the same is to be said, once."""
-        expectations = self.parent.parent.conformance.expectations
+        asked = self.parent.parent.asked
         alike: dict[str, list[Measured]] = {}
         for one in found:
-            alike.setdefault(one.told(expectations.file_for(one.found.framework)), []).append(one.found)
+            file = asked.expectations.file_for(one.found.framework, "--normgauge-expectations")
+            alike.setdefault(one.told(file), []).append(one.found)
+        unexpected = {one.found.cell for one in found if one.comparison == "new"}
         parts = []
         for what, own in alike.items():
             first = own[0]
@@ -300,6 +282,8 @@ class RequirementItem(pytest.Item):
             if judgement is not None and first.divergent:
                 rows += self._rows(judgement)
             rows += [("to do", what)] if about != what else []
+            if first.cell in unexpected:
+                rows.append(("entry", asked.command_for_entries(self.parent.parent.name, self.parent.name)))
             parts.append("\n".join([about, *(f"  {name:<10}{text}" for name, text in rows)]))
         return "\n\n".join(parts)
 

@@ -15,7 +15,7 @@ OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "--normgauge": {
         "action": "append",
         "metavar": "FRAMEWORK",
-        "help": "ask this framework (repeatable); without test paths nothing else is run",
+        "help": "ask this framework (repeatable); without test paths nothing else is run, but for `addopts`",
     },
     "--normgauge-python": {
         "metavar": "PATH",
@@ -23,10 +23,15 @@ OPTIONS: Final[dict[str, dict[str, Any]]] = {
         "help": "interpreter that has the framework (default: this one); write --normgauge-python=PATH: of a path that "
         "stands alone pytest thinks that it is one of the tests'",
     },
+    "--normgauge-exec": {
+        "metavar": "COMMAND",
+        "help": "any program that speaks the worker protocol, in place of an adapter; it is started once more, to say "
+        "what it has",
+    },
     "--normgauge-implementation": {
         "action": "append",
-        "metavar": "ID",
-        "help": "only this one (repeatable); see `normgauge list`",
+        "metavar": "ID|PATTERN",
+        "help": "only this one (repeatable); see `normgauge list`; * stands for any text, ? for one letter",
     },
     "--normgauge-dtype": {
         "action": "append",

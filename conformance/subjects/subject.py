@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,6 +93,21 @@ class Launch:
         )
         # By its path: what is registered here need not be registered in that interpreter.
         return [self.python, "-c", bootstrap, registered().get(self.framework, self.framework), dtype]
+
+
+def words_of(command: str) -> tuple[str, ...]:
+    """The words of a command, as a shell splits them.
+
+    Raises:
+        ValueError: it has none, or a quotation without an end.
+    """
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as error:
+        raise ValueError(f"{command!r} is not a command: {error}") from None
+    if not words:
+        raise ValueError("needs a command, such as 'node worker.mjs'")
+    return words
 
 
 def not_asked(greeting: Hello, lacks: Sequence[Lack], case: Case) -> str | None:

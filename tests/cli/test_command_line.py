@@ -161,7 +161,7 @@ def test_every_command_shows_an_example_in_its_help(command: str) -> None:
     ("words", "said"),
     [
         (("run", "x", "--exec", 'a "b'), "is not a command: No closing quotation"),
-        (("run", "x", "--exec", ""), "--exec needs a command, such as --exec 'node worker.mjs'"),
+        (("run", "x", "--exec", ""), "--exec needs a command, such as 'node worker.mjs'"),
         (("run", "x", "--exec", "cat", "--in-process"), "leave out one of them"),
         (("run", "x", "--exec", "cat", "--python", "python3"), "--python an interpreter for ours; leave out one"),
         (("run", "x", "y", "--exec", "cat"), "--exec is one program, and 2 frameworks are named; name one"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -44,6 +45,15 @@ measured = "interleaved"
 reason = "it is made so"
 url = "https://example.org/thread"
 """
+
+
+#: A program of its own: our worker, of which nothing is known but what it says.
+PROGRAM = (
+    "--normgauge",
+    "foreign",
+    "--normgauge-exec",
+    shlex.join([sys.executable, "-m", "normgauge.adapters.worker.main", "counting:Counting"]),
+)
 
 
 class Project:
@@ -155,6 +165,28 @@ def test_an_item_and_an_implementation_can_be_named_by_their_ids(project: Projec
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_with_the_option_in_addopts_both_are_run(project: Project, processes: str) -> None:
+    asked = "--normgauge counting:Counting --normgauge-implementation group_norm.GroupNorm --normgauge-dtype float32"
+    (project.path / "pytest.ini").write_text(f"[pytest]\naddopts = {asked}\n")
+    chosen = ("-k", "GN-01 or user", "-n", processes)
+    for words, count in (((), 2), (("test_own.py",), 2), (("--normgauge=counting:Counting",), 1)):
+        done = project.pytest(*chosen, *words)
+        assert (done.code, done.summary.partition(" passed")[0]) == (0, str(count)), done.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_a_program_is_asked_for_what_its_hello_has(project: Project, processes: str) -> None:
+    (project.path / "known.toml").write_text(INTERLEAVED)
+    chosen = ("--normgauge-implementation", "group_norm.*leaved", "--normgauge-expectations=known.toml")
+    done = project.pytest(*PROGRAM, *chosen, "-k", "GN-01 or GN-02", "--normgauge-dtype=float32", "-n", processes)
+    assert done.code == 0, done.out
+    assert re.match(r"1 passed, (\d+ deselected, )?1 xfailed in ", done.summary)
+    assert {(one, dtype) for one, dtype, _ in project.asked()} == {("group_norm.Interleaved", "float32")}
+
+
+@pytest.mark.slow
 def test_one_dtype_can_be_chosen(project: Project) -> None:
     done = project.ask("-v", of=("group_norm.GroupNorm",))
     assert done.code == 0, done.out
@@ -172,10 +204,22 @@ def test_one_dtype_can_be_chosen(project: Project) -> None:
         (("--normgauge", "mlx", "--normgauge-implementation", "mlx.nn.GroupNrom"), "did you mean mlx.nn.GroupNorm"),
         (("--normgauge", "mlx", "--normgauge-dtype", "int8"), "takes float32, float64, float16 and bfloat16, got int8"),
         (("--normgauge", "mlx", "--normgauge-expectations=none.toml"), "none.toml cannot be read: No such file"),
+        (
+            ("--normgauge", "mlx", "--normgauge-expectations=nobody.toml"),
+            "implementation 'no.Body' is not known; ",
+        ),
+        ((*PROGRAM, "--normgauge-expectations=nobody.toml"), "nobody.toml, entry 1 (GN-02): implementation 'no.Body'"),
+        ((*PROGRAM, "--normgauge-implementation", "group_norm.GroupNrom"), "did you mean group_norm.GroupNorm"),
+        ((*PROGRAM, "--normgauge", "other"), "--normgauge-exec is one program, and 2 frameworks are named"),
+        ((*PROGRAM, "--normgauge-python=python3"), "--normgauge-python an interpreter for ours; leave out one"),
+        (("--normgauge", "x", "--normgauge-exec", "a 'b"), '--normgauge-exec "a \'b" is not a command: No closing'),
+        (("--normgauge", "x", "--normgauge-exec", "none-such"), "cannot start none-such: No such file or directory"),
+        (("--normgauge-exec", "cat"), "--normgauge-exec needs a framework to ask: add --normgauge FRAMEWORK"),
         (("--normgauge-dtype", "float32"), "--normgauge-dtype needs a framework to ask: add --normgauge FRAMEWORK"),
     ],
 )
 def test_a_users_mistake_is_one_line(project: Project, words: tuple[str, ...], said: str) -> None:
+    (project.path / "nobody.toml").write_text(INTERLEAVED.replace("group_norm.Interleaved", "no.Body"))
     done = project.pytest(*words)
     assert done.code == pytest.ExitCode.USAGE_ERROR
     (line,) = [line for line in done.err.splitlines() if line]
@@ -198,7 +242,8 @@ def test_a_divergence_fails_with_what_a_person_needs_and_no_traceback(project: P
         r"observed +step 1 output -0.99999237\d+ -0.99999237\d+ ",
         r"canonical step 1 output -0.9999694\d+ 0.9999694\d+ ",
         r"remedy +for the canonical result permute the channels",
-        r"to do +diverges, interleaved; repair it, or expect it in conformance/expectations/",
+        r"to do +diverges, interleaved; repair it, or expect it in a file of your own \(--normgauge-expec",
+        r"entry +normgauge run counting:Counting -i group_norm\.Interleaved --budget none; normgauge gate --suggest$",
     ):
         assert re.search(rf"^  {row}", done.out, re.MULTILINE), row
     script = re.search(r"^  script +(\S+)", done.out, re.MULTILINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,8 +58,31 @@ def test_a_divergence_that_nothing_expects_is_new_and_says_where_it_would_be_exp
                  dtype="float64"), judgement(dtype="float64"))  # fmt: skip
     told, summary = lines(folder.gate(), 1)
     assert told.startswith("new: mlx.jsonl: mlx.nn.GroupNorm: float32, float64: GN-16 a title: crashes, died of it; ")
-    assert f"expect it in {folder.path / 'known.toml'} (`normgauge gate --suggest` writes the entry)" in told
+    assert told.endswith(f"repair it, or expect it in {folder.path / 'known.toml'}")
     assert summary == "2 expected met, 2 new, 0 gone, 0 changed, 0 not checked"
+
+
+def test_the_command_that_writes_what_is_missing_can_be_pasted(folder: Folder) -> None:
+    folder.write(judgement(), judgement("GN-16", "crashes", "died"), judgement(dtype="float64"))
+    hint = re.fullmatch(r"`normgauge (gate .*)` writes the entries for what is new\n", folder.gate().stderr)
+    assert hint is not None
+    pasted = gated(*shlex.split(hint[1])[1:])
+    assert [one["requirement"] for one in tomllib.loads(pasted.stdout)["expected"]] == ["GN-16"]
+    folder.write(judgement(), judgement(dtype="float64"))
+    assert folder.gate().stderr == ""
+
+
+def test_away_from_the_repository_no_file_of_it_is_advised(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.path)
+    folder.write(judgement("GN-01", "diverges", "outside_sqrt"), judgement("GN-02", "conforms", ""))
+    told = gated("results").stdout
+    assert "repair it, or expect it in a file of your own (--expectations=FILE)" in told
+    assert re.search(r"gone: mlx\.jsonl: .* remove entry \d+ of normgauge's own mlx\.toml", told)
+    (folder.path / "mine.toml").write_text(INTERLEAVED)
+    told = gated("results", "--expectations", "mine.toml").stdout
+    assert "expect it in mine.toml" in told
+    assert "remove entry 1 of mine.toml" in told
+    assert str(folder.path) not in told
 
 
 def test_the_shipped_file_is_called_by_its_place_in_the_repository(folder: Folder) -> None:
