@@ -51,8 +51,8 @@ def _lines(findings: Sequence[Finding]) -> Iterator[str]:
     """A line for each fault; answers that have the same one at the same place are told together."""
     groups: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in findings:
-        kind, answer, _ = finding.about.partition(" to ")
-        groups.setdefault((kind + answer, *map(_general, (finding.place, finding.what))), []).append(finding)
+        mistake = finding.about.partition(" to ")[0], _general(finding.place), _general(finding.what)
+        groups.setdefault(mistake, []).append(finding)
     for first, *others in groups.values():
         same = f" (and so in {len(others)} more: {_numbers(others)})" if others else ""
         yield f"{first}{same}"
@@ -69,14 +69,16 @@ def _numbers(findings: Sequence[Finding]) -> str:
     return f"{listed}, ..." if len(told) > 5 else listed
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def _closing(examined: Examined, launch: Launch) -> str:
-    asked = (
-        f"{examined.cases} cases of {len(examined.asked)} layers in {', '.join(examined.dtypes) or 'no dtype'}, "
-        "a script and an unknown op"
-        if examined.cases
-        else "nothing: no hello that can be used"
-    )
+    layers, dtypes = _counted(len(examined.asked), "layer"), ", ".join(examined.dtypes)
+    asked = f"{_counted(examined.cases, 'case')} of {layers} in {dtypes}, a script and an unknown op"
+    if not examined.cases:
+        asked = "nothing, for want of a hello that can be used"
     if examined.findings:
-        return f"{len(examined.findings)} faults of form; asked: {asked}"
+        return f"{_counted(len(examined.findings), 'fault')} of form; asked: {asked}"
     name = launch.framework if not launch.program else f"NAME --exec {shlex.quote(shlex.join(launch.program))}"
     return f"no fault of form; asked: hello, {asked}. Whether the numbers are right: normgauge run {name}"

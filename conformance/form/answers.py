@@ -30,12 +30,10 @@ _DECLARE: Final = "declare it in the hello's lacks"
 def faults_of(message: Any, question: Question) -> list[Fault]:
     """Everything that is wrong in the form of the answer to a question; nothing about the numbers in it."""
     found = list(faults("Answer", message))
-    if not isinstance(message, dict) or any(
-        fault.place.partition(".")[0] in {"", "steps", "raised"} for fault in found
-    ):
+    faulty = [fault.place for fault in found]
+    if not isinstance(message, dict) or {"", "steps", "raised"} & {one.partition(".")[0] for one in faulty}:
         return found
     case, steps = question.case, message.get("steps", [])
-    faulty = [fault.place for fault in found]
     found += _of_whole(message, question)
     for index, (step, result) in enumerate(zip(case.steps, steps, strict=False)):
         place = f"steps[{index}]"

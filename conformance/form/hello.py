@@ -12,7 +12,7 @@ from normgauge.adapters.lacks import Lack
 from normgauge.adapters.worker.protocol import PROTOCOL
 from normgauge.conformance.form.faults import Fault, faults, inside, listed, shown
 from normgauge.conformance.layers.registry import layer_kinds
-from normgauge.conformance.subjects.messages import Description, Hello, RelatedLayer
+from normgauge.conformance.subjects.messages import Hello
 
 #: What stands for a required field that is faulty or missing, so that the cases can be asked all the same.
 _IN_PLACE: Final[Mapping[str, Any]] = {
@@ -48,7 +48,7 @@ def usable(message: Any, dtype: str) -> Hello:
     """The hello without its faulty parts, which have something harmless in their place."""
     if not isinstance(message, dict):
         message = {}
-    kept = _without(message, faults("Hello", {**message, **dict.fromkeys(_LISTS, [])}))
+    kept = _without(message, faults("Hello", {**message, **{name: [] for name in _LISTS}}))
     for name in _LISTS:
         kept[name] = [_usable_one(one) for one in _objects(message.get(name)) if _is_named(one, name)]
     return msgspec.convert({**_IN_PLACE, "dtypes": [dtype], **kept}, Hello)
@@ -97,11 +97,12 @@ def _of_list(value: Any, name: str) -> Iterator[Fault]:
         if isinstance(one.get("layer"), str) and one["layer"] not in allowed:
             yield Fault(place=f"{place}.layer", what=f"{shown(one['layer'])} is none of {listed(allowed)}")
         ranks = one.get("ranks")
-        if isinstance(ranks, list) and not any(faults("RelatedLayer", {"id": "", "layer": "", "ranks": ranks})):
-            if ranks != sorted(set(ranks)):
-                yield Fault(place=f"{place}.ranks", what=f"{shown(ranks)} is not ascending")
+        formed = not any(faults("RelatedLayer", {"id": "", "layer": "", "ranks": ranks}))
+        if formed and isinstance(ranks, list) and ranks != sorted(set(ranks)):
+            yield Fault(place=f"{place}.ranks", what=f"{shown(ranks)} is not ascending")
         for field, keys in _KEYS.items():
-            for key in one.get(field) if isinstance(one.get(field), dict) else ():
+            given = one.get(field)
+            for key in given if isinstance(given, dict) else ():
                 if key not in keys:
                     yield Fault(place=inside(f"{place}.{field}", key), what=f"no setting; allowed: {listed(keys)}")
         for number, lack in enumerate(_objects(one.get("lacks"))):
@@ -121,8 +122,8 @@ def _of_whole(hello: Hello, dtype: str, found: Sequence[Fault]) -> Iterator[Faul
             yield Fault(place=f"actions[{index}]", what=f"{shown(action)} is none of {listed((*ACTIONS, 'inspect'))}")
     if hello.serves and dtype in hello.dtypes and dtype not in hello.serves:
         yield Fault(place="serves", what=f"{dtype}, for which the worker was started, is not in it")
-    yield from _not_of_the_framework(hello.serves, hello, "serves")
-    ids = [one.id for one in (*hello.implementations, *hello.kin)]
+    yield from _not_of_the_framework([one for one in hello.serves if one != dtype], hello, "serves")
+    ids = [*(one.id for one in hello.implementations), *(one.id for one in hello.kin)]
     for one in dict.fromkeys(ids):
         if ids.count(one) > 1:
             yield Fault(place="implementations", what=f"the id {shown(one)} stands in it {ids.count(one)} times")
@@ -134,7 +135,3 @@ def _not_of_the_framework(dtypes: Iterable[str], hello: Hello, place: str) -> It
     for dtype in dtypes:
         if dtype not in hello.dtypes:
             yield Fault(place=place, what=f"{dtype} is not in the hello's dtypes: {listed(hello.dtypes)}")
-
-
-#: What can be asked: an implementation or a related layer.
-Layer = Description | RelatedLayer
