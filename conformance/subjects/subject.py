@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,19 @@ from normgauge.conformance.subjects.messages import Hello
 
 #: What stands in place of a script that a worker does not write.
 NO_SCRIPT: Final = "# this worker writes no scripts\n"
+
+
+def as_python(script: str) -> str:
+    """``script`` where it is Python, else its lines as comments: lines of Python are appended to it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(script)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        # A line ends wherever one does for Python, and what is no letter of a source file would end the file.
+        lines = script.replace("\0", " ").replace("\f", " ").splitlines()
+        return "".join(f"# {line}\n" for line in ("this worker's script is not Python:", *lines))
+    return script if script.endswith("\n") else f"{script}\n"
 
 
 class CannotRun(Exception):

@@ -21,7 +21,7 @@ from normgauge.conformance.subjects.messages import (
     hello_in,
     lacks_of,
 )
-from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, asked_of, not_asked
+from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, as_python, asked_of, not_asked
 
 #: Cases sent in one request; the answers come back one by one.
 BATCH: Final = 32
@@ -197,7 +197,8 @@ class WorkerProcess:
         }
         self._send(message, [number])
         try:
-            return self._answer(ScriptAnswer, case).script or NO_SCRIPT
+            written = self._answer(ScriptAnswer, case).script
+            return as_python(written) if written else NO_SCRIPT
         except ValueError as error:
             return f"# no script: the worker gave a malformed answer: {error}\n"
         except (Ended, Nonsense) as error:

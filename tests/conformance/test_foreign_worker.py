@@ -429,6 +429,39 @@ def test_a_worker_that_writes_no_scripts_is_quoted_as_such() -> None:
         assert worker.script("broken.GroupNorm", CASE, "about") == "# this worker writes no scripts\n"
 
 
+@pytest.mark.parametrize("written", ["", None, 5, "absent"])
+def test_a_script_that_is_missing_is_no_script(written: Any) -> None:
+    answer = {} if written == "absent" else {"script": written}
+    body = f"say(hello)\nfor line in sys.stdin: say({{'number': json.loads(line)['number'], **{answer!r}}})"
+    with started(written_in_python(body)) as worker:
+        assert worker.script("broken.GroupNorm", CASE, "about").startswith(("# this worker writes no", "# no script: "))
+        assert worker.restarts == 0
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "const x = [1, 3];\nconsole.log(x);", "x = (", "x\0y", "if x:\n\ty\n        z", "(" * 10_000, "-" * 100_000,
+        "print(1)\f\nlet x\r\nlet y\x85let z\u2028let w",
+    ],
+)  # fmt: skip
+def test_a_script_in_another_language_becomes_comments_to_which_python_can_be_appended(written: str) -> None:
+    body = f"say(hello)\nfor line in sys.stdin: say({{'number': json.loads(line)['number'], 'script': {written!r}}})"
+    with started(written_in_python(body)) as worker:
+        script = worker.script("broken.GroupNorm", CASE, "about")
+    assert script.startswith("# this worker's script is not Python:\n# ")
+    told: list[int] = []
+    exec(f"{script}told.append(1)\n", {"told": told})
+    assert told == [1]
+
+
+def test_a_script_in_python_stays_as_it_is_and_ends_its_last_line() -> None:
+    written = "x = [[1, 3]]\nassert x is not 5"
+    body = f"say(hello)\nfor line in sys.stdin: say({{'number': json.loads(line)['number'], 'script': {written!r}}})"
+    with started(written_in_python(body)) as worker:
+        assert worker.script("broken.GroupNorm", CASE, "about") == f"{written}\n"
+
+
 def test_an_answer_with_the_wrong_number_ends_the_worker_and_is_that_case_s_observation() -> None:
     body = """
 say(hello)
