@@ -48,10 +48,13 @@ def check(framework: str | None, worker: WorkerOptions) -> None:
 
 
 def _lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """A line for each fault; answers that have the same one at the same place are told together."""
+    """A line for each fault; answers that have the same one at the same place are in one."""
     groups: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in findings:
-        mistake = finding.about.partition(" to ")[0], _general(finding.place), _general(finding.what)
+        is_answer = finding.about.startswith("answer to case")
+        mistake = (
+            ("", _general(finding.place), _general(finding.what)) if is_answer else (finding.about, str(finding), "")
+        )
         groups.setdefault(mistake, []).append(finding)
     for first, *others in groups.values():
         same = f" (and so in {len(others)} more: {_numbers(others)})" if others else ""

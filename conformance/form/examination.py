@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ def examine(launch: Launch) -> Examined:
 class _Asking:
     def __init__(self, launch: Launch) -> None:
         self._launch, self.findings, self.cases = launch, Findings(), 0
+        self._numbers = itertools.count(1)
         self.asked, self.dtypes, self.not_asked = dict[str, None](), dict[str, None](), dict[str, None]()
 
     def first(self) -> Hello | None:
@@ -90,7 +92,7 @@ class _Asking:
     @contextmanager
     def _process(self, dtype: str) -> Iterator[tuple[Session, Hello | None]]:
         """A worker that was started for ``dtype``, with its hello."""
-        session = Session(self._launch, dtype, self.findings)
+        session = Session(self._launch, dtype, self.findings, self._numbers)
         try:
             message = session.hello()
             yield session, None if message is None else self._greeted(message, dtype)

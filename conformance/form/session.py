@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -51,15 +51,15 @@ class Findings:
 
 
 class Session:
-    """One process of a worker, and those that follow when it ends where it should not.
+    """One process of a worker, and those that follow when it ends where it should not; ``numbers`` are for requests.
 
     Raises:
         CannotRun: it cannot be started.
     """
 
-    def __init__(self, launch: Launch, dtype: str, findings: Findings) -> None:
-        self._launch, self._dtype, self._findings = launch, dtype, findings
-        self._restarts = self._last_number = 0
+    def __init__(self, launch: Launch, dtype: str, findings: Findings, numbers: Iterator[int]) -> None:
+        self._launch, self._dtype, self._findings, self._numbers = launch, dtype, findings, numbers
+        self._restarts = 0
         self._answered: set[int] = set()
         self._start()
 
@@ -79,8 +79,7 @@ class Session:
             return None
 
     def next_number(self) -> int:
-        self._last_number += 1
-        return self._last_number
+        return next(self._numbers)
 
     def ask(self, request: Mapping[str, Any], due: Mapping[int, str]) -> dict[int, dict[str, Any]]:
         """The answers by their numbers; ``due`` has what to call each in a finding.

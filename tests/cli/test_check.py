@@ -99,8 +99,8 @@ BROKEN: Final = {
         [
             r"hello\.device: 0 is no text",
             r"hello\.ations: no field of the protocol; actions is one",
-            r"hello\.implementations\[0\]\.ranks\[2\]: 6 is none of 2, 3, 4, 5 \(and so in 1 more: hello\)",
-            r"hello\.implementations\[0\]\.layout: missing \(and so in 1 more: hello\)",
+            r"hello\.implementations\[1\]\.ranks\[2\]: 6 is none of 2, 3, 4, 5",
+            r"hello\.implementations\[0\]\.layout: missing",
             r"answer to case 1 \(foreign\.GroupNorm, float32, rank 2\): steps\[0\]\.output\.shape: "
             r"\[8\] where \[2, 4\] is due \(and so in \d+ more: .*\)",
             r"answer to case 2 .*: steps\[0\]\.output\.shape: \[24\] where \[2, 4, 3\] is due .*",
@@ -126,8 +126,8 @@ BROKEN: Final = {
     "it answers a case twice, ends at another, names nonsense and never stops": (
         [
             ("for (const one of request.cases) say(", "for (const one of request.cases.flatMap(twice)) say("),
-            ("say(hello());", "const twice = (one) => (one.number === 5 ? process.exit(3) : one.number === 3 ? [one, one] "
-             ": [one]); say(hello());"),
+            ("say(hello());", "const twice = (one) => (one.number === 3 ? [one, one] : [one]); say(hello());"),
+            ("say({ number: one.number, ", "say(one.number === 5 ? process.exit(3) : { number: one.number, "),
             ('modified: ["x", "weight", "bias"].filter((_, i) => !same(before[i], after[i]))', 'modified: ["y"]'),
             ("trainable: layer.trainable()", "trainable: [...layer.trainable(), 1]"),
             ("error: `op ${request.op} is not known; allowed: run`", "message: 'what?'"),
