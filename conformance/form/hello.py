@@ -71,13 +71,13 @@ def _is_named(one: Mapping[str, Any], name: str) -> bool:
 
 
 def _usable_one(one: Mapping[str, Any]) -> dict[str, Any]:
-    lacks = [lack for lack in _objects(one.get("lacks")) if _wrong_lack(lack) is None]
+    lacks = [lack for lack in _objects(one.get("lacks")) if not any(faults("Lack", lack)) and not _wrong_lack(lack)]
     kept = _without(one, faults("Description", {**one, "lacks": []}))
     return {**_IN_PLACE_OF_ONE, **kept, "lacks": lacks}
 
 
 def _wrong_lack(lack: Any) -> str | None:
-    """What a declaration names that does not exist; None where it is right, or not of the right form at all."""
+    """What a declaration names that does not exist; None where nothing, or where the schema tells what is wrong."""
     if any(faults("Lack", lack)):
         return None
     try:
