@@ -6,6 +6,8 @@ import itertools
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
 
 import click
 
@@ -15,6 +17,9 @@ from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_
 from normgauge.conformance.form.examination import Examined, examine
 from normgauge.conformance.form.session import Finding
 from normgauge.conformance.subjects.subject import CannotRun, Launch
+
+#: How often a worker is started again after it has ended, or has not answered within the time limit.
+_MOST_RESTARTS: Final = 3
 
 
 @click.command()
@@ -35,7 +40,7 @@ def check(framework: str | None, worker: WorkerOptions) -> None:
         raise Mistake("name what to check: --exec 'node worker.mjs', module:Class of an adapter, or a framework")
     launch = worker.launch(framework or "exec")
     try:
-        examined = examine(launch)
+        examined = examine(replace(launch, most_restarts=_MOST_RESTARTS))
     except CannotRun as error:
         raise NotRunnable(str(error)) from None
     for reason in examined.not_asked:

@@ -47,8 +47,11 @@ class _Maker:
     dtype: str
     equal_samples: bool = False
 
-    def x(self, rank: int, samples: int = _SAMPLES, channels: int = _CHANNELS) -> Array:
-        made = values((samples, channels, *_SPATIAL[: rank - 2]), self.dtype)
+    def x(
+        self, rank: int, *, samples: int = _SAMPLES, channels: int = _CHANNELS, longest: int = max(_SPATIAL)
+    ) -> Array:
+        spatial = (min(length, longest) for length in _SPATIAL[: rank - 2])
+        made = values((samples, channels, *spatial), self.dtype)
         return np.broadcast_to(made[:1], made.shape).copy() if self.equal_samples and samples else made
 
     def case(self, *steps: Step, parameters: Mapping[str, Array] | None = None, **settings: Any) -> Case:
@@ -148,7 +151,7 @@ def _unusual(maker: _Maker, rank: int) -> Iterator[Question]:
         ("no samples", maker.x(rank, samples=0)),
         ("NaN and infinities", special),
         ("another channel count", maker.x(rank, channels=_CHANNELS + 1)),
-        ("one value per channel", maker.x(rank, samples=1)[:, :, :1]),
+        ("one value per channel", maker.x(rank, samples=1, longest=1)),
     ):
         yield Question(label=label, case=maker.case(Step("train", x)), ordinary=False)
     if maker.kind.grouped:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from normgauge.adapters.worker.protocol import dump_line
 from normgauge.conformance.form.faults import shown
 from normgauge.conformance.subjects.conversation import Conversation, Ended
 from normgauge.conformance.subjects.subject import CannotRun, Launch
@@ -87,7 +87,7 @@ class Session:
         An answer with a number that nobody knows is taken for the one that is due first.
         """
         waiting, answers = dict(due), dict[int, dict[str, Any]]()
-        self._talk.send(json.dumps(request, separators=(",", ":")).encode() + b"\n")
+        self._talk.send(dump_line(request))
         while waiting:
             first = next(iter(waiting))
             try:

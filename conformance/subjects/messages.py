@@ -321,7 +321,10 @@ def _check_protocol(spoken: object) -> None:
 
 
 def _unusable(error: Exception) -> ValueError:
-    return ValueError(f"the worker's hello cannot be used: {error}; docs/protocol.md says what it has")
+    return ValueError(
+        f"the worker's hello cannot be used: {error}; docs/protocol.md says what it has, "
+        "and `normgauge check` lists every fault of it"
+    )
 
 
 def _complete(hello: Hello, dtype: str) -> Hello:

@@ -20,7 +20,7 @@ from normgauge.adapters.worker.main import Adapters, answers, hello
 from normgauge.adapters.worker.protocol import dump_line, encode_case
 from normgauge.conformance.form import answers as of_answers
 from normgauge.conformance.form import hello as of_hello
-from normgauge.conformance.form.cases import Question
+from normgauge.conformance.form.cases import Question, questions
 from normgauge.conformance.form.faults import faults, inside
 from normgauge.conformance.subjects.messages import Answer, hello_of
 from normgauge.conformance.subjects.schema import published
@@ -155,6 +155,21 @@ def test_a_fault_is_told_with_its_place(path: str, value: Any, fault: str | None
     assert (fault in found) if fault is not None else (found == [])
 
 
+@pytest.mark.parametrize("layer", ["group_norm", "batch_norm"])
+@pytest.mark.parametrize("rank", [2, 3, 4, 5])
+def test_every_layer_of_one_rank_is_asked_something_of_every_kind(layer: str, rank: int) -> None:
+    described = {"id": "one", "layer": layer, "ranks": [rank], "layout": "", "names": {}, "documentation": "",
+                 "remedies": {}, "signature_defaults": {}}  # fmt: skip
+    said = hello_of({**greeting(), "implementations": [described]}, "float32")
+    made = questions(said, said.implementations[0], "float32")
+    shapes = {one.label: one.case.steps[0].x.shape for one in made}
+    assert len(made) > 10
+    assert {len(shape) for shape in shapes.values()} == {rank}
+    assert shapes["one value per channel"] == (1, 4, *(1 for _ in range(rank - 2)))
+    assert shapes["no samples"][0] == 0
+    assert any(step.dy is not None for one in made for step in one.case.steps)
+
+
 def test_faults_in_several_places_are_told_together() -> None:
     broken = set_at(set_at(set_at(greeting(), "device", ...), "versions", 3), "implementations/1/ranks/0", 6)
     assert set(told(broken)) == {
@@ -172,7 +187,24 @@ def paths(message: Any, before: str = "") -> Iterator[str]:
             yield from paths(value, f"{before}{key}/")
 
 
-NONSENSE: Final = (..., None, True, 0, -1, 3, 1.5, "", "x", "float32", [], ["x"], [1], {}, {"x": 1}, {"data": "!"})
+NONSENSE: Final[tuple[Any, ...]] = (
+    ...,
+    None,
+    True,
+    0,
+    -1,
+    3,
+    1.5,
+    "",
+    "x",
+    "float32",
+    [],
+    ["x"],
+    [1],
+    {},
+    {"x": 1},
+    {"data": "!"},
+)
 
 
 @functools.cache
