@@ -80,7 +80,9 @@ def measure(
         judged = judge_kin(requirement, evidence, kinships) if requirement.relation else judge(requirement, evidence)
         verdicts[requirement.id] = judged.verdict
         example = None
-        if judged.verdict in DIVERGENT and judged.shows is not None and not wanted.diagnosis_only:
+        # A case that leaves a setting to the layer has no reference, so nothing smaller can be held to one.
+        shown = judged.shows is not None and judged.shows.probe.measures is None
+        if judged.verdict in DIVERGENT and shown and not wanted.diagnosis_only:
             example, smallest = shrunk_example(judged, evidence, subject, description.ranks)
             if requirement.rule == "values" and smallest.ratio > 1:
                 judged = _told_of(smallest, judged, evidence)

@@ -144,6 +144,8 @@ def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
     case, step, followed = one.probe.case, deviation.step - 1, evidence.followed[0]
     seen = one.observation.steps[step].gradients[deviation.quantity]
     right = evidence.expected(case, followed).steps[step][deviation.quantity]
+    if seen.shape != right.value.shape:
+        return ""
     for name, wrong in known_gradient_errors(case, step, followed).items():
         value = wrong.get(deviation.quantity)
         if value is None or not np.all(np.isfinite(value)):  # NaN explains no NaN

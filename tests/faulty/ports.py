@@ -38,3 +38,40 @@ class BackwardRaises(Port):
 class Misspelt(Port):
     def construct(self, implementation: Implementation, case: Case) -> Any:
         return super().constuct(implementation, case)  # type: ignore[misc]
+
+
+class SettingsMustBeGiven(Port):
+    """It has no defaults."""
+
+    def construct(self, implementation: Implementation, case: Case) -> Any:
+        for name in ("eps", *(["momentum"] if implementation.layer == "batch_norm" else [])):
+            if name not in case.settings:
+                raise TypeError(f"missing 1 required positional argument: '{name}'")
+        return super().construct(implementation, case)
+
+
+class DefaultEpsInDouble(Port):
+    """Gives float64 where eps is left to it, and nowhere else."""
+
+    def construct(self, implementation: Implementation, case: Case) -> Any:
+        layer = super().construct(implementation, case)
+        layer.wide = "eps" not in case.settings
+        return layer
+
+    def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
+        y = super().forward(layer, x, training=training)
+        return y.astype("float64") if layer.wide else y
+
+
+class ParameterGradientsInRows(Port):
+    """Of shape (1, C)."""
+
+    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+        y, gradients = super().backward(layer, x, dy, training=training)
+        return y, {name: value if name == "dx" else value[None] for name, value in gradients.items()}
+
+
+class FlatInputGradient(Port):
+    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+        y, gradients = super().backward(layer, x, dy, training=training)
+        return y, {name: value.ravel() if name == "dx" else value for name, value in gradients.items()}
