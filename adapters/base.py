@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from normgauge.adapters.actions import Acting, undeclared
+from normgauge.adapters.actions import Acting, bare, undeclared
 from normgauge.adapters.case import (
     Array,
     Case,
@@ -236,7 +236,10 @@ class Adapter(Acting, ABC):
                     if action.name == "save_load":
                         kept += state_of(functools.partial(self.state, layer), self.vector)
                     with noted(caught):
-                        layer = self.acted(implementation, case, layer, action)
+                        if action.name == "another_layer":
+                            self._beside(implementation, bare(case), step)
+                        else:
+                            layer = self.acted(implementation, case, layer, action)
                 result, results = self._step(implementation, layer, step, caught)
                 steps.append(result)
         # Whatever a framework raises is an observation, not an error of ours.
@@ -249,6 +252,11 @@ class Adapter(Acting, ABC):
             steps[-1] = dataclasses.replace(steps[-1], modified=modified) if modified else steps[-1]
         messages = tuple(dict.fromkeys(f"{w.category.__name__}: {w.message}" for w in caught))
         return Observation(steps=tuple(steps), raised=raised, warnings=messages)
+
+    def _beside(self, implementation: Implementation, case: Case, step: Step) -> None:
+        """Construct another layer and train it on the negative of the step's input."""
+        another = self.construct(implementation, case)
+        self.forward(another, self.to_native(implementation, -step.x), training=True)
 
     def _step(
         self, implementation: Implementation, layer: Any, step: Step, caught: list[warnings.WarningMessage]

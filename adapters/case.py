@@ -22,8 +22,11 @@ PARAMETERS: Final = ("weight", "bias", "running_mean", "running_var")
 
 #: ``reset``: the running statistics to those of a new layer. ``save_load``: the state written and read into a new
 #: layer, constructed alike, which lives on. ``freeze``, ``unfreeze``: the parameters out of training, and back, by the
-#: layer itself or by a model that it is in. ``momentum``: another momentum from now on.
-ACTIONS: Final = ("reset", "save_load", "freeze", "unfreeze", "freeze_model", "unfreeze_model", "momentum")
+#: layer itself or by a model that it is in. ``momentum``: another momentum from now on. ``another_layer``: a new layer,
+#: constructed alike, trained on the negative of the step's input, beside the one that lives on.
+ACTIONS: Final = (
+    "reset", "save_load", "freeze", "unfreeze", "freeze_model", "unfreeze_model", "momentum", "another_layer",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ class _Body:
         for number, step in enumerate(case.steps, start=1):
             self.lines.append(f"# {_about(number, step)}")
             for action in step.before:
-                self._act(action)
+                self._act(action, step)
             self._call(step)
             for name, value in self._shown(step, names):
                 self._show(f"step {number} {name}", value)
@@ -146,17 +146,31 @@ class _Body:
             self._done.update(step.gives if step.once else ())
             self.lines += self.source.statement(step, variables)
 
-    def _act(self, action: Action) -> None:
+    def _act(self, action: Action, step: Step) -> None:
         known = self._operations.actions
         if action.name == "save_load" and "save" in known:
             self._do(known["save"])
             self._done.clear()
             self._do(self._adapter.construction(self._implementation, bare(self._case)))
             self._do(known["load"])
+        elif action.name == "another_layer":
+            self._another(step)
         elif action.name in known:
             self._do(known[action.name], momentum=parsed(repr(action.value)))
         else:
             self.lines.append(f"raise NotImplementedError({str(action)!r})")
+
+    def _another(self, step: Step) -> None:
+        """Another layer is made and trained; then all names stand for what belongs to the layer of the case again."""
+        construction = list(self._adapter.construction(self._implementation, bare(self._case)))
+        done = set(self._done)
+        names = ", ".join(dict.fromkeys([*(name for one in construction for name in one.gives), *sorted(done)]))
+        self.lines.append(f"kept = ({names},)")
+        self._done.clear()
+        self._do(construction)
+        self._call(Step("train", -step.x))
+        self.lines.append(f"({names},) = kept")
+        self._done = done
 
     def _call(self, step: Step) -> None:
         self._give("x", step.x, self._adapter.native(self._implementation, step.x))

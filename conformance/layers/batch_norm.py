@@ -80,6 +80,7 @@ _AFTER: Final[Mapping[str, Callable[[LayerState, Action, Mapping[str, Any]], Lay
     "freeze_model": lambda state, action, settings: replace(state, frozen=True),
     "unfreeze_model": lambda state, action, settings: replace(state, frozen=False),
     "momentum": lambda state, action, settings: replace(state, momentum=action.value),
+    "another_layer": lambda state, action, settings: state,
 }
 
 

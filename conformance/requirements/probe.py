@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from normgauge.adapters.case import Array, Case, Step
+from normgauge.adapters.case import Action, Array, Case, Step
 from normgauge.conformance.requirements.inputs import biases, cast, weights
 
 #: Those that a step with an upstream gradient has.
@@ -67,6 +67,13 @@ def make_case(
         parameters={name: cast(value, dtype) for name, value in parameters.items()},
         steps=tuple(_step(mode, [cast(values, dtype) for values in arrays]) for mode, *arrays in steps),
     )
+
+
+def beside_another(case: Case) -> Case:
+    """The case with another layer made and trained before every step but the first."""
+    first, *others = case.steps
+    met = (replace(step, before=(*step.before, Action("another_layer"))) for step in others)
+    return replace(case, steps=(first, *met))
 
 
 def _step(mode: str, arrays: Sequence[Array]) -> Step:

@@ -7,7 +7,7 @@ from typing import Final
 
 from normgauge.conformance.requirements.gradients import along, upstream
 from normgauge.conformance.requirements.inputs import biases, graded, scrambled, weights
-from normgauge.conformance.requirements.probe import Probe
+from normgauge.conformance.requirements.probe import Probe, beside_another
 from normgauge.conformance.requirements.requirement import (
     ARRAY_API,
     BATCH_NORM,
@@ -24,6 +24,8 @@ from normgauge.conformance.requirements.requirement import (
 def _accumulated(layer: Layer, asked: Asked) -> Iterator[Probe]:
     steps = [("train", scrambled(asked.shape, seed) * (1 + seed)) for seed in range(5)]
     yield layer.probe(asked, "five training steps", steps)
+    case = beside_another(layer.case(asked, steps[:3]))
+    yield Probe(label="three training steps, another layer trained between them", case=case)
     x, y = graded(asked.shape, asked.dtype, 1), scrambled(asked.shape, 6)
     case = layer.case(asked, [("train", x, along(x)), ("train", y, upstream(asked.shape, 6))])
     yield Probe(label="two differentiated training steps", case=case, quantities=("running_mean", "running_var"))
@@ -56,7 +58,9 @@ def _in_float64(layer: Layer, asked: Asked) -> Iterator[Probe]:
 RUNNING_STATISTICS: Final[tuple[Requirement, ...]] = (
     of_batch_norm(
         "BN-14", title="running statistics accumulate",
-        statement="After several training steps the running statistics are the blend of all of them.",
+        statement=(
+            "After several training steps the running statistics are the blend of all of them, and of no other layer's."
+        ),
         probes=_accumulated, settles=("several steps",), allows=("several calls",),
     ),
     of_batch_norm(

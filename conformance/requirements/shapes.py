@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from normgauge.conformance.requirements.inputs import ODD, SPATIAL, scrambled
-from normgauge.conformance.requirements.probe import Probe
+from normgauge.conformance.requirements.probe import Probe, beside_another
 from normgauge.conformance.requirements.requirement import (
     CHANNELS,
     GROUP_NORM,
@@ -52,6 +52,9 @@ def _other_samples(layer: Layer, asked: Asked) -> Iterator[Probe]:
         x = scrambled(asked.shape)
         x[1] = neighbour * (1 + scrambled(x[1].shape) / 8)
         yield layer.probe(asked, f"the other sample is {label}", [("train", x)])
+    steps = [("train", scrambled(asked.shape, seed)) for seed in (0, 1)]
+    case = beside_another(layer.case(asked, steps))
+    yield Probe(label="the other samples are another layer's", case=case)
 
 
 def _one_value_a_group(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -124,7 +127,8 @@ SHAPES: Final[tuple[Requirement, ...]] = (
         probes=Both(_ranks_of_group_norm, _ranks_of_batch_norm),
     ),
     of_group_norm(
-        "GN-10", title="batch independence", statement="A sample's output does not depend on the other samples.",
+        "GN-10", title="batch independence",
+        statement="A sample's output does not depend on the other samples, be they another layer's.",
         source=f"{GROUP_NORM.paper}, section 3", probes=_other_samples, about="other samples",
         settles=("several samples", "with_nan", "with_infinity"),
     ),

@@ -104,8 +104,9 @@ def _reuse(name: str) -> Callable[[Any, Array, Array, Mapping[str, Array]], None
     return spoil
 
 
-def _write(array: Array) -> None:
-    array[...] = 7.0
+def _write(*arrays: Array) -> None:
+    for array in arrays:
+        array[...] = 7.0
 
 
 def _double(array: Array) -> None:
@@ -118,7 +119,7 @@ def _double(array: Array) -> None:
         ([(), ()], lambda layer, x, dy, gradients: None),
         ([("dy",)] * 2, lambda layer, x, dy, gradients: _write(dy)),
         ([("memory beside dy",)] * 2, lambda layer, x, dy, gradients: _write(dy.base[0])),
-        ([("x", "memory beside dy")] * 2, lambda layer, x, dy, gradients: (_write(x), _write(dy.base[0]))),
+        ([("x", "memory beside dy")] * 2, lambda layer, x, dy, gradients: _write(x, dy.base[0])),
         ([(), ("a gradient of an earlier call",)], _reuse("dx")),
         ([(), ("a gradient of an earlier call",)], _reuse("dbias")),
         ([("weight",), ("weight", "the array loaded as weight")], lambda layer, x, dy, _: _double(layer.weight)),

@@ -38,7 +38,10 @@ class UpdatesTheLayerThatWasSaved(UpdatesTheArraysLoaded):
         self.read = True
 
     def update(self, sets: Array, mean: Array) -> None:
-        (super() if "read" in vars(self) else super(UpdatesTheArraysLoaded, self)).update(sets, mean)
+        if "read" in vars(self):
+            super().update(sets, mean)
+        else:
+            BatchNorm.update(self, sets, mean)
 
 
 class StatisticsAreNotSaved(BatchNorm):
