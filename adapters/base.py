@@ -12,6 +12,7 @@ import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -30,6 +31,7 @@ from normgauge.adapters.debug import Tracebacks
 from normgauge.adapters.dtypes import FULL
 from normgauge.adapters.kept import GRADIENT, OUTPUT, Kept, changed, loaded, same, state_of
 from normgauge.adapters.lacks import Lack
+from normgauge.adapters.memory_layouts import laid_out
 
 #: Those that no call changes.
 _UNCHANGED: Final = ("weight", "bias")
@@ -263,8 +265,8 @@ class Adapter(Acting, ABC):
     ) -> tuple[StepResult, list[Kept]]:
         """What the step gave, and what no later one may change of that."""
         before = {n: self.vector(value).copy() for n, value in self.state(layer).items() if n in _UNCHANGED}
-        x = _Given(self, implementation, "x", step.x, self.to_native)
-        dy = _Given(self, implementation, "dy", step.dy, self.upstream_to_native) if step.dy is not None else None
+        x = self._given(implementation, "x", step.x, step.layout)
+        dy = None if step.dy is None else self._given(implementation, "dy", step.dy, step.dy_layout)
         training = step.mode == "train"
         gradients: Mapping[str, Any] = {}
         with noted(caught):
@@ -293,6 +295,15 @@ class Adapter(Acting, ABC):
         )
         return found, results
 
+    def _given(self, implementation: Implementation, name: str, value: Array, layout: str) -> _Given:
+        """An input of a call as it lies in memory before."""
+        to_native = self.to_native if name == "x" else self.upstream_to_native
+        native = to_native(implementation, laid_out(value, layout))
+        read = functools.partial(self.to_numpy, implementation, native)
+        buffer = self.memory(native)
+        untouched = None if buffer is None else buffer.tobytes()
+        return _Given(name=name, value=value, native=native, read=read, buffer=buffer, untouched=untouched)
+
     def _result(self, implementation: Implementation, name: str, value: Any) -> Kept:
         """A result of a call: an output, or the gradient of this name."""
 
@@ -302,29 +313,23 @@ class Adapter(Acting, ABC):
         return Kept(name=OUTPUT if name == "output" else GRADIENT, value=np.array(read()), read=read)
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Given:
     """An array that a call is given: in the framework's type, and as it lay in memory before."""
 
-    def __init__(
-        self,
-        adapter: Adapter,
-        implementation: Implementation,
-        name: str,
-        value: Array,
-        to_native: Callable[[Implementation, Array], Any],
-    ) -> None:
-        self._name, self._value = name, value
-        self.native = to_native(implementation, value.copy())
-        self._read = functools.partial(adapter.to_numpy, implementation, self.native)
-        self._buffer = adapter.memory(self.native)
-        self._untouched = None if self._buffer is None else self._buffer.tobytes()
+    name: str
+    value: Array
+    native: Any
+    read: Callable[[], Array]
+    buffer: Array | None
+    untouched: bytes | None
 
     def modified(self) -> list[str]:
         """What a call has changed of it: all, nothing, or the rest of the buffer that it lies in."""
-        if not same(self._read(), self._value):
-            return [self._name]
-        beside = self._buffer is not None and self._buffer.tobytes() != self._untouched
-        return [f"memory beside {self._name}"] if beside else []
+        if not same(self.read(), self.value):
+            return [self.name]
+        beside = self.buffer is not None and self.buffer.tobytes() != self.untouched
+        return [f"memory beside {self.name}"] if beside else []
 
 
 def _docstring(texts: Iterable[str | None]) -> str:

@@ -46,7 +46,8 @@ class Step:
 
     With ``dy``, of the shape of x, the call is differentiated, too: what is asked for are the gradients
     of sum(y * dy). ``before`` is what is done to the layer before the call. With ``inspect`` the parameters are
-    asked for after it, and which of them are trainable.
+    asked for after it, and which of them are trainable. ``layout`` and ``dy_layout`` say how x and dy lie in memory
+    (:data:`~normgauge.adapters.memory_layouts.LAYOUTS`); empty means in the order of the indices.
     """
 
     mode: str
@@ -54,6 +55,8 @@ class Step:
     dy: Array | None = None
     before: tuple[Action, ...] = ()
     inspect: bool = False
+    layout: str = ""
+    dy_layout: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,7 @@ class Case:
         for name, value in sorted(self.parameters.items()):
             _add(digest, name, value)
         for step in self.steps:
-            digest.update(repr((step.mode, step.before, step.inspect)).encode())
+            digest.update(repr((step.mode, step.before, step.inspect, step.layout, step.dy_layout)).encode())
             _add(digest, "x", step.x)
             if step.dy is not None:
                 _add(digest, "dy", step.dy)

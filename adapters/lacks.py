@@ -40,7 +40,7 @@ _WORDS: Final[Mapping[str, tuple[Any, ...]]] = {
     "ranks": (1, 2, 3, 4, 5),
     "dtypes": DTYPES,
     "modes": ("train", "eval"),
-    "actions": (*ACTIONS, "inspect"),
+    "actions": (*ACTIONS, "inspect", "layouts"),
     "shapes": tuple(SHAPES),
 }
 
@@ -107,9 +107,13 @@ def without(why: str, source: str, *settings: Mapping[str, Any]) -> tuple[Lack, 
 
 
 def actions_in(case: Case) -> set[str]:
-    """The names of what is done to the layer between the calls; ``inspect`` where its state is asked for."""
+    """The names of what is done to the layer between the calls; ``inspect`` where its state is asked for.
+
+    ``layouts`` stands for inputs that lie in memory in another way than in the order of their indices.
+    """
     inspected = {"inspect"} if any(step.inspect for step in case.steps) else set()
-    return inspected | {action.name for step in case.steps for action in step.before}
+    placed = {"layouts"} if any(step.layout or step.dy_layout for step in case.steps) else set()
+    return inspected | placed | {action.name for step in case.steps for action in step.before}
 
 
 def lacking(lacks: Iterable[Lack], case: Case) -> str | None:

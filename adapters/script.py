@@ -17,6 +17,7 @@ from normgauge.adapters.base import Adapter
 from normgauge.adapters.case import PARAMETERS, Action, Array, Case, Implementation, Step
 from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.functions import LARGE, shown, shown_in_part
+from normgauge.adapters.memory_layouts import LAYOUTS
 from normgauge.adapters.operations import Operation, ScriptedAdapter, do, shown_state
 from normgauge.adapters.source import Source, parsed
 
@@ -173,16 +174,18 @@ class _Body:
         self._done = done
 
     def _call(self, step: Step) -> None:
-        self._give("x", step.x, self._adapter.native(self._implementation, step.x))
+        self._give("x", step.x, step.layout, self._adapter.native(self._implementation, step.x))
         if step.dy is not None:
-            self._give("dy", step.dy, self._adapter.native_upstream(self._implementation, step.dy))
+            self._give("dy", step.dy, step.dy_layout, self._adapter.native_upstream(self._implementation, step.dy))
         known = self._operations.call if step.dy is None else self._operations.gradients
         if step.mode not in known:
             self.lines.append("raise NotImplementedError('no automatic differentiation')")
         self._do(known.get(step.mode, ()))
 
-    def _give(self, name: str, value: Array, native: Operation) -> None:
+    def _give(self, name: str, value: Array, layout: str, native: Operation) -> None:
         self.lines.append(f"{name} = {literal(value, self._case.dtype)}")
+        if layout:
+            self._do([do(LAYOUTS[layout], name)], value=ast.Name(name))
         self._do([replace(native, gives=(name,))], value=ast.Name(name))
 
     def _shown(self, step: Step, names: Iterable[str]) -> Iterator[tuple[str, ast.expr]]:

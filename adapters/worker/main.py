@@ -57,7 +57,7 @@ def hello(adapters: Adapters) -> dict[str, Any]:
         "device": adapter.device(),
         "dtypes": list(adapter.dtypes()),
         "serves": adapters.serves(),
-        "actions": [*ACTIONS, "inspect"],
+        "actions": [*ACTIONS, "inspect", "layouts"],
         **where_it_runs(),
         "implementations": [adapter.describe(known) for known in adapter.implementations],
         "kin": [

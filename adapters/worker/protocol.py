@@ -67,6 +67,7 @@ def _encode_step(step: Step) -> dict[str, Any]:
         message["dy"] = encode_array(step.dy)
     if step.before:
         message["before"] = [_encode_action(action) for action in step.before]
+    message |= {name: layout for name, layout in (("layout", step.layout), ("dy_layout", step.dy_layout)) if layout}
     return message | {"inspect": True} if step.inspect else message
 
 
@@ -77,7 +78,15 @@ def _encode_action(action: Action) -> dict[str, Any]:
 def _decode_step(message: Mapping[str, Any]) -> Step:
     dy = decode_array(message["dy"]) if "dy" in message else None
     before = tuple(Action(action["action"], action.get("value")) for action in message.get("before", ()))
-    return Step(message["mode"], decode_array(message["x"]), dy, before, message.get("inspect", False))
+    return Step(
+        message["mode"],
+        decode_array(message["x"]),
+        dy,
+        before,
+        inspect=message.get("inspect", False),
+        layout=message.get("layout", ""),
+        dy_layout=message.get("dy_layout", ""),
+    )
 
 
 def decode_case(message: Mapping[str, Any]) -> Case:

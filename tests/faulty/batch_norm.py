@@ -453,6 +453,18 @@ class UpdatesTheLastLayerMade(BatchNorm):
         BatchNorm.update(self.last, sets, mean)
 
 
+class TakesItsInputAsItLies(BatchNorm):
+    """The elements in the order in which they lie in memory."""
+
+    def __call__(self, x: Array) -> Array:
+        return super().__call__(x.ravel(order="K").reshape(x.shape))
+
+
+class TakesItsUpstreamGradientAsItLies(BatchNorm):
+    def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
+        return super().gradients(x, dy.ravel(order="K").reshape(dy.shape))
+
+
 class ChangesItsUpstreamGradient(BatchNorm):
     def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
         found = super().gradients(x, dy)

@@ -353,6 +353,18 @@ class ScalesWithTheLastLayerMade(GroupNorm):
         return GroupNorm.affine(self.last, y)
 
 
+class TakesItsInputAsItLies(GroupNorm):
+    """The elements in the order in which they lie in memory."""
+
+    def __call__(self, x: Array) -> Array:
+        return super().__call__(x.ravel(order="K").reshape(x.shape))
+
+
+class TakesItsUpstreamGradientAsItLies(GroupNorm):
+    def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
+        return super().gradients(x, dy.ravel(order="K").reshape(dy.shape))
+
+
 class ChangesItsUpstreamGradient(GroupNorm):
     def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
         found = super().gradients(x, dy)
