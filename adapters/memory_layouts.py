@@ -31,7 +31,7 @@ def behind_an_offset(value: Array) -> Array:
 
 def channels_innermost(value: Array) -> Array:
     """A view of (N, C, *spatial) whose channels lie beside each other."""
-    return np.moveaxis(np.ascontiguousarray(np.moveaxis(value, 1, -1)), -1, 1)
+    return np.moveaxis(np.moveaxis(value, 1, -1).copy(), -1, 1)
 
 
 def one_for_all(value: Array) -> Array:

@@ -80,7 +80,7 @@ def acted_on(dtype: str, rank: int, lacking: set[str]) -> Case:
         dtype=dtype,
         settings=settings,
         parameters=given,
-        steps=(Step("eval", x, inspect=True), *steps),
+        steps=(Step("eval", x, inspect=True, layout="strided"), *steps),
     )
 
 

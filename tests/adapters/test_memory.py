@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from faulty.group_norm import GroupNorm
 
 from normgauge.adapters.case import Array, Case, Implementation, Observation, Step
 from normgauge.adapters.memory import buffer_of
+from normgauge.adapters.memory_layouts import LAYOUTS, laid_out
 from normgauge.conformance.layers.experiments import probes
 from normgauge.conformance.requirements.requirement import CHANNELS
 
@@ -194,6 +198,58 @@ def test_the_buffer_of_a_view_is_all_of_it_in_either_order() -> None:
     for whole in (np.zeros((3, 4)), np.zeros((3, 4), order="F"), np.zeros(())):
         assert buffer_of(whole[..., None][:1]).nbytes == whole.nbytes
         assert np.shares_memory(buffer_of(whole), whole)
+
+
+@pytest.mark.parametrize("layout", ["", *LAYOUTS])
+@pytest.mark.parametrize("shape", [(2, 4), (2, 4, 3), (3, 1, 2, 2), (2, 4, 1, 2, 3), (0, 4, 2), (2, 4, 0)])
+def test_an_input_lies_in_memory_as_its_layout_says_and_has_the_same_values(
+    layout: str, shape: tuple[int, ...]
+) -> None:
+    x = np.arange(1, 1 + math.prod(shape), dtype=np.float32).reshape(shape)
+    x = np.repeat(x[:1], len(x), axis=0) if layout == "expanded" else x
+    found = laid_out(x, layout)
+    assert np.array_equal(found, x)
+    assert found.dtype == x.dtype
+    assert not np.shares_memory(found, x)
+    assert found.flags.writeable
+    beside = buffer_of(found).view(x.dtype)
+    if not x.size:
+        return
+    assert {
+        "": found.flags.c_contiguous,
+        "strided": np.isnan(beside).sum() == x.size * (2**x.ndim - 1),
+        "offset": found.flags.c_contiguous and np.isnan(beside).tolist() == [True] * 3 + [False] * x.size,
+        "channels_last": np.moveaxis(found, 1, -1).flags.c_contiguous and beside.size == x.size,
+        "expanded": found.strides[0] == 0 and beside.size == x[:1].size,
+    }[layout]
+
+
+def test_unequal_samples_cannot_be_one_in_memory() -> None:
+    with pytest.raises(ValueError, match="an expanded batch holds one sample N times; the samples of this one differ"):
+        laid_out(X, "expanded")
+
+
+@pytest.mark.parametrize(
+    ("layout", "dy_layout"), [*itertools.product(["", "strided", "offset", "channels_last"], repeat=2)]
+)
+def test_a_layer_meets_x_and_dy_each_in_the_layout_of_the_step(layout: str, dy_layout: str) -> None:
+    met: list[tuple[int, ...]] = []
+
+    class Notes(FaultyAdapter):
+        def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+            met.extend((x.strides, dy.strides))
+            return super().backward(layer, x, dy, training=training)
+
+    settings = {"num_channels": 4, "num_groups": 2, "eps": 1e-5}
+    step = Step("train", X, X + 1, layout=layout, dy_layout=dy_layout)
+    case = Case(layer="group_norm", dtype="float32", settings=settings, parameters={}, steps=(step,))
+    (seen,) = Notes("float32").run("group_norm.GroupNorm", case).steps
+    assert met == [laid_out(X, layout).strides, laid_out(X, dy_layout).strides]
+    assert seen.modified == ()
+    dense = replace(case, steps=(Step("train", X, X + 1),))
+    (alike,) = FaultyAdapter("float32").run("group_norm.GroupNorm", dense).steps
+    for name, value in alike.quantities.items():
+        np.testing.assert_allclose(seen.quantities[name], value, rtol=1e-5, atol=1e-6)
 
 
 # --- which cases exist in which mode --------------------------------------------------------------

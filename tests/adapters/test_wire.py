@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from normgauge.adapters.case import ACTIONS, Action, Array, Case, Observation, Raised, Step, StepResult
+from normgauge.adapters.memory_layouts import LAYOUTS
 from normgauge.adapters.worker.protocol import (
     case_id,
     decode_array,
@@ -67,6 +68,8 @@ def cases(draw: st.DrawFn) -> Case:
         x=arrays(dtype, least=2),
         before=st.lists(actions, max_size=2).map(tuple),
         inspect=st.booleans(),
+        layout=st.sampled_from(["", *LAYOUTS]),
+        dy_layout=st.sampled_from(["", *LAYOUTS]),
     )
     steps = st.lists(step, max_size=3)
     layer = st.sampled_from(["group_norm", "batch_norm"])
