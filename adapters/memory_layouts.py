@@ -39,7 +39,7 @@ def one_for_all(value: Array) -> Array:
     if not np.array_equal(value, np.broadcast_to(value[:1], value.shape), equal_nan=True):
         raise ValueError("an expanded batch holds one sample N times; the samples of this one differ")
     sample = value[:1].copy()
-    return np.ndarray(value.shape, value.dtype, sample, strides=(0, *sample.strides[1:]))  # type: ignore[arg-type]
+    return np.ndarray(value.shape, value.dtype, sample, strides=(0, *sample.strides[1:]))
 
 
 #: How an input may lie in memory beside in the order of its indices, by the name that a step has for it.

@@ -8,30 +8,32 @@ from typing import Final
 
 import numpy as np
 
+from normgauge.adapters.case import Case
 from normgauge.conformance.requirements.gradients import along
 from normgauge.conformance.requirements.inputs import scrambled
 from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.requirements.requirement import ARRAY_API, Asked, Layer, Requirement, twins
 
-#: Pairs of layouts, of x and of dy; no name means in the order of the indices.
-_PAIRS: Final = (
-    ("strided", ""),
-    ("channels_last", ""),
-    ("", "channels_last"),
-    ("offset", "strided"),
-    ("expanded", ""),
-)
+#: Layouts of x, and of x and dy; no name means in the order of the indices.
+_CALLED: Final = ("strided", "offset", "channels_last", "expanded")
+_DIFFERENTIATED: Final = (("channels_last", ""), ("", "channels_last"), ("offset", "strided"))
 
 
 def _placed(layer: Layer, asked: Asked) -> Iterator[Probe]:
-    for seed, (layout, dy_layout) in enumerate(_PAIRS):
+    for layout in _CALLED:
+        x = scrambled(asked.shape)
+        x = np.repeat(x[:1], len(x), axis=0) if layout == "expanded" else x
+        yield _probe(f"x {layout}", layer.case(asked, [("train", x)]), layout=layout)
+    for seed, (layout, dy_layout) in enumerate(_DIFFERENTIATED):
         x = scrambled(asked.shape, seed)
-        if layout == "expanded":
-            x = np.repeat(x[:1], len(x), axis=0)
-        case = layer.case(asked, [("train", x, along(scrambled(asked.shape, seed), seed))])
-        (step,) = case.steps
+        case = layer.case(asked, [("train", x, along(x, seed))])
         label = f"x {layout or 'dense'}, dy {dy_layout or 'dense'}"
-        yield Probe(label=label, case=replace(case, steps=(replace(step, layout=layout, dy_layout=dy_layout),)))
+        yield _probe(label, case, layout=layout, dy_layout=dy_layout)
+
+
+def _probe(label: str, case: Case, **layouts: str) -> Probe:
+    (step,) = case.steps
+    return Probe(label=label, case=replace(case, steps=(replace(step, **layouts),)))
 
 
 MEMORY_LAYOUTS: Final[tuple[Requirement, ...]] = twins(
