@@ -23,17 +23,17 @@ def _placed(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for layout in _CALLED:
         x = scrambled(asked.shape)
         x = np.repeat(x[:1], len(x), axis=0) if layout == "expanded" else x
-        yield _probe(f"x {layout}", layer.case(asked, [("train", x)]), layout=layout)
+        yield _probe(f"x {layout}", layer.case(asked, [("train", x)]), layout)
     for seed, (layout, dy_layout) in enumerate(_DIFFERENTIATED):
         x = scrambled(asked.shape, seed)
         case = layer.case(asked, [("train", x, along(x, seed))])
         label = f"x {layout or 'dense'}, dy {dy_layout or 'dense'}"
-        yield _probe(label, case, layout=layout, dy_layout=dy_layout)
+        yield _probe(label, case, layout, dy_layout)
 
 
-def _probe(label: str, case: Case, **layouts: str) -> Probe:
+def _probe(label: str, case: Case, layout: str, dy_layout: str = "") -> Probe:
     (step,) = case.steps
-    return Probe(label=label, case=replace(case, steps=(replace(step, **layouts),)))
+    return Probe(label=label, case=replace(case, steps=(replace(step, layout=layout, dy_layout=dy_layout),)))
 
 
 MEMORY_LAYOUTS: Final[tuple[Requirement, ...]] = twins(
