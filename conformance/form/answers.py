@@ -111,11 +111,11 @@ def _named(
 def _array(array: Mapping[str, Any], shape: tuple[int, ...], place: str) -> Iterator[Fault]:
     told = tuple(array["shape"])
     if told != shape:
-        yield Fault(place=f"{place}.shape", what=f"{list(told)} where {list(shape)} is due")
+        yield Fault(place=f"{place}.shape", what=f"{shown(told)} where {shown(shape)} is due")
     due = math.prod(told) * np.dtype(array["dtype"]).itemsize
     length = len(array["data"]) // 4 * 3 - array["data"].count("=")
     if length != due:
-        yield Fault(place=f"{place}.data", what=f"{length} bytes; {list(told)} in {array['dtype']} has {due}")
+        yield Fault(place=f"{place}.data", what=f"{length} bytes; {shown(told)} in {array['dtype']} has {shown(due)}")
 
 
 def _native(array: Mapping[str, Any], native: str, place: str) -> Iterator[Fault]:

@@ -147,11 +147,11 @@ class _Asking:
             numbered = {session.next_number(): question for question in batch}
             labels = [f"{layer}, {question.case.dtype}, {question.label}" for question in batch]
             cases = [{"number": number, **encode_case(question.case)} for number, question in numbered.items()]
-            self.cases += len(cases)
             due = named(numbered, labels)
             got = session.ask({"op": "run", "implementation": layer, "cases": cases}, due)
             for number, message in got.items():
                 self._check(message, numbered[number], due[number])
+            self.cases += min(len(got) + 1, len(cases))  # with the one at which the worker ended
             left = [question for number, question in numbered.items() if number not in got]
             pending = [*left[1:], *pending[len(batch) :]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Final
@@ -167,6 +168,44 @@ def test_a_part_that_raises_is_told_and_is_no_success() -> None:
     done = check("faulty.ports:BackwardRaises")
     assert done.exit_code == 1
     assert "raised: results are due, got TypeError: unsupported operand" in done.output
+
+
+HOSTILE: Final = {
+    "a line without end": (
+        "while True: sys.stdout.write('1' * 2**20)",
+        "the worker wrote a line of more than 16,777,216",
+    ),
+    "no answer": ("time.sleep(600)", "the worker did not answer within 1 s"),
+    "no JSON": ("while True: print('epoch 1', flush=True)", "the worker wrote 20 such lines"),
+    "nested JSON": (
+        "print('{\"x\":' + '[' * 100_000 + ']' * 100_000 + '}', flush=True)\nfor _ in sys.stdin: pass",
+        "the worker did not answer within 1 s",
+    ),
+    "a shape beyond any memory": (
+        "array = {'dtype': 'float32', 'shape': [10**30] * 30, 'data': ''}\n"
+        "step = {'output': array, 'dtype': 'float32', 'state': {}, 'modified': []}\n"
+        "for number in range(1, 99):\n"
+        "    print(json.dumps({'number': number, 'steps': [step], 'warnings': []}), flush=True)\n"
+        "for _ in sys.stdin: pass",
+        "steps[0].output.data: 0 bytes; [1000000",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "said"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_worker_is_told_of_in_lines_of_bounded_length(body: str, said: str, tmp_path: Path) -> None:
+    described = {"id": "h.G", "layer": "group_norm", "ranks": [2], "layout": "", "names": {}, "documentation": "",
+                 "remedies": {}, "signature_defaults": {}}  # fmt: skip
+    hello = {"protocol": 2, "framework": "h", "versions": {}, "platform": "", "device": "cpu", "dtypes": ["float32"],
+             "implementations": [described]}  # fmt: skip
+    (tmp_path / "worker.py").write_text(
+        f"import json, sys, time\nprint(json.dumps({hello!r}), flush=True)\nsys.stdin.readline()\n{body}\n"
+    )
+    done = check("--exec", f"{sys.executable} {tmp_path / 'worker.py'}", "--time-limit", "1")
+    assert done.exit_code == 1, done.output
+    assert isinstance(done.exception, SystemExit)
+    assert said in done.output
+    assert max(map(len, done.output.splitlines())) < 1500
 
 
 # --- mistakes in the command ----------------------------------------------------------------------
