@@ -18,10 +18,14 @@ _STATISTICS: Final = ("running_mean", "running_var")
 _AFFINE: Final = ("weight", "bias")
 #: What each list of names in a result may have.
 _NAMES: Final[Mapping[str, Sequence[str]]] = {
-    "modified": ("x", *_AFFINE, "memory beside x"),
+    "modified": (
+        "x", *_AFFINE, "memory beside x", "dy", "memory beside dy",
+        "the output of an earlier call", "a gradient of an earlier call", "the layer that was saved",
+        *(f"the array loaded as {name}" for name in PARAMETERS),
+    ),
     "shares": ("x", *_AFFINE, *_STATISTICS),
     "trainable": PARAMETERS,
-}
+}  # fmt: skip
 #: Letters of an exception that are shown.
 _SAID: Final = 200
 _DECLARE: Final = "declare it in the hello's lacks"

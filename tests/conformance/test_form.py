@@ -135,7 +135,7 @@ LACK: Final = {"why": "", "source": ""}
         ("steps/0/gradients/dx/shape", [6], "steps[0].gradients.dx.shape: [6] where [3, 2] is due"),
         ("steps/0/gradients", ..., "steps[0].gradients.dx: missing; give it, or declare it in the hello's lacks"),
         ("steps/0/dtypes/dy", "float32", "steps[0].dtypes.dy: neither in state nor in gradients"),
-        ("steps/0/modified", ["dy"], 'steps[0].modified[0]: "dy" is none of x, weight, bias, memory beside x'),
+        ("steps/0/modified", ["x", "dy", "dy"], 'steps[0].modified[2]: "dy" stands there twice'),
         ("steps/0/shares", ["x", "x"], 'steps[0].shares[1]: "x" stands there twice'),
         ("steps/1/trainable", ["eps"],
          'steps[1].trainable[0]: "eps" is none of weight, bias, running_mean, running_var'),
