@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from msgspec import UNSET, UnsetType
 
 from normgauge.adapters.case import ACTIONS, PARAMETERS
+from normgauge.adapters.memory_layouts import LAYOUTS
 from normgauge.conformance.subjects.messages import DtypeName, Message, Number, Numbers
 
 if TYPE_CHECKING:
     ActionName: TypeAlias = str
     ParameterName: TypeAlias = str
+    LayoutName: TypeAlias = str
 else:
     ActionName = Literal[ACTIONS]
     ParameterName = Literal[PARAMETERS]
+    LayoutName = Literal[tuple(LAYOUTS)]
 
 
-class Settings(Message, frozen=True, kw_only=True):
+class Settings(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a user passes to the constructor; a setting that is absent is not passed at all.
 
     ``num_groups`` is there for a GroupNorm. A ``momentum`` of null is a value, and not the same as none.
@@ -36,24 +39,29 @@ class Settings(Message, frozen=True, kw_only=True):
     track: bool | UnsetType = UNSET
 
 
-class ActionRequest(Message, frozen=True, kw_only=True):
+class ActionRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be done to the layer before a call; ``momentum`` has the new one as its ``value``."""
 
     action: ActionName
     value: float | UnsetType | None = UNSET
 
 
-class StepRequest(Message, frozen=True, kw_only=True):
-    """One call of the living layer; with ``dy`` it is asked for gradients, with ``inspect`` for the parameters."""
+class StepRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One call of the living layer; with ``dy`` it is asked for gradients, with ``inspect`` for the parameters.
+
+    ``layout`` and ``dy_layout`` say how x and dy lie in memory, where that is not densely.
+    """
 
     mode: Literal["train", "eval"]
     x: Numbers
     dy: Numbers | UnsetType = UNSET
     before: tuple[ActionRequest, ...] | UnsetType = UNSET
     inspect: bool | UnsetType = UNSET
+    layout: LayoutName | UnsetType = UNSET
+    dy_layout: LayoutName | UnsetType = UNSET
 
 
-class CaseRequest(Message, frozen=True, kw_only=True):
+class CaseRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A new layer and the calls of it."""
 
     layer: str
@@ -63,7 +71,7 @@ class CaseRequest(Message, frozen=True, kw_only=True):
     steps: tuple[StepRequest, ...]
 
 
-class NumberedCase(CaseRequest, frozen=True, kw_only=True):
+class NumberedCase(CaseRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A case of a request ``run``, with the number that its answer repeats."""
 
     number: Number
