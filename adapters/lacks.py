@@ -37,6 +37,7 @@ SHAPES: Final[Mapping[str, Callable[[Case], bool]]] = {
 _WORDS: Final[Mapping[str, tuple[Any, ...]]] = {
     "settings": SETTINGS,
     "given": SETTINGS,
+    "left_out": SETTINGS,
     "ranks": (1, 2, 3, 4, 5),
     "dtypes": DTYPES,
     "modes": ("train", "eval"),
@@ -50,7 +51,8 @@ class Lack:
     """Something that a layer does not have. A case is about it where it meets every condition that is given.
 
     ``why`` is one sentence, ``source`` the page or the code that says so. Conditions: ``settings``, all of which have
-    these values; ``given``, settings with any value at all; and of ``ranks`` (dimensions of x), ``dtypes``,
+    these values; ``given``, settings with any value at all; ``left_out``, settings that are left to the layer, where it
+    has no default; and of ``ranks`` (dimensions of x), ``dtypes``,
     ``modes`` (``train``, ``eval``), ``actions`` and ``shapes`` (:data:`SHAPES`) one each; ``gradients``, that some are
     asked for.
 
@@ -62,6 +64,7 @@ class Lack:
     source: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     given: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     ranks: tuple[int, ...] = ()
     dtypes: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()
@@ -84,6 +87,7 @@ class Lack:
         conditions = (
             (self.settings, all(name in settings and settings[name] == v for name, v in self.settings.items())),
             (self.given, all(name in case.settings for name in self.given)),
+            (self.left_out, all(name not in case.settings for name in self.left_out)),
             (self.ranks, any(step.x.ndim in self.ranks for step in case.steps)),
             (self.dtypes, case.dtype in self.dtypes),
             (self.modes, any(step.mode in self.modes for step in case.steps)),

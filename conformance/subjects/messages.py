@@ -27,6 +27,8 @@ else:
     DtypeName = Literal[DTYPES]
     CarrierName = Literal[tuple(dict.fromkeys(one.carrier for one in KNOWN_DTYPES.values()))]
 Rank = Literal[2, 3, 4, 5]
+#: What is shown in lists and lines: short, and without line breaks and other orders to a terminal.
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f]+(?![\s\S])")]
 #: The number of the protocol, this one alone.
 Version = Annotated[int, msgspec.Meta(ge=PROTOCOL, le=PROTOCOL)]
 #: The number of a request for one answer: whole in every language.
@@ -51,7 +53,7 @@ class Description(Message, frozen=True, kw_only=True):
     ``equal_samples`` are None where the worker leaves them to what the name of its ``mode`` means.
     """
 
-    id: str
+    id: Name
     layer: str
     layout: str
     names: dict[str, str]
@@ -79,7 +81,7 @@ class Description(Message, frozen=True, kw_only=True):
 class RelatedLayer(Message, frozen=True, kw_only=True):
     """An InstanceNorm or LayerNorm of the framework, which is compared with its GroupNorm."""
 
-    id: str
+    id: Name
     layer: str
     ranks: tuple[Rank, ...]
     lacks: tuple[Lack, ...] = ()
@@ -97,7 +99,7 @@ class Hello(Message, frozen=True, kw_only=True):
     """
 
     protocol: Version
-    framework: str
+    framework: Name
     versions: dict[str, str]
     platform: str
     device: str
@@ -146,8 +148,13 @@ class Exceptional(Message, frozen=True, kw_only=True):
     message: str
 
     def shortened(self) -> Raised:
-        """The same in the words of the engine, no text longer than is kept."""
-        return Raised(where=self.where, type=self.type[:_TEXT], message=self.message[:_TEXT])
+        """The same in the words of the engine, no text longer than is kept, and none with orders to a terminal."""
+        return Raised(where=self.where, type=_plain(self.type), message=_plain(self.message))
+
+
+def _plain(text: str) -> str:
+    """As much of a text as is kept; of what is no letter, line breaks and tabs alone."""
+    return "".join(letter for letter in text[:_TEXT] if letter.isprintable() or letter in "\n\t")
 
 
 class Result(Message, frozen=True, kw_only=True):
@@ -187,7 +194,7 @@ class Answer(Message, frozen=True, kw_only=True):
         return Observation(
             steps=tuple(_result(step) for step in self.steps),
             raised=raised.shortened() if raised is not None else None,
-            warnings=tuple(text[:_TEXT] for text in self.warnings[:_WARNINGS]),
+            warnings=tuple(_plain(text) for text in self.warnings[:_WARNINGS]),
         )
 
 

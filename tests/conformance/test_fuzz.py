@@ -13,8 +13,9 @@ import pytest
 from fuzz import LONGEST_REASON, Fuzz, Replayed, Tally, host_on, told_well
 from recorded import Recorded, recordings
 
-from normgauge.conformance.subjects import messages, worker_process
+from normgauge.conformance.subjects import conversation, messages
 from normgauge.conformance.subjects.subject import CannotRun, Launch
+from normgauge.conformance.subjects.worker_process import WorkerProcess
 
 NUMBERS = range(200)
 
@@ -62,7 +63,7 @@ def test_an_exception_of_the_host_is_a_finding(
 def test_a_message_of_many_lines_is_a_finding(
     recorded: list[Recorded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_process.WorkerProcess, "_last_words", lambda self: self._kill() or "\nTraceback")
+    monkeypatch.setattr(conversation.Conversation, "last_words", lambda self: self.end() or "\nTraceback")
     tally = tally_of(recorded, tmp_path, range(40))
     assert any(kind.startswith("Unlike in fuzz.py, told_well: a message with what") for kind in tally.findings)
 
@@ -76,7 +77,7 @@ def test_the_recorded_lines_as_they_are_are_measured(recorded: list[Recorded], t
 
 
 def described(**changes: Any) -> dict[str, Any]:
-    texts = dict.fromkeys(("id", "layout", "documentation"), "") | {"layer": "group_norm", "ranks": [2]}
+    texts = dict.fromkeys(("layout", "documentation"), "") | {"id": "a.Norm", "layer": "group_norm", "ranks": [2]}
     return texts | {name: {} for name in ("names", "remedies", "signature_defaults")} | changes
 
 
@@ -88,12 +89,17 @@ def described(**changes: Any) -> dict[str, Any]:
         ),
         pytest.param(
             {"implementations": [described(id="\x1b[2J\n", layer="x")]},
-            r":  [2J  is of layer 'x'; allowed: group_norm, batch_norm",
+            "at `$.implementations[0].id`; docs/protocol.md says what it has",
             id="an id with orders to the terminal",
         ),
         pytest.param(
-            {"implementations": [described(id="x" * 900_000)] * 2},
-            "twice; an id is one implementation's",
+            {"implementations": [described(id="x" * 900_000)]},
+            "Expected `str` of length <= 300 - at `$.implementations[0].id`; docs/protocol.md says what it has",
+            id="a long id",
+        ),
+        pytest.param(
+            {"implementations": [described()] * 2},
+            "has the id 'a.Norm' twice; an id is one implementation's",
             id="id twice",
         ),
         pytest.param(
@@ -125,6 +131,6 @@ def refused(hello: dict[str, Any], recorded: Recorded, folder: Path) -> str:
     """Why a worker with this hello cannot be run."""
     (folder / "stream").write_bytes(json.dumps(json.loads(recorded.lines[0]) | hello).encode() + b"\n")
     launch = Launch(framework="fuzz", program=(str(folder / "stream"),))
-    with patch.object(worker_process, "KeptProcess", Replayed), pytest.raises(CannotRun) as refusal:
-        worker_process.WorkerProcess(launch, recorded.dtype)
+    with patch.object(conversation, "KeptProcess", Replayed), pytest.raises(CannotRun) as refusal:
+        WorkerProcess(launch, recorded.dtype)
     return str(refusal.value)

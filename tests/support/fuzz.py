@@ -40,7 +40,7 @@ from normgauge.adapters.case import Observation
 from normgauge.adapters.worker.main import Adapters, serve
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
-from normgauge.conformance.subjects import worker_process
+from normgauge.conformance.subjects import conversation
 from normgauge.conformance.subjects.messages import Answer, Nonsense, answer_of
 from normgauge.conformance.subjects.subject import CannotRun, Launch
 from normgauge.conformance.subjects.worker_process import WorkerProcess
@@ -157,7 +157,7 @@ def host_on(stream: Path, recorded: Recorded, way: str) -> Iterator[str]:
     launch = Launch(framework="fuzz", program=program, most_restarts=1, time_limit=5.0, hello_limit=5.0)
     with contextlib.ExitStack() as stack:
         if way == "replayed":
-            stack.enter_context(patch.object(worker_process, "KeptProcess", Replayed))
+            stack.enter_context(patch.object(conversation, "KeptProcess", Replayed))
         stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
         try:
             worker = WorkerProcess(launch, recorded.dtype)
