@@ -89,12 +89,12 @@ def described(**changes: Any) -> dict[str, Any]:
         ),
         pytest.param(
             {"implementations": [described(id="\x1b[2J\n", layer="x")]},
-            "at `$.implementations[0].id`; docs/protocol.md says what it has",
+            "at `$.implementations[0].id`; docs/protocol.md says what it has, and `normgauge check` lists every fault of it",
             id="an id with orders to the terminal",
         ),
         pytest.param(
             {"implementations": [described(id="x" * 900_000)]},
-            "Expected `str` of length <= 300 - at `$.implementations[0].id`; docs/protocol.md says what it has",
+            "Expected `str` of length <= 300 - at `$.implementations[0].id`; docs/protocol.md says what it has, and `normgauge check` lists every fault of it",
             id="a long id",
         ),
         pytest.param(
