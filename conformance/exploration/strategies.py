@@ -72,6 +72,11 @@ def plans(space: Space) -> st.SearchStrategy[Plan]:
         if relation == "groups = 1" and "no affine parts" not in space.settled:
             groups, weight, bias = 1, False, False
         given: Mapping[str, Any] = draw(settings)
+        if not given.get("track", True) and kind_of(space.layer).values_per_set(shape, groups) == 1:
+            given = {
+                **given,
+                "track": True,
+            }  # whether eval refuses one value, too, where nothing is tracked, nobody says
         seed, eps = draw(_SEEDS), draw(epsilons)
         # One plan in four, without a choice of its own: every other plan is then the same with gradients and without.
         differentiated = "gradients" not in space.settled and relation is None and seed % 4 == 3

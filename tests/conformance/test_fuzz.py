@@ -81,6 +81,9 @@ def described(**changes: Any) -> dict[str, Any]:
     return texts | {name: {} for name in ("names", "remedies", "signature_defaults")} | changes
 
 
+REMEDY = "docs/protocol.md says what it has, and `normgauge check` lists every fault of it"
+
+
 @pytest.mark.parametrize(
     ("hello", "ending"),
     [
@@ -89,12 +92,12 @@ def described(**changes: Any) -> dict[str, Any]:
         ),
         pytest.param(
             {"implementations": [described(id="\x1b[2J\n", layer="x")]},
-            "at `$.implementations[0].id`; docs/protocol.md says what it has, and `normgauge check` lists every fault of it",
+            f"at `$.implementations[0].id`; {REMEDY}",
             id="an id with orders to the terminal",
         ),
         pytest.param(
             {"implementations": [described(id="x" * 900_000)]},
-            "Expected `str` of length <= 300 - at `$.implementations[0].id`; docs/protocol.md says what it has, and `normgauge check` lists every fault of it",
+            f"Expected `str` of length <= 300 - at `$.implementations[0].id`; {REMEDY}",
             id="a long id",
         ),
         pytest.param(
