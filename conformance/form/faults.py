@@ -144,6 +144,8 @@ _KEYWORDS: Final[Mapping[str, Callable[[Schema, Any, str], Iterator[Fault]]]] = 
                    "enum: is none of {}"),
     "minimum": _limit(lambda value, limit: value >= limit, "minimum: is less than {}"),
     "maximum": _limit(lambda value, limit: value <= limit, "maximum: is more than {}"),
+    "minLength": _limit(lambda value, limit: len(value) >= limit, "minLength: is shorter than {} letters"),
+    "maxLength": _limit(lambda value, limit: len(value) <= limit, "maxLength: is longer than {} letters"),
     "minItems": _limit(lambda value, limit: len(value) >= limit, "minItems: has less than {} items"),
     "maxItems": _limit(lambda value, limit: len(value) <= limit, "maxItems: has more than {} items"),
     "pattern": _limit(lambda value, limit: re.search(limit, value) is not None, "pattern: does not match {}"),

@@ -95,7 +95,7 @@ def test_results_are_the_same_without_and_with_a_cache_and_with_a_damaged_one(tm
     )
 
     def answer(folder: Path, **environment: str) -> bytes:
-        message = {"op": "run", "implementation": "flax.linen.GroupNorm", "cases": [encode_case(case)]}
+        message = {"op": "run", "implementation": "flax.linen.GroupNorm", "cases": [{"number": 1, **encode_case(case)}]}
         done = subprocess.run(
             [sys.executable, "-m", "normgauge.adapters.worker.main", "flax", "float32"],
             input=dump_line(message),

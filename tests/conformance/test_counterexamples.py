@@ -18,7 +18,7 @@ from normgauge.conformance.requirements.case_files import BrokenCase, read_case
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
-from normgauge.results.records import Explored, Judgement, Profile, Record
+from normgauge.results.records import Counterexample, Explored, Judgement, Profile, Record
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +28,15 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Record], Pa
     return explore(ODD_SIZES, store=store), store
 
 
+def ordinary(records: list[Record]) -> Counterexample:
+    """The counterexample among ordinary numbers; there may be others, of special ones."""
+    return next(one for one in counterexamples(records) if one.signature == "output of ordinary numbers")
+
+
 @pytest.fixture
 def kept(explored: tuple[list[Record], Path]) -> Path:
-    """The file of the first counterexample."""
-    return Path(str(counterexamples(explored[0])[0].stored))
+    """The file of the counterexample among ordinary numbers."""
+    return Path(str(ordinary(explored[0]).stored))
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
@@ -40,8 +45,8 @@ def test_a_defect_beyond_the_experiments_is_found_and_made_small(
 ) -> None:
     records = explored[0] if seed == 0 else explore(ODD_SIZES, seed=seed)
     assert {r.verdict for r in records if isinstance(r, Judgement)} <= {"conforms"}
-    found = counterexamples(records)[0]
-    assert found.example.shapes == [[1, 3, 1]]
+    found = ordinary(records)
+    assert [[size for size in shape if size > 1] for shape in found.example.shapes] == [[3]]
     assert found.example.settings["num_groups"] == 1
     assert found.kind == "values"
     values = found.example.inputs[-1].removeprefix("step 1 train x ").split()
@@ -51,13 +56,13 @@ def test_a_defect_beyond_the_experiments_is_found_and_made_small(
 def test_a_counterexample_is_kept_replayed_and_promoted(
     explored: tuple[list[Record], Path], kept: Path, tmp_path: Path
 ) -> None:
-    found = counterexamples(explored[0])[0]
+    found = ordinary(explored[0])
     assert found.found == "explored"
     assert read_case(kept).id == found.example.case
 
     store = shutil.copytree(explored[1], tmp_path / "store")
     again = counterexamples(explore(ODD_SIZES, seed=5, budget="quick", store=store))
-    assert next((one.found, one.example.case) for one in again) == ("replayed", found.example.case)
+    assert ("replayed", found.example.case) in [(one.found, one.example.case) for one in again]
     assert [one for one in again if one.found == "explored"] == []  # the cause is known by then
 
     (tmp_path / "promoted").mkdir()

@@ -269,7 +269,6 @@ function describe(id, layer, settings, defaults) {
     ranks: [2, 3, 4, 5],
     remedies: {},
     signature_defaults: defaults,
-    lacks: [{ why: "there is no automatic differentiation", source: "this file", gradients: true }],
   };
 }
 
