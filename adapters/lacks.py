@@ -33,6 +33,8 @@ SHAPES: Final[Mapping[str, Callable[[Case], bool]]] = {
         not np.array_equal(step.x, np.broadcast_to(step.x[:1], step.x.shape), equal_nan=True) for step in case.steps
     ),
 }
+#: What may be done to a layer or asked of it beside plain calls.
+ASKED: Final = (*ACTIONS, "inspect", "layouts")
 #: What each field may name.
 _WORDS: Final[Mapping[str, tuple[Any, ...]]] = {
     "settings": SETTINGS,
@@ -41,7 +43,7 @@ _WORDS: Final[Mapping[str, tuple[Any, ...]]] = {
     "ranks": (1, 2, 3, 4, 5),
     "dtypes": DTYPES,
     "modes": ("train", "eval"),
-    "actions": (*ACTIONS, "inspect", "layouts"),
+    "actions": ASKED,
     "shapes": tuple(SHAPES),
 }
 

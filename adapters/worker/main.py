@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from normgauge.adapters.base import Adapter, where_it_runs
-from normgauge.adapters.case import ACTIONS
 from normgauge.adapters.debug import DEBUG
+from normgauge.adapters.lacks import ASKED
 from normgauge.adapters.registry import make_adapter
 from normgauge.adapters.script import script
 from normgauge.adapters.worker.protocol import PROTOCOL, decode_case, dump_line, encode_observation
@@ -57,7 +57,7 @@ def hello(adapters: Adapters) -> dict[str, Any]:
         "device": adapter.device(),
         "dtypes": list(adapter.dtypes()),
         "serves": adapters.serves(),
-        "actions": [*ACTIONS, "inspect", "layouts"],
+        "actions": list(ASKED),
         **where_it_runs(),
         "implementations": [adapter.describe(known) for known in adapter.implementations],
         "kin": [

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.case import Action, Array, Case, Step
+from normgauge.adapters.case import ACTIONS, Action, Array, Case, Step
 from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.conformance.layers.kind import LayerKind
 from normgauge.conformance.layers.registry import kind_of
@@ -133,8 +133,10 @@ def _with_actions(maker: _Maker, rank: int, known: Sequence[str]) -> Iterator[Qu
     inspect = "inspect" in known
     if inspect:
         yield Question(label="inspect", case=maker.case(Step("train", x, inspect=True)))
+    if "layouts" in known:
+        yield Question(label="layouts", case=maker.case(Step("train", x, layout="strided")))
     for name in known:
-        if name != "inspect":
+        if name in ACTIONS:
             action = Action(name, 0.75 if name == "momentum" else None)
             yield Question(
                 label=name, case=maker.case(Step("train", x), Step("train", x, before=(action,), inspect=inspect))

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from normgauge.adapters.case import ACTIONS, PARAMETERS, SETTINGS
-from normgauge.adapters.lacks import Lack
+from normgauge.adapters.case import PARAMETERS, SETTINGS
+from normgauge.adapters.lacks import ASKED, Lack
 from normgauge.adapters.worker.protocol import PROTOCOL
 from normgauge.conformance.form.faults import Fault, faults, inside, listed, shown
 from normgauge.conformance.layers.registry import layer_kinds
@@ -16,7 +16,7 @@ from normgauge.conformance.subjects.messages import Hello
 
 #: What stands for a required field that is faulty or missing, so that the cases can be asked all the same.
 _IN_PLACE: Final[Mapping[str, Any]] = {
-    "protocol": PROTOCOL, "framework": "", "versions": {}, "platform": "", "device": "", "implementations": [],
+    "protocol": PROTOCOL, "framework": "worker", "versions": {}, "platform": "", "device": "", "implementations": [],
 }  # fmt: skip
 _IN_PLACE_OF_ONE: Final[Mapping[str, Any]] = {
     "layout": "", "names": {}, "documentation": "", "ranks": [2, 3, 4, 5], "remedies": {}, "signature_defaults": {},
@@ -97,7 +97,7 @@ def _of_list(value: Any, name: str) -> Iterator[Fault]:
         if isinstance(one.get("layer"), str) and one["layer"] not in allowed:
             yield Fault(place=f"{place}.layer", what=f"{shown(one['layer'])} is none of {listed(allowed)}")
         ranks = one.get("ranks")
-        formed = not any(faults("RelatedLayer", {"id": "", "layer": "", "ranks": ranks}))
+        formed = not any(faults("RelatedLayer", {"id": "x", "layer": "", "ranks": ranks}))
         if formed and isinstance(ranks, list) and ranks != sorted(set(ranks)):
             yield Fault(place=f"{place}.ranks", what=f"{shown(ranks)} is not ascending")
         for field, keys in _KEYS.items():
@@ -118,8 +118,8 @@ def _of_whole(hello: Hello, dtype: str, found: Sequence[Fault]) -> Iterator[Faul
     if not hello.dtypes:
         yield Fault(place="dtypes", what="empty; name at least one")
     for index, action in enumerate(hello.actions):
-        if action not in (*ACTIONS, "inspect"):
-            yield Fault(place=f"actions[{index}]", what=f"{shown(action)} is none of {listed((*ACTIONS, 'inspect'))}")
+        if action not in ASKED:
+            yield Fault(place=f"actions[{index}]", what=f"{shown(action)} is none of {listed(ASKED)}")
     if hello.serves and dtype in hello.dtypes and dtype not in hello.serves:
         yield Fault(place="serves", what=f"{dtype}, for which the worker was started, is not in it")
     yield from _not_of_the_framework([one for one in hello.serves if one != dtype], hello, "serves")

@@ -111,7 +111,7 @@ LACK: Final = {"why": "", "source": ""}
         ("implementations/0/dtypes", ["float16"], "implementations (group_norm.GroupNorm): dtypes: float16 is not in "
          "the hello's dtypes: float32, float64"),
         ("implementations/0/lacks", [LACK], "implementations[0].lacks[0]: '' has no condition; give one of settings, "
-         "given, ranks, dtypes, modes, actions, shapes or gradients"),
+         "given, left_out, ranks, dtypes, modes, actions, shapes or gradients"),
         ("implementations/0/lacks", [{**LACK, "ranks": [7]}],
          "implementations[0].lacks[0]: ranks has 7; allowed: 1, 2, 3, 4, 5"),
         ("implementations/0/lacks", [{"why": ""}], "implementations[0].lacks[0].source: missing"),
@@ -144,7 +144,7 @@ LACK: Final = {"why": "", "source": ""}
         ("warnings", ["a", "a"], "warnings: has a text twice"),
         ("unsupported", "no", 'unsupported: "no" is not declared; declare it in the hello\'s lacks'),
         ("raised", {"where": "step 0", "type": "", "message": ""},
-         'raised.where: "step 0" does not match ^(construct|step [1-9][0-9]*)$'),
+         'raised.where: "step 0" does not match ^(construct|step [1-9][0-9]*)$(?!\\n)'),
         ("raised", {"where": "step 1", "type": "E", "message": "no"}, 'raised.where: "step 1" after 2 results'),
     ],
 )  # fmt: skip
