@@ -92,7 +92,7 @@ class Adapter(Acting, ABC):
             return {self.distribution: "unknown version"}
 
     def lacks(self, implementation: Implementation) -> tuple[Lack, ...]:
-        """What the layer does not have: cases of that are not asked. Whatever else raises is told as such."""
+        """What the layer does not have. A case that needs it is not run; any other exception is judged ``raises``."""
         return ()
 
     def missing(self, implementation: Implementation) -> str | None:

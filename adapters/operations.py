@@ -148,7 +148,7 @@ class Variables(dict[str, Any]):
 
 _NO_STATE: Final = "the layer has nothing that writes and reads its state"
 _NO_FREEZING: Final = "the layer has nothing that freezes it"
-#: Of each action an operation that it needs, and what is absent where there is none.
+#: For each action: an operation that it needs, and the reason that is given where an adapter has no such operation.
 _ACTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "reset": ("reset", "the layer has nothing that resets its running statistics"),
     "save_load": ("save", _NO_STATE),

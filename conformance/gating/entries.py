@@ -45,9 +45,9 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class SupportEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One ``[[supported]]``: what is asked of these implementations is decided, but for the ``undecided`` requirements.
+    """One ``[[supported]]``: every requirement of these implementations conforms or diverges, except ``undecided``.
 
-    These are unsupported, or the cases do not tell, or they are not asked.
+    The requirements in ``undecided`` are unsupported, or the verdict is ``cannot tell``, or they have no verdict.
     """
 
     implementations: list[str]
