@@ -264,7 +264,8 @@ class Counterexample(msgspec.Struct, frozen=True, tag="counterexample", tag_fiel
 class NotRun(msgspec.Struct, frozen=True, tag="not_run", tag_field="record", kw_only=True):
     """Something that was asked for and could not be run, with the reason.
 
-    ``failed`` is false for what does not exist, such as a dtype that a framework does not have.
+    ``failed`` is false for what does not exist, such as a dtype that a framework does not have, and for what the budget
+    leaves out; the first is ``absent``.
     """
 
     framework: str
@@ -272,6 +273,7 @@ class NotRun(msgspec.Struct, frozen=True, tag="not_run", tag_field="record", kw_
     implementation: str | None = None
     dtype: str | None = None
     failed: bool = True
+    absent: bool = False
 
 
 class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="record", kw_only=True):

@@ -154,6 +154,7 @@ def _gate_one(path: Path, records: Sequence[Record], expectations: Expectations,
     measured = _measured(records)
     _compare(path, header, measured, expectations, gated)
     _hold_support(path, header, measured, expectations, gated)
+    gated.surprises += _lost_dtypes(path, header, records, expectations)
     if unchecked := [cell for cell in _expected(records, header, expectations) if cell not in measured]:
         gated.unchecked[path] = unchecked
     for record in records:
@@ -238,6 +239,20 @@ def _hold_support(
                 "find out why, or add it to `undecided` there"
             )
             gated.surprises.append(Surprise(kind="changed", where=where, what=what, judgements=len(missing)))
+
+
+def _lost_dtypes(
+    path: Path, header: Header, records: Sequence[Record], expectations: Expectations
+) -> Iterator[Surprise]:
+    """The dtypes that the framework does not have any more, where an entry says that they are supported."""
+    for record in records:
+        if not (isinstance(record, NotRun) and record.absent and record.dtype):
+            continue
+        for implementation in header.implementations:
+            support = expectations.support_of(implementation, record.dtype, header.versions)
+            if support is not None and record.dtype in support.entry.dtypes:
+                what = f"{record.reason}, where supported {support.place} names it; find out why it stopped working"
+                yield Surprise(kind="changed", where=f"{path.name}: {implementation}: {record.dtype}", what=what)
 
 
 def _by_implementation(measured: Mapping[Cell, Measured]) -> dict[tuple[str, str], dict[str, str]]:

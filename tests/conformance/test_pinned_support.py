@@ -11,7 +11,7 @@ from gates import Folder, gated, judgement, lines, one_line, profile
 
 from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.layers.registry import kind_of
-from normgauge.results.records import Judgement, Profile, Record, Verdict
+from normgauge.results.records import Judgement, NotRun, Profile, Record, Verdict
 
 ASKED = [one.id for one in kind_of("group_norm").requirements if "float32" in one.dtypes]
 PINNED = """
@@ -61,6 +61,15 @@ def test_what_is_not_asked_any_more_fails(folder: Folder) -> None:
     folder.write(*(one for one in measured() if one.requirement != "GN-07"))
     told, _ = lines(folder.gate(PINNED), 1)
     assert "GN-07: not asked any more, where supported entry 1 of" in told
+
+
+@pytest.mark.parametrize(("absent", "code"), [(True, 1), (False, 0)])
+def test_a_pinned_dtype_that_the_framework_has_lost_fails(folder: Folder, absent: bool, code: int) -> None:
+    """One that the budget leaves out does not."""
+    lost = NotRun(framework="mlx", reason="no float64", dtype="float64", failed=False, absent=absent)
+    folder.write(*measured(), lost)
+    told = "\n".join(lines(folder.gate(PINNED.replace('["float32"]', '["float32", "float64"]')), code))
+    assert ("changed: mlx.jsonl: mlx.nn.GroupNorm: float64: no float64, where supported entry 1" in told) == absent
 
 
 def test_what_is_decided_now_leaves_the_list(folder: Folder) -> None:
