@@ -90,19 +90,34 @@ def launched(body: str, tmp_path: Path) -> WorkerProcess:
 
 
 def test_what_comes_long_after_the_last_answer_is_charged_to_the_next_case(tmp_path: Path) -> None:
-    body = "say(hello)\nfor case in cases():\n    say(answer(case))\n    if case['number'] == 2: write('late')\n"
+    """The two cases are answered and taken before anything more is written: only the next request meets it."""
+    body = (
+        "say(hello)\nfor case in cases():\n    say(answer(case))\n"
+        "    if case['number'] == 2:\n        time.sleep(0.3)\n        write('late')\n"
+    )
     worker = launched(body, tmp_path)
     try:
         first = list(worker.run("hostile.GroupNorm", [CASE] * 2))
-        if first[1].died is None:
-            time.sleep(0.5)
+        time.sleep(0.6)
         then = list(worker.run("hostile.GroupNorm", [CASE] * 2))
     finally:
         worker.close()
-    unasked = "the worker wrote what nobody had asked for: b'late'"
-    assert [one.died for one in first + then].count(unasked) == 1
-    assert [one.died for one in first + then].count(None) == 3
-    assert first[0].died is None
+    assert [one.died for one in first] == [None, None]
+    assert [one.died for one in then] == ["the worker wrote what nobody had asked for: b'late'", None]
+    assert worker.restarts == 1
+
+
+def test_what_comes_with_the_last_answer_is_charged_to_its_case(tmp_path: Path) -> None:
+    body = (
+        "say(hello)\nfor case in cases():\n    late = 'late' * (case['number'] == 2)\n"
+        "    write(json.dumps(answer(case)) + '\\n' + late)\n"
+    )
+    worker = launched(body, tmp_path)
+    try:
+        seen = list(worker.run("hostile.GroupNorm", [CASE] * 2))
+    finally:
+        worker.close()
+    assert [one.died for one in seen] == [None, "the worker wrote what nobody had asked for: b'late'"]
 
 
 def test_what_comes_after_everything_is_told_on_standard_error(
