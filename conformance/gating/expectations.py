@@ -175,6 +175,17 @@ class Expectations:
         about = [one for one in self.supported if one.is_about(implementation, dtype) and one.applies(versions)]
         return _only(about, f"{implementation} {dtype}")
 
+    def lost(self, implementation: str, dtype: str, why: str, versions: Mapping[str, str]) -> str | None:
+        """What is to be said where a framework has no such dtype, for the reason ``why``; None where none was pinned.
+
+        Raises:
+            BrokenExpectations: two entries are about it, or one cannot be held against these versions.
+        """
+        support = self.support_of(implementation, dtype, versions)
+        if support is None or dtype not in support.entry.dtypes:
+            return None
+        return f"{why}, where supported {support.place} names it; find out why it stopped working"
+
     def about(self, implementations: Collection[str]) -> Iterator[tuple[Cell, Expectation]]:
         """Every cell of these implementations, named themselves, that something is expected of, at any version."""
         for one in self.all:

@@ -249,9 +249,7 @@ def _lost_dtypes(
         if not (isinstance(record, NotRun) and record.absent and record.dtype):
             continue
         for implementation in header.implementations:
-            support = expectations.support_of(implementation, record.dtype, header.versions)
-            if support is not None and record.dtype in support.entry.dtypes:
-                what = f"{record.reason}, where supported {support.place} names it; find out why it stopped working"
+            if what := expectations.lost(implementation, record.dtype, record.reason, header.versions):
                 yield Surprise(kind="changed", where=f"{path.name}: {implementation}: {record.dtype}", what=what)
 
 

@@ -185,13 +185,13 @@ class Layer(pytest.Collector):
         greeting = subject.greeting
         self.versions = greeting.versions
         if dtype not in greeting.dtypes:
-            self.absent[dtype] = f"the framework has no {dtype} here"
+            self._is_without(dtype, f"the framework has no {dtype} here")
             return
         description = next((one for one in greeting.implementations if one.id == self.name), None)
         if description is None:
             raise CannotRun(f"{self.name} is not there in {_versions(self.versions)}")
         if dtype not in description.dtypes:
-            self.absent[dtype] = f"it is made for {' and '.join(description.dtypes)}"
+            self._is_without(dtype, f"it is made for {' and '.join(description.dtypes)}")
             return
         if missing := description.missing:
             raise CannotRun(missing)
@@ -205,6 +205,20 @@ class Layer(pytest.Collector):
                 raise CannotRun(f"{record.implementation} {record.dtype}: {record.reason}")
             elif isinstance(record, Profile):
                 self.found |= {one.cell: one for one in of_claims(record)}
+
+    def _is_without(self, dtype: str, why: str) -> None:
+        """Note that there is no such dtype.
+
+        Raises:
+            CannotRun: an expectation says that it is supported, or two do.
+        """
+        self.absent[dtype] = why
+        try:
+            lost = self.parent.asked.expectations.lost(self.name, dtype, why, self.versions)
+        except BrokenExpectations as error:
+            raise CannotRun(str(error)) from None
+        if lost is not None:
+            raise CannotRun(f"{self.name} {dtype}: {lost}")
 
 
 class RequirementItem(pytest.Item):

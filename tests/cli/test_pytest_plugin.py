@@ -348,6 +348,20 @@ def test_a_dtype_that_the_framework_does_not_have_is_no_failure(project: Project
 TWO = ("group_norm.Interleaved", "group_norm.OnePass")
 
 
+@pytest.mark.parametrize(("pinned", "lost"), [("bfloat16", True), ("float32", False)])
+def test_a_pinned_dtype_that_the_framework_has_lost_fails(project: Project, pinned: str, lost: bool) -> None:
+    named = f'[[supported]]\nimplementations = ["group_norm.Interleaved"]\ndtypes = ["{pinned}"]\nundecided = []\n'
+    (project.path / "known.toml").write_text(INTERLEAVED + named)
+    asked = ("--normgauge", "counting:Counting", "--normgauge-implementation", "group_norm.Interleaved", "-k", "GN-20")
+    done = project.pytest(*asked, "--normgauge-dtype", "bfloat16", "--normgauge-expectations=known.toml")
+    said = (
+        "could not be run: group_norm.Interleaved bfloat16: the framework has no bfloat16 here, where supported entry "
+        "1 of known.toml names it; find out why it stopped working"
+    )
+    assert (done.code, said in done.out) == (int(lost), lost), done.out
+    assert "Traceback" not in done.out + done.err
+
+
 @pytest.mark.slow
 def test_an_implementation_is_measured_once_and_only_when_an_item_of_it_is_run(project: Project) -> None:
     project.ask("-k", "OnePass and (GN-01 or GN-02)", of=TWO)
