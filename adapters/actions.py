@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from normgauge.adapters.case import ACTIONS, Action, Case, Implementation
+from normgauge.adapters.case import ACTIONS, Action, Array, Case, Implementation
 
 
 class Acting:
@@ -20,7 +20,9 @@ class Acting:
             return self.save_load(implementation, bare(case), layer)
         if action.name == "momentum":
             return self.set_momentum(layer, action.value)
-        if action.name == "reset":
+        if action.name == "set_parameters":
+            self.set_parameters(implementation, case, layer, action.parameters)
+        elif action.name == "reset":
             self.reset(layer)
         elif action.name in {"freeze", "unfreeze"}:
             self.freeze(layer, action.name == "freeze")
@@ -51,6 +53,12 @@ class Acting:
     def set_momentum(self, layer: Any, momentum: float | None) -> Any:
         """The layer, which uses another momentum from now on."""
         raise undeclared("actions=('momentum',)")
+
+    def set_parameters(
+        self, implementation: Implementation, case: Case, layer: Any, parameters: Mapping[str, Array]
+    ) -> None:
+        """Give the parameters and running statistics of these canonical names other values."""
+        raise undeclared("actions=('set_parameters',)")
 
     def trainable(self, layer: Any) -> Iterable[str]:
         """The canonical names of what an optimizer is given."""

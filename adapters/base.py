@@ -220,9 +220,8 @@ class Adapter(Acting, ABC):
     def run(self, identifier: str, case: Case) -> Observation:
         """Construct the layer, take the case's steps, and note everything that happened."""
         implementation = self.implementation(identifier)
-        own = {name: value.copy() for name, value in case.parameters.items()}
-        kept = loaded(own, case.parameters)
-        case = dataclasses.replace(case, parameters=own)
+        given, case = case, case.with_parameters(lambda name, value: value.copy())
+        kept = loaded(case, given)
         steps: list[StepResult] = []
         raised: Raised | None = None
         where = "construct"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -23,18 +23,25 @@ PARAMETERS: Final = ("weight", "bias", "running_mean", "running_var")
 #: ``reset``: the running statistics to those of a new layer. ``save_load``: the state written and read into a new
 #: layer, constructed alike, which lives on. ``freeze``, ``unfreeze``: the parameters out of training, and back, by the
 #: layer itself or by a model that it is in. ``momentum``: another momentum from now on. ``another_layer``: a new layer,
-#: constructed alike, trained on the negative of the step's input, beside the one that lives on.
+#: constructed alike, trained on the negative of the step's input, beside the one that lives on. ``set_parameters``:
+#: other values of parameters and running statistics, as an optimizer or a loaded file brings them.
 ACTIONS: Final = (
     "reset", "save_load", "freeze", "unfreeze", "freeze_model", "unfreeze_model", "momentum", "another_layer",
+    "set_parameters",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Action:
-    """One of :data:`ACTIONS`; ``momentum`` has the new momentum as its ``value``."""
+    """One of :data:`ACTIONS`.
+
+    ``momentum`` has the new momentum as its ``value``; ``set_parameters`` has arrays of shape (C,) in ``parameters``,
+    by names of :data:`PARAMETERS`.
+    """
 
     name: str
     value: float | None = None
+    parameters: Mapping[str, Array] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
         return f"momentum={self.value}" if self.name == "momentum" else self.name.replace("_", " ")
@@ -82,11 +89,34 @@ class Case:
         for name, value in sorted(self.parameters.items()):
             _add(digest, name, value)
         for step in self.steps:
-            digest.update(repr((step.mode, step.before, step.inspect, step.layout, step.dy_layout)).encode())
+            actions = [(action.name, action.value, len(action.parameters)) for action in step.before]
+            digest.update(repr((step.mode, actions, step.inspect, step.layout, step.dy_layout)).encode())
+            for action in step.before:
+                for name, value in sorted(action.parameters.items()):
+                    _add(digest, name, value)
             _add(digest, "x", step.x)
             if step.dy is not None:
                 _add(digest, "dy", step.dy)
         return digest.digest()
+
+    def parameter_arrays(self) -> Iterator[tuple[str, Array]]:
+        """Every parameter with its name: those given to a new layer, and those set between calls."""
+        yield from self.parameters.items()
+        for step in self.steps:
+            for action in step.before:
+                yield from action.parameters.items()
+
+    def with_parameters(self, change: Callable[[str, Array], Array]) -> Case:
+        """The case with every one of them changed."""
+
+        def changed(parameters: Mapping[str, Array]) -> dict[str, Array]:
+            return {name: change(name, value) for name, value in parameters.items()}
+
+        def acted(action: Action) -> Action:
+            return replace(action, parameters=changed(action.parameters)) if action.parameters else action
+
+        steps = (replace(step, before=tuple(map(acted, step.before))) for step in self.steps)
+        return replace(self, parameters=changed(self.parameters), steps=tuple(steps))
 
 
 def _add(digest: hashlib.blake2b, name: str, values: Array) -> None:

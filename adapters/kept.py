@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.case import Array
+from normgauge.adapters.case import Array, Case
 
 #: How ``modified`` names the result of an earlier call: an output, a gradient.
 OUTPUT: Final = "the output of an earlier call"
@@ -38,9 +38,10 @@ def changed(kept: Iterable[Kept]) -> Iterator[str]:
     return iter(dict.fromkeys(one.name for one in kept if one.has_changed()))
 
 
-def loaded(own: Mapping[str, Array], given: Mapping[str, Array]) -> list[Kept]:
-    """The arrays that a layer was ``given``, of which it has copies that are the user's ``own``."""
-    return [Kept(name=LOADED.format(name), value=given[name], read=value.view) for name, value in own.items()]
+def loaded(own: Case, given: Case) -> list[Kept]:
+    """The arrays that a layer is given in a case and between its calls: those of ``own``, copies of those ``given``."""
+    arrays = zip(own.parameter_arrays(), given.parameter_arrays(), strict=True)
+    return [Kept(name=LOADED.format(name), value=value, read=copy.view) for (name, copy), (_, value) in arrays]
 
 
 def state_of(read: Callable[[], Mapping[str, Any]], vector: Callable[[Any], Array]) -> list[Kept]:

@@ -200,6 +200,10 @@ class ScriptedAdapter(Adapter):
         """What sets ``layer``, and whatever else lives from call to call."""
 
     @abstractmethod
+    def parameter(self, implementation: Implementation, case: Case, name: str, value: Array) -> Operation:
+        """What gives a parameter or running statistic of the layer that is then there the value ``value``."""
+
+    @abstractmethod
     def operations(self, implementation: Implementation) -> Operations:
         """What is done with the layer that is then there."""
 
@@ -292,6 +296,11 @@ class ScriptedAdapter(Adapter):
         layer["momentum"] = action.value
         layer.perform(known[action.name])
         return layer
+
+    def set_parameters(
+        self, implementation: Implementation, case: Case, layer: Variables, parameters: Mapping[str, Array]
+    ) -> None:
+        layer.perform(self.parameter(implementation, case, name, value) for name, value in parameters.items())
 
     def trainable(self, layer: Variables) -> Iterable[str]:
         return layer.operations.trainable.result(layer)  # type: ignore[no-any-return]

@@ -156,6 +156,9 @@ class _Body:
             self._do(known["load"])
         elif action.name == "another_layer":
             self._another(step)
+        elif action.name == "set_parameters":
+            given = action.parameters.items()
+            self._do(self._adapter.parameter(self._implementation, self._case, name, value) for name, value in given)
         elif action.name in known:
             self._do(known[action.name], momentum=parsed(repr(action.value)))
         else:

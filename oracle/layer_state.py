@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from normgauge.oracle.reference import Reference, exactly
 from normgauge.oracle.running_statistics import RunningStatistics, initial_statistics
+from normgauge.oracle.validation import real_array
 
 #: The order in which :meth:`LayerState.trainable` speaks of them.
 _PARAMETERS: Final = ("weight", "bias", "running_mean", "running_var")
@@ -33,6 +35,18 @@ class LayerState:
             return self
         channels = self.running.mean.value.shape
         return replace(self, running=initial_statistics(np.zeros(channels), np.ones(channels)))
+
+    def given(self, mean: ArrayLike | None = None, var: ArrayLike | None = None) -> LayerState:
+        """After a running mean or variance, of shape (C,), was set; the number of batches stays.
+
+        Raises:
+            ValueError: values that are no real numbers.
+        """
+        if self.running is None:
+            return self
+        new = {name: value for name, value in (("mean", mean), ("var", var)) if value is not None}
+        exact = {name: exactly(real_array(f"running {name}", value)) for name, value in new.items()}
+        return replace(self, running=replace(self.running, **exact))
 
     def saved_and_loaded(self, momentum: float | None) -> LayerState:
         """The state in a new layer, made with ``momentum``."""

@@ -138,10 +138,14 @@ class FlaxAdapter(OnJax, ScriptedAdapter):
         else:
             yield do(layer_class, "layer", **settings, rngs=do(f.new_rngs))
         for name, value in case.parameters.items():
-            place = {"collection": _collection(name)} if is_linen else {}
-            typed = Name(f"jnp.{self._stored_as(name, implementation, case)}")
-            array = do(self.module.to_array, value=value, dtype=typed)
-            yield do(f.set_parameter, **place, name=implementation.names[name], value=array)
+            yield self.parameter(implementation, case, name, value)
+
+    def parameter(self, implementation: Implementation, case: Case, name: str, value: Array) -> Operation:
+        place = {"collection": _collection(name)} if _is_linen(implementation) else {}
+        typed = Name(f"jnp.{self._stored_as(name, implementation, case)}")
+        array = do(self.module.to_array, value=value, dtype=typed)
+        native = implementation.names[name]
+        return do(self.functions(implementation).set_parameter, **place, name=native, value=array)
 
     def native(self, implementation: Implementation, x: Array) -> Operation:
         return do(self.module.to_array, value=self.laid_out(implementation, x), dtype=Name(f"jnp.{self.dtype}"))

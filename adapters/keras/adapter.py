@@ -139,7 +139,10 @@ class KerasAdapter(ScriptedAdapter):
         yield do(Name(f"keras.layers.{name}"), "layer", **self._settings(implementation, case), name=first)
         yield do(f.build, shape=_built_shape(implementation, case))
         for parameter, value in case.parameters.items():
-            yield do(f.set_parameter, name=implementation.names[parameter], value=value)
+            yield self.parameter(implementation, case, parameter, value)
+
+    def parameter(self, implementation: Implementation, case: Case, name: str, value: Array) -> Operation:
+        return do(self.module.set_parameter, name=implementation.names[name], value=value)
 
     def native(self, implementation: Implementation, x: Array) -> Operation:
         return do(self.module.to_tensor, value=self.laid_out(implementation, x), dtype=self.dtype)

@@ -68,10 +68,14 @@ class LucidAdapter(ScriptedAdapter):
         yield do(Name(implementation.class_path), "layer", **settings)
         if self.dtype == "float16" and not typed:  # there is no method for all tensors at once
             yield do(f.to_half)
-        for name, value in case.parameters.items():
-            yield do(f.set_parameter, name=name, value=value)
         if implementation.mode == "gpu":
             yield do(f.to_gpu, "layer")
+        for name, value in case.parameters.items():
+            yield self.parameter(implementation, case, name, value)
+
+    def parameter(self, implementation: Implementation, case: Case, name: str, value: Array) -> Operation:
+        tensor = do(self.module.to_gpu_tensor if implementation.mode == "gpu" else self.module.to_tensor, value=value)
+        return do(self.module.set_parameter, name=name, value=tensor)
 
     def native(self, implementation: Implementation, x: Array) -> Operation:
         # Release 2 shares the array's memory on the CPU, so a change of it would be seen.

@@ -38,8 +38,8 @@ def to_gpu(layer: Any) -> Any:
     return layer.to("gpu")
 
 
-def set_parameter(layer: Any, name: str, value: Array) -> None:
-    getattr(layer, name).data = lucid.tensor(value).data
+def set_parameter(layer: Any, name: str, value: Any) -> None:
+    getattr(layer, name).data = value.data
 
 
 def call(layer: Any, x: Any) -> Any:

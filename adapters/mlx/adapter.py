@@ -107,12 +107,18 @@ class MlxAdapter(ScriptedAdapter):
         if self.dtype == "float64":  # the GPU has none
             yield do(self.module.use_cpu)
         yield do(Name(f"nn.{implementation.class_name}"), "layer", **self._settings(implementation, case))
-        dtype = "float32" if implementation.mode == "mixed" else self.dtype
-        if dtype != "float32":
-            yield do(self.module.set_dtype, dtype=Name(f"mx.{dtype}"))
+        if self._stored_as(implementation) != "float32":
+            yield do(self.module.set_dtype, dtype=Name(f"mx.{self._stored_as(implementation)}"))
         for name, value in case.parameters.items():
-            native = self._array(value.size, value, dtype)
-            yield do(set_parameter, name=implementation.names[name], value=native)
+            yield self.parameter(implementation, case, name, value)
+
+    def parameter(self, implementation: Implementation, case: Case, name: str, value: Array) -> Operation:
+        native = self._array(value.size, value, self._stored_as(implementation))
+        return do(set_parameter, name=implementation.names[name], value=native)
+
+    def _stored_as(self, implementation: Implementation) -> str:
+        """The type of parameters and running statistics."""
+        return "float32" if implementation.mode == "mixed" else self.dtype
 
     def _array(self, size: int, value: Any, dtype: str) -> Operation:
         function = self.module.to_array if size else self.module.to_empty_array

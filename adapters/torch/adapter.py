@@ -83,10 +83,13 @@ class TorchAdapter(ScriptedAdapter):
         dtype = Name(f"torch.{'float32' if mode.promotes else self.dtype}")
         yield do(Name(implementation.class_path), "layer", **settings, dtype=dtype)
         for name, value in case.parameters.items():
-            yield do(f.set_parameter, name=name, value=do(self._to_tensor, value=value))
+            yield self.parameter(implementation, case, name, value)
         if mode.forward:
             lower = Name(f"torch.{self.dtype if self.dtype in HALF else 'bfloat16'}")
             yield do(getattr(f, mode.forward), "forward", **({"dtype": lower} if mode.name == "autocast" else {}))
+
+    def parameter(self, implementation: Implementation, case: Case, name: str, value: Array) -> Operation:
+        return do(self.module.set_parameter, name=name, value=do(self._to_tensor, value=value))
 
     def native(self, implementation: Implementation, x: Array) -> Operation:
         mode = MODES[implementation.mode]

@@ -56,7 +56,8 @@ def first(value: Any) -> Any:
 
 
 def set_parameter(layer: Any, name: str, value: Any) -> None:
-    getattr(layer, name).data.copy_(value)
+    with torch.no_grad():
+        getattr(layer, name).copy_(value)
 
 
 def under_autocast(layer: Any, dtype: Any) -> Callable[[Any], Any]:

@@ -72,12 +72,22 @@ def _encode_step(step: Step) -> dict[str, Any]:
 
 
 def _encode_action(action: Action) -> dict[str, Any]:
-    return {"action": action.name} | ({"value": action.value} if action.name == "momentum" else {})
+    message: dict[str, Any] = {"action": action.name}
+    if action.name == "momentum":
+        message["value"] = action.value
+    if action.name == "set_parameters":
+        message["parameters"] = {name: encode_array(value) for name, value in sorted(action.parameters.items())}
+    return message
+
+
+def _decode_action(message: Mapping[str, Any]) -> Action:
+    parameters = {name: decode_array(value) for name, value in message.get("parameters", {}).items()}
+    return Action(message["action"], message.get("value"), parameters)
 
 
 def _decode_step(message: Mapping[str, Any]) -> Step:
     dy = decode_array(message["dy"]) if "dy" in message else None
-    before = tuple(Action(action["action"], action.get("value")) for action in message.get("before", ()))
+    before = tuple(map(_decode_action, message.get("before", ())))
     return Step(
         message["mode"],
         decode_array(message["x"]),

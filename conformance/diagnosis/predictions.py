@@ -107,17 +107,16 @@ def _cut(values: Array, count: int, axis: int) -> Array:
 
 def _side_by_side(cases: Sequence[Case], along: int) -> Case:
     first, count = cases[0], len(cases)
-    if along == 0:
-        settings, parameters = first.settings, first.parameters
-    else:
-        settings = {**first.settings, "num_channels": first.settings["num_channels"] * count}
-        parameters = {name: np.tile(value, count) for name, value in first.parameters.items()}
     steps = []
     for alike in zip(*(case.steps for case in cases), strict=True):
         upstream = [step.dy for step in alike if step.dy is not None]
         dy = np.concatenate(upstream, along) if upstream else None
         steps.append(replace(alike[0], x=np.concatenate([step.x for step in alike], along), dy=dy))
-    return replace(first, settings=settings, parameters=parameters, steps=tuple(steps))
+    together = replace(first, steps=tuple(steps))
+    if along == 0:
+        return together
+    settings = {**first.settings, "num_channels": first.settings["num_channels"] * count}
+    return replace(together.with_parameters(lambda name, value: np.tile(value, count)), settings=settings)
 
 
 def made_small(case: Case) -> Case:
@@ -148,8 +147,8 @@ def _rounded(case: Case, dtype: str) -> Case:
         return replace(step, x=step.x.astype(dtype), dy=None if step.dy is None else step.dy.astype(dtype))
 
     with np.errstate(over="ignore"):
-        parameters = {name: value.astype(dtype) for name, value in case.parameters.items()}
-        return replace(case, parameters=parameters, steps=tuple(map(converted, case.steps)))
+        case = case.with_parameters(lambda name, value: value.astype(dtype))
+        return replace(case, steps=tuple(map(converted, case.steps)))
 
 
 def known_gradient_errors(case: Case, step: int, semantics: Semantics) -> Mapping[str, Mapping[str, Array]]:

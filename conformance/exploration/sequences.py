@@ -182,8 +182,9 @@ def sequences(calls: Calls) -> st.SearchStrategy[Case]:
         settings = {"num_channels": count, "eps": MAGNITUDES[calls.dtype].usual_eps, "momentum": draw(momentum)}
         parameters = {} if draw(new) else _parameters(count, calls.dtype)
         steps = []
-        for mode, place, before, seed in draw(taken):
+        for mode, place, acted, seed in draw(taken):
             samples, _, *spatial = known[place % len(known)]
+            before = tuple(_with_values(action, count, calls.dtype, seed) for action in acted)
             x = np.random.default_rng(seed).integers(-16, 17, (samples, count, *spatial)) / 8
             steps.append(Step(mode, cast(x, calls.dtype), before=before, inspect=calls.inspects))
         return Case(layer=calls.layer, dtype=calls.dtype, settings=settings, parameters=parameters, steps=tuple(steps))
@@ -208,3 +209,12 @@ def _parameters(channels: int, dtype: str) -> dict[str, Array]:
         "running_var": 1.25 + index / 4,
     }
     return {name: cast(value, dtype) for name, value in values.items()}
+
+
+def _with_values(action: Action, channels: int, dtype: str, seed: int) -> Action:
+    """The action; one that sets parameters with values that a layer does not begin with: multiples of 1/8 again."""
+    if action.name != "set_parameters":
+        return action
+    shift = 1 + seed % 8
+    new = {name: cast(value + shift / 8, dtype) for name, value in _parameters(channels, dtype).items()}
+    return replace(action, parameters=new)

@@ -20,6 +20,8 @@ from normgauge.conformance.subjects.worker_process import longest_request
 _SAMPLES: Final = 2
 _CHANNELS: Final = 4
 _SPATIAL: Final = (3, 2, 2)
+#: What is done to layers that keep nothing from call to call, too.
+_OF_EVERY_KIND: Final = ("another_layer", "set_parameters")
 #: The samples of an input that is longer than what a pipe holds.
 _MANY: Final = 4096
 
@@ -126,18 +128,17 @@ def _with_settings(maker: _Maker, rank: int) -> Iterator[Question]:
 
 
 def _with_actions(maker: _Maker, rank: int, known: Sequence[str]) -> Iterator[Question]:
-    """What is done to a layer and asked of its parameters, where it has a state: the host asks no other."""
-    if not maker.kind.tracks:
-        return
+    """What is done to a layer and asked of its parameters. Of one that keeps nothing the host asks little."""
     x = maker.x(rank)
-    inspect = "inspect" in known
+    inspect = "inspect" in known and maker.kind.tracks
     if inspect:
         yield Question(label="inspect", case=maker.case(Step("train", x, inspect=True)))
     if "layouts" in known:
         yield Question(label="layouts", case=maker.case(Step("train", x, layout="strided")))
     for name in known:
-        if name in ACTIONS:
-            action = Action(name, 0.75 if name == "momentum" else None)
+        if name in (ACTIONS if maker.kind.tracks else _OF_EVERY_KIND):
+            given = maker.parameters() if name == "set_parameters" else {}
+            action = Action(name, 0.75 if name == "momentum" else None, given)
             yield Question(
                 label=name, case=maker.case(Step("train", x), Step("train", x, before=(action,), inspect=inspect))
             )

@@ -11,7 +11,7 @@ import numpy as np
 
 from normgauge.adapters.case import Action, Array, Case
 from normgauge.conformance.layers.kind import LayerKind
-from normgauge.conformance.layers.parameters import affine, shown
+from normgauge.conformance.layers.parameters import affine, shown, with_those_set
 from normgauge.conformance.requirements.catalogue import of_layer
 from normgauge.oracle import (
     AXES,
@@ -30,12 +30,14 @@ from normgauge.oracle import (
 
 
 def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator[Mapping[str, Reference]]:
-    settings, given = case.settings, affine(case)
+    settings = case.settings
     channels = settings["num_channels"]
     state = LayerState(running=_initial(case), momentum=settings["momentum"])
     for step in case.steps:
         for action in step.before:
             state = _AFTER[action.name](state, action, settings)
+        case = with_those_set(case, step)
+        given = affine(case)
         if step.x.shape[1] != channels:
             raise Refusal(f"the layer has {channels} channels, the input {step.x.shape[1]}")
         common: dict[str, Any] = {"training": step.mode == "train", "momentum": state.momentum}
@@ -81,6 +83,9 @@ _AFTER: Final[Mapping[str, Callable[[LayerState, Action, Mapping[str, Any]], Lay
     "unfreeze_model": lambda state, action, settings: replace(state, frozen=False),
     "momentum": lambda state, action, settings: replace(state, momentum=action.value),
     "another_layer": lambda state, action, settings: state,
+    "set_parameters": lambda state, action, settings: state.given(
+        action.parameters.get("running_mean"), action.parameters.get("running_var")
+    ),
 }
 
 
@@ -91,9 +96,14 @@ def _wrong_gradients(case: Case, step: int, semantics: Semantics) -> Mapping[str
         with contextlib.suppress(Refusal):
             for before in _steps(replace(case, steps=case.steps[:step]), semantics, Arithmetic("float64")):
                 running = RunningStatistics(mean=before["running_mean"], var=before["running_var"], steps=step)
+    state = LayerState(running=running, momentum=case.settings["momentum"])
+    for action in own.before:
+        state = _AFTER[action.name](state, action, case.settings)
+    for one in case.steps[: step + 1]:
+        case = with_those_set(case, one)
     weight, training = affine(case)["weight"], own.mode == "train"
     return batch_norm_gradient_errors(
-        own.x, own.dy, running, weight, training=training, eps=case.settings["eps"], semantics=semantics
+        own.x, own.dy, state.running, weight, training=training, eps=case.settings["eps"], semantics=semantics
     )
 
 

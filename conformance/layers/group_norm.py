@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from normgauge.adapters.case import Array, Case
 from normgauge.conformance.layers.kind import LayerKind
-from normgauge.conformance.layers.parameters import affine, shown
+from normgauge.conformance.layers.parameters import affine, shown, with_those_set
 from normgauge.conformance.requirements.catalogue import of_layer
 from normgauge.oracle import (
     AXES,
@@ -21,9 +21,11 @@ from normgauge.oracle import (
 
 
 def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator[Mapping[str, Reference]]:
-    settings, given = case.settings, affine(case)
+    settings = case.settings
     common: dict[str, Any] = {"eps": settings["eps"], "semantics": semantics, "arithmetic": arithmetic}
     for step in case.steps:
+        case = with_those_set(case, step)
+        given = affine(case)
         output = group_norm(step.x, settings["num_groups"], **given, num_channels=settings["num_channels"], **common)
         gradients: dict[str, Reference] = {}
         if step.dy is not None:
@@ -35,6 +37,8 @@ def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator
 def _wrong_gradients(case: Case, step: int, semantics: Semantics) -> Mapping[str, Mapping[str, Array]]:
     own, settings = case.steps[step], case.settings
     assert own.dy is not None
+    for one in case.steps[: step + 1]:
+        case = with_those_set(case, one)
     return group_norm_gradient_errors(
         own.x, own.dy, settings["num_groups"], affine(case)["weight"], eps=settings["eps"], semantics=semantics
     )

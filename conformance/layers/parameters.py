@@ -1,16 +1,24 @@
-"""What the kinds of layer have in common: weight and bias of a case, and what of its gradients a layer shows."""
+"""What the kinds of layer have in common: weight and bias at a step, and what of its gradients a layer shows."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from normgauge.adapters.case import Case
+from normgauge.adapters.case import Case, Step
 from normgauge.oracle import Gradients, Reference
 
 
 def affine(case: Case) -> dict[str, Any]:
     """Weight and bias, None where the layer has none or the initial ones."""
     return {name: case.parameters.get(name) if case.settings.get(name, True) else None for name in ("weight", "bias")}
+
+
+def with_those_set(case: Case, step: Step) -> Case:
+    """``case`` with the weight and the bias that are set before ``step``, where some are."""
+    new = {name: value for action in step.before for name, value in action.parameters.items()}
+    new = {name: value for name, value in new.items() if name in {"weight", "bias"}}
+    return replace(case, parameters={**case.parameters, **new}) if new else case
 
 
 def shown(gradients: Gradients, case: Case) -> dict[str, Reference]:

@@ -56,7 +56,7 @@ def shrink(
 
 def _size(case: Case) -> tuple[float, ...]:
     """What makes a case hard to check by hand, the gravest first."""
-    arrays = [step.x for step in case.steps] + list(case.parameters.values())
+    arrays = [step.x for step in case.steps] + [value for _, value in case.parameter_arrays()]
     arrays += [step.dy for step in case.steps if step.dy is not None]
     digits = sum(len(format(float(v), "g")) for array in arrays for v in _told(array))
     elements = sum(array.size for array in arrays)
@@ -142,8 +142,8 @@ def _cut(case: Case, shape: tuple[int, ...]) -> Case:
         whole = settings["num_groups"] == case.steps[0].x.shape[1]  # one channel a group stays so
         settings["num_groups"] = channels if whole else math.gcd(settings["num_groups"], max(channels // 2, 1))
     steps = tuple(_mapped(step, lambda values: _corner(values, shape)) for step in case.steps)
-    parameters = {name: value[: settings["num_channels"]] for name, value in case.parameters.items()}
-    return replace(case, settings=settings, steps=steps, parameters=parameters)
+    smaller = replace(case, settings=settings, steps=steps)
+    return smaller.with_parameters(lambda name, value: value[: settings["num_channels"]])
 
 
 def _corner(x: Array, shape: tuple[int, ...]) -> Array:

@@ -40,10 +40,14 @@ class Settings(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ActionRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to be done to the layer before a call; ``momentum`` has the new one as its ``value``."""
+    """What is to be done to the layer before a call.
+
+    ``momentum`` has the new one as its ``value``, ``set_parameters`` has ``parameters``.
+    """
 
     action: ActionName
     value: float | UnsetType | None = UNSET
+    parameters: dict[ParameterName, Numbers] | UnsetType = UNSET
 
 
 class StepRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):

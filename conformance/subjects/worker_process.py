@@ -222,7 +222,8 @@ class WorkerProcess:
 
 def longest_request(case: Case) -> int:
     """How many bytes ``case`` may have in a request."""
-    arrays = [*case.parameters.values(), *(one for step in case.steps for one in (step.x, step.dy) if one is not None)]
+    arrays = [one for step in case.steps for one in (step.x, step.dy) if one is not None]
+    arrays += [value for _, value in case.parameter_arrays()]
     return _A_CASE + sum(_AN_ARRAY + 4 * (array.nbytes // 3 + 1) for array in arrays)
 
 

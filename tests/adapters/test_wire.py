@@ -62,6 +62,7 @@ def cases(draw: st.DrawFn) -> Case:
     actions = st.builds(Action, name=st.sampled_from(ACTIONS)) | st.builds(
         Action, name=st.just("momentum"), value=st.none() | number
     )
+    actions |= st.builds(Action, name=st.just("set_parameters"), parameters=parameters)
     step = st.builds(
         Step,
         mode=st.sampled_from(["train", "eval"]),
@@ -198,7 +199,10 @@ def test_every_case_comes_back_as_it_was(case: Case) -> None:
     assert [step.mode for step in back.steps] == [step.mode for step in case.steps]
     for ours, theirs in zip(back.steps, case.steps, strict=True):
         assert_same_bits(ours.x, theirs.x)
-        assert (ours.before, ours.inspect) == (theirs.before, theirs.inspect)
+        assert ours.inspect == theirs.inspect
+        for own, sent in zip(ours.before, theirs.before, strict=True):
+            assert (own.name, own.value) == (sent.name, sent.value)
+            assert_same_arrays(own.parameters, sent.parameters)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from normgauge.adapters.cache_folder import VARIABLE
-from normgauge.adapters.case import Case
+from normgauge.adapters.case import Action, Case
 from normgauge.conformance.diagnosis import reference_store
 from normgauge.conformance.diagnosis.predictions import Prediction, predict
 from normgauge.conformance.diagnosis.reference_store import ReferenceStore, code_digest
@@ -85,6 +85,9 @@ def test_what_was_read_is_noted_as_the_oracle_notes_it(tmp_path: Path) -> None:
 def test_a_case_that_differs_in_anything_has_another_digest() -> None:
     (case,) = [one.case for one in probes("batch_norm", "float32", (4,)) if one.requirement == "BN-28"][:1]
     first, *rest = case.steps
+    values = {"weight": np.ones(8, np.float32), "bias": np.ones(8, np.float32)}
+    sets = [Action("set_parameters", parameters={name: value}) for name, value in values.items()]
+    sets.append(Action("set_parameters", parameters={"weight": values["weight"] * 2}))
     others = [
         replace(case, dtype="float64"),
         replace(case, layer="group_norm"),
@@ -99,6 +102,7 @@ def test_a_case_that_differs_in_anything_has_another_digest() -> None:
         replace(case, steps=(replace(first, dy=first.x), *rest)),
         replace(case, steps=(replace(first, inspect=not first.inspect), *rest)),
         replace(case, steps=tuple(replace(step, before=()) for step in case.steps)),
+        *(replace(case, steps=(replace(first, before=(one,)), *rest)) for one in sets),
     ]
     assert len({one.digest for one in [case, *others]}) == len(others) + 1
     assert replace(case).digest == case.digest

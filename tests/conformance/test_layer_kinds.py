@@ -59,10 +59,11 @@ def test_a_third_kind_is_measured_judged_explored_and_shown(tmp_path: Path) -> N
     assert verdicts["EpsOutside", "RM-01"] == ("diverges", "outside_sqrt")
     assert verdicts["EpsOutside", "RM-02"] == ("conforms", "")
     assert verdicts["FirstPositionsInRankFive", "RM-02"][0] == "diverges"
+    assert [verdicts[name, "RM-03"][0] for name in ("RmsNorm", "KeepsItsFirstWeight")] == ["conforms", "diverges"]
     profile = next(one for one in records if isinstance(one, Profile) and one.dtype == "float32")
     assert (profile.layer, profile.known, profile.accuracy) == ("rms_norm", True, "two_pass")
     explored = [one for one in records if isinstance(one, Explored)]
-    assert len(explored) == 6
+    assert len(explored) == 8
     assert all(200 < one.cases <= 256 for one in explored)  # fewer where a relation is not for a case
     assert not [one for one in records if isinstance(one, Counterexample) and one.implementation == "rms_norm.RmsNorm"]
     assert isinstance(records[-1], Footer)

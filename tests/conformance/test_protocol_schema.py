@@ -30,6 +30,7 @@ EVERYTHING: Final = Case(
     steps=(
         Step("train", X, X),
         Step("eval", X, before=tuple(Action(name, 0.5 if name == "momentum" else None) for name in ACTIONS)),
+        Step("eval", X, before=(Action("set_parameters", parameters={"bias": np.ones(2, np.float32)}),)),
         Step("eval", X, inspect=True),
     ),
 )

@@ -13,7 +13,7 @@ from faulty.adapter import FaultyAdapter
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 
-from normgauge.adapters.case import ACTIONS, Action, Case, Step
+from normgauge.adapters.case import ACTIONS, PARAMETERS, Action, Case, Step
 from normgauge.adapters.lacks import actions_in
 from normgauge.adapters.script import script
 from normgauge.conformance.diagnosis.candidates import compare
@@ -83,12 +83,30 @@ def test_a_layer_without_a_weight_has_none_to_train() -> None:
     assert "weight" not in predict(without, CANONICAL["batch_norm"], Arithmetic("float32")).steps[0]
 
 
+def test_what_is_set_is_used_from_then_on_and_the_count_of_batches_stays() -> None:
+    new = {"weight": np.array([4, 8], np.float32), "running_mean": np.array([1, -1], np.float32)}
+    case = sequence((), (Action("set_parameters", parameters=new),), (), momentum=None)
+    assert expected(case, "weight") == [[2, -1], [4, 8], [4, 8]]
+    assert expected(case, "bias") == [[0.5, 1]] * 3
+    # Batches with the means (2, 3), (4, 6), (6, 9); the second is averaged with what was set, as of one batch.
+    assert np.allclose(expected(case, "running_mean"), [[2, 3], [2.5, 2.5], [11 / 3, 14 / 3]], atol=1e-12)
+
+
+def test_in_eval_what_was_set_normalises() -> None:
+    new = {"running_mean": np.array([2, 3], np.float32), "running_var": np.array([3.5, 8.5], np.float32)}
+    case = sequence((), (Action("set_parameters", parameters=new),), mode="eval")
+    _, first = expected(case, "output")
+    # x = (0, 1), (4, 2), (2, 6) times 2, less (2, 3), over sqrt(3.5 + 0.5) and sqrt(8.5 + 0.5), times (2, -1).
+    assert np.allclose(first, [[-2 + 0.5, 1 / 3 + 1], [6 + 0.5, -1 / 3 + 1], [2 + 0.5, -3 + 1]], atol=1e-12)
+
+
 # --- the actions --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_an_honest_layer_does_what_the_oracle_says_of_every_action(action: str) -> None:
-    case = sequence((), (Action(action, 0.75 if action == "momentum" else None),), ())
+    new = {name: np.array([3, 0.25], np.float32) for name in PARAMETERS} if action == "set_parameters" else {}
+    case = sequence((), (Action(action, 0.75 if action == "momentum" else None, new),), ())
     seen = FaultyAdapter("float32").run("batch_norm.BatchNorm", case)
     assert seen.raised is None
     assert compare(seen, predict(case, CANONICAL["batch_norm"], Arithmetic("float32"))).ratio <= 1
@@ -155,6 +173,9 @@ def test_sequences_have_every_action_both_modes_and_several_batch_sizes() -> Non
     assert all(step.x.size > step.x.shape[1] for step in steps)
     assert max(len(case.steps) for case in found) > LONGEST // 2
     assert {case.settings["momentum"] is None for case in found} == {True, False}
+    new = [action.parameters for step in steps for action in step.before if action.name == "set_parameters"]
+    assert {*map(len, new)} == {len(PARAMETERS)}
+    assert len({own["weight"][0] for own in new}) > 4
 
 
 def test_the_same_seed_draws_the_same_sequences() -> None:
@@ -172,6 +193,7 @@ def test_the_same_seed_draws_the_same_sequences() -> None:
         ("BN-28", {"save_load"}),
         ("BN-29", {"freeze", "unfreeze", "freeze_model", "unfreeze_model"}),
         ("BN-30", {"momentum"}),
+        ("BN-47", {"set_parameters"}),
         ("BN-31", {"freeze", "unfreeze", "freeze_model", "unfreeze_model", "inspect"}),
     ],
 )

@@ -148,6 +148,9 @@ CAUGHT: Mapping[str, Mapping[str, str]] = {
     "state.KeepsItsFirstMomentum": {"BN-30": "diverges"},
     "state.TrainsItsStatistics": {"BN-31": "diverges"},
     "state.UnfreezingFreesTheStatistics": {"BN-31": "diverges"},
+    "group_norm.KeepsItsFirstParameters": {"GN-37": "diverges"},
+    "state.FoldsItsEvalOnce": {"BN-47": "diverges"},
+    "state.TrainsFromACopyOfItsStatistics": {"BN-47": "diverges"},
 }
 
 
@@ -227,6 +230,12 @@ class FaultyAdapter(Adapter):
     def set_momentum(self, layer: Any, momentum: float | None) -> Any:
         layer.momentum = momentum
         return layer
+
+    def set_parameters(
+        self, implementation: Implementation, case: Case, layer: Any, parameters: Mapping[str, Array]
+    ) -> None:
+        for name, value in parameters.items():
+            setattr(layer, name, value)
 
     def trainable(self, layer: Any) -> Iterable[str]:
         return layer.trained()

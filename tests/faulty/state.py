@@ -121,3 +121,33 @@ class UnfreezingFreesTheStatistics(BatchNorm):
 
     def trained(self) -> list[str]:
         return [*super().trained(), *(("running_mean", "running_var") if self.freed else ())]
+
+
+class FoldsItsEvalOnce(BatchNorm):
+    """What the first call in eval has made of parameters and statistics stays until the layer is trained."""
+
+    NAMES = ("weight", "bias", "running_mean", "running_var")
+
+    def __call__(self, x: Array) -> Array:
+        if self.training or self.running_mean is None:
+            vars(self).pop("fold", None)
+            return super().__call__(x)
+        now = {name: getattr(self, name) for name in self.NAMES}
+        vars(self).update(vars(self).setdefault("fold", now))
+        try:
+            return super().__call__(x)
+        finally:
+            vars(self).update(now)
+
+
+class TrainsFromACopyOfItsStatistics(BatchNorm):
+    """Goes on from what it has trained, whatever was set since."""
+
+    def reset(self) -> None:
+        super().reset()
+        vars(self).pop("copy", None)
+
+    def update(self, sets: Array, mean: Array) -> None:
+        self.running_mean, self.running_var = vars(self).get("copy", (self.running_mean, self.running_var))
+        super().update(sets, mean)
+        self.copy = self.running_mean, self.running_var

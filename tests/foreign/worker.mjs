@@ -253,6 +253,11 @@ const ACTIONS = {
     layer.momentum = value;
     return layer;
   },
+  set_parameters(layer, { parameters }) {
+    const own = layer.state();
+    for (const [name, array] of Object.entries(parameters)) own[name].set(decodeArray(array).values);
+    return layer;
+  },
 };
 
 const LAYERS = { "foreign.GroupNorm": GroupNorm, "foreign.BatchNorm": BatchNorm };

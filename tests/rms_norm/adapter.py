@@ -35,6 +35,15 @@ class FirstPositionsInRankFive(RmsNorm):
         return super().root(x[..., :1] if x.ndim == 5 else x)
 
 
+class KeepsItsFirstWeight(RmsNorm):
+    def __call__(self, x: Array) -> Array:
+        now, self.weight = self.weight, vars(self).setdefault("first", self.weight)
+        try:
+            return super().__call__(x)
+        finally:
+            self.weight = now
+
+
 def _implementation(layer: type[RmsNorm]) -> Implementation:
     names = {"weight": "weight", "eps": "eps", "num_channels": "num_channels"}
     return Implementation(
@@ -48,7 +57,9 @@ def _implementation(layer: type[RmsNorm]) -> Implementation:
 
 class RmsAdapter(Adapter):
     framework, distribution = "rms", "numpy"
-    layers: ClassVar = {one.__name__: one for one in (RmsNorm, EpsOutside, FirstPositionsInRankFive)}
+    layers: ClassVar = {
+        one.__name__: one for one in (RmsNorm, EpsOutside, FirstPositionsInRankFive, KeepsItsFirstWeight)
+    }
     implementations = tuple(_implementation(one) for one in layers.values())
 
     def layer_class(self, implementation: Implementation) -> Any:
@@ -63,6 +74,11 @@ class RmsAdapter(Adapter):
 
     def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
         return layer(x)
+
+    def set_parameters(
+        self, implementation: Implementation, case: Case, layer: Any, parameters: Mapping[str, Array]
+    ) -> None:
+        layer.weight = parameters["weight"]
 
     def state(self, layer: Any) -> Mapping[str, Any]:
         return {"weight": layer.weight}

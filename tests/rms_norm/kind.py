@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from normgauge.adapters.case import Array, Case
+from normgauge.adapters.case import Action, Array, Case
 from normgauge.conformance.layers.kind import LayerKind
+from normgauge.conformance.layers.parameters import affine, with_those_set
 from normgauge.conformance.requirements.inputs import SPATIAL, scrambled, weights
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import Probe, make_case
@@ -52,8 +54,9 @@ def rms_norm(x: Array, weight: Array | None, eps: float, semantics: Semantics, a
 
 
 def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator[Mapping[str, Reference]]:
-    weight = case.parameters.get("weight") if case.settings.get("weight", True) else None
     for step in case.steps:
+        case = with_those_set(case, step)
+        weight = affine(case)["weight"]
         yield {"output": rms_norm(step.x, weight, case.settings["eps"], semantics, arithmetic)}
 
 
@@ -78,6 +81,13 @@ def _ranks(asked: Asked) -> Iterator[Probe]:
         )
 
 
+def _set_between(asked: Asked) -> Iterator[Probe]:
+    case = _case(asked, scrambled(asked.shape), MAGNITUDES[asked.dtype].usual_eps)
+    new = Action("set_parameters", parameters={"weight": -2 * case.parameters["weight"]})
+    (step,) = case.steps
+    yield Probe(label="weight set between calls", case=replace(case, steps=(step, replace(step, before=(new,)))))
+
+
 RMS_NORM = LayerKind(
     name="rms_norm",
     title="RMSNorm",
@@ -92,6 +102,10 @@ RMS_NORM = LayerKind(
         Requirement(
             id="RM-02", layer="rms_norm", title="every rank", statement="The same holds for every rank.", source=PAPER,
             probes=_ranks,
+        ),
+        Requirement(
+            id="RM-03", layer="rms_norm", title="weight set between calls",
+            statement="A weight set between two calls is used from then on.", source=PAPER, probes=_set_between,
         ),
     ),
 )  # fmt: skip
