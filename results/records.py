@@ -12,6 +12,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from normgauge.results.grounds import Ground
+
 FORMAT: Final = 1
 
 Verdict = Literal["conforms", "diverges", "raises", "crashes", "unsupported", "cannot tell"]
@@ -162,7 +164,8 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
 class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record", kw_only=True):
     """requirement x implementation x dtype -> verdict, with what decided it.
 
-    ``nameless`` is the sentence without the name of the implementation, where it begins with that.
+    ``nameless`` is the sentence without the name of the implementation, where it begins with that. ``ground`` is what
+    the requirement rests on; older files have none.
     """
 
     requirement: str
@@ -180,6 +183,7 @@ class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"
     remedy: str | None = None
     example: Example | None = None
     nameless: str = ""
+    ground: Ground | None = None
 
 
 class SeriesPoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -101,7 +101,7 @@ def _drifting(shape: tuple[int, ...]) -> Array:
 
 ACCURACY: Final[tuple[Requirement, ...]] = (
     *twins(
-        "GN-12", "BN-17", title="large mean", about="statistics", settles=("large_mean",),
+        "GN-12", "BN-17", ground="formula", title="large mean", about="statistics", settles=("large_mean",),
         statement="The error stays within the bound of one-pass statistics, whatever the mean.",
         source="Chan, Golub and LeVeque (1983), Algorithms for computing the sample variance", probes=_large_means,
         remedy=Both(
@@ -111,7 +111,7 @@ ACCURACY: Final[tuple[Requirement, ...]] = (
         ),
     ),
     *twins(
-        "GN-24", "BN-32", title="long reductions", about="statistics",
+        "GN-24", "BN-32", ground="formula", title="long reductions", about="statistics",
         statement=Both(*(
             f"The error stays within the bound of one-pass statistics, however many values a {what} has."
             for what in ("group", "channel")

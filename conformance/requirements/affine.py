@@ -43,16 +43,17 @@ def _new_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 AFFINE: Final[tuple[Requirement, ...]] = (
     *twins(
-        "GN-08", "BN-13", title="affine parts",
+        "GN-08", "BN-13", ground="documentation", title="affine parts",
         statement="Weight and bias can each be left out, and what is left out does nothing.",
         probes=Both(_parts_of_group_norm, _parts_of_batch_norm), settles=("no affine parts",),
     ),
     of_group_norm(
-        "GN-09", title="training = eval", statement="The output does not depend on the mode.", probes=_modes,
+        "GN-09", ground="formula", title="training = eval",
+        statement="The output does not depend on the mode.", probes=_modes,
     ),
     # In float32, the type that new layers have: in which type else their state lives is another question.
     *twins(
-        "GN-19", "BN-23", title=Both("initial parameters", "initial parameters and statistics"),
+        "GN-19", "BN-23", ground="documentation", title=Both("initial parameters", "initial parameters and statistics"),
         statement=Both(
             "A new layer has weight 1 and bias 0.",
             "A new layer has weight 1, bias 0, running mean 0 and running variance 1.",

@@ -28,6 +28,6 @@ def _judged(stored: StoredCase) -> tuple[str, ...]:
 
 
 COMMITTED: Final[tuple[Requirement, ...]] = twins(
-    "GN-21", "BN-25", title="found by exploration", about="committed",
+    "GN-21", "BN-25", ground="formula", title="found by exploration", about="committed",
     statement="Inputs on which exploration once found a departure give results in bounds.",
 )  # fmt: skip

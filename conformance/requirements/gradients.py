@@ -27,6 +27,7 @@ from normgauge.conformance.requirements.requirement import (
     of_batch_norm,
     twins,
 )
+from normgauge.results.grounds import Ground
 
 
 def upstream(shape: tuple[int, ...], seed: int = 0) -> Array:
@@ -107,9 +108,9 @@ _NEITHER: Final[dict[str, Any]] = {"weight": False, "bias": False}
 _SIX_EQUATIONS: Final = f"{BATCH_NORM.paper}, section 3, the six equations of the gradient"
 
 
-def _parameter(*ids: str, quantity: str, title: str, statement: str) -> tuple[Requirement, ...]:
+def _parameter(*ids: str, ground: Ground, quantity: str, title: str, statement: str) -> tuple[Requirement, ...]:
     return twins(
-        *ids, title=title, statement=statement, about="gradients", settles=("gradients",),
+        *ids, ground=ground, title=title, statement=statement, about="gradients", settles=("gradients",),
         source=Both(f"{CHAIN_RULE}, of {GROUP_NORM.paper}, equation 6", _SIX_EQUATIONS),
         probes=Both(
             functools.partial(_group_norm_parameter, quantity), functools.partial(_batch_norm_parameter, quantity)
@@ -119,7 +120,7 @@ def _parameter(*ids: str, quantity: str, title: str, statement: str) -> tuple[Re
 
 GRADIENTS_CHAPTER: Final[tuple[Requirement, ...]] = (
     *twins(
-        "GN-25", "BN-33", title="gradient of the input",
+        "GN-25", "BN-33", ground="formula", title="gradient of the input",
         statement=Both(
             "dx is the derivative through mean and variance.",
             "In training dx is the derivative through the batch's mean and variance.",
@@ -128,21 +129,21 @@ GRADIENTS_CHAPTER: Final[tuple[Requirement, ...]] = (
         probes=Both(_group_norm_dx, _batch_norm_dx), about="gradients", settles=("gradients",),
     ),
     *_parameter(
-        "GN-26", "BN-34", quantity="dweight", title="gradient of the weight",
+        "GN-26", "BN-34", ground="formula", quantity="dweight", title="gradient of the weight",
         statement="dweight sums dy times the normalised x over samples and positions.",
     ),
     *_parameter(
-        "GN-27", "BN-35", quantity="dbias", title="gradient of the bias",
+        "GN-27", "BN-35", ground="formula", quantity="dbias", title="gradient of the bias",
         statement="dbias sums dy over samples and positions.",
     ),
     of_batch_norm(
-        "BN-36", title="gradients in eval",
+        "BN-36", ground="formula", title="gradients in eval",
         statement="In eval the running statistics are constants: dx = dy * weight / sqrt(running_var + eps).",
         source=f"{CHAIN_RULE}, of {BATCH_NORM.paper}, algorithm 2", probes=_in_eval, about="gradients",
         settles=("gradients",),
     ),
     *twins(
-        "GN-31", "BN-40", title="gradients of no values",
+        "GN-31", "BN-40", ground="formula", title="gradients of no values",
         statement="Without samples or positions dx is empty, dweight and dbias are 0.",
         source=f"{CHAIN_RULE}: an empty sum", probes=_of_nothing,
         remedy=Both("skip inputs without positions in training: their dweight is no number", None),

@@ -37,7 +37,7 @@ def _probe(label: str, case: Case, layout: str, dy_layout: str = "") -> Probe:
 
 
 MEMORY_LAYOUTS: Final[tuple[Requirement, ...]] = twins(
-    "GN-36", "BN-46", title="memory layout",
+    "GN-36", "BN-46", ground="robustness", title="memory layout",
     statement="How x and dy lie in memory, each for itself, changes no result.",
     source=f"{ARRAY_API}, design topics: copy-view behaviour and mutability", probes=_placed,
 )  # fmt: skip

@@ -50,11 +50,11 @@ def _wrong_channels_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]
 
 REFUSALS: Final[tuple[Requirement, ...]] = (
     of_group_norm(
-        "GN-15", rule="refusal", title="indivisible groups refused",
+        "GN-15", ground="documentation", rule="refusal", title="indivisible groups refused",
         statement="C not divisible by G is refused before any output.", probes=_indivisible,
     ),
     *twins(
-        "GN-16", "BN-20", rule="refusal", title="wrong channel count refused",
+        "GN-16", "BN-20", ground="documentation", rule="refusal", title="wrong channel count refused",
         statement="An input whose channel count is not the layer's is refused.",
         probes=Both(_wrong_channels_of_group_norm, _wrong_channels_of_batch_norm),
         remedy="compare the channel count with the layer's own before the call",

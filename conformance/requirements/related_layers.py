@@ -9,12 +9,12 @@ from normgauge.conformance.requirements.requirement import GROUP_NORM, Requireme
 
 RELATED_LAYERS: Final[tuple[Requirement, ...]] = (
     of_group_norm(
-        "GN-22", rule="kin", relation="groups = C", title="same as InstanceNorm",
+        "GN-22", ground="formula", rule="kin", relation="groups = C", title="same as InstanceNorm",
         statement="With a group a channel, the framework's own InstanceNorm agrees.",
         source=f"{GROUP_NORM.paper}, section 3.1", dtypes=FULL, settles=("groups = C",),
     ),
     of_group_norm(
-        "GN-23", rule="kin", relation="groups = 1", title="same as LayerNorm",
+        "GN-23", ground="formula", rule="kin", relation="groups = 1", title="same as LayerNorm",
         statement="With one group and no affine parts, the framework's own LayerNorm agrees.",
         source=f"{GROUP_NORM.paper}, section 3.1", dtypes=FULL, settles=("groups = 1",),
     ),

@@ -18,6 +18,7 @@ from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.requirements.inputs import SPATIAL, biases, weights
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import QUANTITIES, Probe, make_case
+from normgauge.results.grounds import Ground
 
 #: Channels of most inputs, in so many groups where there are groups.
 CHANNELS: Final = 8
@@ -75,13 +76,16 @@ class Requirement:
     - ``output_type``: the output has the type of the input
     - ``kin``: the framework's own layer of another kind agrees, in the ``relation`` of that name
 
+    ``ground`` is what it rests on (results/grounds.py): a departure from a ``convention`` is a difference, from
+    anything else it is wrong.
+
     ``probes`` makes its cases. ``remedy`` is what a port writes instead; the values of an axis have their own
     (oracle/axes.py). Where the requirement diverges, exploration leaves out what it ``settles``; where it conforms,
     sequences of calls may have what it ``allows``. ``about`` is ``gradients`` (of ordinary inputs: a departure is not
     blamed on a special input), ``statistics`` (their accuracy), ``other samples`` (of the batch) or ``committed``.
 
     Raises:
-        ValueError: another ``rule``.
+        ValueError: another ``rule``, or another ``ground``.
     """
 
     id: str
@@ -89,6 +93,7 @@ class Requirement:
     title: str
     statement: str
     source: str
+    ground: Ground
     rule: Rule = "values"
     axis: str | None = None
     setting: str | None = None
@@ -103,6 +108,8 @@ class Requirement:
     def __post_init__(self) -> None:
         if self.rule not in get_args(Rule):
             raise ValueError(f"{self.id}: rule must be one of {', '.join(get_args(Rule))}: got {self.rule!r}")
+        if self.ground not in get_args(Ground):
+            raise ValueError(f"{self.id}: ground must be one of {', '.join(get_args(Ground))}: got {self.ground!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

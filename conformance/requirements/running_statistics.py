@@ -57,25 +57,25 @@ def _in_float64(layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 RUNNING_STATISTICS: Final[tuple[Requirement, ...]] = (
     of_batch_norm(
-        "BN-14", title="running statistics accumulate",
+        "BN-14", ground="formula", title="running statistics accumulate",
         statement=(
             "After several training steps the running statistics are the blend of all of them, and of no other layer's."
         ),
         probes=_accumulated, settles=("several steps",), allows=("several calls",),
     ),
     of_batch_norm(
-        "BN-15", title="eval uses running statistics",
+        "BN-15", ground="formula", title="eval uses running statistics",
         statement="In eval the running statistics normalise, and stay as they are.",
         source=f"{BATCH_NORM.paper}, algorithm 2", probes=_evaluated,
         settles=("eval", "several steps"), allows=("eval",),
     ),
     of_batch_norm(
-        "BN-16", title="training ignores history",
+        "BN-16", ground="formula", title="training ignores history",
         statement="The training output depends neither on momentum nor on earlier state.",
         source=f"{BATCH_NORM.paper}, algorithm 1", probes=_without_history,
     ),
     of_batch_norm(
-        "BN-26", title="float64 statistics",
+        "BN-26", ground="convention", title="float64 statistics",
         statement="A new layer made for float64 holds its running statistics in float64.",
         source=f"{ARRAY_API}, type promotion rules", dtypes=("float64",), probes=_in_float64,
         remedy="set the running statistics to float64 values yourself, before the first step",

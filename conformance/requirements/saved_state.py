@@ -84,12 +84,12 @@ def _trainable(layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 SAVED_STATE: Final[tuple[Requirement, ...]] = (
     of_batch_norm(
-        "BN-27", title="reset",
+        "BN-27", ground="documentation", title="reset",
         statement="A reset leaves the running statistics of a new layer: mean 0, variance 1, no batches.",
         source="torch 2.13, reset_running_stats of the BatchNorm layers", probes=_reset, allows=("reset",),
     ),
     of_batch_norm(
-        "BN-28", title="save and load",
+        "BN-28", ground="documentation", title="save and load",
         statement=(
             "A new layer that reads the saved state goes on as the old one would: parameters, running statistics and, "
             "for momentum=None, the number of batches."
@@ -98,7 +98,7 @@ SAVED_STATE: Final[tuple[Requirement, ...]] = (
         remedy="save the running statistics yourself, and the number of batches if momentum is None",
     ),
     of_batch_norm(
-        "BN-29", title="freezing",
+        "BN-29", ground="convention", title="freezing",
         statement=(
             "Freezing takes weight and bias out of training and changes no result: the batch still normalises in "
             "training and still enters the running statistics."
@@ -108,12 +108,12 @@ SAVED_STATE: Final[tuple[Requirement, ...]] = (
         allows=("freeze", "unfreeze", "freeze_model", "unfreeze_model"),
     ),
     of_batch_norm(
-        "BN-30", title="momentum changed",
+        "BN-30", ground="convention", title="momentum changed",
         statement="A momentum set between two calls is used from then on.", probes=_momentum_changed,
         remedy="construct a new layer with the other momentum, and load the state into it", allows=("momentum",),
     ),
     of_batch_norm(
-        "BN-31", title="trainable parameters",
+        "BN-31", ground="documentation", title="trainable parameters",
         statement="Weight and bias are trainable, the running statistics never are.",
         source=f"{BATCH_NORM.paper}, algorithm 2; {TORCH_MODULE}#torch.nn.Module.register_buffer", probes=_trainable,
         remedy="take the running statistics out of what the optimizer is given", allows=("inspect",),

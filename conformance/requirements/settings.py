@@ -114,31 +114,31 @@ def _given_variances(layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 SETTINGS: Final[tuple[Requirement, ...]] = (
     *twins(
-        "GN-05", "BN-10", rule="setting", setting="eps", title="eps as given",
+        "GN-05", "BN-10", ground="documentation", rule="setting", setting="eps", title="eps as given",
         statement="The eps given is the eps used, to 1e-5 of itself in float32 and 1e-6 in float64.",
         dtypes=FULL, probes=_eps,
         remedy="pass the eps you need and check the output: the one given is not the one used",
         settles=("small eps",),
     ),
     of_batch_norm(
-        "BN-11", rule="setting", setting="momentum", title="momentum as given",
+        "BN-11", ground="documentation", rule="setting", setting="momentum", title="momentum as given",
         statement="The momentum given is the momentum used, to 1e-4 of itself in float32 and 1e-6 in float64.",
         dtypes=FULL, probes=_momentum,
         remedy="check the running statistics: the momentum given is not the one used",
         settles=("momentum of many digits",),
     ),
     *twins(
-        "GN-32", "BN-41", title="eps of zero", statement="eps=0 is taken as it is.",
+        "GN-32", "BN-41", ground="convention", title="eps of zero", statement="eps=0 is taken as it is.",
         probes=Both(_eps_zero_of_group_norm, _eps_zero_of_batch_norm),
     ),
     *twins(
-        "GN-33", "BN-42", rule="answer", title="negative eps",
+        "GN-33", "BN-42", ground="formula", rule="answer", title="negative eps",
         statement="A negative eps is added as it is (NaN where var + eps < 0), or refused.",
         source=Both(f"{GROUP_NORM.paper}, equation 2", f"{BATCH_NORM.paper}, algorithm 1"),
         probes=Both(_negative_eps_of_group_norm, _negative_eps_of_batch_norm),
     ),
     *twins(
-        "GN-35", "BN-45", title="eps below the resolution",
+        "GN-35", "BN-45", ground="robustness", title="eps below the resolution",
         statement=Both(*(
             f"An eps that float16 rounds to 0 keeps a constant {x} from NaN all the same: it belongs to float32 sums."
             for x in ("input", "batch")
@@ -151,7 +151,7 @@ SETTINGS: Final[tuple[Requirement, ...]] = (
         ),
     ),
     of_batch_norm(
-        "BN-44", title="given variances",
+        "BN-44", ground="formula", title="given variances",
         statement=(
             "In eval a running variance of 0 counts as it is, an infinite one gives the bias, one below -eps NaN."
         ),

@@ -115,11 +115,12 @@ _LEFT_AS_THEY_WERE: Final = "and leaves the running statistics as they were."
 
 SHAPES: Final[tuple[Requirement, ...]] = (
     of_group_norm(
-        "GN-06", title="every group count", statement="The same holds for G = 1, for G = C and between.",
+        "GN-06", ground="formula", title="every group count",
+        statement="The same holds for G = 1, for G = C and between.",
         source=f"{GROUP_NORM.paper}, section 3.1", probes=_group_counts,
     ),
     *twins(
-        "GN-07", "BN-12", title="every rank",
+        "GN-07", "BN-12", ground="documentation", title="every rank",
         statement=Both(
             "The same holds for inputs of rank 2 to 5.",
             "The same holds for every rank that the layer is made for.",
@@ -127,17 +128,18 @@ SHAPES: Final[tuple[Requirement, ...]] = (
         probes=Both(_ranks_of_group_norm, _ranks_of_batch_norm),
     ),
     of_group_norm(
-        "GN-10", title="batch independence",
+        "GN-10", ground="formula", title="batch independence",
         statement="A sample's output does not depend on the other samples, be they another layer's.",
         source=f"{GROUP_NORM.paper}, section 3", probes=_other_samples, about="other samples",
         settles=("several samples", "with_nan", "with_infinity"),
     ),
     of_group_norm(
-        "GN-11", title="one value per group", statement="A group of one value gives the bias, whatever the batch size.",
+        "GN-11", ground="convention", title="one value per group",
+        statement="A group of one value gives the bias, whatever the batch size.",
         source=f"{GROUP_NORM.paper}, equation 2 with m = 1", probes=_one_value_a_group, settles=("one value",),
     ),
     *twins(
-        "GN-13", "BN-18", title="no samples",
+        "GN-13", "BN-18", ground="robustness", title="no samples",
         statement=Both(
             "A batch of no samples gives an output of no samples.",
             f"A batch of no samples gives an output of no samples {_LEFT_AS_THEY_WERE}",
@@ -147,7 +149,7 @@ SHAPES: Final[tuple[Requirement, ...]] = (
         remedy=Both(None, "skip batches without samples in training"),
     ),
     *twins(
-        "GN-14", "BN-19", title="no positions",
+        "GN-14", "BN-19", ground="robustness", title="no positions",
         statement=Both(
             "A spatial size of zero gives an empty output.",
             f"A spatial size of zero gives an empty output {_LEFT_AS_THEY_WERE}",
@@ -157,7 +159,7 @@ SHAPES: Final[tuple[Requirement, ...]] = (
         remedy=Both(None, "skip batches without positions in training"),
     ),
     *twins(
-        "GN-34", "BN-43", rule="answer", title="other ranks",
+        "GN-34", "BN-43", ground="formula", rule="answer", title="other ranks",
         statement="An input of a rank that the layer is not made for is refused, or normalised alike.",
         probes=_other_ranks,
     ),

@@ -82,7 +82,7 @@ def _ends_of_the_range(layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 SPECIAL_VALUES: Final[tuple[Requirement, ...]] = (
     *twins(
-        "GN-28", "BN-37", title="NaN and infinity contained",
+        "GN-28", "BN-37", ground="robustness", title="NaN and infinity contained",
         statement=Both(
             "A value that is no number, in x or in dy, reaches its own group and parameters and nothing else.",
             "A value that is no number reaches its own channel, its statistics and parameters, and nothing else.",
@@ -94,7 +94,7 @@ SPECIAL_VALUES: Final[tuple[Requirement, ...]] = (
         probes=Both(_contained_in_group_norm, _contained_in_batch_norm),
     ),
     *twins(
-        "GN-29", "BN-38", rule="constant", title="constant input",
+        "GN-29", "BN-38", ground="robustness", rule="constant", title="constant input",
         statement=Both(*(
             f"A constant {what} of any magnitude gives the bias, and finite gradients." for what in ("input", "batch")
         )),
@@ -105,7 +105,7 @@ SPECIAL_VALUES: Final[tuple[Requirement, ...]] = (
         probes=_constant,
     ),
     *twins(
-        "GN-30", "BN-39", title="magnitudes at the ends of the range",
+        "GN-30", "BN-39", ground="robustness", title="magnitudes at the ends of the range",
         statement="The same holds as long as the squares fit the type that sums them, and for subnormal numbers.",
         source=Both(f"{GROUP_NORM.paper}, equations 1 and 2", f"{BATCH_NORM.paper}, algorithm 1"),
         probes=_ends_of_the_range, remedy=WIDER_TYPE,

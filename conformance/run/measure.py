@@ -244,6 +244,7 @@ def _judgement(
         title=requirement.title,
         statement=requirement.statement,
         source=requirement.source,
+        ground=requirement.ground,
         implementation=evidence.implementation,
         framework=framework,
         dtype=evidence.dtype,

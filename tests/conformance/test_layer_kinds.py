@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from click.testing import CliRunner
@@ -27,7 +27,17 @@ def test_every_rule_has_who_judges_it() -> None:
 
 def test_a_rule_that_is_none_is_refused_where_the_requirement_is_written() -> None:
     with pytest.raises(ValueError, match=r"RM-01: rule must be one of axis, values, .*: got 'valeus'"):
-        Requirement(id="RM-01", layer="rms_norm", title="", statement="", source="", rule="valeus")  # type: ignore[arg-type]
+        _requirement(rule="valeus")
+
+
+def test_a_ground_that_is_none_is_refused_where_the_requirement_is_written() -> None:
+    with pytest.raises(ValueError, match=r"RM-01: ground must be one of formula, robustness, .*: got 'taste'"):
+        _requirement(ground="taste")
+
+
+def _requirement(**fields: Any) -> Requirement:
+    nothing = dict.fromkeys(("title", "statement", "source"), "")
+    return Requirement(**{"id": "RM-01", "layer": "rms_norm", "ground": "formula", **nothing, **fields})
 
 
 @pytest.fixture

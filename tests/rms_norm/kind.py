@@ -96,12 +96,12 @@ RMS_NORM = LayerKind(
     relations=("scale", "sample order", "channel order"),
     requirements=(
         Requirement(
-            id="RM-01", layer="rms_norm", rule="axis", axis="eps_placement", title="eps placement",
+            id="RM-01", layer="rms_norm", ground="formula", rule="axis", axis="eps_placement", title="eps placement",
             statement="eps is added to the mean square, inside the root.", source=PAPER, probes=_placements,
         ),
         Requirement(
-            id="RM-02", layer="rms_norm", title="every rank", statement="The same holds for every rank.", source=PAPER,
-            probes=_ranks,
+            id="RM-02", layer="rms_norm", ground="formula", title="every rank",
+            statement="The same holds for every rank.", source=PAPER, probes=_ranks,
         ),
         Requirement(
             id="RM-03", layer="rms_norm", title="weight set between calls",
