@@ -21,6 +21,7 @@ from normgauge.conformance.requirements.inputs import cast, scrambled
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.requirements.requirement import WIDER_TYPE, Asked, Both, Layer, Requirement, twins
+from normgauge.conformance.requirements.sources import BOUNDS
 
 RATIO: Final = "ratio"
 LENGTH: Final = "n"
@@ -99,11 +100,18 @@ def _drifting(shape: tuple[int, ...]) -> Array:
     return (0.9 + 0.4 * sum(parts, np.zeros(count))).reshape(shape)
 
 
+#: Chan, Golub and LeVeque (1983) compare these ways; Higham (2002), section 4.2, bounds sums in any order.
+_ONE_PASS: Final = "sums of x and of its square, in any order, are the least exact of the usual ways"
+
 ACCURACY: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-12", "BN-17", ground="formula", title="large mean", about="statistics", settles=("large_mean",),
-        statement="The error stays within the bound of one-pass statistics, whatever the mean.",
-        source="Chan, Golub and LeVeque (1983), Algorithms for computing the sample variance", probes=_large_means,
+        statement=Both(*(
+            f"The errors of {what} stay within the bounds of one-pass statistics, whatever the mean."
+            for what in ("output and dx", "output, running statistics and dx")
+        )),
+        source=(BOUNDS.implies(_ONE_PASS, at="the sections on the variance and the gradients"),),
+        probes=_large_means,
         remedy=Both(
             "subtract a number near the mean from the input before the call: the output does not depend on it",
             "in training subtract a number near the mean from the input before the call, and add it to the running "
@@ -113,10 +121,14 @@ ACCURACY: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-24", "BN-32", ground="formula", title="long reductions", about="statistics",
         statement=Both(*(
-            f"The error stays within the bound of one-pass statistics, however many values a {what} has."
-            for what in ("group", "channel")
+            f"The errors of {what} has, from 2 to 262,144, stay within the bounds of one-pass statistics."
+            for what in (
+                "the output, however many values a group",
+                "output and running statistics, however many values a channel",
+            )
         )),
-        source="Higham (2002), Accuracy and Stability of Numerical Algorithms, section 4.2", probes=_long_reductions,
+        source=(BOUNDS.implies(_ONE_PASS, at="the sections on the mean and the variance"),),
+        probes=_long_reductions,
         remedy=WIDER_TYPE,
     ),
 )  # fmt: skip

@@ -8,6 +8,17 @@ from typing import Final
 from normgauge.conformance.requirements.inputs import graded, scrambled
 from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.requirements.requirement import Asked, Both, Layer, Requirement, of_group_norm, twins
+from normgauge.conformance.requirements.sources import (
+    FLAX_BATCH_NORM,
+    FLAX_GROUP_NORM,
+    GROUP_NORM_PAPER,
+    KERAS_BATCH_NORM,
+    KERAS_GROUP_NORM,
+    MLX_BATCH_NORM,
+    MLX_GROUP_NORM,
+    TORCH_BATCH_NORM,
+    TORCH_GROUP_NORM,
+)
 
 _PARTS: Final = ((True, False, "weight only"), (False, True, "bias only"), (False, False, "neither"))
 
@@ -44,12 +55,38 @@ def _new_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
 AFFINE: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-08", "BN-13", ground="documentation", title="affine parts",
-        statement="Weight and bias can each be left out, and what is left out does nothing.",
+        statement=Both(*(
+            f"Weight and bias can each be left out, and what is left out does nothing{where}."
+            for where in ("", ", in training and in eval")
+        )),
+        source=Both(
+            (
+                TORCH_GROUP_NORM.says("If set to False, the layer will not learn an additive bias"),
+                MLX_GROUP_NORM.says("If True learn an affine transform to apply after the normalization."),
+                KERAS_GROUP_NORM.says("If False, beta is ignored."),
+                KERAS_GROUP_NORM.says("If False, gamma is not used."),
+                FLAX_GROUP_NORM.says("If True, multiply by scale (gamma)."),
+            ),
+            (
+                TORCH_BATCH_NORM.says("If set to False, the layer will not learn an additive bias"),
+                MLX_BATCH_NORM.says("If True, apply a learned affine transformation after the normalization."),
+                KERAS_BATCH_NORM.says("If False, beta is ignored."),
+                KERAS_BATCH_NORM.says("If False, gamma is not used."),
+                FLAX_BATCH_NORM.says("if True, multiply by scale (gamma)."),
+            ),
+        ),
         probes=Both(_parts_of_group_norm, _parts_of_batch_norm), settles=("no affine parts",),
     ),
     of_group_norm(
         "GN-09", ground="formula", title="training = eval",
-        statement="The output does not depend on the mode.", probes=_modes,
+        statement="The output does not depend on the mode, nor on what was normalised before.", probes=_modes,
+        source=(
+            GROUP_NORM_PAPER.implies("they know no mode", at="equations 1, 2, 6 and 7"),
+            TORCH_GROUP_NORM.says(
+                "This layer uses statistics computed from input data in both training and evaluation modes."
+            ),
+            FLAX_GROUP_NORM.says("does not require maintaining internal state for storing statistics"),
+        ),
     ),
     # In float32, the type that new layers have: in which type else their state lives is another question.
     *twins(
@@ -57,6 +94,25 @@ AFFINE: Final[tuple[Requirement, ...]] = (
         statement=Both(
             "A new layer has weight 1 and bias 0.",
             "A new layer has weight 1, bias 0, running mean 0 and running variance 1.",
+        ),
+        source=Both(
+            (
+                TORCH_GROUP_NORM.says("parameters initialized to ones (for weights) and zeros (for biases)"),
+                MLX_GROUP_NORM.says("parameters initialized at 1 and 0 respectively"),
+                KERAS_GROUP_NORM.says("Initializer for the beta weight. Defaults to zeros."),
+                KERAS_GROUP_NORM.says("Initializer for the gamma weight. Defaults to ones."),
+                FLAX_GROUP_NORM.says("Initializer for bias, by default, zero."),
+                FLAX_GROUP_NORM.says("Initializer for scale, by default, one."),
+            ),
+            (
+                MLX_BATCH_NORM.says("parameters initialized at 1 and 0 respectively"),
+                KERAS_BATCH_NORM.says("is a learned scaling factor (initialized as 1)"),
+                KERAS_BATCH_NORM.says("is a learned offset factor (initialized as 0)"),
+                KERAS_BATCH_NORM.says('moving_mean_initializer="zeros"', at="the signature"),
+                KERAS_BATCH_NORM.says('moving_variance_initializer="ones"', at="the signature"),
+                FLAX_BATCH_NORM.says("initializer for bias, by default, zero."),
+                FLAX_BATCH_NORM.says("initializer for scale, by default, one."),
+            ),
         ),
         dtypes=("float32",), probes=Both(_new_group_norm, _new_batch_norm),
         allows=Both((), ("new statistics",)),

@@ -9,9 +9,7 @@ from normgauge.conformance.requirements.inputs import graded, scrambled
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.requirements.requirement import (
-    BATCH_NORM,
     CHANNELS,
-    GROUP_NORM,
     Asked,
     Both,
     Layer,
@@ -19,6 +17,16 @@ from normgauge.conformance.requirements.requirement import (
     of_batch_norm,
     of_group_norm,
     twins,
+)
+from normgauge.conformance.requirements.sources import (
+    ADDED_TO_THE_VARIANCE,
+    BATCH_NORM_PAPER,
+    GROUP_NORM_PAPER,
+    TORCH_BATCH_NORM,
+    TORCH_FUNCTIONAL,
+    TORCH_GROUP_NORM,
+    UPDATE_RULE,
+    UPDATE_RULE_AT,
 )
 
 
@@ -61,14 +69,22 @@ AXES: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-01", "BN-01", ground="formula", rule="axis", axis="eps_placement", title="eps placement",
         statement="eps is added to the variance, inside the square root.",
-        source=Both(f"{GROUP_NORM.paper}, equation 2", f"{BATCH_NORM.paper}, algorithm 1"),
+        source=Both(
+            (GROUP_NORM_PAPER.implies("sigma is the root of the mean square deviation plus epsilon", at="equation 2"),),
+            (BATCH_NORM_PAPER.says(ADDED_TO_THE_VARIANCE, at="section 3, of epsilon"),),
+        ),
         probes=Both(_graded_groups, _one_step),
         settles=Both(("scale", "groups = C", "groups = 1"), ("scale",)),
     ),
     of_group_norm(
         "GN-02", ground="formula", rule="axis", axis="grouping", title="grouping",
         statement="Group g holds the adjacent channels g * C/G to (g + 1) * C/G - 1.",
-        source=f"{GROUP_NORM.paper}, equation 7",
+        source=(
+            GROUP_NORM_PAPER.says(
+                "assuming each group of channels are stored in a sequential order along the C axis",
+                at="section 3.1, of equation 7",
+            ),
+        ),
     ),
     *twins(
         "GN-03", "BN-02", ground="formula", rule="axis", axis="variance", title="biased variance",
@@ -76,54 +92,80 @@ AXES: Final[tuple[Requirement, ...]] = (
             "The variance that normalises divides by n.", "The variance that normalises in training divides by n."
         ),
         source=Both(
-            f"{GROUP_NORM.paper}, equation 2; {GROUP_NORM.documentation}",
-            f"{BATCH_NORM.paper}, algorithm 1; {BATCH_NORM.documentation}",
+            (
+                GROUP_NORM_PAPER.implies("the squares are divided by m, the size of the set", at="equation 2"),
+                TORCH_GROUP_NORM.says("The variance is calculated via the biased estimator"),
+            ),
+            (
+                BATCH_NORM_PAPER.implies("the squares are divided by m, the size of the batch", at="algorithm 1"),
+                TORCH_BATCH_NORM.says(
+                    "At train time in the forward pass, the variance is calculated via the biased estimator"
+                ),
+            ),
         ),
         settles=Both(("groups = C", "groups = 1"), ()),
     ),
     of_group_norm(
         "GN-04", ground="formula", rule="axis", axis="affine_shape", title="affine per channel",
         statement="Weight and bias hold one value for each channel.",
-        source=f"{GROUP_NORM.paper}, equation 6; {GROUP_NORM.documentation}",
+        source=(GROUP_NORM_PAPER.says("GN also learns the per-channel γ and β.", at="section 3.1"),),
         settles=("channel order", "groups = C"),
     ),
     of_batch_norm(
         "BN-03", ground="convention", rule="axis", axis="running_var", title="unbiased running variance",
         statement="The running variance tracks the variance with divisor n - 1.",
-        source=f"{BATCH_NORM.paper}, algorithm 2, step 10; {BATCH_NORM.documentation}",
+        source=(
+            BATCH_NORM_PAPER.says("We use the unbiased variance estimate", at="section 3.1"),
+            TORCH_BATCH_NORM.says(
+                "the value stored in the moving average of the variance is calculated via the unbiased estimator"
+            ),
+        ),
     ),
     of_batch_norm(
         "BN-04", ground="convention", rule="axis", axis="momentum_weighs", title="momentum weighs the new value",
         statement="running = (1 - momentum) * running + momentum * batch.",
+        source=(TORCH_BATCH_NORM.implies(UPDATE_RULE, quote=UPDATE_RULE_AT),),
     ),
     of_batch_norm(
         "BN-05", ground="convention", rule="axis", axis="momentum_none", title="momentum None",
         statement="momentum=None makes the running statistics plain averages of all batches.",
+        source=(TORCH_BATCH_NORM.says("Can be set to None for cumulative moving average (i.e. simple average)"),),
         probes=_momentum_none,
         settles=("momentum None",), allows=("momentum None",),
     ),
     of_batch_norm(
         "BN-06", ground="convention", rule="axis", axis="single_value", title="one value per channel",
         statement="Training on one value per channel is refused: it has no variance.",
-        source="torch 2.13, torch.nn.functional.batch_norm (pytorch/pytorch #2961)",
+        source=(
+            BATCH_NORM_PAPER.says("with a mini-batch size m > 1", at="section 3.1"),
+            TORCH_FUNCTIONAL.says(
+                "Expected more than 1 value per channel when training", at="the message of its check"
+            ),
+        ),
         probes=_one_value,
         settles=("one value",),
     ),
     of_batch_norm(
         "BN-07", ground="formula", rule="axis", axis="training_normalizes_with", title="training uses the batch",
         statement="In training the mean and variance of the batch normalise.",
-        source=f"{BATCH_NORM.paper}, algorithm 1",
+        source=(BATCH_NORM_PAPER.implies("the mean and variance are those of the mini-batch", at="algorithm 1"),),
         settles=("scale", "shift", "momentum and history"), allows=("several calls",),
     ),
     of_batch_norm(
         "BN-08", ground="convention", rule="axis", axis="untracked_eval_uses", title="eval untracked",
         statement="Without tracked statistics, eval normalises with those of the batch.",
+        source=(
+            TORCH_BATCH_NORM.says("batch statistics are instead used during evaluation time as well"),
+        ),
         probes=_untracked,
         settles=("untracked",),
     ),
     of_batch_norm(
         "BN-09", ground="convention", rule="axis", axis="bootstrap", title="start of the running statistics",
-        statement="The running statistics start from their initial values.",
+        statement="The first batch is blended into the values that the running statistics have, as every later one.",
+        source=(
+            TORCH_BATCH_NORM.implies(f"{UPDATE_RULE}, at the first step as at any other", quote=UPDATE_RULE_AT),
+        ),
         probes=_two_steps,
     ),
 )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Final
 from normgauge.conformance.requirements.case_files import StoredCase
 from normgauge.conformance.requirements.probe import QUANTITIES, Probe
 from normgauge.conformance.requirements.requirement import Requirement, twins
+from normgauge.conformance.requirements.sources import BOUNDS
 
 
 def promoted_probes(layer: str, dtype: str, ranks: tuple[int, ...], stored: Sequence[StoredCase]) -> list[Probe]:
@@ -29,5 +30,6 @@ def _judged(stored: StoredCase) -> tuple[str, ...]:
 
 COMMITTED: Final[tuple[Requirement, ...]] = twins(
     "GN-21", "BN-25", ground="formula", title="found by exploration", about="committed",
-    statement="Inputs on which exploration once found a departure give results in bounds.",
+    statement="Inputs on which exploration once found a departure give outputs, statistics and gradients in bounds.",
+    source=(BOUNDS.implies("its bounds hold for every input, so for these, too"),),
 )  # fmt: skip

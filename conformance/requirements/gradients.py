@@ -16,10 +16,7 @@ from normgauge.adapters.case import Array
 from normgauge.conformance.requirements.inputs import ODD, graded, scrambled
 from normgauge.conformance.requirements.probe import GRADIENTS, Probe
 from normgauge.conformance.requirements.requirement import (
-    BATCH_NORM,
-    CHAIN_RULE,
     CHANNELS,
-    GROUP_NORM,
     Asked,
     Both,
     Layer,
@@ -27,6 +24,7 @@ from normgauge.conformance.requirements.requirement import (
     of_batch_norm,
     twins,
 )
+from normgauge.conformance.requirements.sources import BATCH_NORM_PAPER, GROUP_NORM_PAPER
 from normgauge.results.grounds import Ground
 
 
@@ -105,13 +103,16 @@ def _of_nothing(layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 _TEN: Final[dict[str, Any]] = {"num_channels": 10, "num_groups": 5}
 _NEITHER: Final[dict[str, Any]] = {"weight": False, "bias": False}
-_SIX_EQUATIONS: Final = f"{BATCH_NORM.paper}, section 3, the six equations of the gradient"
+_SIX_EQUATIONS: Final = "section 3, the six equations of the gradient"
 
 
 def _parameter(*ids: str, ground: Ground, quantity: str, title: str, statement: str) -> tuple[Requirement, ...]:
     return twins(
         *ids, ground=ground, title=title, statement=statement, about="gradients", settles=("gradients",),
-        source=Both(f"{CHAIN_RULE}, of {GROUP_NORM.paper}, equation 6", _SIX_EQUATIONS),
+        source=Both(
+            (GROUP_NORM_PAPER.implies("the derivative of y by gamma is the normalised x, by beta 1", at="equation 6"),),
+            (BATCH_NORM_PAPER.implies("it gives the derivatives by gamma and beta", at=_SIX_EQUATIONS),),
+        ),
         probes=Both(
             functools.partial(_group_norm_parameter, quantity), functools.partial(_batch_norm_parameter, quantity)
         ),
@@ -125,7 +126,16 @@ GRADIENTS_CHAPTER: Final[tuple[Requirement, ...]] = (
             "dx is the derivative through mean and variance.",
             "In training dx is the derivative through the batch's mean and variance.",
         ),
-        source=Both(f"{CHAIN_RULE}, of {GROUP_NORM.paper}, equations 1 and 2", _SIX_EQUATIONS),
+        source=Both(
+            (GROUP_NORM_PAPER.implies("the chain rule goes through mu and sigma, too", at="equations 1 and 2"),),
+            (
+                BATCH_NORM_PAPER.implies("the derivative by x goes through mean and variance", at=_SIX_EQUATIONS),
+                BATCH_NORM_PAPER.says(
+                    "the statistics used for normalization can fully participate in the gradient backpropagation",
+                    at="section 3",
+                ),
+            ),
+        ),
         probes=Both(_group_norm_dx, _batch_norm_dx), about="gradients", settles=("gradients",),
     ),
     *_parameter(
@@ -138,14 +148,30 @@ GRADIENTS_CHAPTER: Final[tuple[Requirement, ...]] = (
     ),
     of_batch_norm(
         "BN-36", ground="formula", title="gradients in eval",
-        statement="In eval the running statistics are constants: dx = dy * weight / sqrt(running_var + eps).",
-        source=f"{CHAIN_RULE}, of {BATCH_NORM.paper}, algorithm 2", probes=_in_eval, about="gradients",
+        statement=(
+            "In eval the running statistics are constants: dx = dy * weight / sqrt(running_var + eps). dweight sums dy "
+            "times what they normalise, dbias dy."
+        ),
+        source=(
+            BATCH_NORM_PAPER.implies(
+                "the derivative of step 11 of algorithm 2 by x is gamma / sqrt(Var + epsilon)", at="section 3.1",
+                quote="Since the means and variances are fixed during inference",
+            ),
+        ),
+        probes=_in_eval, about="gradients",
         settles=("gradients",),
     ),
     *twins(
         "GN-31", "BN-40", ground="formula", title="gradients of no values",
-        statement="Without samples or positions dx is empty, dweight and dbias are 0.",
-        source=f"{CHAIN_RULE}: an empty sum", probes=_of_nothing,
+        statement=Both(*(
+            f"Without samples or positions dx is empty, dweight and dbias are 0{where}."
+            for where in ("", ", in training and in eval")
+        )),
+        source=Both(
+            (GROUP_NORM_PAPER.implies("the sums over no positions are 0", at="equation 6 and the chain rule"),),
+            (BATCH_NORM_PAPER.implies("the sums over no values are 0", at=_SIX_EQUATIONS),),
+        ),
+        probes=_of_nothing,
         remedy=Both("skip inputs without positions in training: their dweight is no number", None),
     ),
 )  # fmt: skip

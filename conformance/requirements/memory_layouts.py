@@ -12,7 +12,8 @@ from normgauge.adapters.case import Case
 from normgauge.conformance.requirements.gradients import along
 from normgauge.conformance.requirements.inputs import scrambled
 from normgauge.conformance.requirements.probe import Probe
-from normgauge.conformance.requirements.requirement import ARRAY_API, Asked, Layer, Requirement, twins
+from normgauge.conformance.requirements.requirement import Asked, Layer, Requirement, twins
+from normgauge.conformance.requirements.sources import GROUP_NORM_PAPER
 
 #: Layouts of x, and of x and dy; no name means in the order of the indices.
 _CALLED: Final = ("strided", "offset", "channels_last", "expanded")
@@ -38,6 +39,12 @@ def _probe(label: str, case: Case, layout: str, dy_layout: str = "") -> Probe:
 
 MEMORY_LAYOUTS: Final[tuple[Requirement, ...]] = twins(
     "GN-36", "BN-46", ground="robustness", title="memory layout",
-    statement="How x and dy lie in memory, each for itself, changes no result.",
-    source=f"{ARRAY_API}, design topics: copy-view behaviour and mutability", probes=_placed,
+    statement="How x and dy lie in memory, each for itself, changes no output, statistic or gradient.",
+    source=(
+        GROUP_NORM_PAPER.implies(
+            "the equations know a value by its index, not by its place in memory", at="section 3.1",
+            quote="is a 4D vector indexing the features in (N, C, H, W) order",
+        ),
+    ),
+    probes=_placed,
 )  # fmt: skip

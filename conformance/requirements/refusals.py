@@ -8,6 +8,16 @@ from typing import Any, Final
 from normgauge.conformance.requirements.inputs import scrambled
 from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.requirements.requirement import Asked, Both, Layer, Requirement, of_group_norm, twins
+from normgauge.conformance.requirements.sources import (
+    FLAX_BATCH_NORM,
+    FLAX_GROUP_NORM,
+    KERAS_GROUP_NORM,
+    MLX_BATCH_NORM,
+    MLX_GROUP_NORM,
+    ONNX_GROUP_NORM,
+    TORCH_BATCH_NORM,
+    TORCH_GROUP_NORM,
+)
 
 _NEITHER: Final = {"weight": False, "bias": False}
 
@@ -51,11 +61,32 @@ def _wrong_channels_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]
 REFUSALS: Final[tuple[Requirement, ...]] = (
     of_group_norm(
         "GN-15", ground="documentation", rule="refusal", title="indivisible groups refused",
-        statement="C not divisible by G is refused before any output.", probes=_indivisible,
+        statement="A number of channels that the number of groups does not divide is refused.", probes=_indivisible,
+        source=(
+            TORCH_GROUP_NORM.says("num_channels must be divisible by num_groups."),
+            KERAS_GROUP_NORM.says("The input dimension must be divisible by the number of groups."),
+            ONNX_GROUP_NORM.says("It should be a divisor of the number of channels C.", at="of num_groups"),
+        ),
     ),
     *twins(
         "GN-16", "BN-20", ground="documentation", rule="refusal", title="wrong channel count refused",
-        statement="An input whose channel count is not the layer's is refused.",
+        statement=Both(
+            "An input whose channel count is not the layer's is refused, with weight and bias and without.",
+            "An input whose channel count is not the layer's is refused, with weight and bias and without. This holds "
+            "in training, in eval, and where nothing is tracked.",
+        ),
+        source=Both(
+            (
+                TORCH_GROUP_NORM.says("number of channels expected in input"),
+                MLX_GROUP_NORM.says("The feature dimensions of the input to normalize over"),
+                FLAX_GROUP_NORM.says("the number of input features/channels."),
+            ),
+            (
+                TORCH_BATCH_NORM.says("from an expected input of size", at="of num_features"),
+                MLX_BATCH_NORM.says("The feature dimension to normalize over."),
+                FLAX_BATCH_NORM.says("the number of input features."),
+            ),
+        ),
         probes=Both(_wrong_channels_of_group_norm, _wrong_channels_of_batch_norm),
         remedy="compare the channel count with the layer's own before the call",
     ),

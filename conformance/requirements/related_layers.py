@@ -5,17 +5,26 @@ from __future__ import annotations
 from typing import Final
 
 from normgauge.adapters.dtypes import FULL
-from normgauge.conformance.requirements.requirement import GROUP_NORM, Requirement, of_group_norm
+from normgauge.conformance.requirements.requirement import Requirement, of_group_norm
+from normgauge.conformance.requirements.sources import GROUP_NORM_PAPER
 
 RELATED_LAYERS: Final[tuple[Requirement, ...]] = (
     of_group_norm(
         "GN-22", ground="formula", rule="kin", relation="groups = C", title="same as InstanceNorm",
-        statement="With a group a channel, the framework's own InstanceNorm agrees.",
-        source=f"{GROUP_NORM.paper}, section 3.1", dtypes=FULL, settles=("groups = C",),
+        statement=(
+            "With a group a channel, the framework's own InstanceNorm takes the input, too, and agrees within both "
+            "bounds."
+        ),
+        source=(GROUP_NORM_PAPER.says("GN becomes IN if we set the group number as G = C", at="section 3.1"),),
+        dtypes=FULL, settles=("groups = C",),
     ),
     of_group_norm(
         "GN-23", ground="formula", rule="kin", relation="groups = 1", title="same as LayerNorm",
-        statement="With one group and no affine parts, the framework's own LayerNorm agrees.",
-        source=f"{GROUP_NORM.paper}, section 3.1", dtypes=FULL, settles=("groups = 1",),
+        statement=(
+            "With one group and no affine parts, the framework's own LayerNorm takes the input, too, and agrees within "
+            "both bounds."
+        ),
+        source=(GROUP_NORM_PAPER.says("GN becomes LN if we set the group number as G = 1", at="section 3.1"),),
+        dtypes=FULL, settles=("groups = 1",),
     ),
 )  # fmt: skip

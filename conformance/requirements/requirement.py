@@ -18,6 +18,7 @@ from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.requirements.inputs import SPATIAL, biases, weights
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import QUANTITIES, Probe, make_case
+from normgauge.conformance.requirements.sources import Source, cited
 from normgauge.results.grounds import Ground
 
 #: Channels of most inputs, in so many groups where there are groups.
@@ -26,12 +27,8 @@ GROUPS: Final = 4
 #: Exact in every type, and away from 1/2, where weighing the new and weighing the old are the same.
 MOMENTUM: Final = 0.25
 
-IEEE: Final = "IEEE 754-2019"
-CHAIN_RULE: Final = "the chain rule"
-TORCH_MODULE: Final = "torch 2.13, https://docs.pytorch.org/docs/2.13/generated/torch.nn.Module.html"
 #: What helps where a type has too little room.
 WIDER_TYPE: Final = "call the layer on the input in a wider type, and cast the output back"
-ARRAY_API: Final = "data-apis array API standard 2024.12"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +73,9 @@ class Requirement:
     - ``output_type``: the output has the type of the input
     - ``kin``: the framework's own layer of another kind agrees, in the ``relation`` of that name
 
-    ``ground`` is what it rests on (results/grounds.py): a departure from a ``convention`` is a difference, from
-    anything else it is wrong.
+    ``statement`` says all that is judged, and ``source`` where that is said, or what it follows from. ``ground`` is
+    what it rests on (results/grounds.py): a departure from a ``convention`` is a difference, from anything else it is
+    wrong.
 
     ``probes`` makes its cases. ``remedy`` is what a port writes instead; the values of an axis have their own
     (oracle/axes.py). Where the requirement diverges, exploration leaves out what it ``settles``; where it conforms,
@@ -85,14 +83,14 @@ class Requirement:
     blamed on a special input), ``statistics`` (their accuracy), ``other samples`` (of the batch) or ``committed``.
 
     Raises:
-        ValueError: another ``rule``, or another ``ground``.
+        ValueError: another ``rule``, another ``ground``, or no ``source``.
     """
 
     id: str
     layer: str
     title: str
     statement: str
-    source: str
+    source: tuple[Source, ...]
     ground: Ground
     rule: Rule = "values"
     axis: str | None = None
@@ -110,18 +108,23 @@ class Requirement:
             raise ValueError(f"{self.id}: rule must be one of {', '.join(get_args(Rule))}: got {self.rule!r}")
         if self.ground not in get_args(Ground):
             raise ValueError(f"{self.id}: ground must be one of {', '.join(get_args(Ground))}: got {self.ground!r}")
+        if not self.source:
+            raise ValueError(f"{self.id}: source must name at least one place that says it, or that it follows from")
+
+    @property
+    def cited(self) -> str:
+        """Its sources in words."""
+        return cited(self.source)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """What the chapters need to know of a kind of layer: where it is defined, and a case of it as it is usually set.
+    """What the chapters need to know of a kind of layer: a case of it as it is usually set.
 
     ``usual`` gives the settings of most cases, ``statistics`` says whether running statistics are given to it.
     """
 
     name: str
-    paper: str
-    documentation: str
     usual: Callable[[str], dict[str, Any]]
     statistics: bool
 
@@ -168,15 +171,11 @@ def given_statistics(seed: int, channels: int = CHANNELS) -> dict[str, Array]:
 
 GROUP_NORM: Final = Layer(
     name="group_norm",
-    paper="Wu and He (2018), arXiv:1803.08494",
-    documentation="torch 2.13, https://docs.pytorch.org/docs/2.13/generated/torch.nn.GroupNorm.html",
     usual=lambda dtype: {"num_channels": CHANNELS, "num_groups": GROUPS, "eps": MAGNITUDES[dtype].usual_eps},
     statistics=False,
 )
 BATCH_NORM: Final = Layer(
     name="batch_norm",
-    paper="Ioffe and Szegedy (2015), arXiv:1502.03167",
-    documentation="torch 2.13, https://docs.pytorch.org/docs/2.13/generated/torch.nn.BatchNorm2d.html",
     usual=lambda dtype: {"num_channels": CHANNELS, "eps": MAGNITUDES[dtype].usual_eps, "momentum": MOMENTUM},
     statistics=True,
 )
@@ -205,7 +204,7 @@ def _of(layer: Layer, identifier: str, *, probes: Any = None, **fields: Any) -> 
     """A requirement of one kind of layer; ``probes`` takes the layer and what is asked."""
     if probes is not None:
         fields["probes"] = functools.partial(probes, layer)
-    return Requirement(id=identifier, layer=layer.name, **{"source": layer.documentation, **fields})
+    return Requirement(id=identifier, layer=layer.name, **fields)
 
 
 of_group_norm: Final = functools.partial(_of, GROUP_NORM)

@@ -9,8 +9,6 @@ from normgauge.conformance.requirements.gradients import along, upstream
 from normgauge.conformance.requirements.inputs import biases, graded, scrambled, weights
 from normgauge.conformance.requirements.probe import Probe, beside_another
 from normgauge.conformance.requirements.requirement import (
-    ARRAY_API,
-    BATCH_NORM,
     CHANNELS,
     MOMENTUM,
     Asked,
@@ -18,6 +16,14 @@ from normgauge.conformance.requirements.requirement import (
     Requirement,
     given_statistics,
     of_batch_norm,
+)
+from normgauge.conformance.requirements.sources import (
+    BATCH_NORM_PAPER,
+    KERAS_BATCH_NORM,
+    TORCH_BATCH_NORM,
+    TORCH_MODULE,
+    UPDATE_RULE,
+    UPDATE_RULE_AT,
 )
 
 
@@ -59,25 +65,52 @@ RUNNING_STATISTICS: Final[tuple[Requirement, ...]] = (
     of_batch_norm(
         "BN-14", ground="formula", title="running statistics accumulate",
         statement=(
-            "After several training steps the running statistics are the blend of all of them, and of no other layer's."
+            "After several training steps, differentiated ones too, the running statistics are the blend of all of "
+            "them. No other layer's steps enter."
+        ),
+        source=(
+            TORCH_BATCH_NORM.implies(f"{UPDATE_RULE}, once a step", quote=UPDATE_RULE_AT),
+            KERAS_BATCH_NORM.says("are updated each time the layer in called in training mode"),
         ),
         probes=_accumulated, settles=("several steps",), allows=("several calls",),
     ),
     of_batch_norm(
         "BN-15", ground="formula", title="eval uses running statistics",
         statement="In eval the running statistics normalise, and stay as they are.",
-        source=f"{BATCH_NORM.paper}, algorithm 2", probes=_evaluated,
+        source=(
+            BATCH_NORM_PAPER.says("using the population, rather than mini-batch, statistics", at="section 3.1"),
+            BATCH_NORM_PAPER.says("Since the means and variances are fixed during inference", at="section 3.1"),
+        ),
+        probes=_evaluated,
         settles=("eval", "several steps"), allows=("eval",),
     ),
     of_batch_norm(
         "BN-16", ground="formula", title="training ignores history",
-        statement="The training output depends neither on momentum nor on earlier state.",
-        source=f"{BATCH_NORM.paper}, algorithm 1", probes=_without_history,
+        statement=(
+            "The training output depends neither on momentum, 0 and 1 included, nor on earlier statistics, nor on "
+            "whether any are tracked. The running statistics follow momentum all the same."
+        ),
+        source=(
+            BATCH_NORM_PAPER.implies(
+                "besides gamma and beta it takes nothing else", at="algorithm 1, its input",
+                quote="Values of x over a mini-batch",
+            ),
+        ),
+        probes=_without_history,
     ),
     of_batch_norm(
         "BN-26", ground="convention", title="float64 statistics",
-        statement="A new layer made for float64 holds its running statistics in float64.",
-        source=f"{ARRAY_API}, type promotion rules", dtypes=("float64",), probes=_in_float64,
+        statement=(
+            "A new layer made for float64 holds its running statistics in float64. After two training steps they have "
+            "its digits."
+        ),
+        source=(
+            TORCH_MODULE.implies(
+                "the running statistics, which are buffers, are float64", at="double",
+                quote="Casts all floating point parameters and buffers to double datatype.",
+            ),
+        ),
+        dtypes=("float64",), probes=_in_float64,
         remedy="set the running statistics to float64 values yourself, before the first step",
         settles=("new statistics",), allows=("new statistics",),
     ),

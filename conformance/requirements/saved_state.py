@@ -14,12 +14,19 @@ from normgauge.adapters.case import Action, Case
 from normgauge.conformance.requirements.inputs import scrambled
 from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.requirements.requirement import (
-    BATCH_NORM,
-    TORCH_MODULE,
     Asked,
     Layer,
     Requirement,
     of_batch_norm,
+)
+from normgauge.conformance.requirements.sources import (
+    BATCH_NORM_PAPER,
+    KERAS_BATCH_NORM,
+    KERAS_LAYER,
+    MLX_BATCH_NORM,
+    MLX_MODULE,
+    TORCH_BATCH_NORM,
+    TORCH_MODULE,
 )
 
 _RESET, _SAVED = Action("reset"), Action("save_load")
@@ -84,9 +91,14 @@ def _trainable(layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 SAVED_STATE: Final[tuple[Requirement, ...]] = (
     of_batch_norm(
-        "BN-27", ground="documentation", title="reset",
+        "BN-27", ground="convention", title="reset",
         statement="A reset leaves the running statistics of a new layer: mean 0, variance 1, no batches.",
-        source="torch 2.13, reset_running_stats of the BatchNorm layers", probes=_reset, allows=("reset",),
+        source=(
+            TORCH_BATCH_NORM.says("self.running_mean.zero_()", at="the code of reset_running_stats"),
+            TORCH_BATCH_NORM.says("self.running_var.fill_(1)", at="the code of reset_running_stats"),
+            TORCH_BATCH_NORM.says("self.num_batches_tracked.zero_()", at="the code of reset_running_stats"),
+        ),
+        probes=_reset, allows=("reset",),
     ),
     of_batch_norm(
         "BN-28", ground="documentation", title="save and load",
@@ -94,7 +106,15 @@ SAVED_STATE: Final[tuple[Requirement, ...]] = (
             "A new layer that reads the saved state goes on as the old one would: parameters, running statistics and, "
             "for momentum=None, the number of batches."
         ),
-        source=f"{TORCH_MODULE}#torch.nn.Module.state_dict", probes=_saved, allows=("save_load",),
+        source=(
+            TORCH_MODULE.says(
+                "Return a dictionary containing references to the whole state of the module. Both parameters and "
+                "persistent buffers (e.g. running averages) are included.", at="state_dict",
+            ),
+            MLX_MODULE.says("Save the model's weights to a file.", at="save_weights"),
+            KERAS_LAYER.says("Sets the values of layer.weights from a list of NumPy arrays.", at="set_weights"),
+        ),
+        probes=_saved, allows=("save_load",),
         remedy="save the running statistics yourself, and the number of batches if momentum is None",
     ),
     of_batch_norm(
@@ -103,19 +123,45 @@ SAVED_STATE: Final[tuple[Requirement, ...]] = (
             "Freezing takes weight and bias out of training and changes no result: the batch still normalises in "
             "training and still enters the running statistics."
         ),
-        source=f"{TORCH_MODULE}#torch.nn.Module.requires_grad_", probes=_frozen,
+        source=(
+            TORCH_MODULE.implies(
+                "a setting of the parameters changes nothing that is computed", at="requires_grad_",
+                quote="Change if autograd should record operations on parameters in this module.",
+            ),
+        ),
+        probes=_frozen,
         remedy="leave weight and bias out of the optimizer instead of freezing the layer",
         allows=("freeze", "unfreeze", "freeze_model", "unfreeze_model"),
     ),
     of_batch_norm(
         "BN-30", ground="convention", title="momentum changed",
-        statement="A momentum set between two calls is used from then on.", probes=_momentum_changed,
+        statement="A momentum that is set between two calls, a number after None too, is used from then on.",
+        source=(
+            TORCH_BATCH_NORM.implies(
+                "the layer reads its momentum when it computes them",
+                quote="the value used for the running_mean and running_var computation",
+            ),
+        ),
+        probes=_momentum_changed,
         remedy="construct a new layer with the other momentum, and load the state into it", allows=("momentum",),
     ),
     of_batch_norm(
         "BN-31", ground="documentation", title="trainable parameters",
-        statement="Weight and bias are trainable, the running statistics never are.",
-        source=f"{BATCH_NORM.paper}, algorithm 2; {TORCH_MODULE}#torch.nn.Module.register_buffer", probes=_trainable,
+        statement=(
+            "Weight and bias are trainable and the running statistics never are: in a new layer, and after freezing, "
+            "unfreezing, saving and loading."
+        ),
+        source=(
+            BATCH_NORM_PAPER.says("the parameters γ and β are to be learned", at="section 3"),
+            TORCH_MODULE.says(
+                "BatchNorm's running_mean is not a parameter, but is part of the module's state.", at="register_buffer"
+            ),
+            MLX_BATCH_NORM.says(
+                "make sure that running_mean and var are always frozen parameters.", at="unfreeze"
+            ),
+            KERAS_BATCH_NORM.says("self.moving_mean and self.moving_var are non-trainable variables"),
+        ),
+        probes=_trainable,
         remedy="take the running statistics out of what the optimizer is given", allows=("inspect",),
     ),
 )  # fmt: skip

@@ -14,15 +14,29 @@ from normgauge.conformance.requirements.gradients import along, upstream
 from normgauge.conformance.requirements.inputs import dyadic, scrambled, small
 from normgauge.conformance.requirements.probe import GRADIENTS, Probe
 from normgauge.conformance.requirements.requirement import (
-    BATCH_NORM,
     CHANNELS,
-    GROUP_NORM,
     Asked,
     Both,
     Layer,
     Requirement,
     of_batch_norm,
     twins,
+)
+from normgauge.conformance.requirements.sources import (
+    ADDED_TO_THE_VARIANCE,
+    BATCH_NORM_PAPER,
+    FLAX_BATCH_NORM,
+    FLAX_GROUP_NORM,
+    FLOAT_FOR_HALF,
+    GROUP_NORM_PAPER,
+    KERAS_BATCH_NORM,
+    KERAS_GROUP_NORM,
+    MLX_BATCH_NORM,
+    MLX_GROUP_NORM,
+    ONNX_BATCH_NORM,
+    ONNX_GROUP_NORM,
+    TORCH_BATCH_NORM,
+    TORCH_GROUP_NORM,
 )
 
 #: eps from far below float32's resolution at 1 to far above every default.
@@ -115,35 +129,99 @@ def _given_variances(layer: Layer, asked: Asked) -> Iterator[Probe]:
 SETTINGS: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-05", "BN-10", ground="documentation", rule="setting", setting="eps", title="eps as given",
-        statement="The eps given is the eps used, to 1e-5 of itself in float32 and 1e-6 in float64.",
+        statement=Both(*(
+            f"An eps from 1e-12 to 0.5 is taken, and is the eps used{where}, to 1e-5 of itself in float32 and 1e-6 in "
+            "float64." for where in ("", ", in training and in eval")
+        )),
+        source=Both(
+            (
+                TORCH_GROUP_NORM.says("a value added to the denominator for numerical stability"),
+                MLX_GROUP_NORM.says("A small additive constant for numerical stability."),
+                KERAS_GROUP_NORM.says("Small float added to variance to avoid dividing by zero."),
+                FLAX_GROUP_NORM.says("A small float added to variance to avoid dividing by zero."),
+            ),
+            (
+                BATCH_NORM_PAPER.says(ADDED_TO_THE_VARIANCE, at="section 3, of epsilon"),
+                TORCH_BATCH_NORM.says("a value added to the denominator for numerical stability"),
+                MLX_BATCH_NORM.says("A small additive constant for numerical stability."),
+                KERAS_BATCH_NORM.says("Small float added to variance to avoid dividing by zero."),
+                FLAX_BATCH_NORM.says("a small float added to variance to avoid dividing by zero."),
+            ),
+        ),
         dtypes=FULL, probes=_eps,
         remedy="pass the eps you need and check the output: the one given is not the one used",
         settles=("small eps",),
     ),
     of_batch_norm(
         "BN-11", ground="documentation", rule="setting", setting="momentum", title="momentum as given",
-        statement="The momentum given is the momentum used, to 1e-4 of itself in float32 and 1e-6 in float64.",
+        statement=(
+            "A momentum from 0.05 to 0.99 is taken, and is the momentum used, to 1e-4 of itself in float32 and 1e-6 in "
+            "float64."
+        ),
+        source=(
+            TORCH_BATCH_NORM.says("the value used for the running_mean and running_var computation"),
+            MLX_BATCH_NORM.says("The momentum for updating the running mean and variance."),
+            KERAS_BATCH_NORM.says("Momentum for the moving average."),
+            FLAX_BATCH_NORM.says("decay rate for the exponential moving average of the batch statistics."),
+        ),
         dtypes=FULL, probes=_momentum,
         remedy="check the running statistics: the momentum given is not the one used",
         settles=("momentum of many digits",),
     ),
     *twins(
-        "GN-32", "BN-41", ground="convention", title="eps of zero", statement="eps=0 is taken as it is.",
+        "GN-32", "BN-41", ground="convention", title="eps of zero",
+        statement=Both(
+            "eps = 0 is taken, and nothing is added: output and gradients are those of the equations without eps.",
+            "eps = 0 is taken, and nothing is added: output and gradients are those of the equations without eps, in "
+            "training and in eval.",
+        ),
+        source=Both(
+            (GROUP_NORM_PAPER.implies("with epsilon = 0 it holds wherever the variance is above 0", at="equation 2"),),
+            (BATCH_NORM_PAPER.implies("with epsilon = 0 it holds wherever the variance is above 0", at="algorithm 1"),),
+        ),
         probes=Both(_eps_zero_of_group_norm, _eps_zero_of_batch_norm),
     ),
     *twins(
         "GN-33", "BN-42", ground="formula", rule="answer", title="negative eps",
-        statement="A negative eps is added as it is (NaN where var + eps < 0), or refused.",
-        source=Both(f"{GROUP_NORM.paper}, equation 2", f"{BATCH_NORM.paper}, algorithm 1"),
+        statement=Both(*(
+            f"A negative eps that is taken is added as it is{where}: no other value stands in for it, and where "
+            "var + eps < 0 the output is NaN. A layer that refuses it conforms."
+            for where in ("", ", in training and in eval")
+        )),
+        source=Both(
+            (GROUP_NORM_PAPER.implies("the root holds the variance plus epsilon, and nothing else", at="equation 2"),),
+            (
+                BATCH_NORM_PAPER.implies(
+                    "a constant of any sign is added, and the root of a negative number is none",
+                    at="section 3, of epsilon", quote=ADDED_TO_THE_VARIANCE,
+                ),
+            ),
+        ),
         probes=Both(_negative_eps_of_group_norm, _negative_eps_of_batch_norm),
     ),
     *twins(
         "GN-35", "BN-45", ground="robustness", title="eps below the resolution",
         statement=Both(*(
-            f"An eps that float16 rounds to 0 keeps a constant {x} from NaN all the same: it belongs to float32 sums."
+            f"An eps that float16 rounds to 0 keeps the output and the gradients of a constant {x} right all the same: "
+            "it belongs to sums in float32."
             for x in ("input", "batch")
         )),
-        source=Both(f"{GROUP_NORM.paper}, equation 2", f"{BATCH_NORM.paper}, algorithm 1"),
+        source=Both(
+            (
+                GROUP_NORM_PAPER.implies(
+                    "x - mu is 0, and 0 / sqrt(epsilon) is 0 for every epsilon above 0", at="equations 1 and 2"
+                ),
+                ONNX_GROUP_NORM.says(
+                    "the operator casts all input variables to 32-bit float", at="of stash_type, whose default is 1"
+                ),
+            ),
+            (
+                BATCH_NORM_PAPER.implies(
+                    "x - mu is 0, and 0 / sqrt(epsilon) is 0 for every epsilon above 0", at="algorithm 1"
+                ),
+                ONNX_BATCH_NORM.says(FLOAT_FOR_HALF),
+            ),
+        ),
         dtypes=("float16",), probes=_eps_below_resolution,
         remedy=Both(
             "take an eps of at least 1e-7, or call the layer on the input in float32",
@@ -153,8 +231,14 @@ SETTINGS: Final[tuple[Requirement, ...]] = (
     of_batch_norm(
         "BN-44", ground="formula", title="given variances",
         statement=(
-            "In eval a running variance of 0 counts as it is, an infinite one gives the bias, one below -eps NaN."
+            "In eval a running variance of 0 or 2^-30 counts as it is. An infinite one gives the bias; one below -eps, "
+            "and one that is NaN, give NaN in their own channels."
         ),
-        source=f"{BATCH_NORM.paper}, algorithm 2", probes=_given_variances,
+        source=(
+            BATCH_NORM_PAPER.implies(
+                "y = gamma / sqrt(Var + epsilon) * (x - E) + beta for each channel by itself", at="algorithm 2, step 11"
+            ),
+        ),
+        probes=_given_variances,
     ),
 )  # fmt: skip

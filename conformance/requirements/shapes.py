@@ -11,13 +11,24 @@ from normgauge.conformance.requirements.inputs import ODD, SPATIAL, scrambled
 from normgauge.conformance.requirements.probe import Probe, beside_another
 from normgauge.conformance.requirements.requirement import (
     CHANNELS,
-    GROUP_NORM,
     Asked,
     Both,
     Layer,
     Requirement,
     of_group_norm,
     twins,
+)
+from normgauge.conformance.requirements.sources import (
+    BATCH_NORM_PAPER,
+    FLAX_BATCH_NORM,
+    FLAX_GROUP_NORM,
+    GROUP_NORM_PAPER,
+    KERAS_BATCH_NORM,
+    KERAS_GROUP_NORM,
+    MLX_BATCH_NORM,
+    MLX_GROUP_NORM,
+    TORCH_BATCH_NORM,
+    TORCH_GROUP_NORM,
 )
 
 
@@ -111,40 +122,82 @@ def _other_ranks(layer: Layer, asked: Asked) -> Iterator[Probe]:
         yield layer.probe(asked, f"rank {rank}, eval", [("eval", x)], quantities=("output",))
 
 
-_LEFT_AS_THEY_WERE: Final = "and leaves the running statistics as they were."
+_LEFT_AS_THEY_WERE: Final = (
+    "and leaves the running statistics as they were, and with momentum None the number of batches."
+)
+_NO_MEAN: Final = "no values have no mean and no variance, so there is nothing to track, and nothing to put out"
 
 SHAPES: Final[tuple[Requirement, ...]] = (
     of_group_norm(
         "GN-06", ground="formula", title="every group count",
-        statement="The same holds for G = 1, for G = C and between.",
-        source=f"{GROUP_NORM.paper}, section 3.1", probes=_group_counts,
+        statement="The output is that of the equations for G = 1, for G = C and between, and for odd sizes.",
+        source=(
+            GROUP_NORM_PAPER.says(
+                "Here G is the number of groups, which is a pre-defined hyper-parameter", at="section 3.1"
+            ),
+        ),
+        probes=_group_counts,
     ),
     *twins(
         "GN-07", "BN-12", ground="documentation", title="every rank",
         statement=Both(
-            "The same holds for inputs of rank 2 to 5.",
-            "The same holds for every rank that the layer is made for.",
+            "An input of every rank that the layer is made for, from 2 to 5, is taken and normalised by the same "
+            "equations.",
+            "An input of every rank that the layer is made for is taken and normalised by the same equations. This "
+            "holds in training and in eval, and for odd sizes and a single sample, too.",
+        ),
+        source=Both(
+            (
+                TORCH_GROUP_NORM.says("Input: (N, C, *)"),
+                MLX_GROUP_NORM.says(
+                    "The feature dimension is assumed to be the last dimension and the dimensions that precede it "
+                    "(except the first) are considered the spatial dimensions."
+                ),
+                KERAS_GROUP_NORM.says("Input shape: Arbitrary."),
+                FLAX_GROUP_NORM.says(
+                    "This list must include the final dimension, which is assumed to be the feature axis."
+                ),
+            ),
+            (
+                TORCH_BATCH_NORM.says("Applies Batch Normalization over a 2D or 3D input.", at="BatchNorm1d"),
+                TORCH_BATCH_NORM.says("Applies Batch Normalization over a 4D input."),
+                TORCH_BATCH_NORM.says("Applies Batch Normalization over a 5D input.", at="BatchNorm3d"),
+                MLX_BATCH_NORM.says("Applies Batch Normalization over a 2D, 3D or 4D input."),
+                KERAS_BATCH_NORM.says("Input tensor (of any rank)."),
+                FLAX_BATCH_NORM.says("the feature or non-batch axis of the input."),
+            ),
         ),
         probes=Both(_ranks_of_group_norm, _ranks_of_batch_norm),
     ),
     of_group_norm(
         "GN-10", ground="formula", title="batch independence",
-        statement="A sample's output does not depend on the other samples, be they another layer's.",
-        source=f"{GROUP_NORM.paper}, section 3", probes=_other_samples, about="other samples",
+        statement=(
+            "A sample's output does not depend on the other samples, be they NaN, a million, or those of another layer."
+        ),
+        source=(
+            GROUP_NORM_PAPER.says(
+                "LN, IN, and GN all perform independent computations along the batch axis.", at="section 3.1"
+            ),
+        ),
+        probes=_other_samples, about="other samples",
         settles=("several samples", "with_nan", "with_infinity"),
     ),
     of_group_norm(
         "GN-11", ground="convention", title="one value per group",
         statement="A group of one value gives the bias, whatever the batch size.",
-        source=f"{GROUP_NORM.paper}, equation 2 with m = 1", probes=_one_value_a_group, settles=("one value",),
+        source=(GROUP_NORM_PAPER.implies("with m = 1, x - mu is 0", at="equations 1, 2 and 6"),),
+        probes=_one_value_a_group, settles=("one value",),
     ),
     *twins(
         "GN-13", "BN-18", ground="robustness", title="no samples",
         statement=Both(
             "A batch of no samples gives an output of no samples.",
-            f"A batch of no samples gives an output of no samples {_LEFT_AS_THEY_WERE}",
+            f"A batch of no samples gives an output of no samples in training and in eval, {_LEFT_AS_THEY_WERE}",
         ),
-        source=Both(GROUP_NORM.documentation, "torch 2.13; pytorch/pytorch #12013"),
+        source=Both(
+            (GROUP_NORM_PAPER.implies("where there is no sample there is no set to normalise", at="equation 7"),),
+            (BATCH_NORM_PAPER.implies(_NO_MEAN, at="algorithm 1"),),
+        ),
         probes=Both(_no_samples_of_group_norm, _no_samples_of_batch_norm),
         remedy=Both(None, "skip batches without samples in training"),
     ),
@@ -152,15 +205,25 @@ SHAPES: Final[tuple[Requirement, ...]] = (
         "GN-14", "BN-19", ground="robustness", title="no positions",
         statement=Both(
             "A spatial size of zero gives an empty output.",
-            f"A spatial size of zero gives an empty output {_LEFT_AS_THEY_WERE}",
+            f"A spatial size of zero gives an empty output in training and in eval, {_LEFT_AS_THEY_WERE}",
         ),
-        source=Both(GROUP_NORM.documentation, "torch 2.13; pytorch/pytorch #12013"),
+        source=Both(
+            (GROUP_NORM_PAPER.implies("where there is no position there is nothing to normalise", at="equation 1"),),
+            (BATCH_NORM_PAPER.implies(_NO_MEAN, at="algorithm 1"),),
+        ),
         probes=Both(_no_positions_of_group_norm, _no_positions_of_batch_norm),
         remedy=Both(None, "skip batches without positions in training"),
     ),
     *twins(
         "GN-34", "BN-43", ground="formula", rule="answer", title="other ranks",
-        statement="An input of a rank that the layer is not made for is refused, or normalised alike.",
+        statement=Both(*(
+            "An input of a rank that the layer is not made for is normalised by the same equations where it is taken"
+            f"{where}. A layer that refuses it conforms." for where in ("", ", in training and in eval")
+        )),
+        source=Both(
+            (GROUP_NORM_PAPER.implies("the sets follow from sample and channel alone", at="equation 7"),),
+            (BATCH_NORM_PAPER.implies("the set follows from the channel alone", at="algorithm 1"),),
+        ),
         probes=_other_ranks,
     ),
 )  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from normgauge.conformance.requirements.requirement import ARRAY_API, IEEE, Requirement, twins
+from normgauge.conformance.requirements.requirement import Both, Requirement, twins
+from normgauge.conformance.requirements.sources import IEEE, ONNX_BATCH_NORM, ONNX_GROUP_NORM, RESIDUAL_PAPER
 
 SIDE_EFFECTS: Final[tuple[Requirement, ...]] = (
     *twins(
@@ -13,16 +14,29 @@ SIDE_EFFECTS: Final[tuple[Requirement, ...]] = (
             "A call changes neither its inputs nor its parameters nor any array that a user has from before, and its "
             "output lies in memory of its own."
         ),
-        source=f"{ARRAY_API}, design topics: copy-view behaviour and mutability",
+        source=(
+            RESIDUAL_PAPER.implies(
+                "x is read again after F was called on it", at="equation 1", quote="y = F(x, {Wi}) + x"
+            ),
+        ),
     ),
     *twins(
         "GN-18", "BN-22", ground="robustness", rule="precision", title="float64 honoured",
-        statement="Input of type float64 is computed in float64.",
-        source=f"{IEEE}, section 5.1: results are correct to the destination format", dtypes=("float64",),
+        statement="Input of type float64 is computed in float64: the results have the digits of that type.",
+        source=(
+            IEEE.implies(
+                "binary64 has 53 digits, and who is given a number of that type counts on them", at="table 3.5"
+            ),
+        ),
+        dtypes=("float64",),
         remedy="do not rely on the dtype of the result; where float64 matters, write out the formula",
     ),
     *twins(
         "GN-20", "BN-24", ground="convention", rule="output_type", title="output type",
-        statement="The output has the type of the input.", source=f"{ARRAY_API}, type promotion rules",
+        statement="Where parameters and input have one type, the output has it too.",
+        source=Both(*(
+            (work.implies("X and Y are of the one type T", quote="Constrain input and output types to float tensors."),)
+            for work in (ONNX_GROUP_NORM, ONNX_BATCH_NORM)
+        )),
     ),
 )  # fmt: skip

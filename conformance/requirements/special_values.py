@@ -13,15 +13,20 @@ from normgauge.conformance.requirements.inputs import scrambled
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import GRADIENTS, QUANTITIES, Probe
 from normgauge.conformance.requirements.requirement import (
-    BATCH_NORM,
-    GROUP_NORM,
-    IEEE,
     WIDER_TYPE,
     Asked,
     Both,
     Layer,
     Requirement,
     twins,
+)
+from normgauge.conformance.requirements.sources import (
+    BATCH_NORM_PAPER,
+    FLOAT_FOR_HALF,
+    GROUP_NORM_PAPER,
+    IEEE,
+    ONNX_BATCH_NORM,
+    ONNX_GROUP_NORM,
 )
 
 #: Constants of every magnitude that every type holds, exactly.
@@ -84,30 +89,56 @@ SPECIAL_VALUES: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-28", "BN-37", ground="robustness", title="NaN and infinity contained",
         statement=Both(
-            "A value that is no number, in x or in dy, reaches its own group and parameters and nothing else.",
-            "A value that is no number reaches its own channel, its statistics and parameters, and nothing else.",
+            "A NaN or an infinity in x, or a NaN in dy, reaches the results of its own group and the gradients of its "
+            "own parameters, and nothing else. A NaN does reach them.",
+            "A NaN or an infinity in x, or a NaN in dy, reaches the results, statistics and gradients of its own "
+            "channel (in eval its own place), and nothing else. A NaN does reach them.",
         ),
-        source=Both(
-            f"{IEEE}, section 6.2; {GROUP_NORM.paper}, equation 2",
-            f"{IEEE}, section 6.2; {BATCH_NORM.paper}, algorithm 1",
-        ),
+        source=Both(*(
+            (
+                IEEE.says(
+                    "if a floating-point result is to be delivered the result shall be a quiet NaN",
+                    at="section 6.2, of an operation with quiet NaN inputs",
+                ),
+                own,
+            )
+            for own in (
+                GROUP_NORM_PAPER.implies("no set holds a value of another one", at="equation 7"),
+                BATCH_NORM_PAPER.says("the normalization is applied to each activation independently", at="section 3"),
+            )
+        )),
         probes=Both(_contained_in_group_norm, _contained_in_batch_norm),
     ),
     *twins(
         "GN-29", "BN-38", ground="robustness", rule="constant", title="constant input",
         statement=Both(*(
-            f"A constant {what} of any magnitude gives the bias, and finite gradients." for what in ("input", "batch")
+            f"A constant {what} of any magnitude gives the bias, and the gradients of a variance of 0."
+            for what in ("input", "batch")
         )),
         source=Both(
-            f"{GROUP_NORM.paper}, equation 2 with a variance of 0",
-            f"{BATCH_NORM.paper}, algorithm 1 with a variance of 0",
+            (GROUP_NORM_PAPER.implies("x - mu is 0, and sigma is sqrt(epsilon), not 0", at="equations 1, 2 and 6"),),
+            (BATCH_NORM_PAPER.implies("x - mu is 0, and the root that divides is sqrt(epsilon)", at="algorithm 1"),),
         ),
         probes=_constant,
     ),
     *twins(
         "GN-30", "BN-39", ground="robustness", title="magnitudes at the ends of the range",
-        statement="The same holds as long as the squares fit the type that sums them, and for subnormal numbers.",
-        source=Both(f"{GROUP_NORM.paper}, equations 1 and 2", f"{BATCH_NORM.paper}, algorithm 1"),
+        statement=(
+            "Output, statistics and gradients are in bounds as long as the squares fit the type that sums them, "
+            "float32 at least, and for subnormal numbers."
+        ),
+        source=Both(
+            (
+                GROUP_NORM_PAPER.implies("they hold for numbers of any size", at="equations 1, 2 and 6"),
+                ONNX_GROUP_NORM.says(
+                    "the operator casts all input variables to 32-bit float", at="of stash_type, whose default is 1"
+                ),
+            ),
+            (
+                BATCH_NORM_PAPER.implies("it holds for numbers of any size", at="algorithm 1"),
+                ONNX_BATCH_NORM.says(FLOAT_FOR_HALF),
+            ),
+        ),
         probes=_ends_of_the_range, remedy=WIDER_TYPE,
     ),
 )  # fmt: skip

@@ -243,7 +243,7 @@ def _judgement(
         requirement=requirement.id,
         title=requirement.title,
         statement=requirement.statement,
-        source=requirement.source,
+        source=requirement.cited,
         ground=requirement.ground,
         implementation=evidence.implementation,
         framework=framework,

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from normgauge.conformance.cli.main import main
 from normgauge.conformance.layers.registry import layer_kinds, requirements
 from normgauge.conformance.requirements.requirement import Requirement, Rule
+from normgauge.conformance.requirements.sources import BOUNDS
 from normgauge.conformance.verdicts.judge import JUDGES
 from normgauge.results.file import read_records
 from normgauge.results.records import Counterexample, Explored, Footer, Judgement, Profile
@@ -35,9 +36,15 @@ def test_a_ground_that_is_none_is_refused_where_the_requirement_is_written() -> 
         _requirement(ground="taste")
 
 
+def test_a_requirement_without_a_source_is_refused_where_it_is_written() -> None:
+    with pytest.raises(ValueError, match="RM-01: source must name at least one place"):
+        _requirement(source=())
+
+
 def _requirement(**fields: Any) -> Requirement:
-    nothing = dict.fromkeys(("title", "statement", "source"), "")
-    return Requirement(**{"id": "RM-01", "layer": "rms_norm", "ground": "formula", **nothing, **fields})
+    source = (BOUNDS.implies("a reason"),)
+    usual = {"id": "RM-01", "layer": "rms_norm", "ground": "formula", "title": "", "statement": "", "source": source}
+    return Requirement(**{**usual, **fields})
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ from normgauge.conformance.requirements.inputs import SPATIAL, scrambled, weight
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import Probe, make_case
 from normgauge.conformance.requirements.requirement import Asked, Requirement
+from normgauge.conformance.requirements.sources import Work
 from normgauge.oracle import Arithmetic, Axis, Reference, Semantics
 from normgauge.oracle.axes import AxisValue
 
-PAPER = "Zhang and Sennrich (2019), arXiv:1910.07467, equation 4"
+PAPER = Work(name="Zhang and Sennrich (2019), arXiv:1910.07467v1", version="v1")
 EPS = Axis(
     name="eps_placement",
     question="where does eps stand",
@@ -97,11 +98,13 @@ RMS_NORM = LayerKind(
     requirements=(
         Requirement(
             id="RM-01", layer="rms_norm", ground="formula", rule="axis", axis="eps_placement", title="eps placement",
-            statement="eps is added to the mean square, inside the root.", source=PAPER, probes=_placements,
+            statement="eps is added to the mean square, inside the root.", probes=_placements,
+            source=(PAPER.implies("the root holds the mean square, and eps keeps it from 0", at="equation 4"),),
         ),
         Requirement(
             id="RM-02", layer="rms_norm", ground="formula", title="every rank",
-            statement="The same holds for every rank.", source=PAPER, probes=_ranks,
+            statement="The same holds for every rank.", probes=_ranks,
+            source=(PAPER.implies("it knows nothing of the rank", at="equation 4"),),
         ),
         Requirement(
             id="RM-03", layer="rms_norm", title="weight set between calls",

@@ -1,0 +1,72 @@
+"""On what requirements rest: a ground each, sources that say it, and for conventions who has them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections import Counter
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from normgauge.conformance.layers.registry import requirements
+from normgauge.conformance.requirements.sources import BOUNDS, Source, Work, cited
+from normgauge.results.grounds import Ground
+
+QUOTED = [(one, source) for one in requirements().values() for source in one.source if source.work.distribution]
+
+
+def plain(text: str) -> str:
+    """Documentation without its markup, in one line."""
+    return " ".join(re.sub(r"(?::\w+:)?`+([^`]*)`+", r"\1", text).split())
+
+
+@pytest.mark.parametrize("distribution", sorted({source.work.distribution for _, source in QUOTED}))
+def test_every_quote_of_a_framework_stands_in_the_installed_text(distribution: str) -> None:
+    own = [(one, source) for one, source in QUOTED if source.work.distribution == distribution]
+    version = own[0][1].work.version
+    try:
+        installed = importlib.metadata.distribution(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip(f"{distribution} is not installed")
+    if installed.version.partition("+")[0] != version:
+        pytest.skip(f"quoted from {distribution} {version}, installed is {installed.version}")
+    files = {source.work.file: Path(str(installed.locate_file(source.work.file))) for _, source in own}
+    texts = {name: plain(path.read_text(encoding="utf-8")) for name, path in files.items()}
+    assert [f"{one.id}: {source}" for one, source in own if plain(source.quote) not in texts[source.work.file]] == []
+
+
+def test_every_requirement_has_a_ground_and_sources_with_a_version(capsys: pytest.CaptureFixture[str]) -> None:
+    totals = Counter(one.ground for one in requirements().values())
+    with capsys.disabled():
+        print(*(f"{ground} {totals[ground]}" for ground in get_args(Ground)), sep=", ")
+    assert set(totals) == set(get_args(Ground))
+    assert all(source.work.version in one.cited for one in requirements().values() for source in one.source)
+
+
+def test_what_documentation_says_is_quoted_from_several_frameworks() -> None:
+    documented = [one for one in requirements().values() if one.ground == "documentation"]
+    assert documented
+    assert [one.id for one in documented if len({source.work.distribution for source in one.source}) < 2] == []
+
+
+def test_a_source_without_words_or_reason_is_refused() -> None:
+    with pytest.raises(ValueError, match="must quote its words, or say what follows and why"):
+        Source(work=BOUNDS)
+
+
+def test_a_work_whose_name_hides_its_version_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"must say which version was read, '2\.0': got 'torch'"):
+        Work(name="torch", version="2.0")
+
+
+def test_sources_of_one_work_name_it_once() -> None:
+    paper, other = Work(name="A paper, version 2", version="2"), Work(name="A page of 2020", version="2020")
+    sources = (
+        paper.says("yes", at="page 1"),
+        paper.implies("no", at="page 2"),
+        other.implies("maybe", quote="perhaps"),
+    )
+    first = 'A paper, version 2: page 1, "yes" and follows from page 2: no'
+    assert cited(sources) == f'{first}; A page of 2020: "perhaps", so maybe'
