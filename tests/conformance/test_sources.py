@@ -69,4 +69,4 @@ def test_sources_of_one_work_name_it_once() -> None:
         other.implies("maybe", quote="perhaps"),
     )
     first = 'A paper, version 2: page 1, "yes" and follows from page 2: no'
-    assert cited(sources) == f'{first}; A page of 2020: "perhaps", so maybe'
+    assert cited((*own, other.implies("maybe", quote="perhaps"))) == f'{first}; A page of 2020: "perhaps", so maybe'
