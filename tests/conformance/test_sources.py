@@ -63,10 +63,6 @@ def test_a_work_whose_name_hides_its_version_is_refused() -> None:
 
 def test_sources_of_one_work_name_it_once() -> None:
     paper, other = Work(name="A paper, version 2", version="2"), Work(name="A page of 2020", version="2020")
-    sources = (
-        paper.says("yes", at="page 1"),
-        paper.implies("no", at="page 2"),
-        other.implies("maybe", quote="perhaps"),
-    )
+    own = (paper.says("yes", at="page 1"), paper.implies("no", at="page 2"))
     first = 'A paper, version 2: page 1, "yes" and follows from page 2: no'
     assert cited((*own, other.implies("maybe", quote="perhaps"))) == f'{first}; A page of 2020: "perhaps", so maybe'
