@@ -66,11 +66,18 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """The smallest input that shows a divergence: what came out, what should have, and a script.
+    """The smallest input that shows a divergence: what came out, what other semantics give there, and a script.
 
-    Each line of ``inputs`` is ``weight 1 2`` or ``step 1 train x 0 1 10 11``, in C order. Each of ``observed``,
-    ``canonical`` and ``followed`` is ``step 1 output 0.5 -0.5 ...``; running ``script``
-    in the framework's environment prints the lines of ``observed``.
+    Each line of ``inputs`` is ``weight 1 2`` or ``step 1 train x 0 1 10 11``, in C order. The rows are lists of lines
+    ``step 1 output 0.5 -0.5 ...``, the last of which may be ``refused: `` with the reason. ``observed`` came out;
+    running ``script`` in the framework's environment prints it, and the other rows behind their names. These are exact
+    values at ``inputs``, each with as many digits as its bound supports: ``canonical`` on every axis; ``followed``, as
+    diagnosed, where that is something else; and, where one axis is judged and others differ as well, ``set_right``,
+    as diagnosed but for that axis.
+
+    ``choices`` has for each of these three rows that there is its choices on the axes on which it is not canonical,
+    ``bounds`` its bounds, in lines like those of the row. Files without ``choices`` are older: their ``canonical`` is
+    what the layer was held to, which may be its own on some axes, and is no exact value.
     """
 
     case: str
@@ -81,6 +88,25 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     canonical: list[str]
     followed: list[str]
     script: str
+    set_right: list[str] = []
+    choices: dict[str, dict[str, str]] = {}
+    bounds: dict[str, list[str]] = {}
+
+    @property
+    def rows(self) -> dict[str, list[str]]:
+        """What came out and what is beside it, by the names that are shown."""
+        if not self.choices:
+            old = {"came out": self.observed, "held to": self.canonical, ROWS["followed"]: self.followed}
+            return {name: lines for name, lines in old.items() if lines}
+        return {"came out": self.observed} | {ROWS[name]: getattr(self, name) for name in ROWS if name in self.choices}
+
+
+#: The rows of an example beside what came out, in the order in which they are shown, and their names.
+ROWS: Final = {
+    "canonical": "canonical",
+    "set_right": "with this one thing set right",
+    "followed": "as diagnosed",
+}
 
 
 class AxisMeasured(msgspec.Struct, frozen=True, kw_only=True):

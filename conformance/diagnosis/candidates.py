@@ -16,8 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from normgauge.adapters.case import PARAMETERS, Observation
-from normgauge.conformance.diagnosis.predictions import Prediction
+from normgauge.adapters.case import PARAMETERS, Case, Observation
+from normgauge.conformance.diagnosis.predictions import Prediction, predict_as_given
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.requirements.probe import QUANTITIES, Probe
@@ -33,7 +33,10 @@ SHOWN_IN: Final[Mapping[str, tuple[str, ...]]] = {"eps": ("output",), "momentum"
 
 @dataclass(frozen=True, kw_only=True)
 class Deviation:
-    """The element of an observation that lies furthest from a prediction, in units of the bound."""
+    """The element of an observation that lies furthest from a prediction, in units of the bound.
+
+    ``of_rounded`` is as in the prediction.
+    """
 
     ratio: float
     step: int = 0
@@ -43,6 +46,7 @@ class Deviation:
     expected: float = math.nan
     bound: float = math.nan
     what: str = ""
+    of_rounded: tuple[Semantics, Arithmetic] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,30 @@ def compare(observation: Observation, prediction: Prediction, quantities: Sequen
     if prediction.refused is not None and observation.raised is None:
         what = "accepted; a refusal was expected"
         return Deviation(ratio=math.inf, step=len(prediction.steps) + 1, quantity="output", what=what)
-    return worst
+    return worst if prediction.of_rounded is None else replace(worst, of_rounded=prediction.of_rounded)
+
+
+def as_given(deviation: Deviation, case: Case) -> Deviation:
+    """The deviation of the element from the exact value at the inputs of ``case`` as they are.
+
+    A layer that computes in a narrower type is held to its inputs rounded to that type. The bound becomes larger by
+    what the rounding moves the exact value, so that whatever lay within it still does. What would then be excluded no
+    more stays as it is, with its ``of_rounded``.
+    """
+    if deviation.of_rounded is None:
+        return deviation
+    if deviation.what or not deviation.step or not math.isfinite(deviation.expected):
+        return replace(deviation, of_rounded=None)
+    exact = predict_as_given(case, *deviation.of_rounded)
+    if len(exact.steps) < deviation.step:
+        return deviation
+    expected = float(exact.steps[deviation.step - 1][deviation.quantity].value[deviation.index])
+    bound = deviation.bound + abs(expected - deviation.expected)
+    apart = abs(deviation.observed - expected)
+    ratio = apart / bound if bound and math.isfinite(apart) else deviation.ratio
+    if not math.isfinite(expected) or (ratio <= 1 < deviation.ratio):
+        return deviation
+    return replace(deviation, ratio=ratio, expected=expected, bound=bound, of_rounded=None)
 
 
 def _worst(step: int, quantity: str, actual: NDArray[Any], reference: Reference) -> Deviation:

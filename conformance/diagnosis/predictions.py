@@ -10,15 +10,19 @@ import numpy as np
 
 from normgauge.adapters.case import Array, Case, Observation, Step
 from normgauge.conformance.layers.registry import kind_of
-from normgauge.oracle import Arithmetic, Reference, Refusal, Semantics
+from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference, Refusal, Semantics, precisions
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a semantics predicts: for each step its quantities, up to a refusal if there is one."""
+    """What a semantics predicts: for each step its quantities, up to a refusal if there is one.
+
+    ``of_rounded`` has the semantics and the arithmetic where the inputs were rounded to a narrower type first.
+    """
 
     steps: tuple[Mapping[str, Reference], ...]
     refused: str | None = None
+    of_rounded: tuple[Semantics, Arithmetic] | None = None
 
 
 def predict(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Prediction:
@@ -30,10 +34,21 @@ def predict(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Predict
     the case's rounds its inputs to it first, and so does the prediction. A step with ``inspect`` has ``weight`` and
     ``bias``, too, as far as the layer has them, and ``trainable``, 1 or 0 for each of ``PARAMETERS``.
     """
+    if not rounds(case, arithmetic):
+        return predict_as_given(case, semantics, arithmetic)
+    found = predict_as_given(_rounded(case, arithmetic.result.name), semantics, arithmetic)
+    return replace(found, of_rounded=(semantics, arithmetic))
+
+
+def rounds(case: Case, arithmetic: Arithmetic) -> bool:
+    """Whether an implementation that computes in ``arithmetic`` rounds the inputs of ``case`` first."""
+    return arithmetic.result.name != case.dtype
+
+
+def predict_as_given(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Prediction:
+    """:func:`predict` from the inputs as they are, whatever the type that is computed in."""
     if any(step.x.ndim == 1 for step in case.steps):
-        return _without_samples(predict(_as_one_sample(case), semantics, arithmetic))
-    if arithmetic.result.name != case.dtype:
-        case = _rounded(case, arithmetic.result.name)
+        return _without_samples(predict_as_given(_as_one_sample(case), semantics, arithmetic))
     steps: list[Mapping[str, Reference]] = []
     try:
         for quantities in kind_of(case.layer).steps(case, semantics, arithmetic):
@@ -132,6 +147,11 @@ def made_small(case: Case) -> Case:
 def _as_one_sample(case: Case) -> Case:
     """An input of the channel axis alone is one sample, if it is anything."""
     return replace(case, steps=tuple(replace(step, x=step.x[None]) for step in case.steps))
+
+
+def exact(case: Case, semantics: Semantics) -> Prediction:
+    """What ``semantics`` gives at the inputs as they are, with the bound of the most accurate layer of their type."""
+    return predict_as_given(case, semantics, precisions(case.dtype, ACCURACY_CLASSES[0])[0])
 
 
 def _without_samples(prediction: Prediction) -> Prediction:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from normgauge.adapters.case import Case
-from normgauge.conformance.diagnosis.predictions import Prediction, predict
+from normgauge.conformance.diagnosis.predictions import Prediction, predict, rounds
 from normgauge.conformance.diagnosis.reference_store import Entry, ReferenceStore
 from normgauge.oracle import Arithmetic, Semantics
 
@@ -59,6 +59,8 @@ class References:
             self._grow(group, entry.size)
         if semantics.read is not None:
             semantics.read.update(entry.choices)
+        if rounds(case, arithmetic):  # an entry is of all semantics that agree on what was read
+            return replace(entry.prediction, of_rounded=(semantics, arithmetic))
         return entry.prediction
 
     def flush(self) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from normgauge.conformance.diagnosis.predictions import predict
+from normgauge.conformance.diagnosis.candidates import as_given
 from normgauge.conformance.exploration.budget import Budget
 from normgauge.conformance.exploration.departure import Departure
 from normgauge.conformance.exploration.search import Explorer
@@ -19,7 +19,7 @@ from normgauge.conformance.exploration.strategies import Space, settled_by
 from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.requirements.case_files import StoredCase, read_folder, write_case
 from normgauge.conformance.requirements.probe import Probe
-from normgauge.conformance.shrinking.example import example_of
+from normgauge.conformance.shrinking.example import example_of, rows_of
 from normgauge.conformance.subjects.messages import Description
 from normgauge.conformance.subjects.subject import Subject, Target
 from normgauge.conformance.verdicts.evidence import Evidence, Sentence, told_in
@@ -165,7 +165,7 @@ def _pool(evidence: Evidence, most: int) -> tuple[tuple[tuple[int, ...], int], .
 
 
 def _sentence(departure: Departure, evidence: Evidence) -> Sentence:
-    shown = told_in(departure.plan, departure.deviation)
+    shown = told_in(departure.plan, as_given(departure.deviation, departure.case))
     if departure.kind == "accuracy":
         return evidence.does(f"exceeds its accuracy class, {departure.measured} allows it: {shown}")
     if departure.relation is not None:
@@ -192,13 +192,10 @@ def _record(
     departure: Departure, found: Any, path: Path | None, explorer: Explorer, framework: str, evidence: Evidence
 ) -> Counterexample:
     sentence = _sentence(departure, evidence)
-    followed = predict(departure.case, departure.followed, explorer.arithmetic)
-    canonical = kind_of(departure.followed.layer).canonical
-    wanted = predict(departure.case, canonical, explorer.arithmetic)
-    other = followed if departure.followed.choices != canonical.choices else None
     shown = departure.kin or evidence.implementation
     target = Target(subject=explorer.subject, implementation=shown, ranks=explorer.ranks)
-    example = example_of(departure.case, departure.observation, wanted, other, target, str(sentence))
+    rows = rows_of(departure.followed, {})
+    example = example_of(departure.case, departure.observation, rows, target, str(sentence))
     return Counterexample(
         implementation=evidence.implementation,
         framework=framework,

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from normgauge.adapters.case import Case, Observation
-from normgauge.conformance.diagnosis.candidates import Deviation, compare
+from normgauge.conformance.diagnosis.candidates import Deviation, as_given, compare
 from normgauge.conformance.diagnosis.predictions import Prediction, Together, predict, predict_together
 from normgauge.conformance.exploration.departure import SEED_STEP, Data, Departure, Stop, first_departure
 from normgauge.conformance.exploration.plans import REGIMES, Plan, cases_of
@@ -302,7 +302,7 @@ class Explorer:
 
         target = Target(subject=self.subject, implementation=self.implementation, ranks=self.ranks)
         case, seen = shrink(departure.case, departure.observation, shows, target, keep_form=False)
-        small = deviation_of(case, seen)
+        small = as_given(deviation_of(case, seen), case)
         measured = departure.measured if departure.kind == "accuracy" else instead(small)
         return replace(departure, case=case, observation=seen, deviation=small, measured=measured)
 

@@ -298,7 +298,7 @@ class RequirementItem(pytest.Item):
             rows += [("to do", what)] if about != what else []
             if first.cell in unexpected:
                 rows.append(("entry", asked.command_for_entries(self.parent.parent.name, self.parent.name)))
-            parts.append("\n".join([about, *(f"  {name:<10}{text}" for name, text in rows)]))
+            parts.append("\n".join([about, *(f"  {name:<9} {text}" for name, text in rows)]))
         return "\n\n".join(parts)
 
     def _rows(self, judgement: Judgement) -> Iterator[tuple[str, str]]:
@@ -306,8 +306,8 @@ class RequirementItem(pytest.Item):
         if example is not None:
             yield "settings", ", ".join(f"{name}={value}" for name, value in sorted(example.settings.items()))
             yield "shapes", ", ".join(str(tuple(shape)) for shape in example.shapes)
-            for name in ("inputs", "observed", "canonical", "followed"):
-                yield from ((name, line) for line in getattr(example, name))
+            for name, lines in ({"inputs": example.inputs} | example.rows).items():
+                yield from ((name, line) for line in lines)
         if judgement.remedy:
             yield "remedy", judgement.remedy
         yield "source", judgement.source

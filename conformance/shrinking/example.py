@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
 from normgauge.adapters.case import Array, Case, Observation
 from normgauge.adapters.dtypes import KNOWN_DTYPES
+from normgauge.adapters.functions import FIRST, LARGE, shown_in_part
 from normgauge.adapters.script import numbers
 from normgauge.adapters.worker.protocol import case_id
-from normgauge.conformance.diagnosis.candidates import Deviation, compare
-from normgauge.conformance.diagnosis.predictions import Prediction, predict
+from normgauge.conformance.diagnosis.candidates import Deviation, as_given, compare
+from normgauge.conformance.diagnosis.predictions import Prediction, exact, predict
+from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.shrinking.shrink import shrink
 from normgauge.conformance.subjects.subject import NO_SCRIPT, Subject, Target
+from normgauge.conformance.verdicts.digits import supported
 from normgauge.conformance.verdicts.evidence import Evidence, Judged
 from normgauge.oracle import Semantics
-from normgauge.results.records import Example
+from normgauge.results.records import ROWS, Example
 
 
 def shrunk_example(
@@ -29,10 +34,14 @@ def shrunk_example(
     arithmetic = judged.held_to or evidence.arithmetic
     followed = evidence.followed[0]
     expected = Semantics(layer=followed.layer, choices={**followed.choices, **judged.departs})
+    canonical = kind_of(followed.layer).canonical
 
     target = Target(subject=subject, implementation=judged.of or evidence.implementation, ranks=ranks)
     quantities = judged.shows.probe.quantities
     empty = [step.x.size == 0 for step in case.steps]
+
+    def deviation_of(candidate: Case, seen: Observation) -> Deviation:
+        return as_given(compare(seen, predict(candidate, expected, arithmetic), quantities), candidate)
 
     def shows(candidate: Case, seen: Observation) -> bool:
         if seen.died or seen.unsupported or seen.raised:
@@ -41,19 +50,47 @@ def shrunk_example(
             return False
         if judged.departs and compare(seen, predict(candidate, followed, arithmetic)).ratio > 1:
             return False
-        return compare(seen, predict(candidate, expected, arithmetic), quantities).ratio > 2
+        found = deviation_of(candidate, seen)
+        return found.of_rounded is None and found.ratio > 2
 
     def raises_alike(candidate: Case, seen: Observation) -> bool:
         alike = _said(seen) == _said(observation) and [step.x.size == 0 for step in candidate.steps] == empty
         return alike and predict(candidate, expected, arithmetic).refused is None
 
+    def is_not_canonical(candidate: Case, seen: Observation) -> bool:
+        right = predict(candidate, canonical, arithmetic)
+        return right.refused is None if seen.raised else compare(seen, right, quantities).ratio > 1
+
     still = {"diverges": shows, "raises": raises_alike}.get(judged.verdict)
     if still is not None and still(case, observation):
+        if expected.choices != canonical.choices and is_not_canonical(case, observation):
+            still = _both(still, is_not_canonical)
         case, observation = shrink(case, observation, still, target, keep_form=not judged.departs)
-    wanted = predict(case, expected, arithmetic)
-    other = predict(case, followed, arithmetic) if judged.departs else None
-    example = example_of(case, observation, wanted, other, target, str(judged.sentence))
-    return example, compare(observation, wanted, quantities)
+    rows = rows_of(followed, judged.departs)
+    example = example_of(case, observation, rows, target, str(judged.sentence))
+    return example, deviation_of(case, observation)
+
+
+Shows = Callable[[Case, Observation], bool]
+
+
+def _both(first: Shows, second: Shows) -> Shows:
+    return lambda case, seen: first(case, seen) and second(case, seen)
+
+
+def rows_of(followed: Semantics, departs: Mapping[str, str]) -> dict[str, Semantics]:
+    """The semantics of each row of an example of a layer that follows ``followed``, by the names in its record.
+
+    ``departs`` has the right choice on the axis that is judged, where it is one.
+    """
+    canonical = kind_of(followed.layer).canonical
+    right = Semantics(layer=followed.layer, choices={**followed.choices, **departs})
+    rows = {"canonical": canonical}
+    if departs and right.choices != canonical.choices:
+        rows["set_right"] = right
+    if followed.choices != canonical.choices:
+        rows["followed"] = followed
+    return rows
 
 
 def _said(seen: Observation) -> tuple[str, str] | None:
@@ -62,19 +99,15 @@ def _said(seen: Observation) -> tuple[str, str] | None:
 
 
 def example_of(
-    case: Case,
-    observation: Observation,
-    canonical: Prediction,
-    followed: Prediction | None,
-    target: Target,
-    about: str,
+    case: Case, observation: Observation, rows: Mapping[str, Semantics], target: Target, about: str
 ) -> Example:
-    """A case with what came out, what should have, what the followed semantics give, and its script."""
-    predicted = {"canonical": canonical} | ({"followed": followed} if followed else {})
-    lines = {name: _predicted_lines(one, case.dtype) for name, one in predicted.items()}
+    """A case with what came out, what each semantics in ``rows`` gives there exactly, and its script."""
+    canonical = kind_of(case.layer).canonical.choices
+    predicted = {name: exact(case, semantics) for name, semantics in rows.items()}
+    lines = {name: _predicted_lines(one, observation, case.dtype) for name, one in predicted.items()}
     script = target.subject.script(target.implementation, case, about)
     if script != NO_SCRIPT:
-        script += "".join(f"print({f'{name}: {line}'!r})\n" for name, own in lines.items() for line in own)
+        script += "".join(f"print({f'{ROWS[name]}: {line}'!r})\n" for name, own in lines.items() for line in own)
     return Example(
         case=case_id(case),
         settings=dict(case.settings),
@@ -83,6 +116,12 @@ def example_of(
         observed=_observed_lines(observation, case.dtype),
         canonical=lines["canonical"],
         followed=lines.get("followed", []),
+        set_right=lines.get("set_right", []),
+        choices={
+            name: {axis: choice for axis, choice in semantics.choices.items() if choice != canonical[axis]}
+            for name, semantics in rows.items()
+        },
+        bounds={name: _bound_lines(one) for name, one in predicted.items()},
         script=script,
     )
 
@@ -107,14 +146,42 @@ def _observed_lines(observation: Observation, dtype: str) -> list[str]:
     return lines
 
 
-def _predicted_lines(prediction: Prediction, dtype: str) -> list[str]:
-    carrier = KNOWN_DTYPES[dtype].carrier
-    with np.errstate(over="ignore"):
-        steps = [{name: one.value.astype(carrier) for name, one in step.items()} for step in prediction.steps]
-    lines = _step_lines(steps, dtype)
-    if prediction.refused is not None:
-        lines.append(f"refused: {prediction.refused}")
-    return lines
+def _predicted_lines(prediction: Prediction, observation: Observation, dtype: str) -> list[str]:
+    seen = [step.quantities for step in observation.steps]
+    lines = []
+    for number, step in enumerate(prediction.steps):
+        beside = seen[number] if number < len(seen) else {}
+        for name, reference in step.items():
+            came_out = np.asarray(beside.get(name, np.nan), np.float64)
+            if came_out.shape != reference.value.shape:
+                came_out = np.full_like(reference.value, np.nan)
+            triples = zip(reference.value.flat, reference.bound.flat, came_out.flat, strict=True)
+            texts = (_text(*map(float, triple), dtype) for triple in triples)
+            lines.append(f"step {number + 1} {name} {_in_part(texts, reference.value.size)}")
+    return lines + ([] if prediction.refused is None else [f"refused: {prediction.refused}"])
+
+
+def _text(value: float, bound: float, observed: float, dtype: str) -> str:
+    # What is smaller than its bound may be a zero that the oracle, which computes in float64, has rounded.
+    rounded_zero = dtype == "float64" or abs(value) <= bound * _ROUNDED
+    most = int(KNOWN_DTYPES[dtype].printed.strip(".g"))
+    return supported(value, bound, observed, least=int(not rounded_zero), most=most)
+
+
+#: A part of a bound of float32 that is larger than what the oracle rounds.
+_ROUNDED: Final = 2.0**-20
+
+
+def _in_part(texts: Iterator[str], size: int) -> str:
+    """As ``shown_in_part`` shows numbers."""
+    if size <= LARGE:
+        return " ".join(texts) or "(empty)"
+    return f"{' '.join(itertools.islice(texts, FIRST))} ... ({size} values)"
+
+
+def _bound_lines(prediction: Prediction) -> list[str]:
+    named = [(number, *pair) for number, step in enumerate(prediction.steps, start=1) for pair in step.items()]
+    return [f"step {number} {name} {shown_in_part(one.bound, '.2g')}" for number, name, one in named]
 
 
 def _step_lines(steps: Sequence[Mapping[str, Array]], dtype: str) -> list[str]:

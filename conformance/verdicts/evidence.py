@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.worker.protocol import case_id
-from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen, allowed, compare
+from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen, allowed, as_given, compare
 from normgauge.conformance.diagnosis.predictions import Prediction
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.requirements.probe import GRADIENTS, QUANTITIES
 from normgauge.conformance.requirements.requirement import Requirement
+from normgauge.conformance.verdicts.digits import OF_BOUND, apart, beside, supported
 from normgauge.oracle import Arithmetic, Semantics
 from normgauge.results.records import Verdict, Witness
 
@@ -136,7 +137,7 @@ class Judged:
 
 def witness(seen: Seen, deviation: Deviation, against: str, dtype: str, *, axis: str = "", value: str = "") -> Witness:
     """What decides against something; where that is a ``value`` of an ``axis``, both are named."""
-    digits = KNOWN_DTYPES[dtype].printed
+    deviation, digits = as_given(deviation, seen.probe.case), KNOWN_DTYPES[dtype].printed
     return Witness(
         probe=seen.probe.label,
         case=case_id(seen.probe.case),
@@ -145,8 +146,8 @@ def witness(seen: Seen, deviation: Deviation, against: str, dtype: str, *, axis:
         quantity=deviation.quantity,
         index=list(deviation.index),
         observed=deviation.what or format(deviation.observed, digits),
-        expected=format(deviation.expected, ".9g"),
-        bound=format(deviation.bound, ".3g"),
+        expected=expected_beside_bound(deviation),
+        bound=beside(deviation.bound),
         margin=deviation.ratio if math.isfinite(deviation.ratio) else None,
         against_axis=axis,
         against_value=value,
@@ -207,7 +208,7 @@ def foreseen(one: Seen, evidence: Evidence) -> bool:
 
 
 def told(deviation: Deviation, seen: Seen) -> str:
-    return told_in(seen.probe.label, deviation)
+    return told_in(seen.probe.label, as_given(deviation, seen.probe.case))
 
 
 def told_in(label: str, deviation: Deviation) -> str:
@@ -215,21 +216,21 @@ def told_in(label: str, deviation: Deviation) -> str:
     if deviation.what:
         return f"{where}: {deviation.what}"
     index = f"[{', '.join(map(str, deviation.index))}]"
-    observed, expected = _told_apart(deviation, ".9g", ".17g")
-    return f"{where}{index} = {observed}, expected {expected} ± {deviation.bound:.3g}"
+    observed = apart(deviation.observed, deviation.expected, 9)
+    return f"{where}{index} = {observed}, expected {expected_beside_bound(deviation)} ± {beside(deviation.bound)}"
+
+
+def expected_beside_bound(deviation: Deviation) -> str:
+    """What was expected, to the last digit of the bound that is printed beside it."""
+    return supported(deviation.expected, deviation.bound, deviation.observed, beyond=OF_BOUND - 1)
 
 
 def instead(deviation: Deviation) -> str:
     if deviation.what:
         return deviation.what
-    observed, expected = _told_apart(deviation, ".6g", ".9g", ".17g")
+    observed = apart(deviation.observed, deviation.expected, 6, 9)
+    expected = supported(deviation.expected, deviation.bound, deviation.observed)
     return f"{deviation.quantity} {observed} instead of {expected}"
-
-
-def _told_apart(deviation: Deviation, *formats: str) -> list[str]:
-    """What came out and what should have, in the first of the formats that shows them to differ."""
-    pairs = [[format(value, digits) for value in (deviation.observed, deviation.expected)] for digits in formats]
-    return next((pair for pair in pairs if pair[0] != pair[1]), pairs[-1])
 
 
 def remedy(requirement: Requirement, evidence: Evidence, value: str = "") -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from normgauge.conformance.diagnosis.candidates import SHOWN_IN, Deviation, Interval, Seen, compare, measured_setting
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.requirement import Requirement
+from normgauge.conformance.verdicts.digits import apart
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, Sentence, crashed, excuse, remedy, witness
 
 
@@ -29,7 +30,7 @@ def judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
             found = measured_setting(one, followed, setting, evidence.arithmetic, evidence.references)
             if found is None or abs(found.best - given) > step * given:
                 return _another_setting(requirement, one, deviation, found, evidence)
-            rounded.append(f"{setting}={given:g} is used as {found.best:.12g}")
+            rounded.append(f"{setting}={given:g} is used as {apart(found.best, given, 12)}")
         for factor in (1 - step, 1 + step):
             case = one.probe.case
             other = replace(case, settings={**case.settings, setting: given * factor})
@@ -56,7 +57,7 @@ def _another_setting(
 ) -> Judged:
     setting = str(requirement.setting)
     given = one.probe.case.settings[setting]
-    measured = f"{setting}={found.best:.6g}" if found else "no value fits"
+    measured = f"{setting}={apart(found.best, given, 6, 9)}" if found else "no value fits"
     sentence = evidence.note(f"given {setting}={given:g}, it computes as with {measured}")
     shown = witness(one, deviation, f"{setting}={given:g}", evidence.dtype)
     return Judged(

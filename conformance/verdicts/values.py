@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from normgauge.adapters.case import Observation
-from normgauge.conformance.diagnosis.candidates import Deviation, Seen, explained
+from normgauge.conformance.diagnosis.candidates import Deviation, Seen, as_given, explained
 from normgauge.conformance.diagnosis.predictions import known_gradient_errors
 from normgauge.conformance.requirements.inputs import per_channel
 from normgauge.conformance.requirements.probe import GRADIENTS, Probe
@@ -126,7 +126,7 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
     sentence = evidence.note(f"{told(deviation, one)}{ending}")
     return Judged(
         verdict="diverges",
-        measured=cause or instead(deviation),
+        measured=cause or instead(as_given(deviation, one.probe.case)),
         sentence=sentence,
         notes=notes,
         witnesses=witnesses,

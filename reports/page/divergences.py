@@ -159,16 +159,15 @@ def _evidence(
 def _told(judgement: Judgement) -> tuple[Hashable, ...]:
     """All that a reader sees of a divergence without unfolding anything."""
     example = judgement.example
-    shown = (example.settings, example.shapes, example.observed, example.canonical, example.followed) if example else ()
+    shown = (example.settings, example.shapes, example.rows) if example else ()
     said = judgement.nameless or judgement.sentence
     return judgement.verdict, judgement.measured, judgement.dtype, said, repr((judgement.notes, shown))
 
 
 def numbers_of(example: Example) -> tuple[Numbers, ...]:
     """The lines of an example by quantity, so that what is compared stands one under the other."""
-    columns = {"came out": example.observed, "canonical": example.canonical, "as diagnosed": example.followed}
     told: dict[str, dict[str, str]] = {}
-    for name, lines in columns.items():
+    for name, lines in example.rows.items():
         for line in lines:
             found = _STEP.fullmatch(line)
             label, text = (found[1], found[2]) if found else ("the call", line)

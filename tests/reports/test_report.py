@@ -487,6 +487,28 @@ def test_what_came_out_stands_under_what_should_have_and_equal_lines_share_a_row
     ]
 
 
+def test_the_rows_of_an_example_have_their_names() -> None:
+    told = example(
+        observed=["step 1 running_var 3.25"],
+        canonical=["step 1 running_var 2.75"],
+        set_right=["step 1 running_var 6.25"],
+        followed=["step 1 running_var 3.2"],
+        choices={"canonical": {}, "set_right": {"momentum_weighs": "old"}, "followed": {"running_var": "biased"}},
+    )
+    assert numbers(shown(run(diverging(example=told), framework="mlx"))) == [
+        ("came out", "3.25"),
+        ("canonical", "2.75"),
+        ("with this one thing set right", "6.25"),
+        ("as diagnosed", " 3.2"),
+    ]
+
+
+def test_what_an_older_file_calls_canonical_is_what_the_layer_was_held_to() -> None:
+    """It set one axis right and kept the layer's own choices on all others."""
+    page = shown(run(diverging(example=example(choices={})), framework="mlx"))
+    assert numbers(page)[:2] == [("came out = as diagnosed", "-0.5  0.25"), ("held to", "0.75  0.25")]
+
+
 def test_numbers_of_different_width_are_aligned() -> None:
     told = example(observed=["step 1 output nan 1e-07 -inf"], canonical=["step 1 output -0.125 0 1"], followed=[])
     assert numbers(shown(run(diverging(example=told), framework="mlx"))) == [

@@ -223,6 +223,7 @@ def example(**changed: Any) -> Example:
         observed=["step 1 output -0.5 0.25", "step 1 running_mean 3"],
         canonical=["step 1 output 0.75 0.25", "step 1 running_mean 3"],
         followed=["step 1 output -0.5 0.25", "step 1 running_mean 3"],
+        choices={"canonical": {}, "followed": {"grouping": "interleaved"}},
         script="print('the numbers')\n",
     )  # fmt: skip
     return msgspec.structs.replace(base, **changed)
