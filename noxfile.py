@@ -28,6 +28,7 @@ from packaging.version import InvalidVersion, Version
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / ".ci"))
 import releases
+import shared_files
 
 nox.needs_version = ">=2026.8.10"  # the first with -j
 nox.options.default_venv_backend = "virtualenv"
@@ -79,7 +80,7 @@ def conformance(session: nox.Session, framework: str) -> None:
         session.error(f"{framework} could not be installed; its row in the report says so")
     note(RESULTS, name, "its run did not start; nox printed why")
     session.run("normgauge", "run", framework, *where, "--out", str(RESULTS), *options)
-    if code and not session.posargs:
+    if code and not session.posargs and (RESULTS / f"{name}.jsonl").exists():  # not with --install-only
         code_of(name).write_text(code)
     session.run("normgauge", "gate", str(RESULTS / f"{name}.jsonl"))
 
@@ -293,6 +294,7 @@ def provide(
 
     ``pip`` gets the words behind `pip install`. A file in the environment's folder remembers what was asked for and
     the state that pip left. Where a file that a wheel is made of has changed, the project alone is installed again.
+    Large files that other environments have too are on the disk once.
     """
     state = functools.partial(session.run_install, python, "-I", "-c", STATE, silent=True, log=False, external=True)
     now = state()
@@ -311,6 +313,7 @@ def provide(
         stamp.unlink(missing_ok=True)
         for words in steps:
             pip(*words)
+        shared_files.share(pathlib.Path(folder), pathlib.Path(session.virtualenv.location).parent / "files")
         stamp.write_text("\n".join([state().strip(), *asked_for]))
     return asked_for[1] if project else None
 

@@ -72,6 +72,7 @@ class Session:
     venv_backend = "virtualenv"
     parallel = False
     no_install = False
+    install_only = False
     state = 0  # of every environment; pip changes it
 
     def __init__(self, folder: Path, *posargs: str, fails: Callable[[tuple[str, ...]], bool] = lambda _: False) -> None:
@@ -92,7 +93,7 @@ class Session:
     ) -> str:
         self.ran.append(words)
         self.passed = env or {}
-        if words[:2] == ("normgauge", "run"):
+        if words[:2] == ("normgauge", "run") and not self.install_only:
             (Path(words[words.index("--out") + 1]) / f"{words[words.index('--name') + 1]}.jsonl").write_text("measured")
         if stdout is not None:
             stdout.write(self.says)
@@ -516,6 +517,21 @@ def test_a_worker_s_environment_that_holds_its_release_is_left_alone(
     assert len(session.ran_with("mlx==0.31.2")) == 2
 
 
+def test_a_worker_s_environment_and_a_session_s_have_equal_large_files_once(
+    noxfile: ModuleType, project: Path, environments: list[tuple[Path, str]], tmp_path: Path
+) -> None:
+    session, installed = Session(tmp_path), []
+    for folder in (Path(session.virtualenv.location), tmp_path / ".nox" / "workers" / "mlx"):
+        record = folder / "lib" / "site-packages" / "mlx-0.dist-info" / "RECORD"
+        record.parent.mkdir(parents=True)
+        record.write_text("mlx.so,sha256=0,65536\n")
+        installed.append(record.parents[1] / "mlx.so")
+        installed[-1].write_bytes(bytes(65_536))
+    noxfile.install(session)
+    noxfile.worker(session, "mlx", "mlx", ["mlx"])
+    assert installed[0].samefile(installed[1])
+
+
 # --- what the tests need not measure again ------------------------------------------------------
 
 
@@ -582,6 +598,15 @@ def test_a_run_that_was_asked_for_something_else_is_not_given_to_the_tests(
 ) -> None:
     Path("build/results/mlx.code").unlink()
     noxfile.conformance(Session(tmp_path, *words), "mlx")
+    assert given_to_tests(noxfile, tmp_path) == set()
+
+
+def test_what_was_installed_only_is_not_given_to_the_tests(
+    measured: Session, noxfile: ModuleType, tmp_path: Path
+) -> None:
+    session = Session(tmp_path)
+    session.install_only = True
+    noxfile.conformance(session, "mlx")
     assert given_to_tests(noxfile, tmp_path) == set()
 
 
@@ -657,7 +682,10 @@ def test_the_code_that_runs_is_the_code_of_the_checkout(
     folder = tmp_path / "environment"
     noxfile.make_environment(folder, "mlx")
     python = folder / "bin" / "python"
-    session = SimpleNamespace(run_install=lambda word, *more, **_: run(python if word == "python" else word, *more))
+    session = SimpleNamespace(
+        run_install=lambda word, *more, **_: run(python if word == "python" else word, *more),
+        virtualenv=SimpleNamespace(location=str(folder)),
+    )
     installed: list[str] = []
 
     def provided() -> str:
@@ -672,9 +700,13 @@ def test_the_code_that_runs_is_the_code_of_the_checkout(
     module = project / "oracle" / "reference.py"
     (project / "oracle" / "old.py").write_text("")
     assert provided() == "['backend.py', 'old.py', 'reference.py'] 1"
+    linked = tmp_path / "linked.py"  # as another environment has the large files
+    (installed_module,) = folder.glob("lib/python*/site-packages/normgauge/oracle/reference.py")
+    linked.hardlink_to(installed_module)
     module.write_text("value = 2\n")
     (project / "oracle" / "old.py").unlink()
     assert provided() == "['backend.py', 'reference.py'] 2"
+    assert linked.read_text() == "value = 1\n"
     times = len(installed)
     assert provided() == "['backend.py', 'reference.py'] 2"
     assert len(installed) == times
