@@ -165,6 +165,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def audit(session: nox.Session) -> None:
+    """Search for the largest error/bound of any honest form: -- --seconds 3600 --seed 1."""
+    install(session)
+    session.run("python", "tests/support/audit.py", *session.posargs)
+
+
+@nox.session
 def correct(session: nox.Session) -> None:
     """Explore correct layers in six styles, from three seeds: nothing but `conforms` may come of it."""
     install(session)
