@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normgauge.oracle.arithmetic import ACCURACY_CLASSES, Arithmetic
-from normgauge.oracle.formats import Format
+from normgauge.oracle.formats import Format, format_of
 from normgauge.oracle.moments import Float, Moments, gamma, max_of
 
 
@@ -37,10 +37,11 @@ def result_bound(value: Float, bound: Float, arithmetic: Arithmetic, form: Forma
 
 
 def read_bound(value: Float, bound: Float, arithmetic: Arithmetic) -> Float:
-    """``bound`` of a given statistic after its rounding to the type of intermediates."""
-    if not arithmetic.rounds_sums:
-        return bound
+    """``bound`` of a given statistic as it is read: rounded to the type of intermediates, or flushed to zero."""
     form, size = arithmetic.held, np.abs(value) + bound
+    if not arithmetic.rounds_sums:
+        subnormal = np.abs(value) < form.smallest_normal + bound
+        return np.where(subnormal, np.maximum(bound, np.abs(value)), bound) if subnormal.any() else bound
     more = np.where(np.isfinite(value), form.u * size + form.smallest_normal, 0.0)
     return infinite_where(size > form.largest, bound + more)
 
@@ -96,7 +97,7 @@ def statistics_bound(m: Moments, arithmetic: Arithmetic) -> StatisticsBound:
     if s.one_pass:
         var = np.maximum(var, _one_pass(s, d_sum))
     mean = mean + m.mean_error
-    var = var + 2 * eta + 4 * eta * spread + m.var_error
+    var = var + _flushed_of_a_mean(s) + 4 * eta * spread + m.var_error
     in_range = _in_range(s, d_sum, mean, var)
     if not in_range.all():  # else all inputs are finite, and so is every error constant
         # Zeros in a sum too long for an error constant: infinity times 0.
@@ -109,18 +110,24 @@ def statistics_bound(m: Moments, arithmetic: Arithmetic) -> StatisticsBound:
 
 
 def _mean_of_a_sum(s: _Sets) -> Float:
-    """d mu = u [(n + 5)/2 |mu| + (n - 1)/2 sigma] + gamma^2 mean|x|, or gamma mean|x| where that is less.
+    """d mu = u [(n + 3)/2 |mu| + mean|x| + (n - 1)/2 a] + gamma^2 mean|x|, or gamma mean|x| where that is less.
 
-    Every partial sum of k values is at most k |mu| + sqrt(k (n - k)) sigma: with a mean near 0 this
-    is far less than the worst case gamma * mean|x|. The square of gamma covers the second order.
+    a is mean|x - mu|. Deviations add up to 0, so a sum of some of them is at most n a / 2, and a partial sum of
+    k values k |mu| + n a / 2: with a mean near 0 this is far less than the worst case gamma * mean|x|. The square
+    of gamma covers the second order.
     """
     u, held, again, n = s.arithmetic.u, s.arithmetic.held, s.arithmetic.rounds_sums, s.m.n
     g = s.arithmetic.gamma(s.additions, 2 + again)
-    partial_sums = u * ((n + 5) / 2 * s.size + (n - 1) / 2 * s.spread) + g**2 * s.m.mean_abs
+    partial_sums = u * ((n + 3) / 2 * s.size + s.m.mean_abs + (n - 1) / 2 * s.m.deviation_abs) + g**2 * s.m.mean_abs
     others = 2 * (held.u - u) + again * held.u
     if others:
         partial_sums = partial_sums + others * s.size
-    return np.fmin(g * s.m.mean_abs, partial_sums) + 2 * held.smallest_normal * (1 + g)
+    return np.fmin(g * s.m.mean_abs, partial_sums) + _flushed_of_a_mean(s) * (1 + g)
+
+
+def _flushed_of_a_mean(s: _Sets) -> float:
+    """Sum and quotient 2 eta; n eta where every summand is multiplied by 1/n, in the type of sums."""
+    return max(2 * s.arithmetic.held.smallest_normal, s.m.n * s.arithmetic.smallest_normal)
 
 
 def _two_pass(s: _Sets, d_sum: Float) -> Float:
@@ -138,7 +145,8 @@ def _welford(s: _Sets) -> tuple[Float, Float]:
     grown = n + 1.0 + 3 * float(np.log(n)) + 4
     g = gamma(grown, s.arithmetic.u)
     # Every running mean, in sequence or in a tree of combinations, is within d_node of its exact value.
-    d_node = g / grown * ((n + 1) / 2 * s.size + (n / 2 + 2.5 * math.sqrt(n)) * s.spread)
+    by_spread = n / 2 * s.m.deviation_abs + 2.5 * math.sqrt(n) * s.spread
+    d_node = g / grown * ((n + 1) / 2 * s.size + by_spread)
     lost = (n / 2 + 3) * eta_sums  # each step may flush its delta / k
     d_mean = np.fmin(g * s.m.mean_abs, d_node) + lost
     if again:
@@ -161,13 +169,19 @@ def _one_pass(s: _Sets, d_sum: Float) -> Float:
 def _in_range(s: _Sets, d_sum: Float, bound_mean: Float, bound_var: Float) -> NDArray[Any]:
     """Where no sum and nothing that is held on the way may leave the range of its type.
 
-    What is summed: |x|, the squared deviations, the squares.
+    What is summed: |x|, the squared deviations, the squares. The square of the sum, and (k x - T)^2 of Youngs and
+    Cramer, at most n^3 v, are formed in float32 at least.
     """
     m = s.m
     squares = m.var * m.n if s.welford else m.var  # Chan's combination forms n times more
     squares = squares + np.square(s.size if s.one_pass else d_sum)
-    largest = s.arithmetic.largest * (1 - s.arithmetic.gamma(s.additions, 5))
-    in_range = m.n * np.maximum(m.mean_abs, squares) <= largest
+    share = 1 - s.arithmetic.gamma(s.additions, 5)
+    in_range = m.n * np.maximum(m.mean_abs, squares) <= s.arithmetic.largest * share
+    of_squares = max(s.arithmetic.largest, format_of("float32").largest) * share
+    if s.welford:
+        in_range &= float(m.n) ** 3 * (m.var + np.square(d_sum)) <= of_squares
+    if s.one_pass:
+        in_range &= np.square(m.n * (s.size + d_sum)) <= of_squares
     if s.arithmetic.rounds_sums:  # what is held in a narrow type: the mean, the variance, each square that is summed
         square = 2 * (np.square(max_of(np.abs(m.deviation))) + np.square(d_sum))
         square = np.maximum(square, np.square(m.max_abs)) if s.one_pass else square

@@ -36,7 +36,8 @@ class Moments:
     """Statistics over the last axis of an array of shape (..., n); each field has shape (..., 1).
 
     The mean is the unevaluated sum ``mean + mean_tail``. ``mean_error`` and ``var_error`` bound what
-    this module itself got wrong; ``deviation`` is x - mean with shape (..., n).
+    this module itself got wrong; ``deviation`` is x - mean with shape (..., n), and ``deviation_abs`` is no less
+    than the mean of its absolute values.
     """
 
     n: int
@@ -48,6 +49,7 @@ class Moments:
     var_error: Float
     mean_abs: Float
     max_abs: Float
+    deviation_abs: Float
 
 
 def mean_of(values: Float) -> Float:
@@ -179,6 +181,7 @@ def _compensated(x: Float, mean_abs: Float, max_abs: Float, scratch: Float) -> M
     deviation, difference_error = two_sum(x, -mean)
     difference_error -= mean_tail
     deviation += difference_error
+    deviation_abs = mean_of(np.abs(deviation, out=scratch)) * (1 + gamma(n + 3, U64))
     squares = np.multiply(deviation, deviation, out=scratch)
     square_sum, square_tail = pair_sum(squares, max_of(squares), cuts=1)
     var = (square_sum + square_tail) / n
@@ -186,7 +189,8 @@ def _compensated(x: Float, mean_abs: Float, max_abs: Float, scratch: Float) -> M
     # Per element: deviation within 2u of itself, its square within 5u, sum and quotient 2u.
     var_error = 7.5 * U64 * var + 2 * mean_error * np.sqrt(var) + np.square(mean_error)
     fields = {"mean": mean, "mean_tail": mean_tail, "mean_error": mean_error, "var": var, "var_error": var_error}
-    return Moments(n=n, **fields, deviation=deviation, mean_abs=mean_abs, max_abs=max_abs)
+    fields |= {"mean_abs": mean_abs, "max_abs": max_abs, "deviation_abs": deviation_abs + mean_error}
+    return Moments(n=n, **fields, deviation=deviation)
 
 
 def _shifted(x: Float, mean_abs: Float, max_abs: Float, scratch: Float) -> Moments:
@@ -202,4 +206,6 @@ def _shifted(x: Float, mean_abs: Float, max_abs: Float, scratch: Float) -> Momen
     element_error = mean_error + U64 * max_difference
     var_error = gamma(n + 6, U64) * var + 2 * element_error * np.sqrt(var) + np.square(element_error)
     fields = {"mean": mean, "mean_tail": mean_tail, "mean_error": mean_error, "var": var, "var_error": var_error}
-    return Moments(n=n, **fields, deviation=deviation, mean_abs=mean_abs, max_abs=max_abs)
+    deviation_abs = (mean_difference + np.abs(mean_tail)) * (1 + gamma(n + 3, U64)) + mean_error
+    fields |= {"mean_abs": mean_abs, "max_abs": max_abs, "deviation_abs": deviation_abs}
+    return Moments(n=n, **fields, deviation=deviation)

@@ -22,24 +22,37 @@ from normgauge.oracle.statistics import Statistics
 class Placement:
     """A value of the axis ``eps_placement``, as functions of the variance v and of eps.
 
-    ``reciprocal`` is r, ``slope`` is kappa = -2 r'(v) / r^3.
+    ``divisor`` is what r divides by, or the square of that where a root of it is taken (``rooted``); its third argument
+    multiplies a root inside of it, 1 plus a rounding. ``slope`` is kappa = -2 r'(v) / r^3.
     """
 
-    reciprocal: Callable[[Float, float], Float]
+    divisor: Callable[[Float, float, float], Float]
+    rooted: bool
     slope: Callable[[Float, float], Float | float]
+
+    def reciprocal(self, var: Float, eps: float) -> Float:
+        """r."""
+        return self.inverse(self.divisor(var, eps, 1.0))
+
+    def inverse(self, divisor: Float) -> Float:
+        """r from the value of ``divisor``."""
+        return np.asarray(1 / np.sqrt(divisor) if self.rooted else 1 / divisor)
 
 
 PLACEMENTS: Final = {
     "inside_sqrt": Placement(
-        reciprocal=lambda var, eps: 1 / np.sqrt(var + eps),
+        divisor=lambda var, eps, _: var + eps,
+        rooted=True,
         slope=lambda var, eps: 1.0,
     ),
     "outside_sqrt": Placement(
-        reciprocal=lambda var, eps: 1 / (np.sqrt(var) + eps),
+        divisor=lambda var, eps, root: np.sqrt(var) * root + eps,
+        rooted=False,
         slope=lambda var, eps: (np.sqrt(var) + eps) / np.sqrt(var),
     ),
     "max_with_variance": Placement(
-        reciprocal=lambda var, eps: 1 / np.sqrt(np.maximum(var, eps)),
+        divisor=lambda var, eps, _: np.maximum(var, eps),
+        rooted=True,
         slope=lambda var, eps: np.where(var >= eps, 1.0, 0.0),
     ),
 }
@@ -58,25 +71,47 @@ class Formula:
         return PLACEMENTS[self.semantics.choice("eps_placement")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Ends:
+    """The least and the largest divisor that an honest implementation may have, before their own last rounding."""
+
+    least: Float
+    most: Float
+
+    @classmethod
+    def of(cls, used: Statistics, formula: Formula) -> _Ends:
+        """Those of the ends of the variance, of eps as it is rounded or flushed, and of a root inside.
+
+        An honest variance is not negative, but a given one may be. The errors of eps and of the root are not relative
+        to the divisor, of which little may be left where one of its parts is negative.
+        """
+        var, bound, eps, held = used.var.value, used.var.bound, formula.eps, formula.arithmetic.held
+        u, eta = held.u + 3 * U64, held.smallest_normal  # U64: the evaluation of the ends
+        low, high = eps - u * abs(eps), eps + u * abs(eps)
+        if 0 < abs(eps) < eta:
+            low, high = (0.0, eta) if eps > 0 else (-eta, 0.0)
+        below = np.where(var < 0, var - bound, np.maximum(var - bound, 0))
+        divisor = formula.placement.divisor
+        return cls(least=divisor(below, low, 1 - u), most=divisor(var + bound, high, 1 + u))
+
+
 def reciprocal_deviation(used: Statistics, formula: Formula) -> tuple[Float, Float]:
     """The reciprocal deviation r and rho, a bound on the relative error of the computed one.
 
-    rho = m + (6u + 4 u64) (1 + m), m = max(r(v - dv) / r - 1, 1 - r(v + dv) / r).
+    rho = m + (5u + 4 u64) (1 + m), m the larger of |r(end) / r - 1| for both ends of the divisor.
 
-    Every placement falls as the variance grows, so the worst cases are the ends of the interval
-    [var - bound, var + bound], cut at 0 because an honest variance is not negative. Evaluating the
-    formula costs at most 5u (eps rounded to the type, square root, sum, a reciprocal square root good
-    to 2 ulp), and second order. An eps below the normal numbers may count as 0 or round up.
+    The evaluation beyond the ends costs at most 4.5u (the sum, a root and a reciprocal, or a reciprocal square root
+    good to 2 ulp), and second order. Infinite where the divisor may be 0, flushed, or beyond the range.
     """
-    form, held, eps = formula.placement.reciprocal, formula.arithmetic.held, formula.eps
-    var, var_bound, u, eta = used.var.value, used.var.bound, held.u, held.smallest_normal
-    least, most = (0.0, eta) if 0 < eps < eta else (eps, eps)
-    value = form(var, eps)
-    above = form(np.maximum(var - var_bound, 0), least) / value - 1
-    below = 1 - form(var + var_bound, most) / value
-    moved = np.where(var_bound == np.inf, np.inf, np.maximum(np.maximum(above, below), 0))
+    placement, held, ends = formula.placement, formula.arithmetic.held, _Ends.of(used, formula)
+    value, eta = placement.reciprocal(used.var.value, formula.eps), held.smallest_normal
+    moved = np.maximum(
+        np.abs(placement.inverse(ends.least) / value - 1), np.abs(placement.inverse(ends.most) / value - 1)
+    )
+    open_ended = (used.var.bound == np.inf) | ((ends.least < eta) & (ends.most > -eta)) | (ends.most > held.largest)
+    moved = np.where(open_ended, np.inf, moved)
     # The float64 evaluation of the ends and of the quotient: 3u and 1u of float64.
-    return value, moved + (6 * u + 4 * U64) * (1 + moved)
+    return value, moved + (5 * held.u + 4 * U64) * (1 + moved)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,20 +144,23 @@ def normalized(used: Statistics, weight: Float | float, bias: Float | float, for
     # that is not a number is out of range: nothing can be said.
     certain = np.isnan(used.x) | np.isnan(weight) | np.isnan(bias)
     certain = certain | used.mean.demands_nan() | used.var.demands_nan()
-    # Below zero there is no root, however the variance was rounded.
-    root = formula.placement.reciprocal(used.var.value + used.var.bound, formula.eps)
-    certain |= np.isnan(root) & np.isfinite(used.var.bound)
+    # Below zero there is no root, however variance and eps were rounded, unless their sum is flushed.
+    most = _Ends.of(used, formula).most
+    certain |= (np.isnan(most) | (formula.placement.rooted & (most < -formula.arithmetic.held.smallest_normal))) & (
+        np.isfinite(used.var.bound)
+    )
     out_of_range = np.isnan(bound) | ~np.isfinite(y)
     return Reference(value=y, bound=np.where(certain, 0.0, np.where(out_of_range, np.inf, bound)))
 
 
 def forward_bound(output: Output, arithmetic: Arithmetic) -> Float:
-    """d y = (1 + 16u) [|w| d x_hat + F + u (|b| + |y|)] + 4 eta, whichever way y is evaluated.
+    """d y = (1 + 16u) [|w| d x_hat + F + u (3 |b| + |y|)] + 5 eta, whichever way y is evaluated.
 
-    d x_hat = (1 + rho) (r d mu + L + 4 eta r) + |x_hat| rho + 2 eta, L = u [3 |x_hat| + r (|x| + 2 |mu|)].
+    d x_hat = (1 + rho) (r d mu + L + 5 eta r) + |x_hat| rho + 2 eta, L = u [|x_hat| + r (2 |x| + 3 |mu|)].
 
-    Covers both evaluations in use: (x - mean) * reciprocal first, and the fused x * scale + shift. Infinite where an
-    intermediate result of either may leave the range of the type.
+    Covers every distribution of weight and reciprocal over x - mean, x * scale + shift with a scale of its own for x
+    and for the mean, and a bias that is divided by the scale and taken from the mean. Infinite where an intermediate
+    result may leave the range of the type.
     """
     u, eta, reciprocal, relative = (
         arithmetic.held.u,
@@ -130,12 +168,13 @@ def forward_bound(output: Output, arithmetic: Arithmetic) -> Float:
         output.reciprocal,
         output.relative,
     )
-    mean, mean_bound = output.used.mean.value, output.used.mean.bound
-    factor, size_bias, about, grown = np.abs(output.weight), np.abs(output.bias), 2 * np.abs(mean), 1 + relative
+    mean, mean_bound = np.abs(output.used.mean.value), output.used.mean.bound
+    factor, size_bias, grown = np.abs(output.weight), np.abs(output.bias), 1 + relative
+    about = 2 * mean
     # What multiplies |x|, |x_hat| and |y|, and what is added: of a whole set, or of a channel of it.
-    of_x = factor * (grown * (u * reciprocal))
-    of_x_hat = factor * (relative + grown * (3 * u)) + eta
-    rest = u * size_bias + eta * reciprocal * grown
+    of_x = factor * (grown * (2 * u * reciprocal))
+    of_x_hat = factor * (relative + grown * u) + eta
+    rest = 3 * u * size_bias + eta * reciprocal * grown
     # A weight below the normal numbers loses up to eta; so does a scale = weight * reciprocal, and a
     # weight * (x - mean) formed before the reciprocal multiplies it.
     flushed = factor * reciprocal * (1 - relative) < eta
@@ -143,7 +182,7 @@ def forward_bound(output: Output, arithmetic: Arithmetic) -> Float:
         flushes = eta * ((factor > 0) & flushed)
         of_x = of_x + flushes
         rest = rest + flushes * (about + mean_bound)
-    rest = rest + factor * (2 * eta + grown * (reciprocal * (mean_bound + (4 * eta + u * about))))
+    rest = rest + factor * (2 * eta + grown * (reciprocal * (mean_bound + (5 * eta + 3 * u * mean))))
     # At most five of these factors (1 + u) meet in one term; the rest is for the evaluation in float64, of which
     # a term meets no more than eleven roundings.
     slack = 1 + 16 * u
@@ -153,7 +192,7 @@ def forward_bound(output: Output, arithmetic: Arithmetic) -> Float:
     bound += part
     np.abs(output.y, out=part)
     part *= slack * u + 2 * U64
-    part += slack * rest + 4 * eta
+    part += slack * rest + 5 * eta
     bound += part
 
     def in_range(size: Float) -> NDArray[np.bool_]:

@@ -132,13 +132,13 @@ def blend_bound(old: Reference, new: Reference, weight: Weight, arithmetic: Arit
     """Bound on (1 - m) * old + m * new, the update of a running statistic.
 
     d = |1 - m| d old + |m| d new + u (|m| + |1 - m|) (|old| + d old + |new| + d new)
-    + 2u (|1 - m| |old| + |m| |new|) + 2u |m| (|old| + |new|), times 1 + 16u, plus 4 eta.
+    + u (|1 - m| |old| + |m| |new|) + 2u max(|m|, |1 - m|) (|old| + |new|), times 1 + 16u, plus 4 eta.
 
-    Covers the sum of two products and the step old + m * (new - old). One of the two factors is
-    given, the other computed as 1 minus the *rounded* first: both carry an absolute error of u, which
+    Covers the sum of two products and the steps old + m * (new - old) and new + (1 - m) * (old - new). One of the
+    two factors is given, the other computed as 1 minus the *rounded* first: both carry an absolute error of u, which
     for a weight of 0.01 is a relative error of 100 u. A zero-debiased average is kept undivided, with the
     factors w = m * divisor and 1 - w, and then divided by divisor = 1 - (1 - w)^step, which
-    loses what 1 minus a number near 1 loses.
+    loses what 1 minus a number near 1 loses. Its steps start from the old value.
     """
     u, eta, divisor = arithmetic.held.u, arithmetic.held.smallest_normal, weight.divisor
     kept, taken = abs(1 - weight.new), abs(weight.new)
@@ -146,10 +146,11 @@ def blend_bound(old: Reference, new: Reference, weight: Weight, arithmetic: Arit
     most, both = size_old + old.bound + size_new + new.bound, kept * size_old + taken * size_new
     inherited = kept * old.bound + taken * new.bound
     factors = u * (kept + taken) / divisor * most
-    rounding = 2 * u * both + 2 * u * taken * (size_old + size_new)
+    rounding = u * both + 2 * u * max(kept, taken) * (size_old + size_new)
     # The factors, the products and their sum, the two parts of a mean.
     own = U64 * (5 * both + size_old + size_new)
     if divisor != 1:  # a power good to 4u of a rounded number, the subtraction, the division
+        rounding = 2 * u * both + 2 * u * taken * (size_old + size_new)
         rounding = rounding + u * ((weight.step + 4) * (1 - divisor) / divisor + 2) * (both + inherited)
         own = own + 6 * U64 * taken * (size_old + size_new)  # the weight as expm1 and log1p give it
     bound = (1 + 16 * u) * (inherited + factors + rounding) + own + 4 * eta / divisor

@@ -298,14 +298,14 @@ def test_the_slack_of_a_forward_bound_covers_its_evaluation(dtype: str) -> None:
         given |= {"x": x, "mean": mean[:, :1], "mean_bound": mean_bound}
         for i in range(4):
             own = {name: Fraction(float(np.broadcast_to(value, (1, 4))[0, i])) for name, value in given.items()}
-            size = abs(own["x"]) + 2 * abs(own["mean"])
-            local = u * (3 * abs(own["x_hat"]) + own["reciprocal"] * size)
-            moved = own["reciprocal"] * own["mean_bound"] + local + 4 * eta * own["reciprocal"]
+            size = 2 * abs(own["x"]) + 3 * abs(own["mean"])
+            local = u * (abs(own["x_hat"]) + own["reciprocal"] * size)
+            moved = own["reciprocal"] * own["mean_bound"] + local + 5 * eta * own["reciprocal"]
             d_x_hat = (1 + own["relative"]) * moved + 2 * eta + abs(own["x_hat"]) * own["relative"]
             flushed = eta * abs(own["x_hat"]) + eta * own["reciprocal"] * (1 + own["relative"])
-            honest = abs(own["weight"]) * d_x_hat + flushed + u * (abs(own["bias"]) + abs(own["y"]))
+            honest = abs(own["weight"]) * d_x_hat + flushed + u * (3 * abs(own["bias"]) + abs(own["y"]))
             roundings = Fraction(U64) * (5 * abs(own["weight"] * own["x_hat"]) + 2 * abs(own["y"]))
-            least = (1 + 5 * u) * honest + 4 * eta + roundings
+            least = (1 + 5 * u) * honest + 5 * eta + roundings
             assert least <= Fraction(float(bound[0, i])) <= least * (1 + 32 * u)
 
 

@@ -44,7 +44,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Sets that climb side by side: ``x`` and ``dy`` of shape (B, n), the rest of shape (B, 1); B channels of a batch."""
+    """Sets that climb side by side, B channels of a batch: x and dy of shape (B, n), the rest of shape (B, 1)."""
 
     x: Array
     dy: Array

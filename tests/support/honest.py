@@ -126,18 +126,48 @@ SUMMATIONS: Final[dict[str, Summation]] = {
 # --- mean and variance -------------------------------------------------------------------------------
 
 
-def two_pass(f: Machine, x: Array, total: Summation, *, reciprocal: bool = False) -> Statistics:
+Mean = Callable[[Machine, Array, Summation], Array]
+
+
+def divided(f: Machine, values: Array, total: Summation) -> Array:
+    """The sum, divided by n."""
+    return f(total(f, values) / f(values.shape[1]))
+
+
+def times_reciprocal(f: Machine, values: Array, total: Summation) -> Array:
+    """The sum, multiplied by a rounded 1/n."""
+    return _divided(f, total(f, values), values.shape[1], reciprocal=True)
+
+
+def of_products(f: Machine, values: Array, total: Summation) -> Array:
+    """Caffe: the product of a row with a vector of the rounded 1/n, in the type of sums."""
+    wide, n = f.wide, values.shape[1]
+    return total(f, wide(wide(values) * wide(wide(1) / wide(n))))
+
+
+#: How a mean is made of a sum, and what that adds to the name of the statistics.
+MEANS: Final[dict[str, Mean]] = {"": divided, " times 1/n": times_reciprocal, " of products": of_products}
+
+
+def two_pass(f: Machine, x: Array, total: Summation, mean_of: Mean = divided) -> Statistics:
     """The mean first, then the mean of the squared deviations from it."""
-    mean = _divided(f, total(f, x), x.shape[1], reciprocal)
+    mean = mean_of(f, x, total)
     deviation = f(x - mean)
-    return Statistics(mean=mean, var=_divided(f, total(f, f(deviation * deviation)), x.shape[1], reciprocal))
+    return Statistics(mean=mean, var=mean_of(f, f(deviation * deviation), total))
 
 
-def one_pass(f: Machine, x: Array, total: Summation, *, reciprocal: bool = False) -> Statistics:
+def one_pass(f: Machine, x: Array, total: Summation, mean_of: Mean = divided) -> Statistics:
     """E[x^2] - E[x]^2, cut at zero."""
-    mean = _divided(f, total(f, x), x.shape[1], reciprocal)
-    square = _divided(f, total(f, f(x * x)), x.shape[1], reciprocal)
+    mean = mean_of(f, x, total)
+    square = mean_of(f, f(x * x), total)
     return Statistics(mean=mean, var=np.maximum(f(square - f(mean * mean)), f(0)))
+
+
+def one_pass_of_sums(f: Machine, x: Array, total: Summation) -> Statistics:
+    """(sum x^2 - (sum x)^2 / n) / n, cut at zero."""
+    n, both = f(x.shape[1]), total(f, x)
+    squares = f(total(f, f(x * x)) - f(f(both * both) / n))
+    return Statistics(mean=f(both / n), var=np.maximum(f(squares / n), f(0)))
 
 
 def welford(f: Machine, x: Array, *, reciprocal: bool = False) -> Statistics:
@@ -149,6 +179,17 @@ def welford(f: Machine, x: Array, *, reciprocal: bool = False) -> Statistics:
         mean = f(mean + _divided(f, delta, k + 1, reciprocal))
         squares = f(squares + f(delta * f(value - mean)))
     return Statistics(mean=mean, var=_divided(f, squares, x.shape[1], reciprocal))
+
+
+def youngs_cramer(f: Machine, x: Array) -> Statistics:
+    """Youngs and Cramer (1971): sums in place of means, S + (k x - T)^2 / (k (k - 1))."""
+    total, squares = x[:, :1], f(np.zeros_like(x[:, :1]))
+    for k in range(2, x.shape[1] + 1):
+        value = x[:, k - 1 : k]
+        total = f(total + value)
+        delta = f(f(f(k) * value) - total)
+        squares = f(squares + f(f(delta * delta) / f(k * (k - 1))))
+    return Statistics(mean=f(total / f(x.shape[1])), var=f(squares / f(x.shape[1])))
 
 
 def welford_in_lanes(f: Machine, x: Array, lanes: int = 8) -> Statistics:
@@ -168,7 +209,19 @@ def welford_in_lanes(f: Machine, x: Array, lanes: int = 8) -> Statistics:
 
 def _recursively(f: Machine, x: Array, measure: Callable[[Machine, Array], Statistics]) -> Statistics:
     """The whole recursion in the type of sums."""
-    found = measure(f.wide, f.wide(x))
+    return _in(f.wide, f, x, measure)
+
+
+def _in_float32(f: Machine, x: Array, measure: Callable[[Machine, Array], Statistics]) -> Statistics:
+    """In the type of sums, or in float32 where that is narrower: squares of sums do not fit into half precision."""
+    wide = f.wide
+    if wide.dtype in {"float16", "bfloat16"}:
+        wide = Machine(dtype="float32", flush=f.flush)
+    return _in(wide, f, x, measure)
+
+
+def _in(wide: Machine, f: Machine, x: Array, measure: Callable[[Machine, Array], Statistics]) -> Statistics:
+    found = measure(wide, wide(x))
     return Statistics(mean=f(found.mean), var=f(found.var))
 
 
@@ -209,15 +262,20 @@ WELFORD: Final[dict[str, Callable[[Machine, Array], Statistics]]] = {
 #: Every kind of statistics with the accuracy class it belongs to.
 STATISTICS: Final[dict[str, tuple[str, Callable[[Machine, Array], Statistics]]]] = {
     **{
-        f"{kind.__name__} {name}{' times 1/n' * reciprocal}": (
-            kind.__name__,
-            partial(kind, total=total, reciprocal=reciprocal),
-        )
+        f"{kind.__name__} {name}{how}": (kind.__name__, partial(kind, total=total, mean_of=mean_of))
         for kind in (two_pass, one_pass)
         for name, total in SUMMATIONS.items()
-        for reciprocal in (False, True)
+        for how, mean_of in MEANS.items()
+    },
+    **{
+        f"one_pass {name} of sums": (
+            "one_pass",
+            partial(_in_float32, measure=partial(one_pass_of_sums, total=total)),
+        )
+        for name, total in SUMMATIONS.items()
     },
     **{name: ("welford", partial(_recursively, measure=measure)) for name, measure in WELFORD.items()},
+    "youngs and cramer": ("welford", partial(_in_float32, measure=youngs_cramer)),
 }
 
 
@@ -242,24 +300,79 @@ def two_ulp_low(f: Machine, s: Array) -> Array:
 ROOTS: Final = {root.__name__: root for root in (inverse, two_ulp_high, two_ulp_low)}
 
 
-def plain(f: Machine, x: Array, mean: Array, r: Array, weight: Array, bias: Array) -> Array:
-    return f(f(f(f(x - mean) * r) * weight) + bias)
+@dataclass(frozen=True, kw_only=True)
+class Affine:
+    """What an output is made of: statistics, the deviation and its reciprocal, each (B, 1); parameters broadcast."""
+
+    mean: Array
+    deviation: Array
+    r: Array
+    weight: Array
+    bias: Array
 
 
-def folded(f: Machine, x: Array, mean: Array, r: Array, weight: Array, bias: Array) -> Array:
-    return f(f(f(x - mean) * f(weight * r)) + bias)
+def plain(f: Machine, x: Array, a: Affine) -> Array:
+    """((x - mean) r) w + b"""
+    return f(f(f(f(x - a.mean) * a.r) * a.weight) + a.bias)
 
 
-def fused(f: Machine, x: Array, mean: Array, r: Array, weight: Array, bias: Array) -> Array:
-    scale = f(weight * r)
-    return f(f(x * scale) + f(bias - f(mean * scale)))
+def folded(f: Machine, x: Array, a: Affine) -> Array:
+    """(x - mean) (w r) + b"""
+    return f(f(f(x - a.mean) * f(a.weight * a.r)) + a.bias)
 
 
-def weight_first(f: Machine, x: Array, mean: Array, r: Array, weight: Array, bias: Array) -> Array:
-    return f(f(f(weight * f(x - mean)) * r) + bias)
+def fused(f: Machine, x: Array, a: Affine) -> Array:
+    """x c + (b - mean c), c = w r"""
+    scale = f(a.weight * a.r)
+    return f(f(x * scale) + f(a.bias - f(a.mean * scale)))
 
 
-OUTPUTS: Final[dict[str, Callable[..., Array]]] = {form.__name__: form for form in (plain, folded, fused, weight_first)}
+def weight_first(f: Machine, x: Array, a: Affine) -> Array:
+    """(w (x - mean)) r + b"""
+    return f(f(f(a.weight * f(x - a.mean)) * a.r) + a.bias)
+
+
+def quotient(f: Machine, x: Array, a: Affine) -> Array:
+    """((x - mean) / d) w + b"""
+    return f(f(f(f(x - a.mean) / a.deviation) * a.weight) + a.bias)
+
+
+def algorithm_2(f: Machine, x: Array, a: Affine) -> Array:
+    """(w / d) x + (b - (w mean) / d), line 11 of the paper's algorithm 2: ncnn's"""
+    return f(f(f(a.weight / a.deviation) * x) + f(a.bias - f(f(a.weight * a.mean) / a.deviation)))
+
+
+def separate(f: Machine, x: Array, a: Affine) -> Array:
+    """(x r) w + (b - (mean r) w)"""
+    return f(f(f(x * a.r) * a.weight) + f(a.bias - f(f(a.mean * a.r) * a.weight)))
+
+
+def difference_of_products(f: Machine, x: Array, a: Affine) -> Array:
+    """((x r) w - (mean r) w) + b"""
+    return f(f(f(f(x * a.r) * a.weight) - f(f(a.mean * a.r) * a.weight)) + a.bias)
+
+
+def bias_in_mean(f: Machine, x: Array, a: Affine) -> Array:
+    """(x - (mean - b / s)) s, s = w r; the folded form where b / s leaves the range, as with a weight of 0"""
+    scale = f(a.weight * a.r)
+    moved = f(x - f(a.mean - f(a.bias / scale)))
+    return np.where(np.isfinite(moved), f(moved * scale), folded(f, x, a))
+
+
+OUTPUTS: Final[dict[str, Callable[[Machine, Array, Affine], Array]]] = {
+    form.__name__: form
+    for form in (
+        plain,
+        folded,
+        fused,
+        weight_first,
+        quotient,
+        algorithm_2,
+        separate,
+        difference_of_products,
+        bias_in_mean,
+    )
+}
 
 
 def normalised(
@@ -275,13 +388,13 @@ def normalised(
     form: str = "plain",
 ) -> Array:
     """The output for sets ``x`` of shape (B, n); ``weight`` and ``bias`` broadcast with it."""
-    if placement == "inside_sqrt":
-        r = ROOTS[root](f, f(statistics.var + f(eps)))
-    elif placement == "outside_sqrt":
-        r = f(f(1) / f(f(np.sqrt(statistics.var)) + f(eps)))
+    if placement == "outside_sqrt":
+        deviation = f(f(np.sqrt(statistics.var)) + f(eps))
+        r = f(f(1) / deviation)
     else:
-        r = ROOTS[root](f, np.maximum(statistics.var, f(eps)))
-    return OUTPUTS[form](f, x, statistics.mean, r, weight, bias)
+        under = f(statistics.var + f(eps)) if placement == "inside_sqrt" else np.maximum(statistics.var, f(eps))
+        deviation, r = f(np.sqrt(under)), ROOTS[root](f, under)
+    return OUTPUTS[form](f, x, Affine(mean=statistics.mean, deviation=deviation, r=r, weight=weight, bias=bias))
 
 
 # --- running statistics ------------------------------------------------------------------------------
@@ -303,7 +416,12 @@ def step_towards(f: Machine, old: Array, new: Array, momentum: float) -> Array:
     return f(old - f(f(old - new) * f(f(1) - f(1 - momentum))))
 
 
-UPDATES: Final = {update.__name__: update for update in (weigh_new, weigh_old, step_towards)}
+def step_back(f: Machine, old: Array, new: Array, momentum: float) -> Array:
+    """new + (1 - m) (old - new): torch.lerp from a half on, and averages that name their decay."""
+    return f(new + f(f(f(1) - f(momentum)) * f(old - new)))
+
+
+UPDATES: Final = {update.__name__: update for update in (weigh_new, weigh_old, step_towards, step_back)}
 
 
 def unbiased_by_factor(f: Machine, var: Array, n: int) -> Array:
