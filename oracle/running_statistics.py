@@ -132,7 +132,8 @@ def blend_bound(old: Reference, new: Reference, weight: Weight, arithmetic: Arit
     """Bound on (1 - m) * old + m * new, the update of a running statistic.
 
     d = |1 - m| d old + |m| d new + u (|m| + |1 - m|) (|old| + d old + |new| + d new)
-    + u (|1 - m| |old| + |m| |new|) + 2u max(|m|, |1 - m|) (|old| + |new|), times 1 + 16u, plus 4 eta.
+    + u A + max(u A, 2u max(|m|, |1 - m|) (|old - new| + d old + d new)), A = |1 - m| |old| + |m| |new|,
+    times 1 + 16u, plus 4 eta.
 
     Covers the sum of two products and the steps old + m * (new - old) and new + (1 - m) * (old - new). One of the
     two factors is given, the other computed as 1 minus the *rounded* first: both carry an absolute error of u, which
@@ -146,7 +147,8 @@ def blend_bound(old: Reference, new: Reference, weight: Weight, arithmetic: Arit
     most, both = size_old + old.bound + size_new + new.bound, kept * size_old + taken * size_new
     inherited = kept * old.bound + taken * new.bound
     factors = u * (kept + taken) / divisor * most
-    rounding = u * both + 2 * u * max(kept, taken) * (size_old + size_new)
+    apart = np.abs(old.value - new.value) + old.bound + new.bound
+    rounding = u * (both + np.maximum(both, 2 * max(kept, taken) * apart))
     # The factors, the products and their sum, the two parts of a mean.
     own = U64 * (5 * both + size_old + size_new)
     if divisor != 1:  # a power good to 4u of a rounded number, the subtraction, the division
