@@ -167,7 +167,7 @@ def soak(session: nox.Session) -> None:
 @nox.session
 def audit(session: nox.Session) -> None:
     """Search for the largest error/bound of any honest form: -- --seconds 3600 --seed 1."""
-    install(session)
+    install(session, *releases.pins("audit"))
     session.run("python", "tests/support/audit.py", *session.posargs)
 
 

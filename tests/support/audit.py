@@ -2,13 +2,14 @@
 
 ``nox -s audit`` runs it and fails on any ratio above 1. ``--seconds 3600`` searches for an hour, ``--only "evaluation
 y"`` among the forms whose name contains that, ``--seed`` elsewhere. Each restart draws a form, a length, settings,
-flushing or not, and 48 sets that climb side by side, each over its own numbers. The sets are the channels of a
+flushing or not, and 256 sets that climb side by side, each over its own numbers. The sets are the channels of a
 BatchNorm; GroupNorm shares all of its formulas.
 
 A form is registered as a record ``Form`` in a table: ``FORWARD`` in audit_forward.py, ``BACKWARD`` in
-audit_backward.py. Its name says the quantity first. It then takes part in every search, in all types, and in the short
-one of ``tests/oracle/test_audit.py``. An order of evaluation that any of the tables in honest.py and
-honest_backward.py has (SUMMATIONS, STATISTICS, OUTPUTS, ROOTS, UPDATES, CLOSED) is registered by that.
+audit_backward.py (``NCNN`` in audit_ncnn.py is what ncnn itself computes). Its name says the quantity first. It then
+takes part in every search, in all types, and in the short one of ``tests/oracle/test_audit.py``. An order of
+evaluation that any of the tables in honest.py and honest_backward.py has (SUMMATIONS, STATISTICS, OUTPUTS, ROOTS,
+UPDATES, CLOSED) is registered by that.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 from audit_backward import BACKWARD
 from audit_forms import LENGTHS, Case, Data, Form, Settings
 from audit_forward import FORWARD
+from audit_ncnn import NCNN
 from honest import Array, Machine
 from soak import table
 
@@ -37,7 +39,7 @@ from normgauge.oracle import (
     semantics,
 )
 
-FORMS: Final[dict[str, Form]] = {**FORWARD, **BACKWARD}
+FORMS: Final[dict[str, Form]] = {**FORWARD, **BACKWARD, **NCNN}
 QUANTITIES: Final = (
     "y",
     "evaluation y",
@@ -127,21 +129,17 @@ class Search:
     """Restarts of ``climbers`` sets and ``steps`` mutations each."""
 
     forms: Mapping[str, Form]
-    climbers: int = 48
-    steps: int = 60
+    climbers: int = 256
+    steps: int = 80
 
     def climb(self, rung: Rung, name: str, seed: tuple[int, ...]) -> Found:
         """The largest ratio that one restart finds; the same seed finds the same."""
         rng, form = np.random.default_rng(seed), self.forms[name]
         settings = Settings.of(rng, form.placements)
         machine, n = rung.machine(bool(rng.integers(2))), int(rng.choice(LENGTHS))
-        arithmetic = rung.arithmetic(form.accuracy)
 
         def ratios(data: Data) -> Array:
-            case = Case(settings=settings, data=data)
-            got = rung.store(form.evaluate(machine, case.read_by(machine)))
-            ratio = reference(case, arithmetic, form.quantity).ratio(got)
-            return np.asarray(ratio.reshape(self.climbers, -1).max(axis=1))
+            return self.ratios(rung, form, machine, Case(settings=settings, data=data))
 
         with np.errstate(all="ignore"):  # honest arithmetic may overflow
             best = Data.of(rng, settings, (self.climbers, n)).held(rung.store)
@@ -153,6 +151,13 @@ class Search:
         top = int(reached.argmax())
         own = Data(**{part: value[top : top + 1] for part, value in best.parts()})
         return Found(ratio=float(reached[top]), form=name, seed=seed, case=Case(settings=settings, data=own))
+
+    @staticmethod
+    def ratios(rung: Rung, form: Form, machine: Machine, case: Case) -> Array:
+        """The largest error / bound of each set."""
+        got = rung.store(form.evaluate(machine, case.read_by(machine)))
+        ratio = reference(case, rung.arithmetic(form.accuracy), form.quantity).ratio(got)
+        return np.asarray(ratio.reshape(len(case.data.x), -1).max(axis=1))
 
     def cells(self) -> list[tuple[str, str]]:
         """The quantities and classes that there are forms of."""
@@ -168,11 +173,11 @@ class Search:
         """One restart for every rung, quantity and class: its form is drawn."""
         found = {}
         for place, (label, rung) in enumerate(rungs.items()):
-            for at, (quantity, accuracy) in enumerate(self.cells()):
-                names = [n for n, f in self.forms.items() if (f.quantity, f.accuracy) == (quantity, accuracy)]
-                key = (seed, number, place, at)
-                name = str(np.random.default_rng(key).choice(names))
-                found[label, quantity, accuracy] = self.climb(rung, name, key)
+            for at, cell in enumerate(self.cells()):
+                names = [name for name, form in self.forms.items() if form.is_in(label, *cell)]
+                if names:
+                    key = (seed, number, place, at)
+                    found[label, *cell] = self.climb(rung, str(np.random.default_rng(key).choice(names)), key)
         return found
 
 

@@ -5,9 +5,9 @@ A form is one order of evaluation of a formula that somebody ships, in NumPy, at
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from honest import REGIMES, Array, Machine, Statistics
@@ -17,9 +17,11 @@ from normgauge.oracle import AXES
 
 PLACEMENTS: Final = AXES["group_norm"][0].names
 #: Some are below the normal numbers, some negative, some beyond the range of a half type.
-EPS: Final = (1e-5, 1e-5, 1e-3, 0.5, 1e-12, 0.0, 1e-40, -1e-3, -0.5, 7e4)
+EPS: Final = (1e-5, 1e-5, 1e-5, 1e-3, 1e-3, 0.5, 0.5, 1e-12, 1e-12, 0.0, 1e-40, -1e-3, -0.5, 7e4)
 MOMENTA: Final = (0.1, 0.01, 0.5, 0.9, 0.999, 1e-3, 0.0, 1.0)
 LENGTHS: Final = (1, 2, 2, 3, 3, 4, 5, 6, 8, 12, 17, 33)
+#: Of the kinds of running variance; the last two are negative.
+SHARES: Final = (0.3, 0.2, 0.2, 0.1, 0.1, 0.05, 0.05)
 SIZES: Final = (1.0, 1.0, 1.0, 1e-4, 1e4, 1e-30, 1e10, 1e-38)
 
 
@@ -55,20 +57,24 @@ class Data:
 
     @classmethod
     def of(cls, rng: np.random.Generator, settings: Settings, shape: tuple[int, int]) -> Data:
-        x = REGIMES[str(rng.choice(list(REGIMES)))](rng, shape)
-        dy = UPSTREAM[str(rng.choice(list(UPSTREAM)))](rng, x)
+        """Rows of four regimes, and of every size."""
         one = (shape[0], 1)
-        mean = x[:, :1] + rng.choice([0.0, 1.0, 100.0]) * (x[:, :1] - x[:, -1:])
+
+        def mixed(regimes: Mapping[str, Callable[..., Array]], *given: Any) -> Array:
+            drawn = [regimes[str(name)](rng, *given) for name in rng.choice(list(regimes), 4)]
+            return np.choose(rng.integers(4, size=one), drawn)
+
+        x = mixed(REGIMES, shape)
+        apart = x[:, :1] - x[:, -1:]
         near = abs(settings.eps) * (1 + rng.integers(-8, 9, one) * 2.0**-23)
-        var = [np.square(x[:, :1] - x[:, -1:]) + 1e-3, rng.random(one), near, near**2, rng.random(one) * 1e-38]
-        sign = -1.0 if settings.eps > 0 and rng.random() < 0.1 else 1.0
+        var = (apart**2 + 1e-3, rng.random(one), near, near**2, rng.random(one) * 1e-38, -near, -0.1 * rng.random(one))
         return cls(
             x=x,
-            dy=dy,
-            weight=rng.standard_normal(one) * rng.choice(SIZES),
-            bias=rng.standard_normal(one) * rng.choice(SIZES),
-            old_mean=mean,
-            old_var=sign * var[int(rng.integers(len(var)))],
+            dy=mixed(UPSTREAM, x),
+            weight=rng.standard_normal(one) * rng.choice(SIZES, one),
+            bias=rng.standard_normal(one) * rng.choice(SIZES, one),
+            old_mean=x[:, :1] + rng.choice([0.0, 1.0, 100.0], one) * apart,
+            old_var=var[int(rng.choice(len(var), p=SHARES))],
         )
 
     def held(self, store: Machine) -> Data:
@@ -129,10 +135,16 @@ class Form:
 
     ``quantity`` is one of ``audit.QUANTITIES``, ``accuracy`` the class that it is held to. ``evaluate`` gets the
     machine, which rounds the result of each operation, and a case as that machine reads it; it returns an array of
-    shape (B, n) for y and dx, (B,) for the others. ``placements`` are those that the form is written for.
+    shape (B, n) for y and dx, (B,) for the others. ``placements`` are those that the form is written for, ``rungs`` the
+    names of those that it computes in, all where there is none.
     """
 
     quantity: str
     accuracy: str
     evaluate: Callable[[Machine, Case], Array]
     placements: tuple[str, ...] = PLACEMENTS
+    rungs: tuple[str, ...] = ()
+
+    def is_in(self, rung: str, quantity: str, accuracy: str) -> bool:
+        """Whether it computes that quantity in that class, in that type."""
+        return (self.quantity, self.accuracy) == (quantity, accuracy) and (not self.rungs or rung in self.rungs)

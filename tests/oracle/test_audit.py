@@ -1,0 +1,163 @@
+"""No honest form lies outside its bound: a short search, and the cases in which one did."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from audit import FORMS, RUNGS, Largest, Rung, Search, main, outside, search
+from audit_forms import Case, Data, Form, Settings
+from audit_ncnn import NCNN
+from honest import REGIMES, Array
+
+from normgauge.oracle import Arithmetic
+
+F32: Final = RUNGS["float32"]
+SHORT: Final = Search(forms=FORMS, climbers=64, steps=15)
+
+
+@pytest.fixture(autouse=True)
+def _honest_arithmetic_may_overflow() -> Any:
+    with np.errstate(all="ignore"):
+        yield
+
+
+def short_search(rungs: dict[str, Rung], rounds: int) -> Largest:
+    return search(SHORT, rungs, 1, lambda number: number < rounds)[0]
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_a_short_search_finds_no_form_outside_its_bound(rung: str) -> None:
+    largest = short_search({rung: RUNGS[rung]}, rounds=2 if rung.startswith("float32") else 1)
+    assert not outside(largest)
+    assert sum(found.ratio > 0.1 for found in largest.values()) > 5  # it climbs
+
+
+def test_a_search_finds_the_bounds_of_a_finer_type_too_tight(capsys: pytest.CaptureFixture[str]) -> None:
+    planted = replace(F32, arithmetic=lambda accuracy: Arithmetic("float64", accuracy))
+    largest = short_search({"planted": planted}, rounds=1)
+    assert len(outside(largest)) == len(largest)
+    assert main(["--rounds", "1", "--types", "float32", "--only", "running_mean: two_pass sequential"]) == 0
+    assert "No form lies outside its bound." in capsys.readouterr().out
+
+
+def test_the_same_seed_finds_the_same() -> None:
+    name = "evaluation y: algorithm_2, inverse"
+    first, again = (SHORT.climb(F32, name, (2, 3)) for _ in range(2))
+    assert first.ratio == again.ratio > 0
+
+
+def test_a_form_that_is_not_known_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--only", "no such form"])
+    assert "no form's name contains 'no such form'; the quantities are: y, evaluation y" in capsys.readouterr().err
+
+
+# --- the cases in which a form lay outside: each is red under the bound that it had ------------------------
+
+
+def held(case: Case, form: str, rung: Rung = F32, *, flush: bool = False) -> float:
+    """The largest ratio of a form on a case."""
+    return float(SHORT.ratios(rung, FORMS[form], rung.machine(flush), case).max())
+
+
+def case(x: Array, *, eps: float = 1e-5, momentum: float = 0.1, **parts: Array) -> Case:
+    """Weights of 1 and no bias, standard running statistics, where ``parts`` does not say otherwise."""
+    one = np.ones((len(x), 1), dtype=x.dtype)
+    data = {"x": x, "dy": 0 * x, "weight": one, "bias": 0 * one, "old_mean": 0 * one, "old_var": one} | parts
+    settings = Settings(eps=eps, placement="inside_sqrt", momentum=momentum, divisor="biased")
+    return Case(settings=settings, data=Data(**data))
+
+
+def normal(seed: int, shape: tuple[int, int]) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def evaluated(names: str) -> list[str]:
+    return [name for name in FORMS if name.startswith(f"evaluation y: {names}")]
+
+
+def far_mean() -> Case:
+    """A mean of 16 deviations: where 1.5e-4 of ncnn's elements lay outside."""
+    mean = np.full((400, 1), 16, dtype=np.float32)
+    return case(
+        mean + normal(1, (400, 100)), old_mean=mean, old_var=np.abs(normal(2, (400, 1))), weight=normal(3, (400, 1))
+    )
+
+
+def large_bias() -> Case:
+    return case(
+        normal(4, (400, 60)), bias=100 * normal(5, (400, 1)), weight=normal(6, (400, 1)), old_mean=normal(7, (400, 1))
+    )
+
+
+@pytest.mark.parametrize("form", ["algorithm_2", "separate", "difference_of_products", "bias_in_mean"])
+def test_scales_and_biases_in_any_place_are_within_the_bound(form: str) -> None:
+    for given in (far_mean(), large_bias()):
+        assert max(held(given, name) for name in evaluated(form)) <= 1
+    assert max(held(far_mean(), name) for name in evaluated("algorithm_2")) > 0.5
+
+
+@pytest.mark.parametrize("momentum", [0.001, 0.1, 0.5, 0.9])
+def test_a_step_back_from_the_new_value_is_within_the_bound(momentum: float) -> None:
+    x = normal(8, (20_000, 2)) * np.float32(1e-2)
+    given = case(x, momentum=momentum, old_mean=100 * normal(9, (20_000, 1)))
+    assert held(given, "running_mean: two_pass sequential, step_back") <= 1
+
+
+@pytest.mark.parametrize("ulps", [-2, -1, 0, 1, 2, 40])
+@pytest.mark.parametrize("eps", [-0.1, -1e-3, -0.3])
+def test_a_variance_and_an_eps_that_cancel_are_within_the_bound(eps: float, ulps: int) -> None:
+    """No NaN is demanded where eps as it is rounded leaves a positive sum."""
+    var = np.full((4, 1), -eps * (1 + ulps * 2.0**-23), dtype=np.float32)
+    given = case(normal(10, (4, 5)), eps=eps, old_var=var)
+    assert max(held(given, name) for name in evaluated("")) <= 1
+    mirrored = case(normal(10, (4, 5)), eps=-eps, old_var=-var)
+    assert max(held(mirrored, name) for name in evaluated("")) <= 1
+
+
+def test_a_subnormal_running_variance_may_be_flushed() -> None:
+    given = case(normal(11, (4, 5)), eps=1e-38, old_var=np.full((4, 1), 1e-38, dtype=np.float32))
+    for eps in (0.0, 2e-38):
+        tiny = replace(given, settings=replace(given.settings, eps=eps))
+        for flush in (False, True):
+            assert max(held(tiny, name, flush=flush) for name in evaluated("plain")) <= 1
+
+
+@pytest.mark.parametrize("n", [2, 8, 33])
+def test_products_with_a_reciprocal_length_may_be_flushed_one_by_one(n: int) -> None:
+    x = np.full((4, n), np.finfo(np.float32).tiny * (n - 0.5), dtype=np.float32)
+    given = case(x, momentum=1.0)
+    assert held(given, "running_mean: two_pass sequential of products, weigh_new", flush=True) <= 1
+
+
+@pytest.mark.parametrize("form", ["one_pass pairwise of sums", "youngs and cramer", "two_pass pairwise"])
+@pytest.mark.parametrize("size", [1e16, 1e17, 1e18, 5e18])
+def test_squares_of_sums_that_overflow_are_out_of_range(form: str, size: float) -> None:
+    for x in (np.full((2, 64), size, dtype=np.float32), REGIMES["normal"](np.random.default_rng(12), (2, 64)) * size):
+        assert held(case(x.astype(np.float32)), f"y: {form}, plain, inverse") <= 1
+
+
+def test_an_eps_beyond_the_half_range_is_out_of_range() -> None:
+    rung = RUNGS["float16, all in half"]
+    x = rung.store(normal(13, (4, 5)))
+    one = np.ones((4, 1), dtype=np.float16)
+    given = case(x, eps=7e4, weight=one, bias=one, old_mean=0 * one, old_var=one)
+    assert max(held(given, name, rung) for name in evaluated("")) <= 1
+
+
+def test_what_ncnn_computes_is_within_the_bound() -> None:
+    pytest.importorskip("ncnn")
+    assert held(far_mean(), "evaluation y: ncnn") > 0.3
+    found = search(replace(SHORT, forms=NCNN), {"float32": F32}, 3, lambda number: number < 3)[0]
+    assert not outside(found)
+    assert held(far_mean(), "evaluation y: ncnn") <= 1
+
+
+def test_a_form_computes_in_all_types_unless_it_names_some() -> None:
+    form = Form(quantity="y", accuracy="welford", evaluate=lambda _, given: given.data.x)
+    assert form.is_in("float64", "y", "welford")
+    assert not replace(form, rungs=("float32",)).is_in("float64", "y", "welford")
+    assert not form.is_in("float64", "y", "one_pass")
