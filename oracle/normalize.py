@@ -162,12 +162,8 @@ def forward_bound(output: Output, arithmetic: Arithmetic) -> Float:
     and for the mean, and a bias that is divided by the scale and taken from the mean. Infinite where an intermediate
     result may leave the range of the type.
     """
-    u, eta, reciprocal, relative = (
-        arithmetic.held.u,
-        arithmetic.held.smallest_normal,
-        output.reciprocal,
-        output.relative,
-    )
+    u, eta = arithmetic.held.u, arithmetic.held.smallest_normal
+    reciprocal, relative = np.abs(output.reciprocal), output.relative
     mean, mean_bound = np.abs(output.used.mean.value), output.used.mean.bound
     factor, size_bias, grown = np.abs(output.weight), np.abs(output.bias), 1 + relative
     about = 2 * mean

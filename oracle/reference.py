@@ -19,7 +19,8 @@ class Reference:
     """The exact result rounded to float64, and how far an honest result may lie from it.
 
     ``value`` and ``bound`` have the same shape. A bound is infinite where the input says nothing
-    (the arithmetic may overflow); a NaN in ``value`` demands a NaN.
+    (the arithmetic may overflow); a NaN in ``value`` demands a NaN, or, where ``bound`` is a NaN too, a NaN or an
+    infinity.
 
     >>> import numpy as np
     >>> Reference(value=np.array([1.0]), bound=np.array([0.5])).excludes([1.4])
@@ -45,7 +46,8 @@ class Reference:
             ratio: Float = np.abs(got - self.value) / self.bound
         if np.isfinite(np.max(ratio, initial=0)):  # neither 0 / 0 nor a NaN anywhere: no rule is needed
             return ratio
-        same = (got == self.value) | (np.isnan(got) & np.isnan(self.value)) | np.isposinf(self.bound)
+        undefined = np.isnan(got) | (np.isnan(self.bound) & np.isinf(got))
+        same = (got == self.value) | (undefined & np.isnan(self.value)) | np.isposinf(self.bound)
         return np.where(same, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
 
     def excludes(self, actual: ArrayLike) -> bool:
@@ -53,10 +55,10 @@ class Reference:
         return bool(np.any(self.ratio(actual) > 1))
 
     def demands_nan(self) -> NDArray[np.bool_]:
-        return np.asarray(np.isnan(self.value) & (self.bound != np.inf))
+        return np.asarray(np.isnan(self.value) & np.isfinite(self.bound))
 
     def says_something(self) -> NDArray[np.bool_]:
-        return np.isfinite(self.bound)
+        return ~np.isposinf(self.bound)
 
 
 def empty(shape: tuple[int, ...]) -> Reference:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from normgauge.oracle.arithmetic import Arithmetic
+from normgauge.oracle.arithmetic import ACCURACY_CLASSES, Arithmetic
 from normgauge.oracle.bounds import infinite_where, result_bound
 from normgauge.oracle.formats import format_of
 from normgauge.oracle.moments import U64, Float
@@ -122,10 +122,18 @@ def updated(running: RunningStatistics, batch: Batch, momentum: float | None, fo
     for _ in range(1 if weight.divisor == 1 else 2):  # the average, and what it is divided from
         bound = result_bound(value, bound, arithmetic, buffer)
     nan = np.isnan(value)
-    if nan.any():  # a NaN is demanded unless it comes of a statistic that was out of range
-        bound = np.where(nan, np.where((new.bound == np.inf) | (old.bound == np.inf), np.inf, 0.0), bound)
+    if nan.any():  # a NaN is demanded unless it comes of a statistic that was out of range, or may be an infinity
+        infinite = np.isnan(old.bound)
+        infinite[1] |= _may_be_infinite(batch, arithmetic)
+        undefined = np.where(infinite, np.nan, 0.0)
+        bound = np.where(nan, np.where((new.bound == np.inf) | (old.bound == np.inf), np.inf, undefined), bound)
     mean, variance = (Reference(value=one, bound=its) for one, its in zip(value, bound, strict=True))
     return RunningStatistics(mean=mean, var=variance, steps=weight.step, dtype=running.dtype)
+
+
+def _may_be_infinite(batch: Batch, arithmetic: Arithmetic) -> NDArray[np.bool_]:
+    """Where the variance of an infinity may be infinite: two parts that are combined have no NaN between them."""
+    return np.isinf(batch.m.max_abs.ravel()) & (arithmetic.accuracy != ACCURACY_CLASSES[0])
 
 
 def blend_bound(old: Reference, new: Reference, weight: Weight, arithmetic: Arithmetic) -> Float:

@@ -10,7 +10,7 @@ import pytest
 from audit import FORMS, RUNGS, Largest, Rung, Search, main, outside, search
 from audit_forms import Case, Data, Form, Settings
 from audit_ncnn import NCNN
-from honest import REGIMES, Array
+from honest import Array
 
 from normgauge.oracle import Arithmetic
 
@@ -81,10 +81,9 @@ def evaluated(names: str) -> list[str]:
 
 def far_mean() -> Case:
     """A mean of 16 deviations: where 1.5e-4 of ncnn's elements lay outside."""
-    mean = np.full((400, 1), 16, dtype=np.float32)
-    return case(
-        mean + normal(1, (400, 100)), old_mean=mean, old_var=np.abs(normal(2, (400, 1))), weight=normal(3, (400, 1))
-    )
+    mean = 16 + normal(0, (2000, 1))
+    x, var = mean + normal(1, (2000, 50)), 1 + 0.1 * np.abs(normal(2, (2000, 1)))
+    return case(x, old_mean=mean, old_var=var, weight=normal(3, (2000, 1)))
 
 
 def large_bias() -> Case:
@@ -97,13 +96,12 @@ def large_bias() -> Case:
 def test_scales_and_biases_in_any_place_are_within_the_bound(form: str) -> None:
     for given in (far_mean(), large_bias()):
         assert max(held(given, name) for name in evaluated(form)) <= 1
-    assert max(held(far_mean(), name) for name in evaluated("algorithm_2")) > 0.5
+    assert held(far_mean(), "evaluation y: algorithm_2, inverse") > 0.5
 
 
-@pytest.mark.parametrize("momentum", [0.001, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("momentum", [0.001, 0.01, 0.1])
 def test_a_step_back_from_the_new_value_is_within_the_bound(momentum: float) -> None:
-    x = normal(8, (20_000, 2)) * np.float32(1e-2)
-    given = case(x, momentum=momentum, old_mean=100 * normal(9, (20_000, 1)))
+    given = case(normal(8, (50_000, 2)), momentum=momentum, old_mean=1e-3 * normal(9, (50_000, 1)))
     assert held(given, "running_mean: two_pass sequential, step_back") <= 1
 
 
@@ -133,11 +131,12 @@ def test_products_with_a_reciprocal_length_may_be_flushed_one_by_one(n: int) -> 
     assert held(given, "running_mean: two_pass sequential of products, weigh_new", flush=True) <= 1
 
 
-@pytest.mark.parametrize("form", ["one_pass pairwise of sums", "youngs and cramer", "two_pass pairwise"])
-@pytest.mark.parametrize("size", [1e16, 1e17, 1e18, 5e18])
+@pytest.mark.parametrize("form", ["one_pass pairwise of sums", "youngs and cramer"])
+@pytest.mark.parametrize("size", [2e16, 2e17, 2.5e17, 1e18])
 def test_squares_of_sums_that_overflow_are_out_of_range(form: str, size: float) -> None:
-    for x in (np.full((2, 64), size, dtype=np.float32), REGIMES["normal"](np.random.default_rng(12), (2, 64)) * size):
-        assert held(case(x.astype(np.float32)), f"y: {form}, plain, inverse") <= 1
+    for mean in (0, 1):
+        x = (mean + normal(12, (8, 64))) * np.float32(size)
+        assert held(case(x), f"y: {form}, plain, inverse") <= 1
 
 
 def test_an_eps_beyond_the_half_range_is_out_of_range() -> None:

@@ -376,15 +376,28 @@ def test_a_group_with_nan_or_infinity_demands_nan_and_leaves_the_other_groups_al
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_an_infinity_may_make_the_running_mean_infinite_or_nan_but_the_variance_only_nan(dtype: str) -> None:
-    """A sum keeps an infinity; Welford's next step makes a NaN of it."""
-    x = np.array([[np.inf], [1.0], [2.0]], dtype=dtype)
-    running = batch_norm(x, initial_statistics([0.0], [1.0]), training=True).running
+@pytest.mark.parametrize("accuracy", ACCURACY_CLASSES)
+def test_an_infinity_may_make_the_running_statistics_infinite_or_nan_but_no_number(dtype: str, accuracy: str) -> None:
+    """A sum keeps an infinity; Welford's next step makes a NaN of it. Two values that are combined keep it, too."""
+    x, start = np.array([[np.inf], [1.0], [2.0]], dtype=dtype), initial_statistics([0.0], [1.0])
+    running = batch_norm(x, start, training=True, arithmetic=Arithmetic(dtype, accuracy)).running
     assert running is not None
     for mean in (np.inf, np.nan):
         assert not running.mean.excludes([mean])
     assert not running.var.excludes([np.nan])
+    assert running.var.excludes([np.inf]) == (accuracy == "two_pass")
     assert running.var.excludes([1.0])
+    after = batch_norm(np.ones_like(x), running, training=True, arithmetic=Arithmetic(dtype, accuracy)).running
+    assert after is not None
+    assert after.var.excludes([np.inf]) == (accuracy == "two_pass")
+    assert after.var.excludes([1.0])
+    output = batch_norm(x, running, training=False, arithmetic=Arithmetic(dtype, accuracy)).output
+    assert not output.excludes(np.full((3, 1), np.nan))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_infinities_of_both_signs_have_no_mean(dtype: str) -> None:
+    x = np.array([[np.inf], [1.0], [2.0]], dtype=dtype)
     x[1] = -np.inf
     running = batch_norm(x, initial_statistics([0.0], [1.0]), training=True).running
     assert running is not None
