@@ -18,6 +18,12 @@ TESTS = Path(__file__).parent
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are processors: tests wait for workers, for limits of time, and for the last one."""
+    return parallel.processors() + 1
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """How tests are spread over processes, unless ``--dist`` says otherwise."""
     if config.getoption("dist") != "load":
@@ -46,13 +52,21 @@ def _references_are_evaluated_once(references: InMemory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(scope="session")
-def result_files(tmp_path_factory: pytest.TempPathFactory) -> ResultFiles:
+def frameworks() -> Iterator[Frameworks]:
+    """The worker processes of a framework, and those that run its scripts."""
+    started = Frameworks()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def result_files(tmp_path_factory: pytest.TempPathFactory, frameworks: Frameworks) -> ResultFiles:
     """The result file of a framework, by its name."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "results"
     folder.mkdir(exist_ok=True)
     measured = os.environ.get("NORMGAUGE_MEASURED")
-    return ResultFiles(folder, Path(measured) if measured else None)
+    return ResultFiles(folder, lambda name: frameworks(name).environment(), Path(measured) if measured else None)
 
 
 @pytest.fixture
@@ -65,11 +79,3 @@ def results(framework: str, result_files: ResultFiles) -> Path:
 def records(results: Path) -> list[Record]:
     """What that result file holds."""
     return records_in(results)
-
-
-@pytest.fixture(scope="session")
-def frameworks() -> Iterator[Frameworks]:
-    """The worker processes of a framework, and those that run its scripts."""
-    started = Frameworks()
-    yield started
-    started.close()

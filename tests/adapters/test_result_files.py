@@ -11,7 +11,7 @@ from typing import Any
 import frameworks
 import numpy as np
 import pytest
-from frameworks import LEFT_OUT, ResultFiles, environment_of
+from frameworks import LEFT_OUT, Frameworks, ResultFiles
 from pages import counterexample, explored, header, judgement, profile, run, write
 
 from normgauge.results.file import read_records
@@ -34,7 +34,6 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(frameworks, "normgauge", measure)
     monkeypatch.setattr(frameworks, "python_of", lambda _: sys.executable)
-    monkeypatch.setattr(frameworks, "environment_of", lambda _: HERE)
     return asked
 
 
@@ -61,7 +60,7 @@ MEASURED = "torch --budget none"
 
 def taken(folder: Path, given: Path | None) -> list[Record]:
     folder.mkdir(exist_ok=True)
-    return read_records(ResultFiles(folder, given)("torch"))
+    return read_records(ResultFiles(folder, lambda _: HERE, given)("torch"))
 
 
 def test_what_was_measured_is_taken_without_its_exploration(measured: list[str], given: Path, tmp_path: Path) -> None:
@@ -117,7 +116,11 @@ def test_what_was_measured_otherwise_or_is_not_complete_is_measured(
 
 def test_what_the_tests_run_on_is_what_a_worker_says_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frameworks, "python_of", lambda _: sys.executable)
-    here = environment_of("faulty.adapter:FaultyAdapter")
+    started = Frameworks()
+    try:
+        here = started("faulty.adapter:FaultyAdapter").environment()
+    finally:
+        started.close()
     assert set(here) == set(HERE) <= set(Header.__struct_fields__)
     assert here["python"] == platform.python_version()
     assert here["numpy"] == np.__version__

@@ -13,13 +13,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from normgauge.adapters.case import Case, Observation
+from normgauge.adapters.registry import adapter_class
 from normgauge.adapters.worker.protocol import case_id
 from normgauge.conformance.subjects.conversation import ONE_THREAD
 from normgauge.conformance.subjects.subject import Launch
@@ -83,28 +84,19 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def environment_of(framework: str) -> dict[str, Any]:
-    """What a worker says of the releases and the machine it runs on, in the words of a result file's header."""
-    worker = WorkerProcess(Launch(framework=framework, python=python_of(framework)), "float32")
-    try:
-        return {name: getattr(worker.greeting, name) for name in ("versions", "python", "numpy", "platform", "device")}
-    finally:
-        worker.close()
-
-
 class ResultFiles:
     """The result file of each framework, in a folder that all test processes share.
 
     One that was ``measured`` already is taken: a complete one in that folder, of the releases that are tested. Who
     names the folder answers for the code: `nox -s tests` puts there what the code that is tested has written. What
-    is not there, the first test that asks for it measures.
+    is not there, the first test that asks for it measures. ``environment`` tells a framework's releases.
 
     Whatever the budget was, the file is the same: without exploration, which has tests of its own, and with every
     dtype; those that the budget left out are measured.
     """
 
-    def __init__(self, folder: Path, measured: Path | None = None) -> None:
-        self._folder, self._measured = folder, measured
+    def __init__(self, folder: Path, environment: Callable[[str], Mapping[str, Any]], measured: Path | None) -> None:
+        self._folder, self._environment, self._measured = folder, environment, measured
 
     def __call__(self, framework: str) -> Path:
         python_of(framework)
@@ -142,7 +134,7 @@ class ResultFiles:
         header = records[0]
         if not isinstance(header, Header) or not isinstance(records[-1], Footer):
             return []
-        if any(getattr(header, name) != value for name, value in environment_of(framework).items()):
+        if any(getattr(header, name) != value for name, value in self._environment(framework).items()):
             return []
         lines = zip(records, path.read_bytes().splitlines(keepends=True), strict=True)
         return [(one, line) for one, line in lines if not isinstance(one, Explored | Counterexample)]
@@ -155,15 +147,18 @@ def records_in(path: Path) -> list[Record]:
 
 
 class Interpreter:
-    """An interpreter that runs one script after the other, each in a namespace of its own (runner.py)."""
+    """An interpreter that runs one script after the other, each in a namespace of its own (runner.py).
 
-    def __init__(self, python: str) -> None:
+    What the framework compiles it shares with the framework's workers.
+    """
+
+    def __init__(self, framework: str, python: str) -> None:
         self._process = subprocess.Popen(
             [python, str(RUNNER)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **ONE_THREAD},
+            env={**os.environ, **ONE_THREAD, **adapter_class(framework).caching()},
         )
 
     def printed(self, script: str) -> str:
@@ -212,6 +207,11 @@ class Processes:
         self._workers.append(WorkerProcess(Launch(framework=self.framework, python=self.python), dtype))
         return self._workers[-1]
 
+    def environment(self) -> dict[str, Any]:
+        """What a worker says of the releases and the machine it runs on, in the words of a result file's header."""
+        said = self.worker("float32").greeting
+        return {name: getattr(said, name) for name in ("versions", "python", "numpy", "platform", "device")}
+
     def observation(self, identifier: str, case: Case) -> Observation:
         """What came out of a case, which is run once."""
         key = identifier, case_id(case)
@@ -231,7 +231,7 @@ class Processes:
             self._heads.add(head)
             return printed_alone(self.python, script).splitlines()
         if double not in self._interpreters:
-            self._interpreters[double] = Interpreter(self.python)
+            self._interpreters[double] = Interpreter(self.framework, self.python)
         return self._interpreters[double].printed(script).splitlines()
 
     def close(self) -> None:
