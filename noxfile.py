@@ -4,7 +4,8 @@
 
 What follows `--` goes to `normgauge run`, except:
 `nox -s "conformance(mlx)" -- --with "mlx[cpu]==0.31.2"` measures another release, beside the pinned one;
-`nox -s timeline -- mlx` measures a selection of releases (all: `-- mlx --all`; these: `-- mlx 0.31.2 0.32.4`).
+`nox -s timeline -- mlx` measures a selection of releases (all: `-- mlx --all`; these: `-- mlx 0.31.2 0.32.4`);
+`nox -s findings` takes parts of file names (`-- bfloat16`), `--write`, and other releases (`-- --with "mlx==0.31.2"`).
 """
 
 import functools
@@ -183,6 +184,30 @@ def fuzz(session: nox.Session) -> None:
     """Give edited hellos and answers of real workers to the host: -- --seconds 3600 --seed 1."""
     install(session)
     session.run("python", "tests/support/fuzz.py", *session.posargs)
+
+
+@nox.session
+def findings(session: nox.Session) -> None:
+    """Run the scripts of docs/findings and docs/upstream in the environments of `conformance`, and compare.
+
+    With `-- --write` what they print, and docs/findings.md, are written. With `-- --with "torch==2.14.0"` the scripts
+    of the frameworks that are made of torch run, with that release; those that differ are gone or changed in it.
+    """
+    named, words = releases.taken("--with", session.posargs)
+    pythons = {}
+    for framework in FRAMEWORKS:
+        own = [text for text in named if releases.made_of(framework, text)]
+        if named and not own:
+            continue
+        try:
+            pythons[framework] = bare(session, framework, own)
+        except releases.Mistake as mistake:
+            session.error(str(mistake))
+        except NotInstalled as failed:
+            session.warn(f"the scripts of {framework} were not run: {failed}")
+    if not pythons:
+        session.error(f"--with {named}: no framework is made of it; there are {', '.join(FRAMEWORKS)}")
+    session.run("python", "tests/support/findings.py", "--pythons", json.dumps(pythons), *words)
 
 
 # --- what is asked for --------------------------------------------------------------------------
@@ -394,6 +419,18 @@ def worker(session: nox.Session, framework: str, name: str, requirements: list[s
         errors = re.findall("^ERROR: (.*)$", said, re.MULTILINE) or [f"pip failed, see {log}"]
         raise NotInstalled(f"{name} could not be installed: {errors[-1]}") from None
     return str(python)
+
+
+def bare(session: nox.Session, framework: str, named: list[str]) -> str:
+    """The interpreter of an environment with these releases of a framework: that of `conformance`, if it has them."""
+    requirements, name = releases.asked(framework, named)
+    folder = pathlib.Path(session.virtualenv.location).parent / f"conformance-{framework}"
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    stamp = folder / "provided.txt"
+    needed = " ".join([*PROJECT["project"]["dependencies"], *requirements])
+    if not named and python.exists() and stamp.exists() and needed in stamp.read_text().splitlines():
+        return str(python)
+    return worker(session, framework, name, requirements)
 
 
 def make_environment(folder: pathlib.Path, framework: str) -> None:

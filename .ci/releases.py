@@ -69,6 +69,14 @@ def requirement(framework: str, text: str) -> Requirement:
     return one
 
 
+def made_of(framework: str, text: str) -> bool:
+    """Whether what a requirement names is among the pins of a framework."""
+    try:
+        return among(Requirement(text), pinned(framework))
+    except InvalidRequirement:
+        return True  # the framework's own check says what is wrong
+
+
 def among(one: Requirement, others: list[Requirement]) -> bool:
     """Whether the distribution that a requirement is about is one of the others'."""
     return canonicalize_name(one.name) in {canonicalize_name(other.name) for other in others}

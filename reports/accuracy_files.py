@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normgauge.reports.grouping import of_kind
+from normgauge.reports.grouping import asked_of, of_kind
 from normgauge.reports.implementation_names import Names, told_apart
 from normgauge.reports.page.accuracy import accuracy_of
 from normgauge.reports.page.curves import PANEL
@@ -30,7 +30,7 @@ def write_accuracy(results: Path, folder: Path) -> list[Path]:
     figures = [figure for layer in shown for figure in layer.figures]
     texts = {figure.file: picture.render(figure=figure, size=PANEL) + "\n" for figure in figures}
     page = environment(autoescape=False).get_template("accuracy.md")
-    texts["accuracy.md"] = page.render(layers=shown, headers=headers)
+    texts["accuracy.md"] = page.render(layers=shown, headers=headers, asked=asked_of(headers, ["curves"]))
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     return [folder / name for name in texts]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import TypeVar
 
-from normgauge.results.records import Profile, Record
+from normgauge.results.records import Header, Profile, Record
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -54,3 +54,13 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     for item in items:
         found.setdefault(key(item), []).append(item)
     return found
+
+
+def asked_of(headers: Iterable[Header], parts: Collection[str]) -> str:
+    """The digests of what was asked for these results, and the budgets, as a page carries them."""
+    found = {
+        " ".join([*(f"{part} {one.catalogue.get(part, 'unknown')}" for part in parts), f"budget {one.budget}"])
+        for one in headers
+        if one.versions
+    }
+    return "; ".join(sorted(found)) or "nothing"

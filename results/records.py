@@ -25,7 +25,8 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record", kw_o
     """What ran, where and when. ``format`` is the version of this file format.
 
     ``budget`` and ``seed`` are those of the exploration. ``known`` are all the ids that the worker told, of which
-    ``implementations`` were run; older files have none.
+    ``implementations`` were run; older files have none. ``catalogue`` has digests of what could be asked
+    (``conformance.layers.registry.digests``); pages that are made of results carry them.
     """
 
     format: int
@@ -42,6 +43,7 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record", kw_o
     budget: str = ""
     seed: int = 0
     known: list[str] = []
+    catalogue: dict[str, str] = {}
 
 
 class Witness(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ import normgauge
 from normgauge.adapters.dtypes import FULL
 from normgauge.adapters.registry import not_known
 from normgauge.conformance.diagnosis.references import References
+from normgauge.conformance.layers.registry import digests
 from normgauge.conformance.run.measure import measure
 from normgauge.conformance.run.parallel import CannotStart, Lane, Lanes, Measure, Progress, Task
 from normgauge.conformance.run.request import Wanted, is_named, is_pattern
@@ -204,4 +205,5 @@ def _header(framework: str, wanted: Wanted, greeting: Hello) -> Header:
         budget=wanted.budget.name,
         seed=wanted.seed,
         known=[described.id for described in greeting.implementations],
+        catalogue=digests(),
     )

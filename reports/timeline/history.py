@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from normgauge.reports.grouping import class_name, dtypes_of, grouped, layer_titles, of_kind
+from normgauge.reports.grouping import asked_of, class_name, dtypes_of, grouped, layer_titles, of_kind
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.results.file import BrokenResults
 from normgauge.results.folder import read_folder
@@ -93,12 +93,16 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """The releases of a framework from old to new, what changed between them, and what did not."""
+    """The releases of a framework from old to new, what changed between them, and what did not.
+
+    ``asked`` has the digests of what was asked of them.
+    """
 
     framework: str
     releases: tuple[str, ...]
     threads: tuple[Thread, ...]
     not_run: tuple[NotRun, ...]
+    asked: str = ""
 
     @property
     def changed(self) -> list[Thread]:
@@ -170,6 +174,7 @@ def timeline_of(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ())
         releases=tuple(labels[place] for place in order),
         threads=tuple(threads),
         not_run=tuple(not_run),
+        asked=asked_of(headers, ["requirements", "axes"]),
     )
 
 

@@ -726,3 +726,46 @@ def test_a_python_that_does_not_exist_is_not_found(noxfile: ModuleType, tmp_path
     noxfile.PYTHON["torch"] = "3.99"
     with pytest.raises(noxfile.NoPython, match=r"torch needs Python 3\.99, which was not found; install it"):
         noxfile.make_environment(tmp_path / "own", "torch")
+
+
+# --- the scripts of the findings ----------------------------------------------------------------
+
+
+def pythons_of(session: Session) -> dict[str, str]:
+    """The interpreters that the scripts are given."""
+    (run,) = session.ran_with("tests/support/findings.py")
+    return json.loads(run[run.index("--pythons") + 1])
+
+
+def test_scripts_run_in_the_environments_that_conformance_made(
+    noxfile: ModuleType, environments: list[tuple[Path, str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / ".nox" / "conformance-torch"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").touch()
+    needed = [*noxfile.PROJECT["project"]["dependencies"], "torch==2.13.0", "numpy"]
+    (folder / "provided.txt").write_text("\n".join(["0", " ".join(needed), "digest"]))
+    session = Session(tmp_path, "bfloat16", "--write")
+    noxfile.findings(session)
+    workers = tmp_path / ".nox" / "workers"
+    assert pythons_of(session) == {
+        "torch": str(folder / "bin" / "python"),
+        **{name: str(workers / name / "bin" / "python") for name in ("mlx", "keras-jax", "lucid")},
+    }
+    assert session.ran[-1][-2:] == ("bfloat16", "--write")
+    assert [name for _, name in environments] == ["mlx", "keras-jax", "lucid"]
+
+
+def test_another_release_runs_the_scripts_of_its_frameworks_alone(
+    noxfile: ModuleType, environments: list[tuple[Path, str]], tmp_path: Path
+) -> None:
+    session = Session(tmp_path, "--with", "mlx[cpu]==0.31.2")
+    noxfile.findings(session)
+    python = tmp_path / ".nox" / "workers" / "mlx-0.31.2" / "bin" / "python"
+    assert pythons_of(session) == {"mlx": str(python)}
+
+
+def test_a_release_of_no_framework_is_one_line(noxfile: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(Stopped, match="no framework is made of it") as stopped:
+        noxfile.findings(Session(tmp_path, "--with", "caffe==1.0"))
+    assert stopped.value.how == "error"

@@ -2,8 +2,8 @@
 
 A file begins with TOML between two lines of `+++`, then Markdown. A fence of `python` is the script, a fence of
 `output` is what the script printed; words behind either name the environments that the fence is for (none: all of
-them). The scripts of an environment are one, in their order. A number written as `~3e-5` is the size of a rounding error: another processor may give up to four times more or
-less. Every other number must come out as written.
+them). The scripts of an environment are one, in their order. A number written as `~3e-5` is the size of a rounding
+error: another processor may give up to four times more or less. Every other number must come out as written.
 """
 
 from __future__ import annotations
@@ -125,6 +125,12 @@ def printed_by(script: str, python: str, environment: str) -> str:
     return done.stdout
 
 
+def releases_in(python: str) -> dict[str, str]:
+    """The releases of everything that an environment has, without what marks a build."""
+    script = "import importlib.metadata as m; [print(d.name, d.version.split('+')[0]) for d in m.distributions()]"
+    return dict(line.split() for line in printed_by(script, python, "").splitlines())
+
+
 def differences(written: str, printed: str) -> list[Difference]:
     """The lines in which two outputs differ; sizes of rounding errors may differ by :data:`SIZE_FACTOR`."""
     lines, others = written.splitlines(), printed.splitlines()
@@ -146,12 +152,23 @@ def _alike(one: str | None, other: str | None) -> bool:
 
 # --- numbers ------------------------------------------------------------------------------------
 
-#: What is no measured number: links, ids of requirements, names in code that carry digits, releases, commits.
+#: What is no measured number.
 NO_NUMBER = re.compile(
-    r"https?://\S+|\]\([^)]*\)|\b(?:GN|BN)-\d+\b|\b\w*[A-Za-z_][\w.]*\b(?=\()|\b[A-Za-z_]+\w*\d\w*\b"
-    r"|\b\d+\.\d+\.\d+\b|\b[0-9a-f]*[a-f][0-9a-f]{6,}\b"
+    "|".join(
+        (
+            r"https?://\S+",
+            r"\]\([^)]*\)",  # the target of a link
+            r"\b(?:GN|BN)-\d+\b",
+            r"x86-64",
+            r"Python(?: version:)? \d+\.\d+",
+            r"\b\d+\.\d+\.\d+\b",  # a release
+            r"\b\w*[A-Za-z_][\w.]*\b(?=\()",  # a function
+            r"\b[A-Za-z_]+\w*\d\w*\b",  # a name with digits
+            r"\b[0-9a-f]*[a-f][0-9a-f]{6,}\b",  # a commit
+        )
+    )
 )
-NUMBER = re.compile(r"(?<![\w.])[-−~]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
+WRITTEN = re.compile(r"(?<![\w.])[-−~]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
 #: Small whole numbers are words (two layers, 3 samples) as often as results.
 SMALL = frozenset(range(11))
 
@@ -159,7 +176,7 @@ SMALL = frozenset(range(11))
 def numbers_in(text: str) -> set[float]:
     """The numbers that a text has, without those in links, names and releases; whole numbers up to ten are left out."""
     found = {
-        float(word.lstrip("~").replace("−", "-").replace(",", "")) for word in NUMBER.findall(NO_NUMBER.sub(" ", text))
+        float(word.lstrip("~").replace("−", "-").replace(",", "")) for word in WRITTEN.findall(NO_NUMBER.sub(" ", text))
     }
     return {number for number in found if abs(number) not in SMALL}
 
@@ -246,7 +263,7 @@ def main() -> int:
         if (found := differences(finding.outputs.get(environment, ""), output))
     ]
     if asked.write:
-        write(jobs, printed)
+        write(jobs, printed, pythons)
     numbers = sum(len(re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?", output)) for output in printed)
     print(f"{len(jobs)} scripts run, {numbers} numbers compared, {len(changed)} differ")
     return 1 if changed and not asked.write else 0
@@ -261,14 +278,21 @@ def report(finding: Finding, environment: str, found: Sequence[Difference]) -> s
     return finding.path.name
 
 
-def write(jobs: Sequence[tuple[Finding, str]], printed: Sequence[str]) -> None:
-    """Write outputs into their files, as far as they differ, and the index."""
+def write(jobs: Sequence[tuple[Finding, str]], printed: Sequence[str], pythons: Mapping[str, str]) -> None:
+    """Write outputs and releases into their files, as far as they differ, and the index."""
     by_file: dict[Path, dict[str, str]] = {}
     for (finding, environment), output in zip(jobs, printed, strict=True):
         kept = finding.outputs.get(environment, "")
         by_file.setdefault(finding.path, {})[environment] = output if differences(kept, output) else kept
+    installed = {python: releases_in(python) for python in set(pythons.values())}
     for path, outputs in by_file.items():
-        path.write_text(with_outputs(read(path), outputs), encoding="utf-8")
+        text = with_outputs(read(path), outputs)
+        there = {key: one for name in outputs for key, one in installed[pythons[name]].items()}
+        kept = {name: there.get(name, release) for name, release in read(path).front["releases"].items()}
+        line = ", ".join(f'{name} = "{release}"' for name, release in kept.items())
+        path.write_text(
+            re.sub(r"^releases = .*$", f"releases = {{ {line} }}", text, count=1, flags=re.M), encoding="utf-8"
+        )
     (PROJECT / INDEX).write_text(index(all_of()), encoding="utf-8")
 
 

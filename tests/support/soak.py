@@ -9,6 +9,7 @@ tables. The seeds are fixed: the same versions give the same tables.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import honest
+import honest_backward
 import numpy as np
 from honest import REGIMES, Array, Machine
 from honest_backward import UPSTREAM
@@ -117,6 +120,12 @@ class Tally:
         return f"{self.largest:.2f} of {held}"
 
 
+#: What is drawn from: data, upstream gradients, and the forms of what an implementation may write in several ways.
+TABLES: Final[tuple[Iterable[str], ...]] = (
+    REGIMES, UPSTREAM, honest.OUTPUTS, honest.ROOTS, honest.UPDATES, honest.UNBIASED,
+    honest_backward.OUTPUTS, honest_backward.SLOPES, honest_backward.THROUGH, honest_backward.CLOSED,
+)  # fmt: skip
+
 Tallies = dict[tuple[str, str, str], Tally]  # by rung, implementation and quantity
 #: Median bound/error by rung, quantity, n, implementation and class.
 Tightness = dict[tuple[str, str, int, str, str], float]
@@ -182,6 +191,8 @@ def median_slack(reference: Reference, actual: Array) -> float:
 
 PAGE: Final = """# The bounds under soak
 
+<!-- asked: {digest} -->
+
 `nox -s soak -- --write docs/soak.md` wrote this page; the derivations are in [bounds.md](bounds.md).
 
 Honest implementations in NumPy ({implementations}), forward and backward, on {regimes} regimes of data times
@@ -244,6 +255,18 @@ def tightness_shown(tightness: Tightness) -> str:
     return "\n\n".join(shown)
 
 
+def digest() -> str:
+    """A digest of what is held to which bounds: it changes with a form, a regime or a bound, not with the code."""
+    soak = Soak()
+    held = [repr((soak.lengths, soak.implementations, [[*table] for table in TABLES]))]
+    for name, rung in soak.rungs.items():
+        draw = Draw.ordinary(np.random.default_rng(0), rung.store, 16, 8)
+        for accuracy in ACCURACY_CLASSES:
+            for quantity, reference in references(draw, rung.arithmetic(accuracy)).items():
+                held.append(f"{name} {accuracy} {quantity} {float(np.median(reference.bound)):.2g}")
+    return "forms and bounds " + hashlib.sha256("\n".join(held).encode()).hexdigest()[:8]
+
+
 def faults(tallies: Tallies, demanded: int) -> list[str]:
     """What makes the soak fail, in a sentence each."""
     found = []
@@ -285,6 +308,7 @@ def main(words: list[str] | None = None, soak: Soak | None = None, demanded: int
             tallies=told,
             widest=WIDEST,
             tightness=tightness,
+            digest=digest(),
         )
         options.write.write_text(page, encoding="utf-8")
     return 0
