@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from normgauge.oracle.arithmetic import Arithmetic
 from normgauge.oracle.backward import ABSORBED, Dependence, Sets, at_least_one, judged, times
+from normgauge.oracle.formats import Format
 from normgauge.oracle.moments import U64, Float, max_of, mean_of, pair_sum
 from normgauge.oracle.reference import Reference
+
+#: How often a product of the gradient may count as 0: x, the mean, and each factor 2 or 1/2 apart.
+_LOSSES: Final = 8
 
 
 def input_gradient(s: Sets, dependence: Dependence | None) -> Reference:
@@ -35,8 +40,8 @@ def _of_constants(s: Sets, g: Float) -> tuple[Float, Float]:
     u, size = held.u, np.abs(g)
     size *= r
     bound = size * (relative + (1 + relative) * 2 * u)
-    if not 4 * held.smallest_normal * top.together <= ABSORBED * float(bound.min()):
-        bound = bound + _flushed_products(s, np.abs(g))
+    if not _LOSSES * held.smallest_normal * top.together <= ABSORBED * float(bound.min()):
+        bound = bound + _flushed_direct(s, np.abs(g))
     bound *= 1 + 16 * u
     bound += 3 * U64 * r * np.abs(g)
     largest = held.largest * (1 - 16 * u)
@@ -46,12 +51,21 @@ def _of_constants(s: Sets, g: Float) -> tuple[Float, Float]:
     return r * g, bound
 
 
-def _flushed_products(s: Sets, size_g: Float) -> Float:
-    """What r * weight * dy loses to underflow of an operand, of a product of two, and of the result."""
-    eta, r, factor = s.arithmetic.held.smallest_normal, s.reciprocal.value, _factor(s)
-    r = r * (1 + s.reciprocal.relative)
-    scale_flushed = np.fmin(eta * s.sizes, 2 * r * size_g)  # weight * r, never more than all there is
-    return np.asarray(eta * (r * (1 + factor) + 1 + factor + s.sizes * (factor < eta) * r) + scale_flushed)
+def _lost(term: Float, rest: Float, smallest_normal: float, held: Format) -> Float:
+    """What products of the size ``term`` lose to underflow, ``rest`` the product of all their factors above 1.
+
+    A product that counts as 0 loses all there is, and less than eta times the factors that are left; one that is kept
+    as a subnormal number errs by half of the smallest of these times the factors that are left.
+    """
+    rounded = 2 * _LOSSES * held.smallest_subnormal
+    return np.fmin(_LOSSES * smallest_normal * rest, term + rounded * rest)
+
+
+def _flushed_direct(s: Sets, size_g: Float) -> Float:
+    """What r * weight * dy loses, in any order of multiplication."""
+    held, r = s.arithmetic.held, s.reciprocal.value * (1 + s.reciprocal.relative)
+    rest = at_least_one(_factor(s)) * at_least_one(s.sizes) * np.maximum(r, 1)
+    return _lost(r * size_g, rest, held.smallest_normal, held)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +128,11 @@ def _about(x: Float, mean: Float, error: Float) -> Float:
 
 @dataclass(frozen=True, kw_only=True)
 class _MeanBounds:
-    """d m1 and d m2; ``absorbed`` where nothing that underflow loses in dx changes its bound."""
+    """d m1 and d m2 without underflow, and the mean of |g| r (|x| + |mu| + d mu), all that enters m2."""
 
     m1: Float
     m2: Float
-    absorbed: bool
+    entered: Float
 
 
 def _bound_through(s: Sets, p: _Parts, dependence: Dependence, value: Float) -> Float:
@@ -136,8 +150,8 @@ def _bound_through(s: Sets, p: _Parts, dependence: Dependence, value: Float) -> 
     honest += d_direct
     honest += d_through
     honest *= r
-    if not means.absorbed:
-        honest += _flushed(s, p, dependence, p.m2 + means.m2)
+    if not _most_flushed(s, dependence) <= ABSORBED * float(honest.min()):
+        honest += _flushed(s, p, dependence, means)
     honest *= 1 + 16 * s.arithmetic.held.u
     honest += _own_error(s, p, dependence, value)
     return _where_in_range(honest, s, p, dependence)
@@ -150,13 +164,12 @@ def _mean_bounds(s: Sets, p: _Parts, dependence: Dependence, products: Float) ->
     """
     additions, again = dependence.batch.m.n - 1.0, s.arithmetic.rounds_sums
     m1 = s.arithmetic.gamma(additions, 8 + again) * p.mean_g
-    m2 = s.used.mean.bound * s.reciprocal.value * p.m1
-    m2 = m2 + s.arithmetic.gamma(additions, 7 + again) * mean_of(products)
-    means = _MeanBounds(m1=m1, m2=m2, absorbed=_flushes_are_absorbed(s, p, dependence, m1, m2))
-    return means if means.absorbed else replace(means, m2=m2 + _flushed_operands(s, p))
+    m2, entered = s.used.mean.bound * s.reciprocal.value * p.m1, mean_of(products)
+    m2 = m2 + s.arithmetic.gamma(additions, 7 + again) * entered
+    return _MeanBounds(m1=m1, m2=m2, entered=entered)
 
 
-def _deviation_bound(s: Sets, p: _Parts, dependence: Dependence, absorbed: bool, out: Float) -> Float:
+def _deviation_bound(s: Sets, p: _Parts, dependence: Dependence, out: Float) -> Float:
     """d x_hat' = r [d mu + 6u (|x| + |mu| + d mu)] + r [d mu + gamma_(n + 2) (mean|x - mu| + d mu)].
 
     x - mean, or x and mean each with the coefficient; automatic differentiation also subtracts
@@ -168,8 +181,6 @@ def _deviation_bound(s: Sets, p: _Parts, dependence: Dependence, absorbed: bool,
     bound = np.multiply(p.about_batch, 6 * held.u, out=out)
     bound += batch.bound.mean
     bound *= r
-    if not absorbed:
-        bound += held.smallest_normal * (2 + 3 * r)
     bound += r * residue
     return bound
 
@@ -177,7 +188,7 @@ def _deviation_bound(s: Sets, p: _Parts, dependence: Dependence, absorbed: bool,
 def _through_bound(s: Sets, p: _Parts, dependence: Dependence, means: _MeanBounds, out: Float) -> Float:
     """d t2 = d kappa |t2| + kappa [d c |x_hat' m2| + (c + d c) (d m2 |x_hat'| + (|m2| + d m2) d x_hat')]."""
     steep, d_share = s.reciprocal.steepest, dependence.mean_share_bound
-    moved = _deviation_bound(s, p, dependence, means.absorbed, out)
+    moved = _deviation_bound(s, p, dependence, out)
     moved *= p.m2 + means.m2
     moved += means.m2 * p.moved
     moved *= steep * dependence.var_share_most
@@ -213,65 +224,51 @@ def _own_error(s: Sets, p: _Parts, dependence: Dependence, value: Float) -> Floa
     return own
 
 
-def _flushes_are_absorbed(s: Sets, p: _Parts, dependence: Dependence, d_1: Float, d_2: Float) -> bool:
-    """Whether all that underflow may lose is lost in the rounding of what it is added to.
-
-    ``d_1`` and ``d_2`` are the bounds on m1 and m2 without it. ``_flushed_operands`` is at most 10 eta
-    times ``together`` (1 + weight), ``_flushed`` at most (18 + 7 a) eta times ``together`` and the factors in the
-    last line. They are added to d_2, to r times the mean's bound, and to at least r (1 + relative) a d_1.
-    """
-    r, batch, a, top = s.reciprocal.value, dependence.batch, abs(dependence.mean_share), s.tops
-    sum_2 = float((batch.m.n * (p.m2 + d_2) / r).max())
-    least = min(
-        float(d_2.min()),
-        float((r * batch.bound.mean).min()),
-        a * float((r * (1 + s.reciprocal.relative) * d_1).min()),
-    )
-    lost = s.arithmetic.held.smallest_normal * top.together * (top.factor + 1) * (20 + 10 * a)
-    return lost * max(dependence.var_share_most, 1.0) * max(sum_2, 1.0) * top.tall * top.tall <= ABSORBED * least
-
-
 def _factor(s: Sets) -> Float:
     """|weight| for each element."""
     return np.broadcast_to(np.abs(s.weight), s.dy.shape)
 
 
-def _most_factor(s: Sets) -> Float:
-    """A weight that multiplies last, or 1: of each set."""
-    return np.maximum(max_of(_factor(s)), 1)
+def _most_flushed(s: Sets, dependence: Dependence) -> float:
+    """At least ``_flushed``, from the largest of each quantity."""
+    n, a, top = dependence.batch.m.n, abs(dependence.mean_share) + 1, s.tops
+    products = top.together * top.tall * top.tall * (top.about + 1) * max(dependence.var_share_most, 1.0)
+    return 12 * _LOSSES * s.arithmetic.held.smallest_normal * n * a * products
 
 
-def _flushed_operands(s: Sets, p: _Parts) -> Float:
-    """What m2 loses to underflow."""
-    eta, r, factor = s.arithmetic.held.smallest_normal, s.reciprocal.value, _factor(s)
-    operands = (
-        (factor + s.sizes + 1) * (np.abs(s.x_hat) + r)
-        + p.size_g * (2 * r + 1)
-        + 1
-        + r
-        + r * (np.abs(s.used.mean.value) + s.used.mean.bound) * (factor + 3)  # mean sum(g), summed apart
-    )
-    return np.asarray(eta * (mean_of(operands) + 2 * (1 + r)) * _most_factor(s))
+def _flushed(s: Sets, p: _Parts, dependence: Dependence, means: _MeanBounds) -> Float:
+    """F, what dx loses to underflow."""
+    held, r, eta_sums = s.arithmetic.held, s.reciprocal.value, s.arithmetic.smallest_normal
+    n, a, eta, factor = dependence.batch.m.n, abs(dependence.mean_share), held.smallest_normal, _factor(s)
+    most_r, most_factor, most_a = r * (1 + s.reciprocal.relative), at_least_one(factor), max(a, 1.0)
+    direct, at_least_r = most_r * p.size_g, np.maximum(most_r, 1)
+    # n times dy, of which weight * r / n takes its share.
+    share = np.fmin(factor, 1) * np.fmin(r * (1 - s.reciprocal.relative), 1) / n
+    by_share = _lost(direct, n * s.sizes * most_factor * at_least_r, eta, held)
+    flushed = _flushed_direct(s, p.size_g)
+    flushed = flushed + np.where(share >= 2 * eta, 0, by_share)
+    # The mean of it, of values that are divided by n before they are added, or after.
+    shares = _lost(a * direct, most_a * n * most_factor * at_least_one(s.sizes) * at_least_r, eta_sums, held)
+    flushed = flushed + most_a * mean_of(flushed) + mean_of(shares)
+    through = _flushed_through(s, p, dependence, means)
+    flushed = flushed + through + mean_of(through)
+    return np.asarray(flushed + _LOSSES * eta * at_least_r * np.maximum(max_of(factor), 1))
 
 
-def _flushed(s: Sets, p: _Parts, dependence: Dependence, most_2: Float) -> Float:
-    """F, what dx loses to underflow besides; ``most_2`` is |m2| + d m2."""
-    held, most_factor = s.arithmetic.held, _most_factor(s)
-    a, shares = abs(dependence.mean_share), dependence.var_share_most
-    eta, r, steep = held.smallest_normal, s.reciprocal.value, s.reciprocal.steepest
-    most_r = r * (1 + s.reciprocal.relative)
-    flushed = _flushed_products(s, p.size_g)
-    flushed = flushed + a * (mean_of(flushed) + 3 * eta * (1 + most_r) * most_factor)
-    # The coefficient r^3 sum / n of x, in any order: what underflows is lost, or rounded to the subnormal
-    # numbers, at up to eight products, and multiplied by the factors that are left.
-    sum_2 = dependence.batch.m.n * most_2 / r
-    left = max(shares, 1.0) * np.maximum(sum_2, 1) * s.reciprocal.tall**2 * most_factor
-    lost = p.about_batch * left * (8 * eta)
-    if not np.all(left * (16 * eta) <= steep * shares * (r * most_2) * r):  # else the roundings are the larger
-        term = steep * shares * (r * most_2) * (r * p.about_batch)
-        rounded = term + at_least_one(p.about_batch) * (8 * held.smallest_subnormal / 2) * left
-        lost = np.fmin(rounded, lost)
-    return np.asarray(flushed + lost + eta * (6 + 2 * most_r) * most_factor)
+def _flushed_through(s: Sets, p: _Parts, dependence: Dependence, means: _MeanBounds) -> Float:
+    """What (c kappa r^3 / n) (x - mean) sum(g (x - mean)) loses: at the sum's summands, and outside of it."""
+    held, r, steep = s.arithmetic.held, s.reciprocal.value, s.reciprocal.steepest
+    n, shares, factor = dependence.batch.m.n, dependence.var_share_most, _factor(s)
+    left = max(shares, 1.0) * s.reciprocal.tall**3 * at_least_one(p.about_batch)
+    summand = at_least_one(factor) * at_least_one(s.sizes) * at_least_one(p.about)
+    largest_sum = n * mean_of(np.maximum(p.size_g, s.sizes) * p.about)
+    largest_sum = np.maximum(np.maximum(largest_sum, max_of(factor)), 1)
+    term = steep * shares * r * (r * p.about_batch)
+    outside = _lost(term * (p.m2 + means.m2), left * largest_sum, held.smallest_normal, held)
+    inside = _lost(term * means.entered, left * mean_of(summand), held.smallest_normal, held)
+    # Divided by n before they are added, as in a product with 1 / n: a part of the sum.
+    shared = _lost(term * means.entered, left * (n * mean_of(summand)), s.arithmetic.smallest_normal, held)
+    return outside + inside + shared
 
 
 def _where_in_range(bound: Float, s: Sets, p: _Parts, dependence: Dependence) -> Float:
@@ -282,22 +279,22 @@ def _where_in_range(bound: Float, s: Sets, p: _Parts, dependence: Dependence) ->
     # Of s sqrt(s) below the normal numbers, 1 / 0 may be made.
     least = held.largest * held.smallest_normal
 
-    # Every quantity further below is at most one of these two times tall^3, and a factor 2 covers all roundings.
-    sums = 2 * n * (top.dy + 1) * (top.factor + 1) * (top.about + 1) * max(shares, 1.0) * (2 + growth)
+    # Every quantity further below is at most one of these times tall^3, and a factor 8 covers roundings and sums.
+    sums = 8 * n * (top.dy + 1) * (top.factor + 1) * (top.about + 1) * max(shares, 1.0) * (2 + growth)
     terms = 2 * sums * (top.about + 1) * max(float(s.reciprocal.steepest.max()), 1.0)
-    if (terms + least) * top.tall * top.tall * top.tall <= held.largest / 2:
+    if (terms + least) * top.tall * top.tall * top.tall <= held.largest / 2 and n / float(r.min()) <= held.largest / 2:
         return bound
 
-    larger = np.maximum(p.size_g, s.sizes)  # with the weight in it or without
+    # What one element makes of the coefficient of x - mean may enter a sum over its set.
+    larger, factor, furthest = np.maximum(p.size_g, s.sizes), _factor(s), at_least_one(max_of(p.about_batch))
+    most_r = np.maximum(r * (1 + s.reciprocal.relative), 1)
     most_2 = mean_of(larger * (np.abs(s.x_hat) + r * s.used.mean.bound))
     most_2 = most_2 + growth * mean_of(larger * (r * p.about))
-    reach = np.maximum(n * mean_of(larger * at_least_one(p.about)), 1)
-    reach = reach * np.maximum(r * (1 + s.reciprocal.relative), 1)
-    summed = np.maximum(n * most_2 / r, 1) * max(shares, 1.0)
-    reach = np.maximum(reach, np.maximum(summed, least) * tall**3)
-    factor = _factor(s)
-    reach = np.maximum(reach, max_of(factor * p.about))
-    reach = np.maximum(reach, max_of(factor) * tall)
-    term = s.reciprocal.steepest * shares * (r * most_2) * (r * p.about_batch)
-    most = np.maximum(np.maximum(reach, n * term), n * larger * tall)
-    return np.where(most <= held.largest * (1 - 16 * held.u), bound, np.inf)
+    # n g, sum(g) and x_hat sum(g x_hat), with the weight in them or without, are added and multiplied by r.
+    term = s.reciprocal.steepest * shares * (r * most_2) * furthest
+    reach = n * larger * tall + (n * term + n * mean_of(larger * at_least_one(p.about))) * most_r
+    # The coefficient in any order, also without the sum, and one summand of the sum.
+    summed = np.maximum(np.maximum(n * most_2 / r, max_of(factor)) * max(shares, 1.0), least)
+    reach = np.maximum(reach, np.maximum(summed * furthest, max_of(larger * at_least_one(p.about))) * tall**3)
+    reach = np.maximum(reach, n / r * (1 + s.reciprocal.relative))
+    return np.where(reach <= held.largest * (1 - 16 * held.u), bound, np.inf)

@@ -23,7 +23,7 @@ class ParameterSums:
 
     ``products`` are those of dy and x_hat, ``upstream`` is dy itself, each as a pair of shape (2, P). ``sizes``
     has shape (6, P): the error inherited from the statistics, what rounding multiplies, what underflow loses,
-    |products|, the most that may be formed on the way, |dy|. ``largest`` (P,) bounds |x_hat|. ``certain`` (2, P)
+    |products|, the most that may be formed on the way, |dy|. ``largest`` (P,) bounds |x - mean| and |x_hat|. ``certain`` (2, P)
     tells where dweight and dbias are NaN for certain. What underflow loses, and what may be formed, is 0 where it
     is too small to change anything.
     """
@@ -113,7 +113,7 @@ def _sizes(s: Sets, products: Float, stretches: _Stretches) -> tuple[Float, Floa
     about += np.abs(mean.value) + mean.bound
     x_hat = about * most_r
     if not places * top.together <= _FAR_IN_RANGE * held.largest:
-        largest = np.maximum.reduce(stretches.of(x_hat), axis=(1, 2))
+        largest = np.maximum.reduce(stretches.of(np.maximum(x_hat, about)), axis=(1, 2))
         sizes[4] = stretches.summed(s.sizes * at_least_one(about) * np.maximum(most_r, 1))
     x_hat *= s.sizes
     sizes[1] = stretches.summed(x_hat)
@@ -152,7 +152,7 @@ def parameter_gradients(sums: ParameterSums, count: int, arithmetic: Arithmetic)
 
     own = 5 * U64 * products + U64 * np.abs(dweight)
     bound = (1 + 16 * u) * (inherited + most * rounding + flushed) + own
-    reach = np.maximum(reach, sums.largest)  # x_hat, also where dy is 0
+    reach = np.maximum(reach, sums.largest)  # x - mean and x_hat, also where dy is 0
     bound = np.where(reach <= arithmetic.held.largest * (1 - most), bound, np.inf)
     bias_bound = (1 + 16 * u) * (most_bias * total + 3 * eta * count) + U64 * (total + np.abs(dbias))
     bias_bound = np.where(total <= arithmetic.held.largest * (1 - most_bias), bias_bound, np.inf)

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from honest import REGIMES, STATISTICS, SUMMATIONS, UNBIASED, UPDATES, Array, Machine, Statistics
 from honest_backward import (
-    CLOSED,
     OUTPUTS,
     SLOPES,
     THROUGH,
@@ -27,9 +26,9 @@ from honest_backward import (
     channel_sums,
     closed,
     closed_parameter,
-    closed_weight_last,
     differentiated,
     parameter_of,
+    some_closed,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -381,9 +380,7 @@ def check(draw: Draw, names: list[str], each: int) -> int:
             dx, parts = differentiated(p, *how)
             inputs, weights, biases = [dx], [], []
             if draw.placement == "inside_sqrt" and not draw.unbiased and draw.old is None:
-                inputs.append(CLOSED[str(rng.choice(list(CLOSED)))](p))
-                if draw.per_set:
-                    inputs.append(closed_weight_last(p))
+                inputs += some_closed(p, rng, by_set=draw.per_set)
             if draw.per_set:
                 sums = channel_sums(p)
                 weights += [parameter_of(p, parts), closed_parameter(p), sums[0]]

@@ -27,7 +27,6 @@ from honest import (
     normalised,
 )
 from honest_backward import (
-    CLOSED,
     SLOPES,
     THROUGH,
     UPSTREAM,
@@ -35,9 +34,9 @@ from honest_backward import (
     channel_sums,
     closed,
     closed_parameter,
-    closed_weight_last,
     differentiated,
     parameter_of,
+    some_closed,
 )
 from honest_backward import OUTPUTS as OUTPUTS_BACKWARD
 from samples import corners
@@ -255,9 +254,7 @@ def check_gradients(draw: Draw, names: list[str], each: int) -> int:
             dx, parts = differentiated(p, *how)
             inputs = [dx]
             if draw.placement == "inside_sqrt" and not draw.unbiased:
-                inputs.append(CLOSED[str(rng.choice(list(CLOSED)))](p))
-            if draw.placement == "inside_sqrt" and not draw.unbiased and draw.per_set:
-                inputs.append(closed_weight_last(p))
+                inputs += some_closed(p, rng, by_set=draw.per_set)
             if draw.per_set:
                 sums = channel_sums(p)
                 weights, biases = [parameter_of(p, parts), closed_parameter(p), sums[0]], [sums[1]]
