@@ -14,8 +14,8 @@ from normgauge.oracle.formats import Format
 from normgauge.oracle.moments import U64, Float, max_of, mean_of, pair_sum
 from normgauge.oracle.reference import Reference
 
-#: How often a product of the gradient may count as 0: x, the mean, and each factor 2 or 1/2 apart.
-_LOSSES: Final = 8
+#: Roundings to subnormal numbers in a product of the gradient, in halves of the smallest of these, and twice that.
+_ROUNDINGS: Final = 16
 
 
 def input_gradient(s: Sets, dependence: Dependence | None) -> Reference:
@@ -40,7 +40,7 @@ def _of_constants(s: Sets, g: Float) -> tuple[Float, Float]:
     u, size = held.u, np.abs(g)
     size *= r
     bound = size * (relative + (1 + relative) * 2 * u)
-    if not _LOSSES * held.smallest_normal * top.together <= ABSORBED * float(bound.min()):
+    if not held.smallest_normal * top.together <= ABSORBED * float(bound.min()):
         bound = bound + _flushed_direct(s, np.abs(g))
     bound *= 1 + 16 * u
     bound += 3 * U64 * r * np.abs(g)
@@ -51,21 +51,20 @@ def _of_constants(s: Sets, g: Float) -> tuple[Float, Float]:
     return r * g, bound
 
 
-def _lost(term: Float, rest: Float, smallest_normal: float, held: Format) -> Float:
+def _lost(term: Float, most: Float, rest: Float, held: Format) -> Float:
     """What products of the size ``term`` lose to underflow, ``rest`` the product of all their factors above 1.
 
-    A product that counts as 0 loses all there is, and less than eta times the factors that are left; one that is kept
+    A product that counts as 0 loses all there is, and at most ``most`` for the factors that are left; one that is kept
     as a subnormal number errs by half of the smallest of these times the factors that are left.
     """
-    rounded = 2 * _LOSSES * held.smallest_subnormal
-    return np.fmin(_LOSSES * smallest_normal * rest, term + rounded * rest)
+    return np.fmin(most * rest, term + _ROUNDINGS * held.smallest_subnormal * rest)
 
 
 def _flushed_direct(s: Sets, size_g: Float) -> Float:
     """What r * weight * dy loses, in any order of multiplication."""
     held, r = s.arithmetic.held, s.reciprocal.value * (1 + s.reciprocal.relative)
     rest = at_least_one(_factor(s)) * at_least_one(s.sizes) * np.maximum(r, 1)
-    return _lost(r * size_g, rest, held.smallest_normal, held)
+    return _lost(r * size_g, held.smallest_normal, rest, held)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +232,7 @@ def _most_flushed(s: Sets, dependence: Dependence) -> float:
     """At least ``_flushed``, from the largest of each quantity."""
     n, a, top = dependence.batch.m.n, abs(dependence.mean_share) + 1, s.tops
     products = top.together * top.tall * top.tall * (top.about + 1) * max(dependence.var_share_most, 1.0)
-    return 12 * _LOSSES * s.arithmetic.held.smallest_normal * n * a * products
+    return 32 * s.arithmetic.held.smallest_normal * n * a * products
 
 
 def _flushed(s: Sets, p: _Parts, dependence: Dependence, means: _MeanBounds) -> Float:
@@ -242,17 +241,18 @@ def _flushed(s: Sets, p: _Parts, dependence: Dependence, means: _MeanBounds) -> 
     n, a, eta, factor = dependence.batch.m.n, abs(dependence.mean_share), held.smallest_normal, _factor(s)
     most_r, most_factor, most_a = r * (1 + s.reciprocal.relative), at_least_one(factor), max(a, 1.0)
     direct, at_least_r = most_r * p.size_g, np.maximum(most_r, 1)
-    # n times dy, of which weight * r / n takes its share.
-    share = np.fmin(factor, 1) * np.fmin(r * (1 - s.reciprocal.relative), 1) / n
-    by_share = _lost(direct, n * s.sizes * most_factor * at_least_r, eta, held)
+    # n times dy, of which weight * r / n takes its share: a weight that the whole set has, else r / n.
+    of_set = np.where(factor.min(axis=-1, keepdims=True) == max_of(factor), max_of(factor), 1)
+    share = np.fmin(of_set, 1) * np.fmin(r * (1 - s.reciprocal.relative), 1) / n
+    by_share = _lost(direct, eta, n * np.maximum(p.size_g, s.sizes) * np.maximum(of_set, 1) * at_least_r, held)
     flushed = _flushed_direct(s, p.size_g)
     flushed = flushed + np.where(share >= 2 * eta, 0, by_share)
     # The mean of it, of values that are divided by n before they are added, or after.
-    shares = _lost(a * direct, most_a * n * most_factor * at_least_one(s.sizes) * at_least_r, eta_sums, held)
+    shares = _lost(a * direct, eta_sums, most_a * n * most_factor * at_least_one(s.sizes) * at_least_r, held)
     flushed = flushed + most_a * mean_of(flushed) + mean_of(shares)
     through = _flushed_through(s, p, dependence, means)
     flushed = flushed + through + mean_of(through)
-    return np.asarray(flushed + _LOSSES * eta * at_least_r * np.maximum(max_of(factor), 1))
+    return np.asarray(flushed + 4 * eta * at_least_r * np.maximum(max_of(factor), 1))
 
 
 def _flushed_through(s: Sets, p: _Parts, dependence: Dependence, means: _MeanBounds) -> Float:
@@ -261,13 +261,17 @@ def _flushed_through(s: Sets, p: _Parts, dependence: Dependence, means: _MeanBou
     n, shares, factor = dependence.batch.m.n, dependence.var_share_most, _factor(s)
     left = max(shares, 1.0) * s.reciprocal.tall**3 * at_least_one(p.about_batch)
     summand = at_least_one(factor) * at_least_one(s.sizes) * at_least_one(p.about)
-    largest_sum = n * mean_of(np.maximum(p.size_g, s.sizes) * p.about)
+    most_2 = p.m2 + means.m2
+    # The sum without its weight, where the whole set has one: at most all that is added, and the sum over the weight.
+    largest_sum = n * most_2 / (r * np.fmin(max_of(factor), 1))
+    largest_sum = np.fmin(largest_sum, n * mean_of(np.maximum(p.size_g, s.sizes) * p.about))
     largest_sum = np.maximum(np.maximum(largest_sum, max_of(factor)), 1)
     term = steep * shares * r * (r * p.about_batch)
-    outside = _lost(term * (p.m2 + means.m2), left * largest_sum, held.smallest_normal, held)
-    inside = _lost(term * means.entered, left * mean_of(summand), held.smallest_normal, held)
+    # x and the mean each times what is outside of the sum, which holds a factor 2 and one of 1/2; or times g.
+    outside = _lost(term * most_2, 4 * held.smallest_normal, left * largest_sum, held)
+    inside = _lost(term * means.entered, 2 * held.smallest_normal, left * mean_of(summand), held)
     # Divided by n before they are added, as in a product with 1 / n: a part of the sum.
-    shared = _lost(term * means.entered, left * (n * mean_of(summand)), s.arithmetic.smallest_normal, held)
+    shared = _lost(term * means.entered, 2 * s.arithmetic.smallest_normal, left * (n * mean_of(summand)), held)
     return outside + inside + shared
 
 
