@@ -70,12 +70,14 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
 class Example(msgspec.Struct, frozen=True, kw_only=True):
     """The smallest input that shows a divergence: what came out, what other semantics give there, and a script.
 
-    Each line of ``inputs`` is ``weight 1 2`` or ``step 1 train x 0 1 10 11``, in C order. The rows are lists of lines
-    ``step 1 output 0.5 -0.5 ...``, the last of which may be ``refused: `` with the reason. ``observed`` came out;
-    running ``script`` in the framework's environment prints it, and the other rows behind their names. These are exact
-    values at ``inputs``, each with as many digits as its bound supports: ``canonical`` on every axis; ``followed``, as
-    diagnosed, where that is something else; and, where one axis is judged and others differ as well, ``set_right``,
-    as diagnosed but for that axis.
+    Each line of ``inputs`` is ``weight 1 2`` or ``step 1 train x 0 1 10 11``, in C order, or ``step 2 before reset,
+    momentum=0.5``, what is done to the layer before a call; older files have that in the script alone.
+
+    The rows are lists of lines ``step 1 output 0.5 -0.5 ...``, the last of which may be ``refused: `` with the reason.
+    ``observed`` came out; running ``script`` in the framework's environment prints it, and the other rows behind their
+    names. These are exact values at ``inputs``, each with as many digits as its bound supports: ``canonical`` on every
+    axis; ``followed``, as diagnosed, where that is something else; and, where one axis is judged and others differ as
+    well, ``set_right``, as diagnosed but for that axis.
 
     ``choices`` has for each of these three rows that there is its choices on the axes on which it is not canonical,
     ``bounds`` its bounds, in lines like those of the row. Files without ``choices`` are older: their ``canonical`` is

@@ -129,6 +129,8 @@ def example_of(
 def _input_lines(case: Case) -> list[str]:
     lines = [f"{name} {numbers(value, case.dtype)}" for name, value in case.parameters.items()]
     for number, step in enumerate(case.steps, start=1):
+        if step.before:
+            lines.append(f"step {number} before {', '.join(map(str, step.before))}")
         for name, value in ((name, value) for action in step.before for name, value in action.parameters.items()):
             lines.append(f"step {number} sets {name} {numbers(value, case.dtype)}")
         lines.append(f"step {number} {step.mode} x {numbers(step.x, case.dtype)}")

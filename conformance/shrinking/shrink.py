@@ -15,10 +15,12 @@ from typing import Any, Final
 import numpy as np
 
 from normgauge.adapters.case import Array, Case, Observation, Step
+from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.functions import LARGE
 from normgauge.adapters.script import PERIODS
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.subjects.subject import Target
+from normgauge.oracle import rounded
 
 #: Runs that one divergence may cost; frameworks that compile pay for each new shape.
 MOST_RUNS: Final = 60
@@ -41,7 +43,7 @@ def shrink(
     moved = True
     while moved and runs < MOST_RUNS:
         moved = False
-        for simpler in _simplifications(case, ranks, keep_form=keep_form):
+        for simpler in map(_held, _simplifications(case, ranks, keep_form=keep_form)):
             if _size(simpler) >= _size(case):
                 continue
             runs += 1
@@ -52,6 +54,19 @@ def shrink(
             if runs >= MOST_RUNS:
                 break
     return case, observation
+
+
+def _held(case: Case) -> Case:
+    """The case with numbers of its type, where NumPy does not have that and they travel in a wider one."""
+    carrier = KNOWN_DTYPES[case.dtype].carrier
+    if carrier == case.dtype:
+        return case
+
+    def held(values: Array) -> Array:
+        return rounded(values, case.dtype).astype(carrier)
+
+    parameters = {name: held(values) for name, values in case.parameters.items()}
+    return replace(case, parameters=parameters, steps=tuple(_mapped(step, held) for step in case.steps))
 
 
 def _size(case: Case) -> tuple[float, ...]:

@@ -26,6 +26,7 @@ from honest import (
     Statistics,
     normalised,
 )
+from honest_backward import OUTPUTS as OUTPUTS_BACKWARD
 from honest_backward import (
     SLOPES,
     THROUGH,
@@ -38,7 +39,6 @@ from honest_backward import (
     parameter_of,
     some_closed,
 )
-from honest_backward import OUTPUTS as OUTPUTS_BACKWARD
 from samples import corners
 
 from normgauge.oracle import (
