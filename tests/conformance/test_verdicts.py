@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from exact_rows import tally_of
 from faulty.adapter import CAUGHT, FaultyAdapter
 
 from normgauge.adapters.case import Observation
@@ -18,18 +19,18 @@ from normgauge.conformance.subjects.subject import Launch
 from normgauge.conformance.verdicts.axis import judge_axis
 from normgauge.conformance.verdicts.evidence import Sentence
 from normgauge.oracle import AXES
-from normgauge.results.records import Judgement, Profile
+from normgauge.results.records import Judgement, Profile, Record
 
 FAULTY = "faulty.adapter:FaultyAdapter"
 DTYPES = ("float32", "float64")
 
 
-def measured(identifier: str, dtypes: tuple[str, ...] = ("float64", "float32"), adapter: str = FAULTY) -> list[object]:
+def measured(identifier: str, dtypes: tuple[str, ...] = ("float64", "float32"), adapter: str = FAULTY) -> list[Record]:
     wanted = Wanted(dtypes=dtypes, implementations=(identifier,), in_process=True)
     return list(run_framework(Launch(framework=adapter), wanted))
 
 
-def verdicts(records: list[object], dtype: str) -> dict[str, str]:
+def verdicts(records: list[Record], dtype: str) -> dict[str, str]:
     return {r.requirement: r.verdict for r in records if isinstance(r, Judgement) and r.dtype == dtype}
 
 
@@ -63,6 +64,7 @@ def test_a_faulty_layer_is_caught_at_its_fault_and_nowhere_else(identifier: str,
     expected = dict.fromkeys(found, "conforms") | wrong
     said = [f"{r.requirement} {r.sentence} {r.notes}" for r in records if isinstance(r, Judgement)]
     assert found == expected, "\n".join(line for line in said if line[:5] in dict(found.items() - expected.items()))
+    assert tally_of(records).mistakes == []
 
 
 def test_every_requirement_has_a_faulty_layer_that_breaks_it() -> None:

@@ -418,15 +418,25 @@ def rows(example: Example, layer: str, dtype: str) -> Iterator[Row]:
         yield Row(name=name, lines=getattr(example, name), bounds=example.bounds[name], exact=exact, refused=refused)
 
 
+def labels(lines: Iterable[str]) -> list[str]:
+    """The step and the quantity of each line."""
+    return [" ".join(line.split()[:3]) for line in lines]
+
+
 def mistakes_of(row: Row, observed: Sequence[str], dtype: str) -> Iterator[str]:
     """What is wrong in a row."""
     *lines, last = row.lines or [""]
     if row.refused != last.startswith("refused: "):
         yield f"{row.name}: {'not refused' if row.refused else last}"
+        return
     came_out = {" ".join(line.split()[:3]): line.split()[3:] for line in observed if line.startswith("step ")}
     numeric = [*lines, last] if last.startswith("step ") else lines
+    outputs = [label for label in row.exact if label.endswith(" output")]
+    if [label for label in labels(numeric) if label.endswith(" output")] != outputs or len(numeric) != len(row.bounds):
+        yield f"{row.name}: {len(numeric)} lines, {len(row.bounds)} with bounds, {len(outputs)} steps"
+        return
     for line, bounds in zip(numeric, row.bounds, strict=True):
-        label, texts = " ".join(line.split()[:3]), line.split()[3:]
+        (label,), texts = labels([line]), line.split()[3:]
         if label.endswith("trainable") or texts == ["(empty)"]:
             continue
         limits, beside = bounds.split()[3:], came_out.get(label, [])
