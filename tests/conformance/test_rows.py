@@ -189,8 +189,6 @@ def test_what_a_wider_bound_would_excuse_is_told_as_it_was_judged() -> None:
     prediction = predict(case, CANONICAL["group_norm"], Arithmetic("float32"))
     own = replace(prediction.steps[0]["output"], bound=np.full((1, 2), 0.25))
     wider = replace(prediction, steps=({"output": own},))
-        prediction, steps=({"output": replace(prediction.steps[0]["output"], bound=np.full((1, 2), 0.25))},)
-    )
     judged = compare(observation(-0.5, 0.5), wider)
     assert judged.ratio == 2
     assert as_given(judged, case) == judged
