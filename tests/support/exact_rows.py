@@ -489,13 +489,34 @@ def exponent(value: Any) -> int:
     return Decimal(MP.nstr(MP.mpf(value), 15)).adjusted()
 
 
+_TOLD: Final = re.compile(r"made small, (step (\d+) (\w+))\[([\d, ]*)\] = \S+, expected (\S+) ± ([\d.e+-]+)")
+
+
+def told(sentence: str, example: Example, found: Sequence[Row]) -> Iterator[str]:
+    """What is wrong with the number that a sentence about the example expects: it is of the row that judges it."""
+    said = _TOLD.search(sentence)
+    if said is None:
+        return
+    label, number, quantity, place, text, bound = said.groups()
+    shape = example.shapes[int(number) - 1]
+    index = np.ravel_multi_index(tuple(map(int, place.split(", "))), shape if quantity in {"output", "dx"} else [2**40])
+    exact = next(row for row in reversed(found) if row.name != "set_right").exact[label][int(index)]
+    allowed = MP.mpf(10) ** (exponent(bound) - 2) / 2 if float(bound) else 0  # the last of its bound's three digits
+    if not abs(MP.mpf(text) - exact) <= allowed + abs(exact) * MP.mpf(2) ** -50:
+        yield f"the sentence expects {text} ± {bound}, exact is {MP.nstr(exact, 17)}"
+
+
 @dataclass(kw_only=True)
 class Tally:
-    """How much was computed again, and what was wrong; ``older`` counts examples without what a row is made of."""
+    """How much was computed again, and what was wrong; ``older`` counts examples without what a row is made of.
+
+    ``sentences`` are those that expect a number at the example's input.
+    """
 
     examples: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     numbers: int = 0
+    sentences: int = 0
     older: int = 0
     mistakes: list[str] = field(default_factory=list)
 
@@ -508,14 +529,19 @@ def tally_of(records: Iterable[Record]) -> Tally:
             layers[record.implementation] = record.layer
         if not isinstance(record, Judgement | Counterexample) or record.example is None:
             continue
-        example, about = record.example, f"{record.implementation} {record.dtype}"
+        example, wrong = record.example, list[str]()
         tally.examples += 1
         tally.older += not example.choices
-        for row in rows(example, layers[record.implementation], record.dtype):
+        found = list(rows(example, layers[record.implementation], record.dtype))
+        for row in found:
             tally.rows[row.name] = tally.rows.get(row.name, 0) + 1
             tally.numbers += sum(len(line.split()) - 3 for line in row.lines if line.startswith("step "))
-            what = getattr(record, "requirement", record.sentence)
-            tally.mistakes += [f"{what} {about}: {wrong}" for wrong in mistakes_of(row, example.observed, record.dtype)]
+            wrong += mistakes_of(row, example.observed, record.dtype)
+        if found:
+            tally.sentences += _TOLD.search(record.sentence) is not None
+            wrong += told(record.sentence, example, found)
+        about = f"{getattr(record, 'requirement', record.sentence)} {record.implementation} {record.dtype}"
+        tally.mistakes += [f"{about}: {one}" for one in wrong]
     return tally
 
 
@@ -526,7 +552,7 @@ def main(paths: Sequence[str]) -> int:
         counted = ", ".join(f"{count} {name}" for name, count in found.rows.items())
         print(
             f"{path.name}: {found.examples} examples ({found.older} older), {counted} rows, "
-            f"{found.numbers} numbers, {len(found.mistakes)} mistakes"
+            f"{found.numbers} numbers and {found.sentences} sentences, {len(found.mistakes)} mistakes"
         )
         print(*itertools.islice(found.mistakes, 40), sep="\n")
         wrong += len(found.mistakes)
