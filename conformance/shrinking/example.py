@@ -63,9 +63,10 @@ def shrunk_example(
 
     still = {"diverges": shows, "raises": raises_alike}.get(judged.verdict)
     if still is not None and still(case, observation):
+        needed = [still]
         if expected.choices != canonical.choices and is_not_canonical(case, observation):
-            still = _both(still, is_not_canonical)
-        case, observation = shrink(case, observation, still, target, keep_form=not judged.departs)
+            needed.append(is_not_canonical)
+        case, observation = shrink(case, observation, _all(needed), target, keep_form=not judged.departs)
     rows = rows_of(followed, judged.departs)
     example = example_of(case, observation, rows, target, str(judged.sentence))
     return example, deviation_of(case, observation)
@@ -74,8 +75,8 @@ def shrunk_example(
 Shows = Callable[[Case, Observation], bool]
 
 
-def _both(first: Shows, second: Shows) -> Shows:
-    return lambda case, seen: first(case, seen) and second(case, seen)
+def _all(needed: Sequence[Shows]) -> Shows:
+    return lambda case, seen: all(one(case, seen) for one in needed)
 
 
 def rows_of(followed: Semantics, departs: Mapping[str, str]) -> dict[str, Semantics]:
@@ -158,7 +159,7 @@ def _predicted_lines(prediction: Prediction, observation: Observation, dtype: st
             if came_out.shape != reference.value.shape:
                 came_out = np.full_like(reference.value, np.nan)
             triples = zip(reference.value.flat, reference.bound.flat, came_out.flat, strict=True)
-            texts = (_text(*map(float, triple), dtype) for triple in triples)
+            texts = (_text(float(value), float(bound), float(one), dtype) for value, bound, one in triples)
             lines.append(f"step {number + 1} {name} {_in_part(texts, reference.value.size)}")
     return lines + ([] if prediction.refused is None else [f"refused: {prediction.refused}"])
 

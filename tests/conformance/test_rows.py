@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from exact_rows import MP, mistake, mistakes_of, numbers_of, rows, tally_of
+from exact_layers import MP
+from exact_rows import mistake, mistakes_of, numbers_of, rows, tally_of
 
 from normgauge.adapters.case import Case, Observation, Step, StepResult
 from normgauge.conformance.diagnosis.candidates import Deviation, as_given, compare
