@@ -27,6 +27,7 @@ class Step:
     x: Values
     dy: Values | None = None
     before: tuple[str, ...] = ()
+    sets: Mapping[str, Values] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,11 @@ class Layer:
     def eps(self) -> Any:
         return MP.mpf(self.settings["eps"])
 
+    def given(self, step: Step) -> Layer:
+        """The layer with the weight and bias that are set before a step."""
+        affine = {name: values for name, values in step.sets.items() if name in {"weight", "bias"}}
+        return replace(self, **affine) if affine else self
+
     def normalised(self, step: Step, sets: Sequence[Sequence[int]], used: Sequence[Used], index: Sequence[int]) -> Any:
         """The step's output and gradients; ``index`` has for each element that of its weight and bias."""
         placement = self.chosen["eps_placement"]
@@ -146,6 +152,7 @@ def channel_of(shape: tuple[int, ...]) -> list[int]:
 def group_norm(case: Written, layer: Layer) -> Iterator[Quantities]:
     groups, channels = layer.settings["num_groups"], layer.settings["num_channels"]
     for step in case.steps:
+        layer = layer.given(step)
         shape = step.shape if len(step.shape) > 1 else (1, *step.shape)
         if shape[1] != channels or channels % groups:
             raise Refused
@@ -225,6 +232,8 @@ def batch_norm(case: Written, layer: Layer) -> Iterator[Quantities]:
     for step in case.steps:
         for action in step.before:
             state.act(action, settings)
+        layer = layer.given(step)
+        state.mean, state.var = step.sets.get("running_mean", state.mean), step.sets.get("running_var", state.var)
         shape = step.shape if len(step.shape) > 1 else (1, *step.shape)
         if shape[1] != channels:
             raise Refused

@@ -54,7 +54,7 @@ def written(example: Example, dtype: str) -> Written:
     steps = [Step(mode="", shape=tuple(shape), x=[]) for shape in example.shapes]
     large = literals(example.script)
     for line in example.inputs:
-        found = re.fullmatch(r"step (\d+) (before|\w+ x|\w+ dy) (.*)", line)
+        found = re.fullmatch(r"step (\d+) (before|sets \w+|\w+ x|\w+ dy) (.*)", line)
         if found is None:
             name, _, text = line.partition(" ")
             parameters[name] = numbers_of(text, dtype)
@@ -64,6 +64,9 @@ def written(example: Example, dtype: str) -> Written:
             steps[number] = replace(steps[number], before=tuple(text.split(", ")))
             continue
         mode, name = what.split()
+        if mode == "sets":
+            steps[number] = replace(steps[number], sets={**steps[number].sets, name: numbers_of(text, dtype)})
+            continue
         values = [MP.mpf(float(v)) for v in next(large)] if large_inputs(example) else numbers_of(text, dtype)
         steps[number] = replace(steps[number], **{"mode": mode, name: values})
     return Written(parameters=parameters, steps=steps)
