@@ -1,4 +1,4 @@
-"""GroupNorm and BatchNorm in plain formulas, with numbers of 60 digits: every choice on every axis, without the oracle."""
+"""GroupNorm and BatchNorm in plain formulas, with numbers of 60 digits: every choice on every axis."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import math
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -36,7 +36,12 @@ SHOWN: Final = 64
 
 def numbers_of(text: str, dtype: str) -> Values:
     """The numbers of a type that were printed, exactly."""
-    kinds = {"float32": np.float32, "float16": np.float16, "float64": np.float64, "bfloat16": bfloat16}
+    kinds: dict[str, Callable[[str], Any]] = {
+        "float32": np.float32,
+        "float16": np.float16,
+        "float64": float,
+        "bfloat16": bfloat16,
+    }
     return [] if text == "(empty)" else [MP.mpf(float(kinds[dtype](word))) for word in text.split()]
 
 
@@ -68,7 +73,8 @@ def written(example: Example, dtype: str) -> Written:
             steps[number] = replace(steps[number], sets={**steps[number].sets, name: numbers_of(text, dtype)})
             continue
         values = [MP.mpf(float(v)) for v in next(large)] if large_inputs(example) else numbers_of(text, dtype)
-        steps[number] = replace(steps[number], **{"mode": mode, name: values})
+        now = replace(steps[number], mode=mode)
+        steps[number] = replace(now, x=values) if name == "x" else replace(now, dy=values)
     return Written(parameters=parameters, steps=steps)
 
 
