@@ -12,7 +12,6 @@ from normgauge.conformance.requirements.inputs import biases, cast, scrambled, w
 from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.requirements.requirement import (
     CHANNELS,
-    TORCH_MODULE,
     Asked,
     Both,
     Layer,
@@ -20,6 +19,7 @@ from normgauge.conformance.requirements.requirement import (
     given_statistics,
     twins,
 )
+from normgauge.conformance.requirements.sources import TORCH_MODULE
 
 #: Values that no case begins with.
 _NEW: Final = {"weight": weights(CHANNELS)[::-1] / 2, "bias": biases(CHANNELS)[::-1] + 0.5, **given_statistics(3)}
@@ -61,12 +61,17 @@ def _set_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 
 PARAMETERS_CHAPTER: Final[tuple[Requirement, ...]] = twins(
-    "GN-37", "BN-47", title="parameters set between calls",
+    "GN-37", "BN-47", ground="robustness", title="parameters set between calls",
     statement=Both(
         "A weight and a bias set between two calls are used from then on.",
         "Parameters and running statistics set between two calls are used from then on.",
     ),
-    source=f"{TORCH_MODULE}#torch.nn.Module.load_state_dict",
+    source=(
+        TORCH_MODULE.implies(
+            "what the layer holds from then on is what was copied", at="load_state_dict",
+            quote="Copy parameters and buffers from :attr:`state_dict` into this module and its descendants.",
+        ),
+    ),
     probes=Both(_set_of_group_norm, _set_of_batch_norm), allows=Both((), ("set_parameters",)),
     remedy="construct a new layer with the new values",
 )  # fmt: skip
