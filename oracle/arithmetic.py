@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -12,6 +12,9 @@ from normgauge.oracle.moments import gamma
 #: Accuracy classes, tightest first. Each holds whatever its predecessors hold.
 ACCURACY_CLASSES: Final = ("two_pass", "welford", "one_pass")
 WIDEST: Final = ACCURACY_CLASSES[-1]
+
+#: 4 units of the last place are 2^3 unit roundoffs.
+_LOST_TO_SHADING: Final = 3
 
 #: The types of inputs and outputs that each computing type may have besides itself.
 _NARROWER: Final = {"float64": ("float32", "float16", "bfloat16"), "float32": ("float16", "bfloat16")}
@@ -23,10 +26,13 @@ class Arithmetic:
 
     ``dtype`` is the type of sums and, unless ``stored``, of everything else on the way; ``storage`` that of
     inputs, outputs, gradients and running statistics, ``dtype`` by default. With ``stored`` the mean, the
-    variance and every elementwise intermediate are rounded to the storage type as well.
+    variance and every elementwise intermediate are rounded to the storage type as well. ``shading`` allows what the
+    languages of GPUs promise in place of IEEE 754 (docs/bounds.md): each operation within 4 units of the last place,
+    rounded in any direction, and a root as the reciprocal of a reciprocal root.
 
     Raises:
-        ValueError: a dtype or class that is not known, or a storage type that is not narrower.
+        ValueError: a dtype or class that is not known, a storage type that is not narrower, or ``shading`` in another
+            type than float32.
 
     >>> Arithmetic("float32", storage="bfloat16", stored=True).held.name
     'bfloat16'
@@ -37,6 +43,7 @@ class Arithmetic:
     _: KW_ONLY
     storage: str | None = None
     stored: bool = False
+    shading: bool = False
 
     def __post_init__(self) -> None:
         format_of(self.dtype)
@@ -46,11 +53,19 @@ class Arithmetic:
         allowed = (self.dtype, *_NARROWER.get(self.dtype, ()))
         if (self.storage or self.dtype) not in allowed:
             raise ValueError(f"storage {self.storage!r} with dtype {self.dtype!r}; allowed: {', '.join(allowed)}")
+        if self.shading and self.dtype != "float32":
+            raise ValueError(f"shading with dtype {self.dtype!r}; allowed: float32")
 
     @cached_property
     def computing(self) -> Format:
-        """The type of sums."""
-        return format_of(self.dtype)
+        """The type of sums, with as many digits as an operation leaves."""
+        form = format_of(self.dtype)
+        return replace(form, digits=form.digits - _LOST_TO_SHADING) if self.shading else form
+
+    @property
+    def root_roundings(self) -> int:
+        """The operations that a root consists of."""
+        return 2 if self.shading else 1
 
     @cached_property
     def result(self) -> Format:

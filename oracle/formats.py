@@ -43,7 +43,7 @@ class Format:
 
     @cached_property
     def is_half(self) -> bool:
-        return self.digits < 24
+        return self.digits < 20
 
 
 FORMATS: Final = {

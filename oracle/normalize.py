@@ -87,12 +87,13 @@ class _Ends:
         """
         var, bound, eps, held = used.var.value, used.var.bound, formula.eps, formula.arithmetic.held
         u, eta = held.u + 3 * U64, held.smallest_normal  # U64: the evaluation of the ends
+        of_root = u * formula.arithmetic.root_roundings
         low, high = eps - u * abs(eps), eps + u * abs(eps)
         if 0 < abs(eps) < eta:
             low, high = (0.0, eta) if eps > 0 else (-eta, 0.0)
         below = np.where(var < 0, var - bound, np.maximum(var - bound, 0))
         divisor = formula.placement.divisor
-        return cls(least=divisor(below, low, 1 - u), most=divisor(var + bound, high, 1 + u))
+        return cls(least=divisor(below, low, 1 - of_root), most=divisor(var + bound, high, 1 + of_root))
 
 
 def reciprocal_deviation(used: Statistics, formula: Formula) -> tuple[Float, Float]:

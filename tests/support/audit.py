@@ -26,7 +26,7 @@ from audit_backward import BACKWARD
 from audit_forms import LENGTHS, Case, Data, Form, Settings
 from audit_forward import FORWARD
 from audit_ncnn import NCNN
-from honest import Array, Machine
+from honest import Array, Machine, Shading
 from soak import table
 
 from normgauge.oracle import (
@@ -89,9 +89,18 @@ def _computed(dtype: str) -> Rung:
     )
 
 
+def _shading(flush: bool) -> Machine:
+    return Shading(dtype="float32", flush=flush)
+
+
 HALVES: Final = ("float16", "bfloat16")
 RUNGS: Final = {
     **{dtype: _plain(dtype) for dtype in ("float32", "float64")},
+    "float32, shading": Rung(
+        store=Machine(dtype="float32"),
+        machine=_shading,
+        arithmetic=lambda accuracy: Arithmetic("float32", accuracy, shading=True),
+    ),
     **{f"{dtype}, float32 computes": _computed(dtype) for dtype in HALVES},
     **{f"{dtype}, stored": _stored(dtype) for dtype in HALVES},
     **{f"{dtype}, all in half": _plain(dtype) for dtype in HALVES},

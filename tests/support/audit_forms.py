@@ -126,7 +126,7 @@ class Case:
 
     def read_by(self, f: Machine) -> Case:
         """As ``f`` reads it: subnormal numbers may count as zero."""
-        return replace(self, data=self.data.held(f))
+        return replace(self, data=self.data.held(Machine(dtype=f.dtype, flush=f.flush)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,22 @@ class Machine:
         return (value.view(np.int32) + step).view(np.float32)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shading(Machine):
+    """float32 as the languages of GPUs have it: each result up to 3 steps beside the nearest, which its digits choose.
+
+    Integers are exact: what is made of them rounds once.
+    """
+
+    def __call__(self, value: Any) -> Array:
+        nearest = super().__call__(value)
+        bits = nearest.view(np.int32)
+        steps = (bits.astype(np.int64) * 2654435761 >> 9) % 7 - 3
+        off = (bits + steps.astype(np.int32)).view(np.float32)
+        near = np.isfinite(off) & (np.abs(nearest) >= np.finfo(np.float32).tiny) & (nearest != np.rint(nearest))
+        return np.where(near & (np.abs(off) >= np.finfo(np.float32).tiny), off, nearest)
+
+
 def _bfloat16(value: Array) -> Array:
     """The nearest numbers of eight digits, ties to even, as float32."""
     if value.dtype != np.float32:
@@ -171,9 +187,9 @@ def one_pass_of_sums(f: Machine, x: Array, total: Summation) -> Statistics:
 
 
 def welford(f: Machine, x: Array, *, reciprocal: bool = False) -> Statistics:
-    """One value after the other."""
-    mean, squares = f(np.zeros_like(x[:, :1])), f(np.zeros_like(x[:, :1]))
-    for k in range(x.shape[1]):
+    """One value after the other. The first step from nothing is exact; of an infinity it leaves a NaN."""
+    mean, squares = x[:, :1], f(x[:, :1] - x[:, :1])
+    for k in range(1, x.shape[1]):
         value = x[:, k : k + 1]
         delta = f(value - mean)
         mean = f(mean + _divided(f, delta, k + 1, reciprocal))
@@ -197,8 +213,8 @@ def welford_in_lanes(f: Machine, x: Array, lanes: int = 8) -> Statistics:
     parts = []
     for lane in range(min(lanes, x.shape[1])):
         part = x[:, lane::lanes]
-        count, mean, squares = 0, f(np.zeros_like(x[:, :1])), f(np.zeros_like(x[:, :1]))
-        for count in range(1, part.shape[1] + 1):
+        count, mean, squares = 1, part[:, :1], f(part[:, :1] - part[:, :1])
+        for count in range(2, part.shape[1] + 1):
             value = part[:, count - 1 : count]
             delta = f(value - mean)
             mean = f(mean + f(delta / f(count)))
