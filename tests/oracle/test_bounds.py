@@ -108,15 +108,15 @@ class Draw:
 
 
 def check_outputs(draw: Draw, names: list[str]) -> int:
-    """Every named kind of statistics in every form, against its own class; returns the elements held."""
+    """Every named kind of statistics in two forms, against its own class; returns the elements held."""
     references = {accuracy: draw.reference(accuracy) for accuracy in ACCURACY_CLASSES}
     held = 0
     for name in names:
         accuracy, measure = STATISTICS[name]
         statistics = measure(draw.machine, draw.machine(draw.x))
-        for form in OUTPUTS:
+        for form in draw.rng.choice(list(OUTPUTS), 2, replace=False):
             root = str(draw.rng.choice(list(ROOTS)))
-            ratio = references[accuracy].ratio(draw.output(statistics, form, root))
+            ratio = references[accuracy].ratio(draw.output(statistics, str(form), root))
             assert ratio.max() <= 1, (name, form, root, draw.placement, draw.eps, draw.machine)
             held += int(references[accuracy].says_something().sum())
     return held
@@ -215,8 +215,8 @@ def check_running(rng: np.random.Generator, life: Life, channels: int) -> None:
         assert running.var.ratio(var).max() <= 1, life
     wanted = batch_norm(x.T, running, training=False, semantics=chosen, arithmetic=arithmetic).output
     one, none = f(np.ones((channels, 1))), f(np.zeros((channels, 1)))
-    for form in OUTPUTS:
-        got = normalised(f, f(x), Statistics(mean=mean[:, None], var=var[:, None]), one, none, eps=1e-5, form=form)
+    for form in rng.choice(list(OUTPUTS), 3, replace=False):
+        got = normalised(f, f(x), Statistics(mean=mean[:, None], var=var[:, None]), one, none, eps=1e-5, form=str(form))
         assert wanted.ratio(got.T).max() <= 1, (life, form)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from audit_forms import Case, Form
 from honest import OUTPUTS, ROOTS, STATISTICS, UNBIASED, UPDATES, Array, Machine, Statistics, normalised
@@ -22,7 +22,7 @@ def evaluation(f: Machine, case: Case, *, form: str, root: str) -> Array:
 
 def _output(f: Machine, case: Case, statistics: Statistics, form: str, root: str) -> Array:
     data, settings = case.data, case.settings
-    how = {"eps": settings.eps, "placement": settings.placement, "root": root, "form": form}
+    how: Any = {"eps": settings.eps, "placement": settings.placement, "root": root, "form": form}
     return normalised(f, data.x, statistics, data.weight, data.bias, **how)
 
 
