@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Final
 
 from normgauge.oracle.formats import Format, format_of
-from normgauge.oracle.moments import gamma
+from normgauge.oracle.moments import U64, gamma
 
 #: Accuracy classes, tightest first. Each holds whatever its predecessors hold.
 ACCURACY_CLASSES: Final = ("two_pass", "welford", "one_pass")
@@ -89,6 +89,13 @@ class Arithmetic:
         """The error constant of ``additions`` in a sum and ``others``, roundings to the type of intermediates."""
         held = self.held.u
         return gamma((additions * self.u + others * held) / held, held)
+
+    def read(self, number: float) -> tuple[float, float]:
+        """The least and the largest value that ``number`` may have in the type of intermediates, rounded or flushed."""
+        u, eta = self.held.u + 3 * U64, self.held.smallest_normal  # U64: the evaluation of the two
+        if 0 < abs(number) < eta:
+            return (0.0, eta) if number > 0 else (-eta, 0.0)
+        return number - u * abs(number), number + u * abs(number)
 
     @cached_property
     def u(self) -> float:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -64,8 +65,8 @@ class Reciprocal:
 
     The slope is measured in r^3: -2 dr/dvar = ``slope`` * r^3, exactly 1 for eps inside the root.
     ``relative`` bounds the relative error of r; ``slope_bound`` the error of (computed -2 dr/dvar) / r^3,
-    and ``steepest`` that quotient itself. ``tall`` bounds 1 and every factor of the slope, for what may
-    overflow or be flushed on the way.
+    and ``steepest`` the size of that quotient itself. ``tall`` bounds 1 and every factor of the slope, for what may
+    overflow or be flushed on the way. ``size`` is |r|: r is negative below -sqrt(var) for eps outside the root.
     """
 
     value: Float
@@ -75,6 +76,10 @@ class Reciprocal:
     steepest: Float
     tall: Float
 
+    @cached_property
+    def size(self) -> Float:
+        return np.abs(self.value)
+
 
 def reciprocal_and_slope(used: Statistics, cut: NDArray[np.bool_], formula: Formula) -> Reciprocal:
     """r, kappa and their bounds; ``cut`` is true where max(variance, 0) may let no gradient through."""
@@ -82,12 +87,14 @@ def reciprocal_and_slope(used: Statistics, cut: NDArray[np.bool_], formula: Form
     r, relative = reciprocal_deviation(used, formula)
     slope = formula.placement.slope(var, formula.eps)
     low, high = np.maximum(var - var_bound, 0), var + var_bound
-    steepest, flattest = _ends_of_slope(low, high, r, formula)
-    steepest, flattest = np.maximum(steepest, slope), np.where(cut, 0.0, np.minimum(flattest, slope))
+    most, least = _ends_of_slope(low, high, r, formula)
+    most, least = np.maximum(most, slope), np.minimum(least, slope)
+    most, least = np.where(cut, np.maximum(most, 0.0), most), np.where(cut, np.minimum(least, 0.0), least)
+    steepest = np.maximum(np.abs(most), np.abs(least))
     # Three factors r at 5u each, or the root and the quotient they are made of; two products; n / (n - 1).
     rounding = (20 * u + 16 * U64) * steepest
-    bound = np.maximum(steepest - slope, slope - flattest) + rounding
-    tall = np.maximum(r * (1 + relative), 1)
+    bound = np.maximum(most - slope, slope - least) + rounding
+    tall = np.maximum(np.abs(r) * (1 + relative), 1)
     if formula.placement is PLACEMENTS["outside_sqrt"]:
         tall = np.maximum(tall, 1 / np.sqrt(np.maximum(low, np.finfo(np.float64).tiny)))
     bound = np.where(var_bound == np.inf, np.inf, bound)
@@ -96,23 +103,27 @@ def reciprocal_and_slope(used: Statistics, cut: NDArray[np.bool_], formula: Form
 
 
 def _ends_of_slope(low: Float, high: Float, r: Float, formula: Formula) -> tuple[Float, Float]:
-    """The steepest and the flattest slope for variances from ``low`` to ``high``.
+    """The largest and the smallest slope for variances from ``low`` to ``high``, and eps as it is rounded or flushed.
 
-    As for r, the worst cases are the ends of the interval: -2 dr/dvar falls as the variance grows, but for the step
-    of max(var, eps) at eps. There the derivative may be that of either side or between.
+    As for r, they are those of the ends of the interval: -2 dr/dvar falls as the variance grows, but for two cases.
+    At eps, max(var, eps) has a step, where the derivative may be that of either side or between. A negative eps outside
+    the root gives the slope 1 / (sqrt(var) (sqrt(var) + eps)^2), which has its minimum at var = eps^2 / 9, beside the
+    pole; neither the error of eps nor that of the root inside is relative to the divisor there.
     """
-    held, eps, placement = formula.arithmetic.held, formula.eps, formula.placement
-    u, eta = held.u, held.smallest_normal
-    least, most = (0.0, eta) if 0 < eps < eta else (eps * (1 - u), eps * (1 + u))
+    placement, u = formula.placement, formula.arithmetic.held.u + 3 * U64
+    least, most = formula.arithmetic.read(formula.eps)
 
-    def at(var: Float, eps: float) -> Float:
+    def at(var: Float, eps: float, root: float = 1.0) -> Float:
         """-2 dr/dvar at ``var``, in units of r^3."""
-        return times((placement.reciprocal(var, eps) / r) ** 3, placement.slope(var, eps))
+        return times((placement.inverse(placement.divisor(var, eps, root)) / r) ** 3, placement.slope(var, eps))
 
-    if placement is not PLACEMENTS["max_with_variance"]:
-        return at(low, least), at(high, most)
-    steepest = np.where(high >= least, at(np.maximum(low, least), least), 0.0)
-    return steepest, np.where(low > most, at(high, most), 0.0)
+    if placement is PLACEMENTS["max_with_variance"]:
+        largest = np.where(high >= least, at(np.maximum(low, least), least), 0.0)
+        return largest, np.where(low > most, at(high, most), 0.0)
+    ends = [at(low, least, 1 - u), at(high, most, 1 + u)]
+    if formula.eps < 0 and not placement.rooted:
+        ends.append(at(np.clip(formula.eps**2 / 9, low, high), formula.eps))
+    return np.maximum.reduce(ends), np.minimum.reduce(ends)
 
 
 def times(values: Float, factor: Float | float) -> Float:

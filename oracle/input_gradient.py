@@ -36,7 +36,7 @@ def input_gradient(s: Sets, dependence: Dependence | None) -> Reference:
 
 def _of_constants(s: Sets, g: Float) -> tuple[Float, Float]:
     """dx = r * weight * dy, and d dx = r |g| (rho + 2u (1 + rho)) + F in any order of multiplication."""
-    held, r, relative, top = s.arithmetic.held, s.reciprocal.value, s.reciprocal.relative, s.tops
+    held, r, relative, top = s.arithmetic.held, s.reciprocal.size, s.reciprocal.relative, s.tops
     u, size = held.u, np.abs(g)
     size *= r
     bound = size * (relative + (1 + relative) * 2 * u)
@@ -48,7 +48,7 @@ def _of_constants(s: Sets, g: Float) -> tuple[Float, Float]:
     if not top.together <= largest / 2:
         reach = np.maximum(r * (1 + relative), 1) * np.maximum(np.abs(s.weight), 1) * np.maximum(s.sizes, 1)
         bound = np.where(reach > largest, np.inf, bound)
-    return r * g, bound
+    return s.reciprocal.value * g, bound
 
 
 def _lost(term: Float, most: Float, rest: Float, held: Format) -> Float:
@@ -62,7 +62,7 @@ def _lost(term: Float, most: Float, rest: Float, held: Format) -> Float:
 
 def _flushed_direct(s: Sets, size_g: Float) -> Float:
     """What r * weight * dy loses, in any order of multiplication."""
-    held, r = s.arithmetic.held, s.reciprocal.value * (1 + s.reciprocal.relative)
+    held, r = s.arithmetic.held, s.reciprocal.size * (1 + s.reciprocal.relative)
     rest = at_least_one(_factor(s)) * at_least_one(s.sizes) * np.maximum(r, 1)
     return _lost(r * size_g, held.smallest_normal, rest, held)
 
@@ -139,7 +139,7 @@ def _bound_through(s: Sets, p: _Parts, dependence: Dependence, value: Float) -> 
 
     Every result is put where an operand was that is needed no more.
     """
-    r, relative = s.reciprocal.value, s.reciprocal.relative
+    r, relative = s.reciprocal.size, s.reciprocal.relative
     scratch = p.size_g * (r * p.about)  # in this order nothing is lost to underflow
     means = _mean_bounds(s, p, dependence, scratch)
     d_through = _through_bound(s, p, dependence, means, scratch)
@@ -163,7 +163,7 @@ def _mean_bounds(s: Sets, p: _Parts, dependence: Dependence, products: Float) ->
     """
     additions, again = dependence.batch.m.n - 1.0, s.arithmetic.rounds_sums
     m1 = s.arithmetic.gamma(additions, 8 + again) * p.mean_g
-    m2, entered = s.used.mean.bound * s.reciprocal.value * p.m1, mean_of(products)
+    m2, entered = s.used.mean.bound * s.reciprocal.size * p.m1, mean_of(products)
     m2 = m2 + s.arithmetic.gamma(additions, 7 + again) * entered
     return _MeanBounds(m1=m1, m2=m2, entered=entered)
 
@@ -174,7 +174,7 @@ def _deviation_bound(s: Sets, p: _Parts, dependence: Dependence, out: Float) -> 
     x - mean, or x and mean each with the coefficient; automatic differentiation also subtracts
     the mean of x - mean, which is 0 but not as computed.
     """
-    held, r, batch = s.arithmetic.held, s.reciprocal.value, dependence.batch
+    held, r, batch = s.arithmetic.held, s.reciprocal.size, dependence.batch
     residue = mean_of(np.abs(batch.m.deviation)) + batch.bound.mean
     residue = batch.bound.mean + s.arithmetic.gamma(batch.m.n - 1.0, 3 + s.arithmetic.rounds_sums) * residue
     bound = np.multiply(p.about_batch, 6 * held.u, out=out)
@@ -211,7 +211,7 @@ def _direct_bound(s: Sets, p: _Parts, dependence: Dependence, d_1: Float, out: F
 
 def _own_error(s: Sets, p: _Parts, dependence: Dependence, value: Float) -> Float:
     """What the oracle's own roundings cost; it needs ``direct`` and ``through`` no more."""
-    r, slope, a = s.reciprocal.value, s.reciprocal.slope, abs(dependence.mean_share)
+    r, slope, a = s.reciprocal.size, abs(s.reciprocal.slope), abs(dependence.mean_share)
     own = p.size_g + a * p.mean_g
     own += 2 * a * p.m1
     own += np.multiply(p.direct, 2, out=p.direct)
@@ -237,7 +237,7 @@ def _most_flushed(s: Sets, dependence: Dependence) -> float:
 
 def _flushed(s: Sets, p: _Parts, dependence: Dependence, means: _MeanBounds) -> Float:
     """F, what dx loses to underflow."""
-    held, r, eta_sums = s.arithmetic.held, s.reciprocal.value, s.arithmetic.smallest_normal
+    held, r, eta_sums = s.arithmetic.held, s.reciprocal.size, s.arithmetic.smallest_normal
     n, a, eta, factor = dependence.batch.m.n, abs(dependence.mean_share), held.smallest_normal, _factor(s)
     most_r, most_factor, most_a = r * (1 + s.reciprocal.relative), at_least_one(factor), max(a, 1.0)
     direct, at_least_r = most_r * p.size_g, np.maximum(most_r, 1)
@@ -257,7 +257,7 @@ def _flushed(s: Sets, p: _Parts, dependence: Dependence, means: _MeanBounds) -> 
 
 def _flushed_through(s: Sets, p: _Parts, dependence: Dependence, means: _MeanBounds) -> Float:
     """What (c kappa r^3 / n) (x - mean) sum(g (x - mean)) loses: at the sum's summands, and outside of it."""
-    held, r, steep = s.arithmetic.held, s.reciprocal.value, s.reciprocal.steepest
+    held, r, steep = s.arithmetic.held, s.reciprocal.size, s.reciprocal.steepest
     n, shares, factor = dependence.batch.m.n, dependence.var_share_most, _factor(s)
     left = max(shares, 1.0) * s.reciprocal.tall**3 * at_least_one(p.about_batch)
     summand = at_least_one(factor) * at_least_one(s.sizes) * at_least_one(p.about)
@@ -277,7 +277,7 @@ def _flushed_through(s: Sets, p: _Parts, dependence: Dependence, means: _MeanBou
 
 def _where_in_range(bound: Float, s: Sets, p: _Parts, dependence: Dependence) -> Float:
     """``bound``, infinite where something that may be formed on the way to dx may leave the range."""
-    held, r, tall, top = s.arithmetic.held, s.reciprocal.value, s.reciprocal.tall, s.tops
+    held, r, tall, top = s.arithmetic.held, s.reciprocal.size, s.reciprocal.tall, s.tops
     n, shares = dependence.batch.m.n, dependence.var_share_most
     growth = s.arithmetic.gamma(n - 1.0, 7 + s.arithmetic.rounds_sums)
     # Of s sqrt(s) below the normal numbers, 1 / 0 may be made.
@@ -286,7 +286,7 @@ def _where_in_range(bound: Float, s: Sets, p: _Parts, dependence: Dependence) ->
     # Every quantity further below is at most one of these times tall^3, and a factor 8 covers roundings and sums.
     sums = 8 * n * (top.dy + 1) * (top.factor + 1) * (top.about + 1) * max(shares, 1.0) * (2 + growth)
     terms = 2 * sums * (top.about + 1) * max(float(s.reciprocal.steepest.max()), 1.0)
-    if (terms + least) * top.tall * top.tall * top.tall <= held.largest / 2 and n / float(r.min()) <= held.largest / 2:
+    if (terms + least) * top.tall * top.tall * top.tall <= held.largest / 2:
         return bound
 
     # What one element makes of the coefficient of x - mean may enter a sum over its set.
@@ -300,5 +300,4 @@ def _where_in_range(bound: Float, s: Sets, p: _Parts, dependence: Dependence) ->
     # The coefficient in any order, also without the sum, and one summand of the sum.
     summed = np.maximum(np.maximum(n * most_2 / r, max_of(factor)) * max(shares, 1.0), least)
     reach = np.maximum(reach, np.maximum(summed * furthest, max_of(larger * at_least_one(p.about))) * tall**3)
-    reach = np.maximum(reach, n / r * (1 + s.reciprocal.relative))
     return np.where(reach <= held.largest * (1 - 16 * held.u), bound, np.inf)

@@ -23,9 +23,9 @@ class ParameterSums:
 
     ``products`` are those of dy and x_hat, ``upstream`` is dy itself, each as a pair of shape (2, P). ``sizes``
     has shape (6, P): the error inherited from the statistics, what rounding multiplies, what underflow loses,
-    |products|, the most that may be formed on the way, |dy|. ``largest`` (P,) bounds |x - mean| and |x_hat|. ``certain`` (2, P)
-    tells where dweight and dbias are NaN for certain. What underflow loses, and what may be formed, is 0 where it
-    is too small to change anything.
+    |products|, the most that may be formed on the way, |dy|. ``largest`` (P,) bounds |x - mean| and |x_hat|.
+    ``certain`` (2, P) tells where dweight and dbias are NaN for certain. What underflow loses, and what may be formed,
+    is 0 where it is too small to change anything.
     """
 
     products: Float
@@ -103,7 +103,7 @@ def _sizes(s: Sets, products: Float, stretches: _Stretches) -> tuple[Float, Floa
     sum of (1 + rho) |dy| r (|x| + |mu| + d mu).
     """
     held, top, mean = s.arithmetic.held, s.tops, s.used.mean
-    most_r = s.reciprocal.value * (1 + s.reciprocal.relative)
+    most_r = s.reciprocal.size * (1 + s.reciprocal.relative)
     places = stretches.samples * stretches.n // stretches.parts
     sizes, largest = np.zeros((6, stretches.count)), np.zeros(stretches.count)
     inherited = stretches.per_set(s.reciprocal.relative) * np.abs(np.add.reduce(stretches.of(products), axis=2))
