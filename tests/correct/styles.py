@@ -17,7 +17,8 @@ from honest import (
     Statistics,
     Summation,
 )
-from honest_backward import CLOSED, Pass
+from honest_backward import Pass
+from honest_closed import CLOSED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,19 +9,8 @@ from typing import Final
 import numpy as np
 from audit_forms import Case, Form
 from honest import STATISTICS, SUMMATIONS, Array, Machine, Statistics
-from honest_backward import (
-    CLOSED,
-    CLOSED_BY_SET,
-    OUTPUTS,
-    SLOPES,
-    THROUGH,
-    Pass,
-    channel_sums,
-    closed_parameter,
-    differentiated,
-    in_any_order,
-    parameter_of,
-)
+from honest_backward import OUTPUTS, SLOPES, THROUGH, Pass, channel_sums, closed_parameter, differentiated, parameter_of
+from honest_closed import CLOSED, CLOSED_BY_SET, in_any_order
 
 Evaluate = Callable[[Pass], Array]
 

@@ -23,7 +23,8 @@ from honest import (
     Statistics,
     normalised,
 )
-from honest_backward import CLOSED, SLOPES, THROUGH, UPSTREAM, Pass, channel_sums, closed_parameter, differentiated
+from honest_backward import SLOPES, THROUGH, UPSTREAM, Pass, channel_sums, closed_parameter, differentiated
+from honest_closed import CLOSED, CLOSED_BY_SET
 
 from normgauge.oracle import (
     AXES,
@@ -142,6 +143,7 @@ class Choices:
     steps: int = 0  # of the root, backward
     tie: float = 1.0
     clamped: bool = False
+    by_set: str = ""  # a closed form for one weight a set, in place of ``closed``, in BatchNorm
 
     @classmethod
     def of(cls, rng: np.random.Generator, implementation: Implementation, placement: str) -> Choices:
@@ -153,7 +155,7 @@ class Choices:
             statistics=one(implementation.statistics),
             form=one(OUTPUTS),
             root=one(ROOTS),
-            closed=one([*CLOSED, "", ""]) if placement == "inside_sqrt" else "",
+            closed=one([*CLOSED, *[""] * (len(CLOSED) // 2)]) if placement == "inside_sqrt" else "",
             differentiated=(one(honest_backward.OUTPUTS), one(SLOPES), one(through)),
             dweight=one(["closed", "sums", "differentiated"]),
             update=one(UPDATES),
@@ -161,6 +163,7 @@ class Choices:
             steps=int(rng.integers(-1, 2)),
             tie=float(rng.choice([1.0, 0.5, 0.0])),
             clamped=bool(rng.integers(2)),
+            by_set=one([*CLOSED_BY_SET, *[""] * len(CLOSED_BY_SET)]) if placement == "inside_sqrt" else "",
         )
 
 
@@ -212,7 +215,7 @@ def computed(implementation: Implementation, machine: Machine, draw: Draw, how: 
 
     yield "batch_norm y", output(batch, weight[:, None], bias[:, None])
     p = backward(batch, weight[:, None])
-    yield "batch_norm dx", dx(p)
+    yield "batch_norm dx", CLOSED_BY_SET[how.by_set](p) if how.by_set else dx(p)
     dbias = total(f, dy)[:, 0]
     yield "batch_norm dweight", channel_sums(p)[0] if how.dweight == "sums" else total(f, parts(p))[:, 0]
     yield "batch_norm dbias", dbias
