@@ -49,8 +49,10 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record", kw_o
 class Witness(msgspec.Struct, frozen=True, kw_only=True):
     """One element that decides: it lies ``margin`` bounds away from what ``against`` would give.
 
-    ``margin`` is null where it is infinite (a NaN against a number, another shape, a missing refusal). Where
-    ``against`` is another value of an axis, ``against_axis`` and ``against_value`` name them.
+    ``expected`` is exact at the case's input, to the last digit of ``bound``. Where a layer takes float64 and computes
+    in float32, the bound contains what the rounding of the input moves. ``margin`` is null where it is infinite (a NaN
+    against a number, another shape, a missing refusal). Where ``against`` is another value of an axis, ``against_axis``
+    and ``against_value`` name them.
     """
 
     probe: str

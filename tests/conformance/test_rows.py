@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,6 +26,8 @@ from normgauge.conformance.verdicts.digits import supported
 from normgauge.conformance.verdicts.evidence import instead, told_in
 from normgauge.oracle import CANONICAL, Arithmetic
 from normgauge.results.records import Example, Judgement, Record
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @functools.cache
@@ -216,6 +220,12 @@ def test_what_came_out_and_what_should_have_never_print_alike(
     assert instead(deviation) == f"y {said}"
     came_out, _, right = told_in("case", deviation).removeprefix("case, step 1 y[0] = ").partition(", expected ")
     assert came_out != right.partition(" ")[0]
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_no_page_says_a_number_instead_of_itself(page: Path) -> None:
+    told = re.findall(r"([-\d.e+]+) instead of ([-\d.e+]*\d)", page.read_text(encoding="utf-8"))
+    assert [pair for pair in told if pair[0] == pair[1]] == []
 
 
 def test_an_expected_number_ends_where_the_bound_beside_it_does() -> None:
