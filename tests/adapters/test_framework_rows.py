@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 from exact_rows import tally_of
-from frameworks import MODULES, for_each
+from frameworks import MODULES, Frameworks, for_each
 
+from normgauge.adapters.case import Case, Observation, Step
+from normgauge.conformance.shrinking.shrink import shrink
+from normgauge.conformance.subjects.subject import Target
+from normgauge.oracle import rounded
 from normgauge.results.records import Example, Judgement, Record
 
 
@@ -62,3 +67,26 @@ def test_the_canonical_output_beside_that_of_keras_is_that_of_the_float64_input(
     example = example_in(records, "GN-21", "keras.layers.GroupNormalization[numpy]", "float64")
     assert example.inputs == ["step 1 train x 16.000280603562228 16.002380415315216"]
     assert example.canonical == ["step 1 output -0.259563864192 0.259563864192"]  # rounded to float32: -0.2595845
+
+
+@for_each("torch")
+def test_a_smaller_case_has_numbers_that_bfloat16_holds(frameworks: Frameworks, framework: str) -> None:
+    """They travel in float32, and a layer would be run on others than its rows are computed from."""
+    worker = frameworks(framework).worker("bfloat16")
+    x = rounded(np.linspace(-1, 2, 12).reshape(1, 4, 3), "bfloat16").astype(np.float32)
+    settings = {"num_channels": 4, "num_groups": 2, "eps": 1e-5}
+    case = Case(layer="group_norm", dtype="bfloat16", settings=settings, parameters={}, steps=(Step("train", x, x),))
+    target = Target(subject=worker, implementation="torch.nn.GroupNorm", ranks=(3,))
+    (seen,) = worker.run(target.implementation, [case])
+    tried: list[Case] = []
+
+    def shows(smaller: Case, _: Observation) -> bool:
+        tried.append(smaller)
+        return False
+
+    shrink(case, seen, shows, target, keep_form=False)
+    assert len(tried) > 5
+    for one in tried:
+        for values in (one.steps[0].x, one.steps[0].dy):
+            assert values is not None
+            assert np.array_equal(rounded(values, "bfloat16"), values)
