@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Final, Literal
 
 #: ``formula``: the papers' equations, the chain rule, exact arithmetic. ``robustness``: what any user expects, such as
@@ -27,7 +28,27 @@ def sort_of(verdict: str, ground: Ground | None) -> Sort:
 
 
 def word_for(verdict: str, ground: Ground | None) -> str:
-    """The word for a verdict beside this ground: only what departs from a convention is not wrong but different."""
-    if sort_of(verdict, ground) == "difference":
-        return "differs"
-    return "wrong" if verdict == "diverges" and ground else verdict
+    """The word for a verdict beside this ground: only what departs from a convention is not wrong but differs."""
+    if verdict == "diverges" and ground:
+        return "differs" if ground == "convention" else "wrong"
+    return "differs" if verdict == "raises" and ground == "convention" else verdict
+
+
+#: Each sort in words, one of it and several, in the order in which they are told; a hazard is no departure.
+_WORDS: Final = {
+    "error": ("error", "errors"),
+    "difference": ("difference of convention", "differences of convention"),
+    "documentation": ("departure from documentation", "departures from documentation"),
+    "departure": ("departure of unknown ground", "departures of unknown ground"),
+    "hazard": ("hazard", "hazards"),
+}
+#: The sorts of departures in the order in which they are told.
+SORTS_TOLD: Final[tuple[Sort, ...]] = ("error", "difference", "documentation", "departure")
+#: What a summary counts, also where there is none.
+ALWAYS_COUNTED: Final = ("error", "difference", "documentation", "hazard")
+
+
+def in_words(counts: Mapping[str, int], always: Collection[str] = ()) -> str:
+    """How many of each sort, such as "2 errors, 1 difference of convention"; of ``always`` none are told, too."""
+    told = [name for name in _WORDS if counts.get(name) or name in always]
+    return ", ".join(f"{(count := counts.get(name, 0)):,} {_WORDS[name][count != 1]}" for name in told)

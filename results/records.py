@@ -315,12 +315,16 @@ class NotRun(msgspec.Struct, frozen=True, tag="not_run", tag_field="record", kw_
 class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="record", kw_only=True):
     """The proof that a run is complete, with the number of judgements of each verdict, and the time it took.
 
+    ``departures`` counts by what they are (results/grounds.py): ``error``, ``difference`` (of convention),
+    ``documentation`` (of requirements and of claims) and ``hazard``; older files have none.
+
     ``seconds`` are those of the run, from its begin to its end. Of several jobs, that work at a time, the seconds are
     added: ``worker_seconds`` are those in which they measured, ``explored_seconds`` the part of these that explored.
     """
 
     counts: dict[str, int]
     seconds: float
+    departures: dict[str, int] = {}
     explored_cases: int = 0
     explored_seconds: float = 0.0
     worker_seconds: float = 0.0

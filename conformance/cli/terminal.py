@@ -12,6 +12,8 @@ from rich.table import Column, Table
 
 from normgauge.conformance.gating.expectations import UNDECIDED
 from normgauge.reports.timeline.history import Timeline
+from normgauge.results.departures import counted
+from normgauge.results.grounds import ALWAYS_COUNTED, in_words, sort_of, word_for
 from normgauge.results.records import (
     DIVERGENT,
     Counterexample,
@@ -40,16 +42,25 @@ def line_of(record: Record) -> str | None:
         lines += [f"  [yellow]hazard[/] {escape(hazard)}" for hazard in record.hazards]
         return "\n".join(lines)
     if isinstance(record, Judgement) and record.verdict in DIVERGENT:
-        return f"  [red]{record.verdict}[/] {record.requirement} {record.title}: {escape(record.measured)}"
+        return f"  {_departure(record)}: {escape(record.measured)}"
     if isinstance(record, Counterexample):
         kept = f" (kept in {record.stored})" if record.stored else ""
         return f"  [red]counterexample[/] {record.found}: {escape(record.sentence)}{escape(kept)}"
     if isinstance(record, NotRun):
         return f"[yellow]not run[/] {record.implementation or record.framework}: {escape(record.reason)}"
     if isinstance(record, Footer):
-        counted = ", ".join(f"{count} {verdict}" for verdict, count in record.counts.items())
-        return f"{counted or 'nothing judged'} in {record.seconds:.1f} s{_of_workers(record)}"
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in record.counts.items())
+        said = f"{in_words(record.departures, ALWAYS_COUNTED)} ({verdicts})" if verdicts else "nothing judged"
+        return f"{said} in {record.seconds:.1f} s{_of_workers(record)}"
     return None
+
+
+def _departure(judgement: Judgement) -> str:
+    """The word for a departure, with markup, and the requirement with its ground."""
+    colour = "yellow" if sort_of(judgement.verdict, judgement.ground) == "difference" else "red"
+    ground = f" ({judgement.ground})" if judgement.ground else ""
+    word = word_for(judgement.verdict, judgement.ground)
+    return f"[{colour}]{word}[/] {judgement.requirement} {escape(judgement.title)}{ground}"
 
 
 def _of_workers(footer: Footer) -> str:
@@ -128,7 +139,7 @@ def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
     divergent = [j for j in judgements if j.verdict in DIVERGENT]
     for judgement in divergent:
         console.print(
-            f"[red]{judgement.verdict}[/] {judgement.requirement} {judgement.title}: {escape(judgement.sentence)}",
+            f"{_departure(judgement)}: {escape(judgement.sentence)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -137,7 +148,7 @@ def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
     for line in undecided_lines(judgements):
         console.print(line.strip(), highlight=False, soft_wrap=True)
     console.print(
-        f"{len(divergent)} divergence(s) in the {len(judgements)} requirements asked here; "
+        f"{in_words(counted(records), ALWAYS_COUNTED)} in the {len(judgements)} requirements asked here; "
         f"all of them: {escape(everything)}",
         highlight=False,
         soft_wrap=True,

@@ -21,6 +21,7 @@ from normgauge.conformance.gating.entries import (
     read_entries,
 )
 from normgauge.conformance.layers.registry import requirements
+from normgauge.results.grounds import Ground, Sort, sort_of, word_for
 from normgauge.results.records import DIVERGENT, Judgement, Profile
 
 #: Those of this distribution, one file a framework.
@@ -46,7 +47,8 @@ class Cell(NamedTuple):
 class Measured:
     """What came out for a cell: a judgement's verdict, or that of a claim beside its measurement.
 
-    ``identity`` is that of the implementation, where its mode is known.
+    ``identity`` is that of the implementation, where its mode is known. ``ground`` is what the requirement rests on;
+    a claim is documentation.
     """
 
     cell: Cell
@@ -56,6 +58,12 @@ class Measured:
     measured: str
     sentence: str
     identity: ImplementationId | None = None
+    ground: Ground | None = None
+
+    @property
+    def sort(self) -> Sort:
+        """What it counts as, where it is divergent."""
+        return sort_of(self.verdict, self.ground)
 
     @property
     def divergent(self) -> bool:
@@ -96,7 +104,8 @@ class Held:
         """One line on it: what to do about it. More would be written in ``file``."""
         found, comparison = self.found, self.comparison
         if comparison == "new":
-            return f"{found.verdict}, {found.measured or found.sentence}; repair it, or expect it in {file}"
+            word = word_for(found.verdict, found.ground)
+            return f"{word}, {found.measured or found.sentence}; repair it, or expect it in {file}"
         if self.expected is None:
             return self._of_support() if comparison == "changed" else found.verdict
         place, measured = self.expected.place, self.expected.entry.measured
@@ -243,6 +252,7 @@ def of_judgement(judgement: Judgement, identity: ImplementationId | None = None)
         measured=judgement.measured,
         sentence=judgement.sentence,
         identity=identity,
+        ground=judgement.ground,
     )
 
 
@@ -260,6 +270,7 @@ def of_claims(profile: Profile) -> list[Measured]:
             measured=claim.measured,
             sentence=said,
             identity=identity_of(profile),
+            ground="documentation",
         )
         if cell not in found or (one.divergent and not found[cell].divergent):
             found[cell] = one

@@ -26,6 +26,7 @@ from normgauge.conformance.gating.expectations import (
 from normgauge.conformance.layers.registry import requirements
 from normgauge.results.file import read_records
 from normgauge.results.folder import read_folder
+from normgauge.results.grounds import in_words
 from normgauge.results.records import Counterexample, Footer, Header, Judgement, NotRun, Profile, Record
 
 Kind = Literal["new", "gone", "changed", "not run", "counterexample", "interrupted"]
@@ -53,11 +54,13 @@ class Surprise:
 class Gated:
     """What a gate found.
 
+    ``met`` are the expected departures that were measured, by their sort; ``hazards`` need not be expected.
     ``unchecked`` are the cells that something is expected of and that were not measured; ``unpinned`` is what is
     undecided of each implementation and dtype whose support nothing says.
     """
 
-    met: int = 0
+    met: Counter[str] = field(default_factory=Counter)
+    hazards: int = 0
     surprises: list[Surprise] = field(default_factory=list)
     unchecked: dict[Path, list[Cell]] = field(default_factory=dict)
     new: list[tuple[Measured, Header]] = field(default_factory=list)
@@ -67,9 +70,11 @@ class Gated:
         counts: Counter[str] = Counter()
         for one in self.surprises:
             counts[one.kind] += one.judgements
-        words = [f"{self.met} expected met", *(f"{counts[kind]} {kind}" for kind in _ALWAYS)]
+        sorts = f" ({in_words(self.met)})" if self.met.keys() - {"departure"} else ""
+        words = [f"{self.met.total()} expected met{sorts}", *(f"{counts[kind]} {kind}" for kind in _ALWAYS)]
         words += [f"{count} {kind}" for kind, count in sorted(counts.items()) if kind not in _ALWAYS]
-        return ", ".join([*words, f"{sum(map(len, self.unchecked.values()))} not checked"])
+        words.append(f"{sum(map(len, self.unchecked.values()))} not checked")
+        return ", ".join([*words, *([in_words({"hazard": self.hazards})] if self.hazards else [])])
 
     def lines(self) -> list[str]:
         """What deviates, then what was not checked."""
@@ -160,6 +165,8 @@ def _gate_one(path: Path, records: Sequence[Record], expectations: Expectations,
     for record in records:
         if isinstance(record, NotRun) and record.failed:
             gated.surprises.append(_not_run(record, f"{path.name}: "))
+        elif isinstance(record, Profile):
+            gated.hazards += len(record.hazards)
         elif isinstance(record, Counterexample):
             gated.surprises.append(_unknown_counterexample(record, path))
     if not any(isinstance(record, Footer) for record in records):
@@ -204,7 +211,7 @@ def _compare(
         held = expectations.hold(found, header.versions)
         comparison = held.comparison
         if comparison == "met":
-            gated.met += 1
+            gated.met[found.sort] += 1
         elif comparison != "conforms":
             requirement = f"{cell.requirement} {found.title}".strip()
             what = f"{requirement}: {held.told(expectations.file_for(found.framework))}"

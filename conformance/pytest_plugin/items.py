@@ -310,6 +310,8 @@ class RequirementItem(pytest.Item):
                 yield from ((name, line) for line in lines)
         if judgement.remedy:
             yield "remedy", judgement.remedy
+        if judgement.ground:
+            yield "ground", judgement.ground
         yield "source", judgement.source
         if example is not None and example.script != NO_SCRIPT:
             path = self._stored(judgement, example.script)

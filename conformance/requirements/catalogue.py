@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from typing import Final
 
 from normgauge.conformance.requirements.accuracy_curves import ACCURACY
 from normgauge.conformance.requirements.affine import AFFINE
@@ -26,6 +28,9 @@ _CHAPTERS = (
     ACCURACY, SAVED_STATE, MEMORY_LAYOUTS, PARAMETERS_CHAPTER, RELATED_LAYERS,
     COMMITTED,
 )  # fmt: skip
+
+#: Ids of requirements that are gone, with the reason: they are never used again.
+RETIRED: Final[Mapping[str, str]] = {}
 
 
 def of_layer(layer: str) -> tuple[Requirement, ...]:

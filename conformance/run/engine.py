@@ -20,6 +20,7 @@ from normgauge.conformance.run.parallel import CannotStart, Lane, Lanes, Measure
 from normgauge.conformance.run.request import Wanted, is_named, is_pattern
 from normgauge.conformance.subjects.messages import Hello
 from normgauge.conformance.subjects.subject import CannotRun, Launch, Subject
+from normgauge.results.departures import sorts_in
 from normgauge.results.records import (
     FORMAT,
     Counterexample,
@@ -83,17 +84,20 @@ class _Tally:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
+        self._departures: Counter[str] = Counter()
         self.took = _Took()
 
     def counted(self, record: Record) -> Record:
         if word := _counted_as(record):
             self._counts[word] += 1
+        self._departures.update(sorts_in(record))
         return record
 
     def footer(self, seconds: float) -> Footer:
         counts = dict(sorted(self._counts.items()))
         return Footer(
             counts=counts,
+            departures=dict(sorted(self._departures.items())),
             seconds=seconds,
             explored_cases=self.took.explored_cases,
             explored_seconds=round(self.took.explored_seconds, 3),

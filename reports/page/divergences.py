@@ -11,6 +11,7 @@ from typing import Final
 from normgauge.reports.grouping import Anchors, dtypes_of, grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.reports.page.section import Section
+from normgauge.results.grounds import SORTS_TOLD, Sort, sort_of, word_for
 from normgauge.results.records import DIVERGENT, Example, Judgement, Profile
 
 #: Of a long row of numbers, this many are shown; the script prints them all.
@@ -51,6 +52,11 @@ class Evidence:
     def sentence(self) -> str:
         return self.judgement.nameless or self.judgement.sentence
 
+    @property
+    def word(self) -> str:
+        """What the verdict is called beside this ground."""
+        return word_for(self.judgement.verdict, self.judgement.ground)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -72,11 +78,17 @@ class Finding:
     remedies: tuple[tuple[str, list[Told]], ...]
     conforming: list[Told]
 
+    @property
+    def sort(self) -> Sort:
+        """What it counts as: an error as soon as one of its implementations is in error."""
+        sorts = {sort_of(one.judgement.verdict, one.judgement.ground) for one in self.evidence}
+        return min(sorts, key=SORTS_TOLD.index)
+
 
 def findings_of(
     judgements: Sequence[Judgement], profiles: Sequence[Profile], names: Names, anchors: Anchors
 ) -> list[Finding]:
-    """Departures on an axis first, the rest after, each in the catalogue's order."""
+    """By sort, errors first; in each departures on an axis first, and then in the catalogue's order."""
     layers = list(layer_titles(profiles))
     layer_of = {profile.implementation: layers.index(profile.layer) for profile in profiles}
     documentation = {profile.implementation: profile.documentation for profile in profiles}
@@ -88,9 +100,9 @@ def findings_of(
         if any(one.verdict in DIVERGENT for one in own)
     ]
 
-    def place(finding: Finding) -> tuple[bool, int, str]:
+    def place(finding: Finding) -> tuple[int, bool, int, str]:
         layer = layer_of.get(finding.judgement.implementation, len(layers))
-        return not finding.on_axis, layer, finding.judgement.requirement
+        return SORTS_TOLD.index(finding.sort), not finding.on_axis, layer, finding.judgement.requirement
 
     return sorted(found, key=place)
 

@@ -10,7 +10,16 @@ from normgauge.reports.implementation_names import Told
 from normgauge.reports.page.explored import KINDS
 from normgauge.reports.page.hazards import hazards_of
 from normgauge.reports.page.section import PageData, Section
+from normgauge.results.departures import counted
+from normgauge.results.grounds import ALWAYS_COUNTED, SORTS_TOLD, Sort, in_words
 from normgauge.results.records import Profile
+
+_HEADINGS: Final[Mapping[Sort, str]] = {
+    "error": "Wrong, by the formulas or for any user",
+    "difference": "Differences of convention",
+    "documentation": "Against the frameworks' own documentation",
+    "departure": "Departures, in files that say no ground",
+}
 
 
 def _different_defaults(page: PageData) -> list[tuple[str, str, list[tuple[str, list[Told]]]]]:
@@ -36,7 +45,14 @@ def _different_defaults(page: PageData) -> list[tuple[str, str, list[tuple[str, 
 
 
 def _content(page: PageData) -> Mapping[str, Any]:
-    return {"kinds": KINDS, "hazards": hazards_of(page), "defaults": _different_defaults(page)}
+    by_sort = grouped(page.findings, lambda finding: finding.sort)
+    return {
+        "kinds": KINDS,
+        "hazards": hazards_of(page),
+        "defaults": _different_defaults(page),
+        "counts": in_words(counted(page.records), ALWAYS_COUNTED),
+        "departures": [(_HEADINGS[sort], by_sort[sort]) for sort in SORTS_TOLD if sort in by_sort],
+    }
 
 
 SECTION: Final = Section(id="in-short", title="In short", template="in_short.html", content=_content)

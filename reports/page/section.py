@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from normgauge.reports.page.explored import Found
 
 R = TypeVar("R", bound=Record)
-#: The sign of each verdict and what the verdict means, in the order of the legend.
+#: The sign of each word for a verdict and what it means, in the order of the legend.
 LEGEND: Final = {
     "conforms": ("✓", "within every error bound; on an axis, every other value was excluded"),
-    "diverges": ("✗", "what came out lies outside the error bound of what is required"),
+    "wrong": ("✗", "outside the error bound of what formula, robustness or documentation requires"),
+    "differs": ("≠", "another choice than this convention, by its results or by an exception; no error"),
+    "diverges": ("✗", "outside the error bound of what is required, in a file that says no ground"),
     "raises": ("!", "it raised an exception on an input that it must take"),
     "crashes": ("☠", "it died, hung, gave the wrong shape or changed its input"),
     "unsupported": ("–", "the framework has no such thing, as its adapter declares"),

@@ -9,6 +9,7 @@ from typing import Any, Final
 from normgauge.reports.grouping import class_name, dtypes_of, grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.reports.page.section import PageData, Section
+from normgauge.results.grounds import word_for
 from normgauge.results.records import DIVERGENT, AxisMeasured, DefaultMeasured, Judgement, Profile
 
 _NO_AXIS: Final = "no known alternative; nearest: "
@@ -148,7 +149,9 @@ def _verdicts(
     for column in columns:
         own = [judgement for judgement in column if judgement.implementation == implementation]
         asked = {judgement.dtype for judgement in column} & set(dtypes)
-        entries = _entries(((j.verdict, j.measured if j.verdict in DIVERGENT else ""), j.dtype) for j in own)
+        entries = _entries(
+            ((word_for(j.verdict, j.ground), j.measured if j.verdict in DIVERGENT else ""), j.dtype) for j in own
+        )
         said = dict.fromkeys(text for j in own for text in (j.sentence, *j.notes) if text)
         target = targets.get((column[0].requirement, implementation), "")
         cells.append(Cell(entries=_unless_all(entries, asked), target=target, title="\n".join(said)))

@@ -100,7 +100,9 @@ def test_a_run_writes_a_complete_result_file_and_a_report_is_made_from_it(tmp_pa
     assert isinstance(records[-1], Footer)
     judged = [record.verdict for record in records if isinstance(record, Judgement)]
     assert records[-1].counts == {"conforms": len(judged) - 1, "diverges": 1} == dict(Counter(judged))
-    assert "diverges GN-02 grouping: interleaved" in result.stderr
+    assert records[-1].departures == {"error": 1}
+    assert "wrong GN-02 grouping (formula): interleaved" in result.stderr
+    assert "1 error, 0 differences of convention, 0 departures from documentation, 0 hazards (" in result.stderr
     result = invoke("report", str(tmp_path), "--out", str(tmp_path / "report"))
     assert result.exit_code == 0
     assert "GN-02" in (tmp_path / "report" / "index.html").read_text()
@@ -229,17 +231,23 @@ def test_what_is_undecided_has_a_line_for_each_verdict_after_the_rest() -> None:
         undecided("GN-13", "unsupported", "N=0: no empty [input]"),
         undecided("GN-11", "cannot tell", "one value: the bound is infinite"),
         judgement("GN-14", verdict="raises", measured="ValueError"),
+        msgspec.structs.replace(judgement("GN-02"), ground="formula"),
+        msgspec.structs.replace(judgement("GN-32", "raises", "ValueError"), ground="convention"),
         undecided("GN-31", "unsupported", "N=0, dy: no empty [input]"),
         judgement("GN-16", verdict="conforms", measured=""),
         undecided("GN-32", "unsupported", "no input of this kind exists for it"),
+        Footer(counts={"raises": 2}, departures={"error": 1, "difference": 2, "hazard": 1}, seconds=1.0),
         Footer(counts={}, seconds=2.0, explored_cases=5, explored_seconds=3.0, worker_seconds=3.5),
     ]
     lines = Lines()
     _, *told = [Text.from_markup(line).plain for record in records for line in lines.of(record)]
     assert told == [
         "  raises GN-14 a title: ValueError",
+        "  wrong GN-02 a title (formula): interleaved",
+        "  differs GN-32 a title (convention): ValueError",
         "  unsupported GN-13, GN-31, GN-32: no empty [input] (and 1 more reason)",
         "  cannot tell GN-11: the bound is infinite",
+        "1 error, 2 differences of convention, 0 departures from documentation, 1 hazard (2 raises) in 1.0 s",
         "nothing judged in 2.0 s (3.5 s of all workers together, of it 3.0 s for 5 explored cases)",
     ]
 

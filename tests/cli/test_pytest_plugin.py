@@ -243,7 +243,8 @@ def test_a_divergence_fails_with_what_a_person_needs_and_no_traceback(project: P
         r"canonical step 1 output -0.9999695 0.999969 -0.999969 0.999969$",
         r"as diagnosed step 1 output -0.9999924 -0.999992 0.999992 0.999992$",
         r"remedy +for the canonical result permute the channels",
-        r"to do +diverges, interleaved; repair it, or expect it in a file of your own \(--normgauge-expec",
+        r"ground +formula$",
+        r"to do +wrong, interleaved; repair it, or expect it in a file of your own \(--normgauge-expec",
         r"entry +normgauge run counting:Counting -i group_norm\.Interleaved --budget none; normgauge gate --suggest$",
     ):
         assert re.search(rf"^  {row}", done.out, re.MULTILINE), row
@@ -297,7 +298,7 @@ def test_an_expected_divergence_is_xfailed_with_its_reason_and_thread(project: P
         ("group_norm.Interleaved", "group_norm.GroupNorm", "the expected divergence, interleaved, is gone: it confo"),
         ('"interleaved"', '"reversed"', "measured 'interleaved' where 'reversed' is expected; correct `measured`"),
         ("requirement", 'versions = { mxl = ">=1" }\nrequirement', "versions names 'mxl', which the results do not"),
-        ('"GN-02"', '"GN-02"\ndtypes = ["float64"]', "diverges, interleaved; repair it, or expect it in known.toml"),
+        ('"GN-02"', '"GN-02"\ndtypes = ["float64"]', "wrong, interleaved; repair it, or expect it in known.toml"),
     ],
 )
 def test_an_expectation_that_is_not_met_fails_and_says_what_to_do(
