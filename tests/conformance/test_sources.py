@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from grounds_table import ROOT, holders, lines
 
+from normgauge.conformance.gating.expectations import load_expectations
 from normgauge.conformance.layers.registry import requirements
+from normgauge.conformance.requirements.catalogue import RETIRED
 from normgauge.conformance.requirements.sources import BOUNDS, Source, Work, cited
 from normgauge.results.grounds import Ground
 
@@ -49,6 +52,24 @@ def test_what_documentation_says_is_quoted_from_several_frameworks() -> None:
     documented = [one for one in requirements().values() if one.ground == "documentation"]
     assert documented
     assert [one.id for one in documented if len({source.work.distribution for source in one.source}) < 2] == []
+
+
+def test_every_convention_is_held_by_a_framework() -> None:
+    expectations = load_expectations()
+    conventions = [one for one in requirements().values() if one.ground == "convention"]
+    assert [one.id for one in conventions if not holders(one, expectations)[0]] == []
+
+
+def test_the_page_on_verdicts_has_the_requirements_by_ground() -> None:
+    page = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
+    told = page.partition("<!-- python tests/support/grounds_table.py -->\n")[2].partition("\n<!-- end -->")[0]
+    assert told == "\n".join(lines()), "write what `python tests/support/grounds_table.py` prints between the marks"
+
+
+@pytest.mark.parametrize("kind", ["GN", "BN"])
+def test_no_number_is_left_out_or_used_twice_unless_it_is_retired(kind: str) -> None:
+    own = [name for name in (*requirements(), *RETIRED) if name.startswith(kind)]
+    assert sorted(own) == [f"{kind}-{number:02}" for number in range(1, len(own) + 1)]
 
 
 def test_a_source_without_words_or_reason_is_refused() -> None:

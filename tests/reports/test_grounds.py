@@ -83,4 +83,4 @@ def test_the_page_tells_errors_before_differences_and_calls_only_them_wrong() ->
 
 def test_a_requirement_that_crashes_a_layer_is_an_error_whatever_its_ground() -> None:
     page = shown(run(judgement("a.B", "crashes", ground="convention", requirement="BN-06")))
-    assert [one.text for one in section(page, "in-short").all("h3")][0] == "Wrong, by the formulas or for any user"
+    assert section(page, "in-short").all("h3")[0].text == "Wrong, by the formulas or for any user"

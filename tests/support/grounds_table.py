@@ -49,11 +49,14 @@ def _meets(identifier: str, framework: str, requirement: Requirement, expectatio
 
 @functools.cache
 def pins() -> Mapping[str, Mapping[str, str]]:
-    """By framework, the versions that pyproject.toml pins here."""
+    """By framework, the versions that pyproject.toml pins on Linux."""
+    linux = {"sys_platform": "linux", "platform_machine": "x86_64"}
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
     read = {name: [Pin(text) for text in texts] for name, texts in groups.items()}
     return {
-        name: {own.name: next(iter(own.specifier)).version for own in texts if not own.marker or own.marker.evaluate()}
+        name: {
+            own.name: next(iter(own.specifier)).version for own in texts if not own.marker or own.marker.evaluate(linux)
+        }
         for name, texts in read.items()
     }
 
@@ -62,10 +65,10 @@ def lines() -> Iterator[str]:
     """The Markdown that stands between the two marks of the page."""
     expectations, everything = load_expectations(), requirements().values()
     own = {ground: [one for one in everything if one.ground == ground] for ground in get_args(Ground)}
-    yield ", ".join(f"{ground} {len(own[ground])}" for ground in own) + f": {len(everything)} requirements."
-    for ground in own:
+    yield ", ".join(f"{ground} {len(its)}" for ground, its in own.items()) + f": {len(everything)} requirements."
+    for ground, its in own.items():
         if ground != "convention":
-            yield f"\n**{ground.capitalize()}**: {', '.join(f'{one.id} {one.title}' for one in own[ground])}."
+            yield f"\n**{ground.capitalize()}**: {', '.join(f'{one.id} {one.title}' for one in its)}."
     yield "\n**Convention**, with the frameworks that have it so and those that do it otherwise:\n"
     yield "| requirement | the convention | has it so | otherwise |"
     yield "|---|---|---|---|"
