@@ -19,7 +19,7 @@ from normgauge.conformance.requirements.requirement import (
     given_statistics,
     twins,
 )
-from normgauge.conformance.requirements.sources import TORCH_MODULE
+from normgauge.conformance.requirements.sources import KERAS_LAYER, MLX_MODULE, TORCH_MODULE
 
 #: Values that no case begins with.
 _NEW: Final = {"weight": weights(CHANNELS)[::-1] / 2, "bias": biases(CHANNELS)[::-1] + 0.5, **given_statistics(3)}
@@ -61,16 +61,19 @@ def _set_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 
 PARAMETERS_CHAPTER: Final[tuple[Requirement, ...]] = twins(
-    "GN-37", "BN-47", ground="robustness", title="parameters set between calls",
+    "GN-37", "BN-47", ground="documentation", title="parameters set between calls",
     statement=Both(
-        "A weight and a bias set between two calls are used from then on.",
-        "Parameters and running statistics set between two calls are used from then on.",
+        "A weight and a bias set between two calls are used from then on, in output and gradients, in training and in "
+        "eval.",
+        "Weight, bias and running statistics set between two calls are used from then on, in output, statistics and "
+        "gradients, in training and in eval.",
     ),
     source=(
-        TORCH_MODULE.implies(
-            "what the layer holds from then on is what was copied", at="load_state_dict",
-            quote="Copy parameters and buffers from :attr:`state_dict` into this module and its descendants.",
+        TORCH_MODULE.says(
+            "Copy parameters and buffers from state_dict into this module and its descendants.", at="load_state_dict"
         ),
+        MLX_MODULE.says("Update the model's weights from a .npz, a .safetensors file, or a list.", at="load_weights"),
+        KERAS_LAYER.says("Sets the values of layer.weights from a list of NumPy arrays.", at="set_weights"),
     ),
     probes=Both(_set_of_group_norm, _set_of_batch_norm), allows=Both((), ("set_parameters",)),
     remedy="construct a new layer with the new values",

@@ -107,8 +107,9 @@ RMS_NORM = LayerKind(
             source=(PAPER.implies("it knows nothing of the rank", at="equation 4"),),
         ),
         Requirement(
-            id="RM-03", layer="rms_norm", title="weight set between calls",
-            statement="A weight set between two calls is used from then on.", source=PAPER, probes=_set_between,
+            id="RM-03", layer="rms_norm", ground="formula", title="weight set between calls",
+            statement="A weight set between two calls is used from then on.", probes=_set_between,
+            source=(PAPER.implies("the gain is that of the call", at="equation 4"),),
         ),
     ),
 )  # fmt: skip

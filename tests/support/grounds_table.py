@@ -52,13 +52,9 @@ def pins() -> Mapping[str, Mapping[str, str]]:
     """By framework, the versions that pyproject.toml pins on Linux."""
     linux = {"sys_platform": "linux", "platform_machine": "x86_64"}
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
-    read = {name: [Pin(text) for text in texts] for name, texts in groups.items()}
-    return {
-        name: {
-            own.name: next(iter(own.specifier)).version for own in texts if not own.marker or own.marker.evaluate(linux)
-        }
-        for name, texts in read.items()
-    }
+    pinned = {name: [Pin(text) for text in texts] for name, texts in groups.items()}
+    here = {name: [pin for pin in own if not pin.marker or pin.marker.evaluate(linux)] for name, own in pinned.items()}
+    return {name: {pin.name: next(iter(pin.specifier)).version for pin in own} for name, own in here.items()}
 
 
 def lines() -> Iterator[str]:
