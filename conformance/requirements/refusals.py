@@ -19,6 +19,7 @@ from normgauge.conformance.requirements.sources import (
     TORCH_GROUP_NORM,
 )
 
+_ANOTHER_IS_NONE: Final = "the layer is not made for an input with another number, and must not take it for one"
 _NEITHER: Final = {"weight": False, "bias": False}
 
 
@@ -77,14 +78,16 @@ REFUSALS: Final[tuple[Requirement, ...]] = (
         ),
         source=Both(
             (
-                TORCH_GROUP_NORM.says("number of channels expected in input"),
-                MLX_GROUP_NORM.says("The feature dimensions of the input to normalize over"),
-                FLAX_GROUP_NORM.says("the number of input features/channels."),
+                TORCH_GROUP_NORM.implies(_ANOTHER_IS_NONE, quote="number of channels expected in input"),
+                MLX_GROUP_NORM.implies(_ANOTHER_IS_NONE, quote="The feature dimensions of the input to normalize over"),
+                FLAX_GROUP_NORM.implies(_ANOTHER_IS_NONE, quote="the number of input features/channels."),
             ),
             (
-                TORCH_BATCH_NORM.says("from an expected input of size", at="of num_features"),
-                MLX_BATCH_NORM.says("The feature dimension to normalize over."),
-                FLAX_BATCH_NORM.says("the number of input features."),
+                TORCH_BATCH_NORM.implies(
+                    _ANOTHER_IS_NONE, at="of num_features", quote="from an expected input of size"
+                ),
+                MLX_BATCH_NORM.implies(_ANOTHER_IS_NONE, quote="The feature dimension to normalize over."),
+                FLAX_BATCH_NORM.implies(_ANOTHER_IS_NONE, quote="the number of input features."),
             ),
         ),
         probes=Both(_wrong_channels_of_group_norm, _wrong_channels_of_batch_norm),

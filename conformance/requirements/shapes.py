@@ -15,6 +15,7 @@ from normgauge.conformance.requirements.requirement import (
     Both,
     Layer,
     Requirement,
+    of_batch_norm,
     of_group_norm,
     twins,
 )
@@ -95,21 +96,32 @@ def _no_positions_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
             yield layer.probe(asked, f"shape {x.shape}", [("train", x)])
 
 
-def _empty_batches(layer: Layer, asked: Asked, shape: tuple[int, ...], what: str) -> Iterator[Probe]:
-    for mode in ("train", "eval"):
-        yield layer.probe(asked, f"{mode}, shape {shape}", [(mode, np.zeros(shape))])
-    steps = [("train", np.zeros(shape)), ("train", scrambled(asked.shape))]
-    label = f"momentum=None, {what} and then a full one"
-    yield Probe(label=label, case=layer.case(asked, steps, momentum=None), needs="BN-05")
+def _without_values(asked: Asked) -> tuple[tuple[tuple[int, ...], str], ...]:
+    """Shapes of no samples and, where there are any, of no positions, with their names."""
+    no_samples = ((0, *asked.shape[1:]), "a batch without samples")
+    no_positions = ((*asked.shape[:-1], 0), "a batch without positions")
+    return (no_samples, no_positions) if len(asked.shape) > 2 else (no_samples,)
 
 
 def _no_samples_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
-    yield from _empty_batches(layer, asked, (0, *asked.shape[1:]), "an empty batch")
+    return _empty_batches(layer, asked, *_without_values(asked)[:1])
 
 
 def _no_positions_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
-    if len(asked.shape) > 2:
-        yield from _empty_batches(layer, asked, (*asked.shape[:-1], 0), "a batch without positions")
+    return _empty_batches(layer, asked, *_without_values(asked)[1:])
+
+
+def _empty_batches(layer: Layer, asked: Asked, *shapes: tuple[tuple[int, ...], str]) -> Iterator[Probe]:
+    for shape, _ in shapes:
+        for mode in ("train", "eval"):
+            yield layer.probe(asked, f"{mode}, shape {shape}", [(mode, np.zeros(shape))])
+
+
+def _empty_batches_averaged(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    for shape, what in _without_values(asked):
+        steps = [("train", np.zeros(shape)), ("train", scrambled(asked.shape))]
+        case = layer.case(asked, steps, momentum=None)
+        yield Probe(label=f"momentum=None, {what} and then a full one", case=case, needs="BN-05")
 
 
 def _other_ranks(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -122,9 +134,7 @@ def _other_ranks(layer: Layer, asked: Asked) -> Iterator[Probe]:
         yield layer.probe(asked, f"rank {rank}, eval", [("eval", x)], quantities=("output",))
 
 
-_LEFT_AS_THEY_WERE: Final = (
-    "and leaves the running statistics as they were, and with momentum None the number of batches."
-)
+_LEFT_AS_THEY_WERE: Final = "and leaves the running statistics as they were."
 _NO_MEAN: Final = "no values have no mean and no variance, so there is nothing to track, and nothing to put out"
 
 SHAPES: Final[tuple[Requirement, ...]] = (
@@ -213,6 +223,20 @@ SHAPES: Final[tuple[Requirement, ...]] = (
         ),
         probes=Both(_no_positions_of_group_norm, _no_positions_of_batch_norm),
         remedy=Both(None, "skip batches without positions in training"),
+    ),
+    of_batch_norm(
+        "BN-48", ground="documentation", title="empty batches with momentum None",
+        statement=(
+            "With momentum None a batch without samples or positions does not count: the running statistics are the "
+            "plain averages of the batches that have values."
+        ),
+        source=(
+            TORCH_BATCH_NORM.implies(
+                "a batch that has no mean is none of those that are averaged",
+                quote="Can be set to None for cumulative moving average (i.e. simple average)",
+            ),
+        ),
+        probes=_empty_batches_averaged, remedy="skip batches without samples or positions in training",
     ),
     *twins(
         "GN-34", "BN-43", ground="formula", rule="answer", title="other ranks",
