@@ -12,6 +12,7 @@ import numpy as np
 from normgauge.adapters.case import Action, Array, Case
 from normgauge.conformance.layers.kind import LayerKind
 from normgauge.conformance.layers.parameters import affine, shown, with_those_set
+from normgauge.conformance.remedies import catalogue as remedies
 from normgauge.conformance.requirements.catalogue import of_layer
 from normgauge.oracle import (
     AXES,
@@ -114,6 +115,7 @@ BATCH_NORM: Final = LayerKind(
     requirements=of_layer("batch_norm"),
     steps=_steps,
     wrong_gradients=_wrong_gradients,
+    advice=remedies.BATCH_NORM,
     relations=("scale", "shift", "sample order", "channel order", "momentum and history"),
     across_samples=True,
     tracks=True,

@@ -8,6 +8,7 @@ from typing import Any, Final
 from normgauge.adapters.case import Array, Case
 from normgauge.conformance.layers.kind import LayerKind
 from normgauge.conformance.layers.parameters import affine, shown, with_those_set
+from normgauge.conformance.remedies import catalogue as remedies
 from normgauge.conformance.requirements.catalogue import of_layer
 from normgauge.oracle import (
     AXES,
@@ -51,6 +52,7 @@ GROUP_NORM: Final = LayerKind(
     requirements=of_layer("group_norm"),
     steps=_steps,
     wrong_gradients=_wrong_gradients,
+    advice=remedies.GROUP_NORM,
     relations=("scale", "shift", "sample order", "channel order", "other samples", "groups = C", "groups = 1"),
     grouped=True,
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from normgauge.adapters.case import Array, Case
+from normgauge.conformance.remedies.remedy import Advice
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.oracle import Arithmetic, Axis, Reference, Semantics
 
@@ -28,7 +29,8 @@ class LayerKind:
     ``steps`` goes through a case with the oracle, forward and backward. An input is cut into sets that are normalised
     together: with ``across_samples`` a set is a channel of all samples, otherwise channels of one sample, all of them
     or, with ``grouped``, ``num_groups`` equal parts. A kind that ``tracks`` has running statistics, a momentum, and
-    another result in eval than in training. ``relations`` (conformance/verdicts/relations.py) hold between two calls.
+    another result in eval than in training. ``relations`` (conformance/verdicts/relations.py) hold between two calls. ``advice`` says what a
+    port writes instead of a plain call, or why nothing helps.
     """
 
     name: str
@@ -38,6 +40,7 @@ class LayerKind:
     steps: Steps
     wrong_gradients: WrongGradients = no_wrong_gradients
     relations: tuple[str, ...] = ()
+    advice: tuple[Advice, ...] = ()
     across_samples: bool = False
     grouped: bool = False
     tracks: bool = False

@@ -1,0 +1,90 @@
+"""A remedy: a sentence for people, and the function that does what the sentence says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from normgauge.adapters.case import Case, Observation
+from normgauge.adapters.implementation_id import ImplementationId
+
+
+class Layer(Protocol):
+    """The layer that a port calls."""
+
+    @property
+    def identity(self) -> ImplementationId: ...
+
+    def run(self, case: Case) -> Observation:
+        """What the layer does on a case."""
+
+    def other(self, **changes: str) -> Layer:
+        """The same class with other ``options``, on another ``backend`` or in another ``mode``."""
+
+
+#: What a port gets on a case that is meant for the canonical layer, with this layer in its place.
+Apply = Callable[[Case, Layer], Observation]
+#: What a user of the framework does to a layer (or a model that holds it) in place of an action, with its value.
+Act = Callable[..., None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """A sentence about one cause, and the implementations that it is for.
+
+    ``layer`` is a kind of layer. ``key`` names the cause: a requirement's id, ``axis=value``, or
+    ``accuracy=one_pass``. Each of ``packages`` (the first name of a class path), ``classes``, ``backends``, ``modes``,
+    ``options`` and ``dtypes`` limits it to those that are named; empty means any.
+    """
+
+    layer: str
+    key: str
+    sentence: str
+    packages: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+
+    def is_for(self, identity: ImplementationId, dtype: str) -> bool:
+        limits = (
+            (self.packages, identity.class_path.partition(".")[0]),
+            (self.classes, identity.class_name),
+            (self.backends, identity.backend),
+            (self.modes, identity.mode),
+            (self.options, identity.options),
+            (self.dtypes, dtype),
+        )
+        return all(own in allowed for allowed, own in limits if allowed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remedy(Advice):
+    """A sentence whose function brings the layer within the bound of the canonical semantics.
+
+    ``apply`` does with cases what the sentence says. What is no matter of cases is done ``natively``: in place of an
+    action (:data:`~normgauge.adapters.case.ACTIONS`) a function is called with the framework's own layer or model.
+    """
+
+    apply: Apply | None = None
+    natively: Mapping[str, Act] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.apply is None and not self.natively:
+            raise ValueError(f"{self.key}: a remedy needs a function that does what it says; NotMended has none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotMended(Advice):
+    """A sentence that says why nothing makes the layer agree with the canonical semantics."""
+
+
+def advice_for(known: Iterable[Advice], key: str, identity: ImplementationId, dtype: str) -> list[Advice]:
+    """What is said of a cause to those who use this implementation, in the order of the table."""
+    return [one for one in known if one.key == key and one.is_for(identity, dtype)]
+
+
+def settings_changed(case: Case, **changes: Any) -> dict[str, Any]:
+    return {**case.settings, **changes}
