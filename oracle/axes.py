@@ -13,15 +13,11 @@ from typing import Final
 
 @dataclass(frozen=True, kw_only=True)
 class AxisValue:
-    """One way of choosing on an axis: its name, what it means in words, and who does it.
-
-    ``remedy`` is what a port writes instead, if there is such a thing.
-    """
+    """One way of choosing on an axis: its name, what it means in words, and who does it."""
 
     name: str
     meaning: str
     source: str
-    remedy: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +52,11 @@ _EPS_PLACEMENT: Final = Axis(
             name="outside_sqrt",
             meaning="y = (x - mean) / (sqrt(var) + eps)",
             source="taokong/group_normalization (issue #1); documented by mlx.nn up to 0.31.2",
-            remedy="there is no equal eps: sqrt(var) + eps = sqrt(var + eps') only at one variance",
         ),
         AxisValue(
             name="max_with_variance",
             meaning="y = (x - mean) / sqrt(max(var, eps))",
             source="vacancy/Synchronized-BatchNorm-PyTorch, _compute_mean_std",
-            remedy="there is no equal eps: use your own formula where var is near eps",
         ),
     ),
 )
@@ -76,9 +70,6 @@ _VARIANCE: Final = Axis(
             name="unbiased",
             meaning="the sum of squares is divided by n - 1",
             source="taokong/group_normalization: x.std(dim=2)",
-            remedy=(
-                "for the canonical result, with n values in a set, give it eps * n/(n - 1) and weight * sqrt(n/(n - 1))"
-            ),
         ),
     ),
 )
@@ -96,11 +87,6 @@ _GROUP_NORM: Final = (
                 name="interleaved",
                 meaning="channel c belongs to group c mod G",
                 source="mlx.nn.GroupNorm with pytorch_compatible=False",
-                remedy=(
-                    "for the canonical result permute the channels of x, weight and bias by p = "
-                    "arange(C).reshape(G, C//G).T.ravel() (x[..., p] where channels are last), and those of the "
-                    "output by argsort(p)"
-                ),
             ),
         ),
     ),
@@ -114,7 +100,6 @@ _GROUP_NORM: Final = (
                 name="per_group",
                 meaning="channel c uses weight[g] and bias[g] of its group g",
                 source="ONNX GroupNormalization-18 (onnx/onnx #5466)",
-                remedy="repeat each group's weight and bias C/G times",
             ),
         ),
     ),
@@ -132,11 +117,6 @@ _BATCH_NORM: Final = (
                 name="biased",
                 meaning="the variance with divisor n",
                 source="keras.layers.BatchNormalization",
-                remedy=(
-                    "for the same eval output move running_var as it is; only to have what the other layer would "
-                    "have tracked, multiply it by n/(n - 1), n = N * spatial size of a training batch (soon after "
-                    "an initial 1, with T steps of weight w, only running_var - (1 - w)^T)"
-                ),
             ),
         ),
     ),
@@ -153,7 +133,6 @@ _BATCH_NORM: Final = (
                 name="old",
                 meaning="running = momentum * running + (1 - momentum) * batch",
                 source="keras.layers.BatchNormalization",
-                remedy="pass 1 - momentum",
             ),
         ),
     ),
@@ -170,13 +149,11 @@ _BATCH_NORM: Final = (
                 name="fixed",
                 meaning="the new value weighs 0.1",
                 source="lucid.nn.BatchNorm2d 2.12.8",
-                remedy="keep the average yourself; None means a fixed 0.1 here",
             ),
             AxisValue(
                 name="refused",
                 meaning="None is refused",
                 source="keras.layers.BatchNormalization",
-                remedy="pass a number; for a plain average let the new value weigh 1/t in step t",
             ),
         ),
     ),
@@ -189,19 +166,16 @@ _BATCH_NORM: Final = (
                 name="shift",
                 meaning="the output is the bias: x - mean is zero",
                 source="keras.layers.BatchNormalization",
-                remedy="refuse such batches in your own code: the statistics still change",
             ),
             AxisValue(
                 name="nan",
                 meaning="the output is NaN: zero divided by zero",
                 source="karpathy/nn-zero-to-hero, BatchNorm1d",
-                remedy="refuse such batches in your own code",
             ),
             AxisValue(
                 name="identity",
                 meaning="the input passes unchanged, without weight and bias",
                 source="Paddle, batch_norm_kernel.cc (PaddlePaddle/Paddle #11445)",
-                remedy="refuse such batches in your own code",
             ),
         ),
     ),
@@ -214,13 +188,11 @@ _BATCH_NORM: Final = (
                 name="blended",
                 meaning="the running statistics after this batch has entered them",
                 source="equinox.nn.BatchNorm with mode='ema'",
-                remedy="no setting makes the two agree; normalise with the batch yourself",
             ),
             AxisValue(
                 name="running",
                 meaning="the running statistics, which the batch leaves as they are",
                 source="MXNet, batch_norm.cc with use_global_stats; keras with trainable=False",
-                remedy="take the layer out of its frozen state",
             ),
         ),
     ),
@@ -233,7 +205,6 @@ _BATCH_NORM: Final = (
                 name="initial",
                 meaning="mean 0 and variance 1",
                 source="tinygrad.nn.BatchNorm before tinygrad/tinygrad #6200",
-                remedy="call the layer in training mode where nothing is tracked",
             ),
         ),
     ),
@@ -246,13 +217,11 @@ _BATCH_NORM: Final = (
                 name="zero_debiased",
                 meaning="from zero, divided by 1 - (1 - weight)^t",
                 source="haiku.BatchNorm (ExponentialMovingAverage with zero_debias)",
-                remedy="set the running statistics after the first step yourself",
             ),
             AxisValue(
                 name="first_batch",
                 meaning="from the first batch",
                 source="equinox.nn.BatchNorm with mode='ema'",
-                remedy="set the running statistics after the first step yourself",
             ),
         ),
     ),

@@ -196,7 +196,8 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
 class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record", kw_only=True):
     """requirement x implementation x dtype -> verdict, with what decided it.
 
-    ``nameless`` is the sentence without the name of the implementation, where it begins with that. ``ground`` is what
+    ``remedy`` is what a port writes instead, ``not_mended`` why nothing makes the two agree. ``nameless`` is the
+    sentence without the name of the implementation, where it begins with that. ``ground`` is what
     the requirement rests on; older files have none.
     """
 
@@ -213,6 +214,7 @@ class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"
     notes: list[str]
     witnesses: list[Witness]
     remedy: str | None = None
+    not_mended: str | None = None
     example: Example | None = None
     nameless: str = ""
     ground: Ground | None = None

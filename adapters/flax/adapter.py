@@ -38,7 +38,6 @@ _KIN = (
 #: The page of all layers, by package.
 _PAGES = {"flax.nnx": f"{_DOCS}/flax.nnx/nn/normalization.html", "flax.linen": f"{_DOCS}/flax.linen/layers.html"}
 _FLAGS = {"weight": "use_scale", "bias": "use_bias"}
-_REMEDIES = {"accuracy=one_pass": "pass use_fast_variance=False"}
 #: The ways in which users switch a layer: the mode, what else it is constructed with, the dtypes if not the mode's.
 _VARIANTS: Final[tuple[tuple[Mode, Mapping[str, Any], tuple[str, ...]], ...]] = (
     (PLAIN, {}, ()),
@@ -50,9 +49,7 @@ _VARIANTS: Final[tuple[tuple[Mode, Mapping[str, Any], tuple[str, ...]], ...]] = 
 def _of_both(rows: Iterable[Row]) -> tuple[Implementation, ...]:
     """The layers of both packages, as they are by themselves."""
     return tuple(
-        replace(one, remedies=_REMEDIES)
-        for package, page in _PAGES.items()
-        for one in implementations_of(rows, package, CHANNELS_LAST, page)
+        one for package, page in _PAGES.items() for one in implementations_of(rows, package, CHANNELS_LAST, page)
     )
 
 
@@ -62,7 +59,7 @@ class FlaxAdapter(OnJax, ScriptedAdapter):
     compiles = True
     dtypes_together = True
     implementations = tuple(
-        replace(one, way=mode, options=options, dtypes=dtypes, remedies={} if options else _REMEDIES)
+        replace(one, way=mode, options=options, dtypes=dtypes)
         for one in _of_both(_LAYERS)
         for mode, options, dtypes in _VARIANTS
         if mode != REDUCTION_AXES or one.layer == "group_norm"

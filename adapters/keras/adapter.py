@@ -50,7 +50,6 @@ def _implementations(backend: str) -> tuple[Implementation, ...]:
             names=names,
             documentation=f"{_DOCS}/{page}/",
             options=options,
-            remedies={"accuracy=one_pass": "use the jax or tensorflow backend"},
             backend=backend,
             way=mode,
             dtypes=dtypes,

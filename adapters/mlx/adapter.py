@@ -57,7 +57,7 @@ _KIN = (
 )
 _GROUP_NORM, _BATCH_NORM = implementations_of(_LAYERS, "mlx.nn", CHANNELS_LAST, _PAGE)
 _EAGER = (
-    replace(_GROUP_NORM, remedies={"grouping=interleaved": "pass pytorch_compatible=True"}),
+    _GROUP_NORM,
     replace(_GROUP_NORM, options={"pytorch_compatible": True}),
     _BATCH_NORM,
 )

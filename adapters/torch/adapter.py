@@ -35,7 +35,7 @@ class TorchAdapter(ScriptedAdapter):
     dtypes_together = True
     cheap = True
     implementations = tuple(
-        replace(one, ranks=one.ranks if mode.rank is None else (mode.rank,), remedies=mode.remedies, way=mode)
+        replace(one, ranks=one.ranks if mode.rank is None else (mode.rank,), way=mode)
         for one in implementations_of(LAYERS, "torch.nn", CHANNELS_FIRST, _PAGE)
         for mode in MODES.values()
         if (mode.rank is None or mode.rank in one.ranks) and (not mode.classes or one.class_name in mode.classes)

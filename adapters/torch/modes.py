@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from normgauge.adapters.dtypes import FULL
@@ -29,7 +29,6 @@ class TorchMode(Mode):
     classes: tuple[str, ...] = ()
     lays_out: str = ""
     forward: str = ""
-    remedies: Mapping[str, str] = field(default_factory=dict)
 
     def lacks(self) -> tuple[Lack, ...]:
         """The inputs that have no such layout in memory."""
@@ -50,7 +49,6 @@ class TorchMode(Mode):
         return f"torch.compile needs a C++ compiler; there is no {compiler} here (the variable CXX names another)"
 
 
-_CONTIGUOUS: Final = {"accuracy=one_pass": "call x.contiguous() first"}
 #: Who calls a layer does not depend on its rank: one BatchNorm of the three stands for all.
 _CALLED: Final = ("GroupNorm", "BatchNorm2d")
 #: Every mode by its name, the plain one first.
@@ -63,7 +61,6 @@ MODES: Final[Mapping[str, TorchMode]] = {
             about="on an input of torch's memory format channels_last",
             rank=4,
             lays_out="channels_last",
-            remedies=_CONTIGUOUS,
         ),
         TorchMode(
             name="channels_last_3d",
@@ -71,7 +68,6 @@ MODES: Final[Mapping[str, TorchMode]] = {
             rank=5,
             dtypes=FULL,
             lays_out="channels_last_3d",
-            remedies=_CONTIGUOUS,
         ),
         TorchMode(
             name="strided",

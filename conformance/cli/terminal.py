@@ -145,6 +145,8 @@ def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
         )
         if judgement.remedy:
             console.print(f"  remedy: {escape(judgement.remedy)}", highlight=False, soft_wrap=True)
+        if judgement.not_mended:
+            console.print(f"  {escape(judgement.not_mended)}", highlight=False, soft_wrap=True)
     for line in undecided_lines(judgements):
         console.print(line.strip(), highlight=False, soft_wrap=True)
     console.print(

@@ -29,8 +29,8 @@ class LayerKind:
     ``steps`` goes through a case with the oracle, forward and backward. An input is cut into sets that are normalised
     together: with ``across_samples`` a set is a channel of all samples, otherwise channels of one sample, all of them
     or, with ``grouped``, ``num_groups`` equal parts. A kind that ``tracks`` has running statistics, a momentum, and
-    another result in eval than in training. ``relations`` (conformance/verdicts/relations.py) hold between two calls. ``advice`` says what a
-    port writes instead of a plain call, or why nothing helps.
+    another result in eval than in training. ``relations`` (conformance/verdicts/relations.py) hold between two calls.
+    ``advice`` says what a port writes instead of a plain call, or why nothing helps.
     """
 
     name: str

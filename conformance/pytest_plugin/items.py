@@ -312,6 +312,8 @@ class RequirementItem(pytest.Item):
             yield "remedy", judgement.remedy
         if judgement.ground:
             yield "ground", judgement.ground
+        if judgement.not_mended:
+            yield "no remedy", judgement.not_mended
         yield "source", judgement.source
         if example is not None and example.script != NO_SCRIPT:
             path = self._stored(judgement, example.script)

@@ -15,11 +15,14 @@ from normgauge.oracle import rounded
 
 #: The running statistics of a new layer.
 NEW: dict[str, float] = {"running_mean": 0.0, "running_var": 1.0}
+#: What is done by constructing the layer of the next step with other settings or parameters.
+_BY_A_NEW_LAYER = frozenset({"momentum", "reset", "set_parameters"})
 
 
 def cast(values: Any, dtype: str) -> Array:
     """``values`` rounded to ``dtype``, in the NumPy type that carries it."""
-    return rounded(values, dtype).astype(KNOWN_DTYPES[dtype].carrier)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return rounded(values, dtype).astype(KNOWN_DTYPES[dtype].carrier)
 
 
 def over(values: Array, x: Array) -> Array:
@@ -49,8 +52,8 @@ def refused(number: int, message: str, steps: tuple[StepResult, ...] = ()) -> Ob
 def step_by_step(case: Case, layer: Layer, call: Callable[[Case, Layer], Observation]) -> Observation:
     """Each step as a case of its own, with the running statistics that the last one has left.
 
-    A momentum that is set between two calls is the momentum of the cases that follow; after a reset the statistics
-    are those of a new layer.
+    A momentum and parameters that are set between two calls are those of the cases that follow; after a reset the
+    statistics are those of a new layer.
     """
     done: list[StepResult] = []
     settings, parameters = dict(case.settings), dict(case.parameters)
@@ -58,9 +61,11 @@ def step_by_step(case: Case, layer: Layer, call: Callable[[Case, Layer], Observa
         for action in step.before:
             if action.name == "momentum":
                 settings["momentum"] = action.value
+            elif action.name == "set_parameters":
+                parameters = {**parameters, **action.parameters}
             elif action.name == "reset":
                 parameters = {name: value for name, value in parameters.items() if name not in NEW}
-        left = tuple(action for action in step.before if action.name not in {"momentum", "reset"})
+        left = tuple(action for action in step.before if action.name not in _BY_A_NEW_LAYER)
         one = replace(case, settings=settings, parameters=parameters, steps=(replace(step, before=left),))
         seen = call(one, layer)
         done += seen.steps

@@ -21,8 +21,8 @@ _EMPTY: Final = "call the layer only on inputs that have values: of an empty one
 _EMPTY_BATCH: Final = f"{_EMPTY} and nothing else changes"
 _EMPTY_BACKWARD: Final = f"{_EMPTY}, dx too, and dweight and dbias are 0"
 _FLOAT32: Final = (
-    "keep the layer in float32, call it on the input in float32, and cast the output back: the parameters must not stay "
-    "in half precision"
+    "keep the layer in float32, call it on the input in float32, and cast the output back: the parameters must not "
+    "stay in half precision"
 )
 _SHIFT: Final = (
     "call the layer on x - s, s a number near the mean of each group of each sample, such as that mean itself: the "
@@ -39,17 +39,22 @@ _PERMUTE: Final = (
     "are last), and those of the output by argsort(p)"
 )
 _RESCALE: Final = (
-    "for the running variance that torch tracks, with w the weight of the new value and n = N * positions: after "
-    "every training step set running_var to c + (running_var - c) * n/(n - 1), c = (1 - w) * running_var before the step"
+    "for the running variance that torch tracks, w the weight of the new value and n = N * positions: after every "
+    "training step set running_var to c + (running_var - c) * n/(n - 1), c = (1 - w) * running_var before the step; for "
+    "the same output in eval leave it as it is"
 )
 _RESCALE_ONCE: Final = (
     "if every batch has the same n, start from running_var * (n - 1)/n and multiply by n/(n - 1) when training ends: "
     "so the part (1 - w)^T of the initial value is kept"
 )
-_FLOAT64: Final = 'no setting makes this layer compute in float64: dtype="float64" and floatx "float64" leave it in float32'
+_FLOAT64: Final = (
+    'no setting makes this layer compute in float64: dtype="float64" and floatx "float64" leave it in float32'
+)
 
 
-def _of(kind: Literal["group_norm", "batch_norm"], *keys: str, apply: Apply, sentence: str, **limits: Any) -> list[Remedy]:
+def _of(
+    kind: Literal["group_norm", "batch_norm"], *keys: str, apply: Apply, sentence: str, **limits: Any
+) -> list[Remedy]:
     return [Remedy(layer=kind, key=key, sentence=sentence, apply=apply, **limits) for key in keys]
 
 
@@ -62,7 +67,12 @@ _TF: Final[dict[str, Any]] = {
     "apply": types.instead(backend="tensorflow"),
     "packages": ("keras",),
 }
-_HALF: Final[dict[str, Any]] = {"sentence": _FLOAT32, "apply": types.in_float32, "dtypes": ("float16", "bfloat16")}
+_HALF: Final[dict[str, Any]] = {
+    "sentence": _FLOAT32,
+    "apply": types.in_float32,
+    "dtypes": ("float16", "bfloat16"),
+    "packages": ("torch", "mlx", "lucid"),
+}
 
 GROUP_NORM: Final[tuple[Advice, ...]] = (
     *_never("group_norm", "eps_placement=outside_sqrt", sentence=_EPS_OUTSIDE),
@@ -90,14 +100,16 @@ GROUP_NORM: Final[tuple[Advice, ...]] = (
     *_of("group_norm", "GN-18", **_TF),
     *_of("group_norm", "GN-24", "GN-30", "GN-35", **_HALF),
     *_of("group_norm", "GN-31", apply=inputs.empty_skipped, sentence=_EMPTY_BACKWARD),
-    *_of("group_norm", "GN-32", apply=parameters.tiny_eps, sentence=_TINY),
+    *_of("group_norm", "GN-32", apply=parameters.tiny_eps, sentence=_TINY, packages=("mlx",)),
+    *_of("group_norm", "GN-37", apply=state.given_anew, sentence="construct a new layer with the new values"),
 )  # fmt: skip
 
 BATCH_NORM: Final[tuple[Advice, ...]] = (
     *_never("batch_norm", "eps_placement=outside_sqrt", sentence=_EPS_OUTSIDE),
     *_never("batch_norm", "eps_placement=max_with_variance", sentence=_EPS_AS_FLOOR),
     *_of("batch_norm", "variance=unbiased", apply=parameters.divisor_made_up_for,
-         sentence="in training, with n values in a channel, give the layer eps * n/(n - 1) and weight * sqrt(n/(n - 1))"),
+         sentence="in training, with n values in a channel, give the layer eps * n/(n - 1) and "
+                  "weight * sqrt(n/(n - 1))"),
     *_of("batch_norm", "momentum_weighs=old", apply=statistics.one_minus_momentum, sentence="pass 1 - momentum"),
     *_of("batch_norm", "momentum_none=fixed", "momentum_none=refused", apply=statistics.average_of_all,
          sentence="for a plain average set momentum to 1/t before training step t"),
@@ -112,16 +124,16 @@ BATCH_NORM: Final[tuple[Advice, ...]] = (
     *_of("batch_norm", "untracked_eval_uses=initial", apply=statistics.untracked_in_training,
          sentence="call the layer in training mode where nothing is tracked"),
     *_of("batch_norm", "bootstrap=zero_debiased", apply=statistics.debiasing_undone,
-         sentence="after T training steps of weight w multiply the running statistics by 1 - (1 - w)^T and add (1 - w)^T "
-                  "times the initial ones"),
+         sentence="after T training steps of weight w multiply the running statistics by 1 - (1 - w)^T and add "
+                  "(1 - w)^T times the initial ones"),
     *_of("batch_norm", "bootstrap=first_batch", apply=statistics.start_given_back,
-         sentence="after T training steps of weight w add (1 - w)^T * (initial - first) to the running statistics, first "
-                  "those after one step"),
+         sentence="after T training steps of weight w add (1 - w)^T * (initial - first) to the running statistics, "
+                  "first those after one step"),
     *_of("batch_norm", "accuracy=one_pass", apply=types.instead(options="use_fast_variance=False"),
          sentence="pass use_fast_variance=False", packages=("flax",)),
     *_of("batch_norm", "accuracy=one_pass", apply=types.instead(backend="tensorflow"),
          sentence="use the jax or tensorflow backend", packages=("keras",)),
-    *_of("batch_norm", "BN-12", apply=inputs.with_a_position, packages=("lucid",), classes=("BatchNorm1d",),
+    *_of("batch_norm", "BN-12", "BN-25", apply=inputs.with_a_position, packages=("lucid",), classes=("BatchNorm1d",),
          sentence="give an input of shape (N, C) as (N, C, 1), and drop that axis of the output"),
     *_of("batch_norm", "BN-17", apply=statistics.shifted_channels, sentence=_SHIFT_IN_TRAINING, packages=("keras",)),
     *_of("batch_norm", "BN-25", apply=statistics.shifted_channels, sentence=_SHIFT_IN_TRAINING, packages=("keras",),
@@ -130,17 +142,17 @@ BATCH_NORM: Final[tuple[Advice, ...]] = (
     *_of("batch_norm", "BN-20", apply=inputs.other_channels_refused, sentence=_CHANNELS),
     *_of("batch_norm", "BN-22", **_TF),
     *_of("batch_norm", "BN-24", apply=types.output_cast, sentence="cast the output to the type of the input"),
-    *_of("batch_norm", "BN-26", apply=statistics.given_statistics,
+    *_of("batch_norm", "BN-26", apply=statistics.given_statistics, packages=("flax",),
          sentence="set the running statistics to float64 arrays yourself, before the first step"),
     Remedy(layer="batch_norm", key="BN-29", packages=("keras",),
            sentence="set trainable of gamma and beta to False, not that of the layer or of the model",
            natively={"freeze": in_keras.freeze_parameters, "unfreeze": in_keras.unfreeze_parameters,
                      "freeze_model": in_keras.freeze_parameters, "unfreeze_model": in_keras.unfreeze_parameters}),
     Remedy(layer="batch_norm", key="BN-30", packages=("mlx",), modes=("compile",),
-           sentence="after the change compile another function object, such as a new lambda: of the same one nothing is "
-                    "traced again",
+           sentence="after the change compile another function object, such as a new lambda: of the same one nothing "
+                    "is traced again",
            natively={"momentum": in_mlx.compile_anew}),
-    *_of("batch_norm", "BN-30", apply=state.given_anew,
+    *_of("batch_norm", "BN-30", apply=state.given_anew, packages=("mlx",),
          sentence="construct a new layer with the other momentum, and give it the old one's parameters and statistics"),
     Remedy(layer="batch_norm", key="BN-31", packages=("mlx",),
            sentence='after unfreeze() freeze the statistics again: freeze(keys=["running_mean", "running_var"], '
@@ -150,5 +162,7 @@ BATCH_NORM: Final[tuple[Advice, ...]] = (
          sentence="set trainable of the model to False and then to True"),
     *_of("batch_norm", "BN-32", "BN-39", "BN-45", **_HALF),
     *_of("batch_norm", "BN-40", apply=inputs.empty_skipped, sentence=_EMPTY_BACKWARD),
-    *_of("batch_norm", "BN-41", apply=parameters.tiny_eps, sentence=_TINY),
+    *_of("batch_norm", "BN-41", apply=parameters.tiny_eps, sentence=_TINY, packages=("mlx", "torch")),
+    *_of("batch_norm", "BN-47", apply=state.given_anew,
+         sentence="construct a new layer with the new values, and give it whatever the old one has beside them"),
 )  # fmt: skip

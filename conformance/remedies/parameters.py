@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from normgauge.adapters.case import Array, Case, Observation, Step, StepResult
+from normgauge.adapters.case import Case, Observation, Step, StepResult
 from normgauge.conformance.remedies.calls import cast, channels, over, parameter, step_by_step, with_results
 from normgauge.conformance.remedies.remedy import Layer, settings_changed
 

@@ -11,7 +11,6 @@ from normgauge.conformance.remedies.calls import (
     cast,
     channels,
     failed,
-    over,
     parameter,
     step_by_step,
     with_results,
@@ -27,7 +26,9 @@ def one_minus_momentum(case: Case, layer: Layer) -> Observation:
 
     def changed(step: Step) -> Step:
         before = (
-            replace(action, value=1 - action.value) if action.name == "momentum" and action.value is not None else action
+            replace(action, value=1 - action.value)
+            if action.name == "momentum" and action.value is not None
+            else action
             for action in step.before
         )
         return replace(step, before=tuple(before))

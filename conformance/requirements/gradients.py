@@ -172,6 +172,5 @@ GRADIENTS_CHAPTER: Final[tuple[Requirement, ...]] = (
             (BATCH_NORM_PAPER.implies("the sums over no values are 0", at=_SIX_EQUATIONS),),
         ),
         probes=_of_nothing,
-        remedy=Both("skip inputs without positions in training: their dweight is no number", None),
     ),
 )  # fmt: skip

@@ -76,5 +76,4 @@ PARAMETERS_CHAPTER: Final[tuple[Requirement, ...]] = twins(
         KERAS_LAYER.says("Sets the values of layer.weights from a list of NumPy arrays.", at="set_weights"),
     ),
     probes=Both(_set_of_group_norm, _set_of_batch_norm), allows=Both((), ("set_parameters",)),
-    remedy="construct a new layer with the new values",
 )  # fmt: skip

@@ -91,6 +91,5 @@ REFUSALS: Final[tuple[Requirement, ...]] = (
             ),
         ),
         probes=Both(_wrong_channels_of_group_norm, _wrong_channels_of_batch_norm),
-        remedy="compare the channel count with the layer's own before the call",
     ),
 )  # fmt: skip

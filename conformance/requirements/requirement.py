@@ -27,9 +27,6 @@ GROUPS: Final = 4
 #: Exact in every type, and away from 1/2, where weighing the new and weighing the old are the same.
 MOMENTUM: Final = 0.25
 
-#: What helps where a type has too little room.
-WIDER_TYPE: Final = "call the layer on the input in a wider type, and cast the output back"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -77,10 +74,10 @@ class Requirement:
     what it rests on (results/grounds.py): a departure from a ``convention`` is a difference, from anything else it is
     wrong.
 
-    ``probes`` makes its cases. ``remedy`` is what a port writes instead; the values of an axis have their own
-    (oracle/axes.py). Where the requirement diverges, exploration leaves out what it ``settles``; where it conforms,
-    sequences of calls may have what it ``allows``. ``about`` is ``gradients`` (of ordinary inputs: a departure is not
-    blamed on a special input), ``statistics`` (their accuracy), ``other samples`` (of the batch) or ``committed``.
+    ``probes`` makes its cases. Where the requirement diverges, exploration leaves out what it ``settles``; where it
+    conforms, sequences of calls may have what it ``allows``. ``about`` is ``gradients`` (of ordinary inputs: a
+    departure is not blamed on a special input), ``statistics`` (their accuracy), ``other samples`` (of the batch) or
+    ``committed``.
 
     Raises:
         ValueError: another ``rule``, another ``ground``, or no ``source``.
@@ -98,7 +95,6 @@ class Requirement:
     relation: str | None = None
     dtypes: tuple[str, ...] = DTYPES
     probes: Make = field(default=no_probes, repr=False, compare=False)
-    remedy: str | None = None
     settles: tuple[str, ...] = ()
     allows: tuple[str, ...] = ()
     about: str = ""

@@ -111,7 +111,6 @@ RUNNING_STATISTICS: Final[tuple[Requirement, ...]] = (
             ),
         ),
         dtypes=("float64",), probes=_in_float64,
-        remedy="set the running statistics to float64 values yourself, before the first step",
         settles=("new statistics",), allows=("new statistics",),
     ),
 )  # fmt: skip

@@ -115,7 +115,6 @@ SAVED_STATE: Final[tuple[Requirement, ...]] = (
             KERAS_LAYER.says("Sets the values of layer.weights from a list of NumPy arrays.", at="set_weights"),
         ),
         probes=_saved, allows=("save_load",),
-        remedy="save the running statistics yourself, and the number of batches if momentum is None",
     ),
     of_batch_norm(
         "BN-29", ground="convention", title="freezing",
@@ -130,7 +129,6 @@ SAVED_STATE: Final[tuple[Requirement, ...]] = (
             ),
         ),
         probes=_frozen,
-        remedy="leave weight and bias out of the optimizer instead of freezing the layer",
         allows=("freeze", "unfreeze", "freeze_model", "unfreeze_model"),
     ),
     of_batch_norm(
@@ -143,7 +141,7 @@ SAVED_STATE: Final[tuple[Requirement, ...]] = (
             ),
         ),
         probes=_momentum_changed,
-        remedy="construct a new layer with the other momentum, and load the state into it", allows=("momentum",),
+        allows=("momentum",),
     ),
     of_batch_norm(
         "BN-31", ground="documentation", title="trainable parameters",
@@ -162,6 +160,6 @@ SAVED_STATE: Final[tuple[Requirement, ...]] = (
             KERAS_BATCH_NORM.says("self.moving_mean and self.moving_var are non-trainable variables"),
         ),
         probes=_trainable,
-        remedy="take the running statistics out of what the optimizer is given", allows=("inspect",),
+        allows=("inspect",),
     ),
 )  # fmt: skip

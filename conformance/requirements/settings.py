@@ -149,7 +149,6 @@ SETTINGS: Final[tuple[Requirement, ...]] = (
             ),
         ),
         dtypes=FULL, probes=_eps,
-        remedy="pass the eps you need and check the output: the one given is not the one used",
         settles=("small eps",),
     ),
     of_batch_norm(
@@ -165,7 +164,6 @@ SETTINGS: Final[tuple[Requirement, ...]] = (
             FLAX_BATCH_NORM.says("decay rate for the exponential moving average of the batch statistics."),
         ),
         dtypes=FULL, probes=_momentum,
-        remedy="check the running statistics: the momentum given is not the one used",
         settles=("momentum of many digits",),
     ),
     *twins(
@@ -223,10 +221,6 @@ SETTINGS: Final[tuple[Requirement, ...]] = (
             ),
         ),
         dtypes=("float16",), probes=_eps_below_resolution,
-        remedy=Both(
-            "take an eps of at least 1e-7, or call the layer on the input in float32",
-            "take an eps of at least 1e-7, or keep input, parameters and statistics in float32",
-        ),
     ),
     of_batch_norm(
         "BN-44", ground="formula", title="given variances",

@@ -209,7 +209,6 @@ SHAPES: Final[tuple[Requirement, ...]] = (
             (BATCH_NORM_PAPER.implies(_NO_MEAN, at="algorithm 1"),),
         ),
         probes=Both(_no_samples_of_group_norm, _no_samples_of_batch_norm),
-        remedy=Both(None, "skip batches without samples in training"),
     ),
     *twins(
         "GN-14", "BN-19", ground="robustness", title="no positions",
@@ -222,7 +221,6 @@ SHAPES: Final[tuple[Requirement, ...]] = (
             (BATCH_NORM_PAPER.implies(_NO_MEAN, at="algorithm 1"),),
         ),
         probes=Both(_no_positions_of_group_norm, _no_positions_of_batch_norm),
-        remedy=Both(None, "skip batches without positions in training"),
     ),
     of_batch_norm(
         "BN-48", ground="documentation", title="empty batches with momentum None",

@@ -29,7 +29,6 @@ SIDE_EFFECTS: Final[tuple[Requirement, ...]] = (
             ),
         ),
         dtypes=("float64",),
-        remedy="do not rely on the dtype of the result; where float64 matters, write out the formula",
     ),
     *twins(
         "GN-20", "BN-24", ground="convention", rule="output_type", title="output type",

@@ -13,7 +13,6 @@ from normgauge.conformance.requirements.inputs import scrambled
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import GRADIENTS, QUANTITIES, Probe
 from normgauge.conformance.requirements.requirement import (
-    WIDER_TYPE,
     Asked,
     Both,
     Layer,
@@ -139,6 +138,6 @@ SPECIAL_VALUES: Final[tuple[Requirement, ...]] = (
                 ONNX_BATCH_NORM.says(FLOAT_FOR_HALF),
             ),
         ),
-        probes=_ends_of_the_range, remedy=WIDER_TYPE,
+        probes=_ends_of_the_range,
     ),
 )  # fmt: skip

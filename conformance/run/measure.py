@@ -62,6 +62,7 @@ def measure(
         return
     evidence = Evidence(
         implementation=description.id,
+        identity=description.identity,
         dtype=dtype,
         names=description.names,
         remedies=description.remedies,
@@ -254,6 +255,7 @@ def _judgement(
         notes=list(judged.notes),
         witnesses=list(judged.witnesses),
         remedy=judged.remedy,
+        not_mended=judged.not_mended,
         example=example,
         nameless=judged.sentence.text if judged.sentence.subject else "",
     )

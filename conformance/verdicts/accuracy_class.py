@@ -12,6 +12,7 @@ import numpy as np
 from normgauge.adapters.case import Array, Case, Step
 from normgauge.conformance.diagnosis.candidates import Seen, compare
 from normgauge.conformance.layers.registry import kind_of, requirements
+from normgauge.conformance.remedies.remedy import Remedy
 from normgauge.conformance.requirements.accuracy_curves import LENGTH, RATIO
 from normgauge.conformance.verdicts.evidence import Evidence
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference
@@ -102,7 +103,8 @@ def hazards_of(measured: Arithmetic, found: Sequence[Series], evidence: Evidence
         curve = next((one for one in found if (one.axis, one.quantity) == ("ratio", "output")), None)
         gone = curve.half_gone_at if curve else None
         seen = f", as measured from {float(f'{gone:.2g}'):,g} on" if gone else ""
-        own = evidence.remedies.get("accuracy=one_pass")
+        known = [one.sentence for one in evidence.advice("accuracy=one_pass") if isinstance(one, Remedy)]
+        own = evidence.remedies.get("accuracy=one_pass") or "; or ".join(known)
         hazards.append(
             "one-pass statistics: half of the digits are gone where |mean| exceeds "
             f"{measured.one_pass_limit:,.0f} deviations{seen}{f' ({own})' if own else ''}"

@@ -14,7 +14,6 @@ from normgauge.conformance.verdicts.evidence import (
     crashed,
     excuse,
     refused,
-    remedy,
     told,
     witness,
 )
@@ -86,7 +85,6 @@ def _departs(
         sentence=sentence,
         notes=notes,
         witnesses=witnesses,
-        remedy=remedy(requirement, evidence, values[0]),
         shows=loudest[0] if loudest else None,
         departs={axis.name: axis.canonical},
     )
@@ -110,7 +108,6 @@ def _misfit(requirement: Requirement, evidence: Evidence) -> Judged:
         sentence=sentence,
         notes=(),
         witnesses=witnesses,
-        remedy=None,
         shows=one,
     )
 
@@ -141,7 +138,6 @@ def _no_survivor(requirement: Requirement, axis: Axis, values: tuple[str, ...], 
         sentence=sentence,
         notes=(),
         witnesses=witnesses,
-        remedy=None,
         shows=own[0][0],
     )
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 
 from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.dtypes import KNOWN_DTYPES
+from normgauge.adapters.implementation_id import ImplementationId
 from normgauge.adapters.worker.protocol import case_id
 from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen, allowed, as_given, compare
 from normgauge.conformance.diagnosis.predictions import Prediction
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.layers.registry import kind_of, requirements
+from normgauge.conformance.remedies.remedy import Advice, NotMended, Remedy, advice_for
 from normgauge.conformance.requirements.probe import GRADIENTS, QUANTITIES
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.verdicts.digits import OF_BOUND, apart, beside, supported
@@ -26,6 +28,7 @@ class Evidence:
     """Everything known of one implementation at one dtype when it is judged."""
 
     implementation: str
+    identity: ImplementationId
     dtype: str
     names: Mapping[str, str]
     remedies: Mapping[str, str]
@@ -51,6 +54,10 @@ class Evidence:
     def does(self, text: str) -> Sentence:
         """The sentence whose subject is the implementation."""
         return Sentence(text=text, subject=self.implementation, joins=" ")
+
+    def advice(self, cause: str) -> list[Advice]:
+        """What is said of a cause to those who use this implementation."""
+        return advice_for(kind_of(self.diagnosis.layer).advice, cause, self.identity, self.dtype)
 
     def of(self, requirement: str) -> list[Seen]:
         """The cases that a requirement is judged by."""
@@ -117,6 +124,7 @@ class Sentence:
 class Judged:
     """A verdict with what decided it; ``shows`` is the probe that shows a divergence best.
 
+    ``remedy`` is what a port writes instead, ``not_mended`` why nothing makes the two agree.
     ``of`` is the layer that it was observed of, where that is not the implementation itself. ``explained`` says that
     what was ``measured`` is a cause, and no value in place of another; ``ending`` follows the numbers in the sentence.
     """
@@ -127,6 +135,7 @@ class Judged:
     notes: tuple[str, ...] = ()
     witnesses: tuple[Witness, ...] = ()
     remedy: str | None = None
+    not_mended: str | None = None
     shows: Seen | None = None
     departs: Mapping[str, str] = field(default_factory=dict)
     held_to: Arithmetic | None = None
@@ -163,7 +172,6 @@ def crashed(died: Sequence[Seen]) -> Judged:
         sentence=Sentence(text=f"{died[0].probe.label}: {how}"),
         notes=notes,
         witnesses=(),
-        remedy=None,
         shows=died[0],
     )
 
@@ -233,19 +241,26 @@ def instead(deviation: Deviation) -> str:
     return f"{deviation.quantity} {observed} instead of {expected}"
 
 
-def remedy(requirement: Requirement, evidence: Evidence, value: str = "") -> str | None:
-    """What a port writes instead: the implementation's own switch, then what helps with any.
+def advised(requirement: Requirement, judged: Judged, evidence: Evidence) -> Judged:
+    """The verdict with what a port writes instead, or with why nothing helps, where the cause is known.
 
-    ``value`` is the one measured on the requirement's axis. Implementations name theirs by ``axis=value``,
-    ``setting=eps``, ``precision`` or the id (docs/protocol.md).
+    The implementation's own advice comes first: it names the cause by ``axis=value``, ``setting=eps``, ``precision`` or
+    the id (docs/protocol.md).
     """
-    key, general = requirement.id, requirement.remedy
+    if judged.verdict not in {"diverges", "raises"}:
+        return judged
+    key = cause = requirement.id
     if requirement.axis:
-        key = f"{requirement.axis}={value}"
-        general = kind_of(requirement.layer).axis(requirement.axis).value(value).remedy
+        if judged.measured not in kind_of(requirement.layer).axis(requirement.axis).names:
+            return judged
+        key = cause = f"{requirement.axis}={judged.measured}"
     elif requirement.setting:
         key = f"setting={requirement.setting}"
     elif requirement.rule == "precision":
         key = "precision"
-    own = evidence.remedies.get(key)
-    return "; or ".join(text for text in (own, general) if text) or None
+    known = evidence.advice(cause)
+    texts = [evidence.remedies.get(key), judged.remedy, *(one.sentence for one in known if isinstance(one, Remedy))]
+    never = [one.sentence for one in known if isinstance(one, NotMended)]
+    return replace(
+        judged, remedy="; or ".join(text for text in texts if text) or None, not_mended="; ".join(never) or None
+    )

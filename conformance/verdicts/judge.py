@@ -7,7 +7,7 @@ from typing import Final
 
 from normgauge.conformance.requirements.requirement import Requirement, Rule
 from normgauge.conformance.verdicts.axis import judge_axis
-from normgauge.conformance.verdicts.evidence import Evidence, Judged, foreseen, raises
+from normgauge.conformance.verdicts.evidence import Evidence, Judged, advised, foreseen, raises
 from normgauge.conformance.verdicts.precision import judge_output_type, judge_precision
 from normgauge.conformance.verdicts.refusal import judge_refusal
 from normgauge.conformance.verdicts.setting import judge_setting
@@ -18,6 +18,10 @@ from normgauge.results.records import DIVERGENT
 
 def judge(requirement: Requirement, evidence: Evidence) -> Judged:
     """The verdict on one requirement. No exception is passed over, where none is asked for."""
+    return advised(requirement, _judged(requirement, evidence), evidence)
+
+
+def _judged(requirement: Requirement, evidence: Evidence) -> Judged:
     judged = JUDGES[requirement.rule](requirement, evidence)
     if judged.verdict in DIVERGENT or requirement.rule in _MAY_RAISE:
         return judged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from normgauge.conformance.diagnosis.candidates import compare
 from normgauge.conformance.requirements.requirement import Requirement
-from normgauge.conformance.verdicts.evidence import Evidence, Judged, Sentence, remedy, told, witness
+from normgauge.conformance.verdicts.evidence import Evidence, Judged, Sentence, told, witness
 from normgauge.oracle import Arithmetic
 
 
@@ -36,7 +36,6 @@ def judge_precision(requirement: Requirement, evidence: Evidence) -> Judged:
         sentence=sentence,
         notes=(),
         witnesses=(shown,),
-        remedy=remedy(requirement, evidence),
         shows=loudest,
         held_to=honoured,
     )
@@ -61,6 +60,5 @@ def judge_output_type(requirement: Requirement, evidence: Evidence) -> Judged:
         sentence=evidence.note(text),
         notes=(),
         witnesses=(),
-        remedy="cast the output yourself",
         shows=one,
     )

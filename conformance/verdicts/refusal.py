@@ -9,7 +9,7 @@ from typing import Any
 
 from normgauge.conformance.diagnosis.candidates import Deviation, Seen
 from normgauge.conformance.requirements.requirement import Requirement
-from normgauge.conformance.verdicts.evidence import Evidence, Judged, crashed, excuse, refused, remedy, witness
+from normgauge.conformance.verdicts.evidence import Evidence, Judged, crashed, excuse, refused, witness
 
 
 def judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
@@ -48,7 +48,6 @@ def judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
             sentence=sentence,
             notes=tuple(notes),
             witnesses=witnesses,
-            remedy=remedy(requirement, evidence),
             shows=accepted[0],
         )
     if all(one.observation.unsupported for one in asked):

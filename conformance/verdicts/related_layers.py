@@ -183,7 +183,6 @@ def _disagrees(apart: list[tuple[Kinship, Deviation]], notes: tuple[str, ...], e
         sentence=sentence,
         notes=notes,
         witnesses=witnesses,
-        remedy=None,
         shows=one.other,
         of=one.kin,
     )

@@ -8,7 +8,7 @@ from normgauge.conformance.diagnosis.candidates import SHOWN_IN, Deviation, Inte
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.verdicts.digits import apart
-from normgauge.conformance.verdicts.evidence import Evidence, Judged, Sentence, crashed, excuse, remedy, witness
+from normgauge.conformance.verdicts.evidence import Evidence, Judged, Sentence, crashed, excuse, witness
 
 
 def judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
@@ -66,6 +66,5 @@ def _another_setting(
         sentence=sentence,
         notes=(),
         witnesses=(shown,),
-        remedy=remedy(requirement, evidence),
         shows=one,
     )

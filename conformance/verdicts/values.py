@@ -21,7 +21,6 @@ from normgauge.conformance.verdicts.evidence import (
     foreseen,
     instead,
     refused,
-    remedy,
     told,
     witness,
 )
@@ -130,7 +129,6 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
         sentence=sentence,
         notes=notes,
         witnesses=witnesses,
-        remedy=remedy(requirement, evidence),
         shows=one,
         explained=bool(cause),
         ending=ending,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,7 +65,8 @@ class Finding:
     ``on_axis`` says that the requirement is about an axis: another value of it stands behind a witness.
     ``only`` is the framework that is alone with this among ``measured``, the frameworks that were held
     against the requirement; ``values`` pairs each measured value, ``remedies`` each remedy with the
-    implementations it is for; a remedy for all has none beside it.
+    implementations it is for; a remedy for all has none beside it. ``not_mended`` does so with each sentence on why
+    there is no remedy.
     """
 
     anchor: str
@@ -76,6 +77,7 @@ class Finding:
     only: str
     values: tuple[tuple[str, list[Told]], ...]
     remedies: tuple[tuple[str, list[Told]], ...]
+    not_mended: tuple[tuple[str, list[Told]], ...]
     conforming: list[Told]
 
     @property
@@ -110,13 +112,7 @@ def findings_of(
 def _finding(judgements: Sequence[Judgement], documentation: dict[str, str], anchors: Anchors, names: Names) -> Finding:
     anchor = anchors.new(judgements[0].requirement)
     departing = [one for one in judgements if one.verdict in DIVERGENT]
-    concerned = {one.implementation for one in departing}
     by_implementation = grouped(judgements, lambda judgement: judgement.implementation)
-    remedies: dict[str, dict[str, None]] = {}
-    for one in departing:
-        if one.remedy:
-            remedies.setdefault(one.remedy, {})[one.implementation] = None
-    for_all = len(remedies) == 1 and all(whom.keys() == concerned for whom in remedies.values())
     held = {one.framework for one in judgements if one.verdict in {*DIVERGENT, "conforms"}}
     frameworks = {one.framework for one in departing}
     evidence = _evidence(departing, by_implementation, documentation, anchors)
@@ -128,13 +124,23 @@ def _finding(judgements: Sequence[Judgement], documentation: dict[str, str], anc
         measured=tuple(sorted(held)),
         only=frameworks.pop() if len(frameworks) == 1 and len(held) > 1 else "",
         values=_values(evidence, names),
-        remedies=tuple(
-            (remedy, [] if for_all else names.told((one, "") for one in whom)) for remedy, whom in remedies.items()
-        ),
+        remedies=_said_to(((one.remedy, one.implementation) for one in departing), names),
+        not_mended=_said_to(((one.not_mended, one.implementation) for one in departing), names),
         conforming=names.told(
             (name, "") for name, own in by_implementation.items() if all(one.verdict == "conforms" for one in own)
         ),
     )
+
+
+def _said_to(said: Iterable[tuple[str | None, str]], names: Names) -> tuple[tuple[str, list[Told]], ...]:
+    """Each sentence with the implementations that it is for; one for all of them has none beside it."""
+    pairs = list(said)
+    found: dict[str, dict[str, None]] = {}
+    for sentence, implementation in pairs:
+        if sentence:
+            found.setdefault(sentence, {})[implementation] = None
+    for_all = len(found) == 1 and all(whom.keys() == {name for _, name in pairs} for whom in found.values())
+    return tuple((one, [] if for_all else names.told((name, "") for name in whom)) for one, whom in found.items())
 
 
 def _values(evidence: Sequence[Evidence], names: Names) -> tuple[tuple[str, list[Told]], ...]:

@@ -22,14 +22,13 @@ from frameworks import python_of
 from remedy_cases import Wish, cases_of
 
 from normgauge.adapters.case import Action, Case, Implementation, Observation
-from normgauge.adapters.implementation_id import EAGER, ImplementationId
+from normgauge.adapters.implementation_id import ImplementationId
 from normgauge.adapters.registry import adapter_class
 from normgauge.conformance.diagnosis.candidates import compare
 from normgauge.conformance.diagnosis.predictions import predict
 from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.remedies import statistics
 from normgauge.conformance.remedies.remedy import Advice, Apply, Layer, NotMended, Remedy, advice_for
-from normgauge.conformance.requirements.probe import QUANTITIES
 from normgauge.conformance.subjects.in_process import InProcess
 from normgauge.conformance.subjects.subject import Launch, Subject
 from normgauge.conformance.subjects.worker_process import WorkerProcess

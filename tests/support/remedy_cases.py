@@ -42,9 +42,10 @@ def cases_of(wish: Wish, seeds: Iterable[int]) -> Iterator[tuple[str, Case, tupl
         for probe in probes(wish.kind, wish.dtype, wish.ranks, equal_samples=wish.equal_samples):
             if probe.requirement in _requirements(wish) and probe.measures is None:
                 yield probe.label, probe.case, probe.quantities
+    quantities = ("trainable",) if wish.key == "BN-31" else QUANTITIES  # what freezing does else is BN-29
     for seed in seeds:
         case = generated(wish, seed)
-        yield f"seed {seed}", with_equal_samples(case) if wish.equal_samples else case, QUANTITIES
+        yield f"seed {seed}", with_equal_samples(case) if wish.equal_samples else case, quantities
 
 
 def _requirements(wish: Wish) -> tuple[str, ...]:
