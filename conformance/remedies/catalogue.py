@@ -40,8 +40,8 @@ _PERMUTE: Final = (
 )
 _RESCALE: Final = (
     "for the running variance that torch tracks, w the weight of the new value and n = N * positions: after every "
-    "training step set running_var to c + (running_var - c) * n/(n - 1), c = (1 - w) * running_var before the step; for "
-    "the same output in eval leave it as it is"
+    "training step set running_var to c + (running_var - c) * n/(n - 1), c = (1 - w) * running_var before the step; "
+    "for the same output in eval leave it as it is"
 )
 _RESCALE_ONCE: Final = (
     "if every batch has the same n, start from running_var * (n - 1)/n and multiply by n/(n - 1) when training ends: "

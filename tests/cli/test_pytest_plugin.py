@@ -242,7 +242,7 @@ def test_a_divergence_fails_with_what_a_person_needs_and_no_traceback(project: P
         r"came out +step 1 output -0.99999237\d+ -0.99999237\d+ ",
         r"canonical step 1 output -0.9999695 0.999969 -0.999969 0.999969$",
         r"as diagnosed step 1 output -0.9999924 -0.999992 0.999992 0.999992$",
-        r"remedy +for the canonical result permute the channels",
+        r"remedy +permute the channels",
         r"ground +formula$",
         r"to do +wrong, interleaved; repair it, or expect it in a file of your own \(--normgauge-expec",
         r"entry +normgauge run counting:Counting -i group_norm\.Interleaved --budget none; normgauge gate --suggest$",

@@ -11,6 +11,7 @@ import numpy as np
 from normgauge.adapters.case import Action, Array, Case
 from normgauge.conformance.layers.kind import LayerKind
 from normgauge.conformance.layers.parameters import affine, with_those_set
+from normgauge.conformance.remedies.remedy import NotMended
 from normgauge.conformance.requirements.inputs import SPATIAL, scrambled, weights
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import Probe, make_case
@@ -29,7 +30,6 @@ EPS = Axis(
             name="outside_sqrt",
             meaning="y = x / (sqrt(mean(x^2)) + eps)",
             source="bzhangGo/rmsnorm",
-            remedy="there is no equal eps",
         ),
     ),
 )
@@ -95,6 +95,7 @@ RMS_NORM = LayerKind(
     axes=(EPS,),
     steps=_steps,
     relations=("scale", "sample order", "channel order"),
+    advice=(NotMended(layer="rms_norm", key="eps_placement=outside_sqrt", sentence="there is no equal eps"),),
     requirements=(
         Requirement(
             id="RM-01", layer="rms_norm", ground="formula", rule="axis", axis="eps_placement", title="eps placement",

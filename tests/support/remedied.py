@@ -13,8 +13,8 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -150,23 +150,15 @@ class Pair:
 
     advice: Advice
     framework: str
-    profile: Profile
-    departures: Mapping[str, str]
-    raises: tuple[str, ...] = ()
-
-    @property
-    def ranks(self) -> tuple[int, ...]:
-        """Those of its inputs; where some are refused, the remedy for that is another."""
-        refused = "BN-12" in self.raises and self.advice.key != "BN-12"
-        return tuple(rank for rank in self.profile.ranks if not (refused and rank == 2))
-
-    @property
-    def identity(self) -> ImplementationId:
-        return ImplementationId.parse(self.profile.implementation, self.profile.mode)
+    identity: ImplementationId
+    dtype: str
+    ranks: tuple[int, ...]
+    computes_in: str
+    departures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        return f"{self.advice.key} {self.profile.implementation} {self.profile.dtype}: {self.advice.sentence[:60]}"
+        return f"{self.advice.key} {self.identity} {self.dtype}: {self.advice.sentence[:60]}"
 
     def layer(self, workers: Workers, *, mended: bool) -> Layer:
         """The layer behind the remedies of its other departures, and behind this one if ``mended``."""
@@ -187,7 +179,7 @@ class Pair:
         for axis, value in self.departures.items():
             if axis in {self.advice.key.partition("=")[0], "single_value"}:
                 continue
-            known = advice_for(kind_of(self.advice.layer).advice, f"{axis}={value}", self.identity, self.profile.dtype)
+            known = advice_for(kind_of(self.advice.layer).advice, f"{axis}={value}", self.identity, self.dtype)
             applied = [one.apply for one in known if isinstance(one, Remedy) and one.apply]
             if applied:
                 found[axis] = _variance if axis == "running_var" else applied[-1]
@@ -195,9 +187,9 @@ class Pair:
 
     @property
     def ladder(self) -> tuple[Arithmetic, ...]:
-        dtype, key = self.profile.dtype, self.advice.key
+        dtype, key = self.dtype, self.advice.key
         if dtype == "float64":
-            single = self.profile.computes_in.startswith("float32") and key not in _ABOUT_PRECISION
+            single = self.computes_in.startswith("float32") and key not in _ABOUT_PRECISION
             found: tuple[Arithmetic, ...] = (Arithmetic("float32" if single else "float64"),)
         else:
             found = precisions(dtype)
@@ -235,20 +227,29 @@ def pairs_in(path: Path) -> tuple[list[Pair], list[tuple[str, str, str]]]:
     for key, profile in profiles.items():
         own = [one for one in records if isinstance(one, Judgement) and (one.implementation, one.dtype) == key]
         departures = {a.axis: a.measured[0] for a in profile.axes if profile.known and a.canonical not in a.measured}
-        causes = {}
+        causes: dict[str, None] = {}
         for one in own:
             requirement = requirements()[one.requirement]
             if one.verdict in DIVERGENT and one.verdict != "crashes":
                 cause = f"{requirement.axis}={one.measured}" if requirement.axis else one.requirement
-                causes[cause] = one
+                causes[cause] = None
         if any("one-pass" in hazard for hazard in profile.hazards):
             causes["accuracy=one_pass"] = None
         identity = ImplementationId.parse(profile.implementation, profile.mode)
-        raises = tuple(one.requirement for one in own if one.verdict == "raises")
         for cause in causes:
             advice = advice_for(kind_of(profile.layer).advice, cause, identity, profile.dtype)
+            # Where it refuses a rank that it must take, the remedy for that is another.
+            refused = "BN-12" in causes and cause not in {"BN-12", "BN-25"}
             found += [
-                Pair(advice=one, framework=profile.framework, profile=profile, departures=departures, raises=raises)
+                Pair(
+                    advice=one,
+                    framework=profile.framework,
+                    identity=identity,
+                    dtype=profile.dtype,
+                    ranks=tuple(rank for rank in profile.ranks if not (refused and rank == 2)),
+                    computes_in=profile.computes_in,
+                    departures=departures,
+                )
                 for one in advice
             ]
             silent += [] if advice else [(cause, profile.implementation, profile.dtype)]
@@ -277,17 +278,16 @@ def ratio(case: Case, observation: Observation, quantities: Sequence[str], pair:
     return best
 
 
-def outcome(pair: Pair, workers: Workers, seeds: Iterable[int]) -> Outcome:
-    """The remedy of a pair on every case that the layer has."""
+def outcome(pair: Pair, workers: Workers, seeds: Iterable[int], most: int | None = None) -> Outcome:
+    """The remedy of a pair on every case that the layer has, ``most`` of them the requirement's own."""
     found = Outcome(pair=pair)
     mended, plain = (pair.layer(workers, mended=one) for one in (True, False))
-    profile = pair.profile
     wish = Wish(
-        kind=profile.layer, key=pair.advice.key, dtype=profile.dtype, ranks=pair.ranks,
+        kind=pair.advice.layer, key=pair.advice.key, dtype=pair.dtype, ranks=pair.ranks,
         training_alone=isinstance(pair.advice, Remedy) and pair.advice.apply in TRAINING_ALONE,
-        equal_samples=profile.mode == "expanded",
+        equal_samples=pair.identity.mode == "expanded",
     )  # fmt: skip
-    for label, case, quantities in cases_of(wish, seeds):
+    for label, case, quantities in cases_of(wish, seeds, most):
         asked, seen = _asked(mended, case)
         if seen.unsupported or _cannot_be_saved(seen, asked, plain):
             continue
@@ -325,16 +325,19 @@ TRAINING_ALONE: Final = (
 )
 
 
-def outcomes(pairs: Iterable[Pair], workers: Workers, seeds: Sequence[int]) -> Iterator[Outcome]:
-    for pair in pairs:
-        if isinstance(pair.advice, Remedy):
-            yield outcome(pair, workers, seeds)
+def sample(pairs: Iterable[Pair]) -> list[Pair]:
+    """One pair for each remedy: float32, where it is shown for that, and the first layer."""
+    found: dict[tuple[str, str], Pair] = {}
+    for pair in sorted(pairs, key=lambda one: one.dtype != "float32"):
+        found.setdefault((pair.advice.key, pair.advice.sentence), pair)
+    return list(found.values())
 
 
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Apply every remedy to the layers that it is shown for.")
     parser.add_argument("results", nargs="+", type=Path, help="result files, or folders of them")
     parser.add_argument("--seeds", type=int, default=6, help="generated cases per remedy and layer (default: 6)")
+    parser.add_argument("--sample", action="store_true", help="each remedy on one layer, in few cases")
     parser.add_argument("--only", default="", help="only remedies whose name has this text")
     options = parser.parse_args(words)
     files = [file for one in options.results for file in (sorted(one.glob("*.jsonl")) if one.is_dir() else [one])]
@@ -343,7 +346,9 @@ def main(words: Sequence[str] | None = None) -> int:
         begun, workers = time.monotonic(), Workers()
         pairs, silent = pairs_in(file)
         done = []
-        for one in outcomes((p for p in pairs if options.only in p.name), workers, range(options.seeds)):
+        asked = [one for one in pairs if options.only in one.name and isinstance(one.advice, Remedy)]
+        for pair in sample(asked) if options.sample else asked:
+            one = outcome(pair, workers, range(options.seeds), 2 if options.sample else None)
             done.append(one)
             if not one.holds or one.before <= 1:
                 wrong += not one.holds

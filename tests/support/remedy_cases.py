@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from normgauge.conformance.requirements.case_files import promoted_cases
 from normgauge.conformance.requirements.committed_cases import promoted_probes
 from normgauge.conformance.requirements.inputs import cast
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
-from normgauge.conformance.requirements.probe import QUANTITIES
+from normgauge.conformance.requirements.probe import QUANTITIES, Probe
 
 Random = np.random.Generator
 
@@ -33,19 +34,24 @@ class Wish:
     equal_samples: bool = False
 
 
-def cases_of(wish: Wish, seeds: Iterable[int]) -> Iterator[tuple[str, Case, tuple[str, ...]]]:
-    """Every case with its label and the quantities that are compared."""
+def cases_of(wish: Wish, seeds: Iterable[int], most: int | None = None) -> Iterator[tuple[str, Case, tuple[str, ...]]]:
+    """Cases with their labels and the quantities that are compared: ``most`` of the requirement, one for each seed."""
     if not wish.training_alone:
-        if wish.key in {"GN-21", "BN-25"}:
-            for probe in promoted_probes(wish.kind, wish.dtype, wish.ranks, promoted_cases()):
-                yield probe.label, probe.case, probe.quantities
-        for probe in probes(wish.kind, wish.dtype, wish.ranks, equal_samples=wish.equal_samples):
-            if probe.requirement in _requirements(wish) and probe.measures is None:
-                yield probe.label, probe.case, probe.quantities
+        for probe in itertools.islice(_own(wish), most):
+            yield probe.label, probe.case, probe.quantities
     quantities = ("trainable",) if wish.key == "BN-31" else QUANTITIES  # what freezing does else is BN-29
     for seed in seeds:
         case = generated(wish, seed)
         yield f"seed {seed}", with_equal_samples(case) if wish.equal_samples else case, quantities
+
+
+def _own(wish: Wish) -> Iterator[Probe]:
+    """The probes of the requirement."""
+    if wish.key in {"GN-21", "BN-25"}:
+        yield from promoted_probes(wish.kind, wish.dtype, wish.ranks, promoted_cases())
+    for probe in probes(wish.kind, wish.dtype, wish.ranks, equal_samples=wish.equal_samples):
+        if probe.requirement in _requirements(wish) and probe.measures is None:
+            yield probe
 
 
 def _requirements(wish: Wish) -> tuple[str, ...]:

@@ -1,0 +1,213 @@
+"""Remedies: each is a function that is run, on layers with its fault here, on the real frameworks with all of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+from frameworks import MODULES, for_each
+from remedied import Pair, Real, Workers, outcome, ratio
+
+from normgauge.adapters.case import Case, Observation, Step
+from normgauge.adapters.implementation_id import ImplementationId
+from normgauge.conformance.layers.registry import layer_kinds, requirements
+from normgauge.conformance.remedies import statistics
+from normgauge.conformance.remedies.calls import with_results
+from normgauge.conformance.remedies.catalogue import BATCH_NORM, GROUP_NORM
+from normgauge.conformance.remedies.remedy import Advice, Apply, Layer, Remedy, advice_for
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
+from normgauge.conformance.subjects.subject import Launch
+from normgauge.results.records import Judgement
+
+TESTS: Final = Path(__file__).parents[1]
+REMEDIED: Final = str(TESTS / "support" / "remedied.py")
+FAULTY: Final = "faulty.adapter:FaultyAdapter"
+#: A layer of ours with each fault that has a remedy, and the dtype in which it shows.
+SHOWN_BY: Final = {
+    "group_norm variance=unbiased": ("group_norm.Unbiased", "float64"),
+    "group_norm grouping=interleaved": ("group_norm.Interleaved", "float64"),
+    "group_norm affine_shape=per_group": ("group_norm.AffinePerGroup", "float64"),
+    "group_norm GN-13": ("group_norm.NoSamplesRaise", "float32"),
+    "group_norm GN-14": ("group_norm.NoPositionsBecomeOne", "float32"),
+    "group_norm GN-16": ("group_norm.AnyChannelCount", "float32"),
+    "group_norm GN-31": ("group_norm.EmptyGradientsAreNan", "float32"),
+    "group_norm GN-37": ("group_norm.KeepsItsFirstParameters", "float32"),
+    "batch_norm variance=unbiased": ("batch_norm.Unbiased", "float64"),
+    "batch_norm momentum_weighs=old": ("batch_norm.MomentumWeighsOld", "float64"),
+    "batch_norm momentum_none=fixed": ("batch_norm.NoneMeansOneTenth", "float64"),
+    "batch_norm momentum_none=refused": ("batch_norm.NoneRefused", "float64"),
+    "batch_norm running_var=biased": ("batch_norm.BiasedRunningVariance", "float64"),
+    "batch_norm single_value=shift": ("batch_norm.SingleValueAccepted", "float32"),
+    "batch_norm single_value=nan": ("batch_norm.SingleValueIsNan", "float32"),
+    "batch_norm single_value=identity": ("batch_norm.SingleValuePassesThrough", "float32"),
+    "batch_norm untracked_eval_uses=initial": ("batch_norm.UntrackedEvalIsInitial", "float64"),
+    "batch_norm bootstrap=zero_debiased": ("batch_norm.StartsFromZeroDebiased", "float64"),
+    "batch_norm bootstrap=first_batch": ("batch_norm.StartsFromFirstBatch", "float64"),
+    "batch_norm BN-18": ("batch_norm.EmptyBatchIsNan", "float32"),
+    "batch_norm BN-19": ("batch_norm.EmptyBatchIsNan", "float32"),
+    "batch_norm BN-20": ("batch_norm.AnyChannelCountUntracked", "float32"),
+    "batch_norm BN-40": ("batch_norm.EmptyGradientsAreNan", "float32"),
+    "batch_norm BN-47": ("state.TrainsFromACopyOfItsStatistics", "float32"),
+    "batch_norm BN-24": ("batch_norm.DoubleOut", "float32"),
+}
+REMEDIES: Final = [one for one in (*GROUP_NORM, *BATCH_NORM) if isinstance(one, Remedy)]
+#: Those for users of any framework; the others name theirs.
+GENERAL: Final = [one for one in REMEDIES if not one.packages]
+
+
+def pair_of(advice: Advice, implementation: str, dtype: str) -> Pair:
+    identity, ranks = ImplementationId.parse(implementation), (2, 3, 4, 5)
+    return Pair(advice=advice, framework=FAULTY, identity=identity, dtype=dtype, ranks=ranks, computes_in=dtype)
+
+
+def remedy(layer: str, key: str, apply: Apply) -> Remedy:
+    return Remedy(layer=layer, key=key, sentence="as it was published once", apply=apply)
+
+
+@pytest.fixture(scope="module")
+def workers() -> Workers:
+    return Workers(in_process=True)
+
+
+# --- every remedy is run ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("advice", GENERAL, ids=lambda one: f"{one.layer} {one.key}")
+def test_a_remedy_for_everyone_brings_a_layer_with_the_fault_within_the_bound(advice: Remedy, workers: Workers) -> None:
+    found = outcome(pair_of(advice, *SHOWN_BY[f"{advice.layer} {advice.key}"]), workers, range(3))
+    assert found.before > 1, "the layer shows no fault in these cases"
+    assert found.holds, found.worst
+
+
+def known_differences() -> Iterator[tuple[str, ImplementationId, str]]:
+    """The cause of every difference in the expectations, with an implementation and a dtype that have it."""
+    for file in files("normgauge.conformance").joinpath("expectations").iterdir():
+        for entry in tomllib.loads(file.read_text(encoding="utf-8"))["expected"]:
+            requirement = requirements().get(entry["requirement"])
+            if requirement is None:
+                continue
+            cause = f"{requirement.axis}={entry['measured']}" if requirement.axis else requirement.id
+            for name in entry["implementations"]:
+                for mode in ("eager", "compile"):
+                    for dtype in entry.get("dtypes", requirement.dtypes):
+                        yield cause, ImplementationId.parse(f"{name}[{mode}]" if mode != "eager" else name, mode), dtype
+
+
+def test_a_remedy_that_names_its_framework_is_shown_for_a_known_difference_of_it() -> None:
+    """So the run of all remedies on the results of the frameworks has it: there is none that nothing applies."""
+    shown = set()
+    for cause, identity, dtype in known_differences():
+        for layer in layer_kinds().values():
+            shown |= {one.sentence + one.key for one in advice_for(layer.advice, cause, identity, dtype)}
+    hazards = {one.sentence + one.key for one in REMEDIES if one.key == "accuracy=one_pass"}
+    assert {one.sentence + one.key for one in REMEDIES if one.packages} <= shown | hazards
+
+
+@for_each(*MODULES)
+def test_remedies_bring_the_layers_of_a_framework_within_the_bound(framework: str, results: Path) -> None:
+    """A sample; `nox -s remedies` runs all of them, on more cases."""
+    words = [sys.executable, REMEDIED, str(results), "--sample", "--seeds", "1"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "support")])}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.search(r"(\d+) remedies on (\d+) layers and dtypes, (\d+) cases", done.stdout)
+    assert found is not None
+    assert all(int(number) > 0 for number in found.groups())
+
+
+# --- a wrong remedy is caught -------------------------------------------------------------------
+
+
+def added_afterwards(case: Case, layer: Layer) -> Observation:
+    """Subtract a number from the input and add it to the running mean afterwards, which began at another value."""
+    s = 10_000.0
+    steps = tuple(replace(step, x=(step.x - s).astype(step.x.dtype)) for step in case.steps)
+    seen = layer.run(replace(case, steps=steps))
+    return with_results(
+        seen, lambda _, one: replace(one, state={**one.state, "running_mean": one.state["running_mean"] + s})
+    )
+
+
+def wholly_rescaled(case: Case, layer: Layer) -> Observation:
+    """Multiply the running variance by n/(n - 1), with what it carries of the initial one."""
+    n = case.steps[0].x.size // case.settings["num_channels"]
+    seen = layer.run(case)
+    return with_results(
+        seen, lambda _, one: replace(one, state={**one.state, "running_var": one.state["running_var"] * n / (n - 1)})
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "apply", "implementation", "dtype"),
+    [
+        ("BN-17", added_afterwards, "batch_norm.BatchNorm", "float32"),
+        ("running_var=biased", wholly_rescaled, "batch_norm.BiasedRunningVariance", "float32"),
+        ("momentum_weighs=old", statistics.given_statistics, "batch_norm.MomentumWeighsOld", "float32"),
+    ],
+)
+def test_a_remedy_that_does_not_help_is_found_out(
+    key: str, apply: Apply, implementation: str, dtype: str, workers: Workers
+) -> None:
+    assert not outcome(pair_of(remedy("batch_norm", key, apply), implementation, dtype), workers, range(2)).holds
+
+
+def test_a_shift_needs_the_running_mean_shifted_before_and_after(workers: Workers) -> None:
+    found = outcome(
+        pair_of(remedy("batch_norm", "BN-17", statistics.shifted_channels), "batch_norm.BatchNorm", "float32"),
+        workers,
+        range(4),
+    )
+    assert found.holds, found.worst
+
+
+def test_a_remedy_needs_a_function() -> None:
+    with pytest.raises(ValueError, match="GN-16: a remedy needs a function that does what it says"):
+        Remedy(layer="group_norm", key="GN-16", sentence="compare the channel count")
+
+
+# --- what nothing mends -------------------------------------------------------------------------
+
+
+def test_every_value_of_an_axis_that_is_not_canonical_has_a_remedy_or_says_why_not() -> None:
+    for kind in layer_kinds().values():
+        values = {f"{axis.name}={name}" for axis in kind.axes for name in axis.names if name != axis.canonical}
+        assert values <= {one.key for one in kind.advice}, kind.name
+
+
+@pytest.mark.parametrize("implementation", ["group_norm.EpsOutside", "group_norm.EpsAsFloor"])
+def test_no_other_eps_makes_another_placement_agree(implementation: str, workers: Workers) -> None:
+    """Three deviations around sqrt(eps): an eps that is right for one of them is wrong for another."""
+    (advice,) = advice_for(GROUP_NORM, "eps_placement=outside_sqrt", ImplementationId.parse(implementation), "float64")
+    pair = pair_of(advice, implementation, "float64")
+    layer = Real(workers=workers, framework=FAULTY, identity=pair.identity)
+    x = np.array([-1.0, 1.0, -1.0, 1.0]) * np.array([[0.5], [1.0], [2.0]])[..., None]
+    settings = {"num_channels": 1, "num_groups": 1, "eps": 1.0}
+    case = Case(layer="group_norm", dtype="float64", settings=settings, parameters={}, steps=(Step("train", x),))
+    found = [
+        ratio(case, layer.run(replace(case, settings={**settings, "eps": eps})), ("output",), pair)[0]
+        for eps in np.geomspace(1e-3, 1e3, 400)
+    ]
+    assert min(found) > 1e6
+
+
+def test_what_nothing_mends_is_said_and_is_no_remedy() -> None:
+    wanted = Wanted(dtypes=("float32",), implementations=("group_norm.EpsOutside",), in_process=True)
+    (judged,) = (
+        one
+        for one in run_framework(Launch(framework=FAULTY), wanted)
+        if isinstance(one, Judgement) and one.requirement == "GN-01"
+    )
+    assert judged.remedy is None
+    assert judged.not_mended is not None
+    assert judged.not_mended.startswith("no setting makes the two agree: sqrt(var) + eps = sqrt(var + eps')")
