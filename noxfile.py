@@ -180,6 +180,14 @@ def correct(session: nox.Session) -> None:
 
 
 @nox.session
+def remedies(session: nox.Session) -> None:
+    """Apply every remedy to the layers that it is shown for, in the result files of build/results or those named."""
+    install(session, *releases.pins("test", "ci", *(name for name in FRAMEWORKS if name not in PYTHON)))
+    environment = {"PYTHONPATH": os.pathsep.join(["tests", "tests/support"])}
+    session.run("python", "tests/support/remedied.py", *(session.posargs or [str(RESULTS)]), env=environment)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Give edited hellos and answers of real workers to the host: -- --seconds 3600 --seed 1."""
     install(session)

@@ -47,9 +47,6 @@ _RESCALE_ONCE: Final = (
     "if every batch has the same n, start from running_var * (n - 1)/n and multiply by n/(n - 1) when training ends: "
     "so the part (1 - w)^T of the initial value is kept"
 )
-_FLOAT64: Final = (
-    'no setting makes this layer compute in float64: dtype="float64" and floatx "float64" leave it in float32'
-)
 
 
 def _of(
@@ -63,7 +60,7 @@ def _never(kind: Literal["group_norm", "batch_norm"], *keys: str, sentence: str,
 
 
 _TF: Final[dict[str, Any]] = {
-    "sentence": "use the TensorFlow backend: it computes float64 in float64",
+    "sentence": "use the TensorFlow backend, which computes float64 in float64: on this one no dtype and no floatx does",
     "apply": types.instead(backend="tensorflow"),
     "packages": ("keras",),
 }
@@ -144,6 +141,9 @@ BATCH_NORM: Final[tuple[Advice, ...]] = (
     *_of("batch_norm", "BN-24", apply=types.output_cast, sentence="cast the output to the type of the input"),
     *_of("batch_norm", "BN-26", apply=statistics.given_statistics, packages=("flax",),
          sentence="set the running statistics to float64 arrays yourself, before the first step"),
+    Remedy(layer="batch_norm", key="BN-28", packages=("mlx",), dtypes=("float64",),
+           sentence="save float64 weights as .npz: .safetensors has no float64",
+           natively={"save_load": in_mlx.saved_as_npz}),
     Remedy(layer="batch_norm", key="BN-29", packages=("keras",),
            sentence="set trainable of gamma and beta to False, not that of the layer or of the model",
            natively={"freeze": in_keras.freeze_parameters, "unfreeze": in_keras.unfreeze_parameters,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from typing import Any
 
 
@@ -11,6 +13,17 @@ def unfreeze(layer: Any) -> None:
     for one in layer.modules():
         if "running_mean" in one:
             one.freeze(keys=["running_mean", "running_var"], recurse=False)
+
+
+def saved_as_npz(layer: Any, new: Any) -> None:
+    """Save the weights as .npz and load them into the new layer; .safetensors has no float64."""
+    import mlx.core as mx
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "layer.npz")
+        layer.save_weights(path)
+        new.load_weights(path)
+        mx.eval(new.state)  # before the file is gone
 
 
 def compile_anew(layer: Any, momentum: float) -> dict[str, Any]:

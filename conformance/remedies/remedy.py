@@ -25,8 +25,10 @@ class Layer(Protocol):
 
 #: What a port gets on a case that is meant for the canonical layer, with this layer in its place.
 Apply = Callable[[Case, Layer], Observation]
-#: What a user of the framework does to a layer (or a model that holds it) in place of an action, with its value.
-Act = Callable[..., None]
+#: What a user of the framework does in place of an action: with a layer or the model that holds it and the action's
+#: value, for ``save_load`` with a layer and a new one. It may give functions that are called in place of others from
+#: then on, by their names in the scripts of the framework.
+Act = Callable[..., Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, kw_only=True)

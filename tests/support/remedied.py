@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import argparse
 import math
+import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,14 +24,16 @@ from typing import Any, Final
 from frameworks import python_of
 from remedy_cases import Wish, cases_of
 
+from normgauge.adapters.actions import bare
 from normgauge.adapters.case import Action, Case, Implementation, Observation
 from normgauge.adapters.implementation_id import ImplementationId
+from normgauge.adapters.lacks import lacking
 from normgauge.adapters.registry import adapter_class
 from normgauge.conformance.diagnosis.candidates import compare
 from normgauge.conformance.diagnosis.predictions import predict
 from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.remedies import statistics
-from normgauge.conformance.remedies.remedy import Advice, Apply, Layer, NotMended, Remedy, advice_for
+from normgauge.conformance.remedies.remedy import Act, Advice, Apply, Layer, NotMended, Remedy, advice_for
 from normgauge.conformance.subjects.in_process import InProcess
 from normgauge.conformance.subjects.subject import Launch, Subject
 from normgauge.conformance.subjects.worker_process import WorkerProcess
@@ -52,10 +57,10 @@ class Workers:
     def __init__(self, *, in_process: bool = False) -> None:
         self._in_process = in_process
         self._started: dict[tuple[str, str], Subject] = {}
+        self._pools: dict[tuple[str, str], ProcessPoolExecutor] = {}
 
     def of(self, framework: str, dtype: str) -> Subject:
-        adapter = adapter_class(framework)
-        key = framework, str(adapter.environment(dtype)) if adapter.dtypes_together else dtype
+        key = _process(framework, dtype)
         if key not in self._started:
             if self._in_process:
                 self._started[key] = InProcess(Launch(framework=framework), dtype)
@@ -64,9 +69,24 @@ class Workers:
                 self._started[key] = WorkerProcess(launch, dtype)
         return self._started[key]
 
+    def pool(self, framework: str, dtype: str) -> ProcessPoolExecutor:
+        """A process in which functions are run beside the framework."""
+        key = _process(framework, dtype)
+        if key not in self._pools:
+            self._pools[key] = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        return self._pools[key]
+
     def close(self) -> None:
         for one in self._started.values():
             one.close()
+        for pool in self._pools.values():
+            pool.shutdown()
+
+
+def _process(framework: str, dtype: str) -> tuple[str, str]:
+    """In which process a dtype of a framework may be run: a framework reads its environment once."""
+    adapter = adapter_class(framework)
+    return framework, str(adapter.environment(dtype)) if adapter.dtypes_together else dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,34 +109,45 @@ class Real:
 
 @dataclass(frozen=True, kw_only=True)
 class Native:
-    """A layer in this process to which other functions are applied in place of some actions."""
+    """A layer to which other functions are applied in place of some actions, in a process of its framework."""
 
+    workers: Workers
     framework: str
     identity: ImplementationId
-    natively: Mapping[str, Any]
+    natively: Mapping[str, Act]
 
     def run(self, case: Case) -> Observation:
-        subject = InProcess(Launch(framework=self.framework), case.dtype)
-        adapter = subject._adapters.of(case.dtype)
-        usual = type(adapter).acted
-
-        def acted(implementation: Implementation, own: Case, layer: Any, action: Action) -> Any:
-            if action.name not in self.natively:
-                return usual(adapter, implementation, own, layer, action)
-            held = layer["layer"]
-            if action.name.endswith("_model"):
-                held = layer["model"] if "model" in layer else adapter.module.model_of(held)
-                layer["model"] = held
-            values = () if action.value is None else (action.value,)
-            layer.update(self.natively[action.name](held, *values) or {})
-            return layer
-
-        adapter.acted = acted  # type: ignore[method-assign]
-        (seen,) = subject.run(str(self.identity), [case])
-        return seen
+        pool = self.workers.pool(self.framework, case.dtype)
+        return pool.submit(run_natively, self.framework, str(self.identity), dict(self.natively), case).result()
 
     def other(self, **changes: str) -> Native:
         return replace(self, identity=replace(self.identity, **changes))
+
+
+def run_natively(framework: str, identifier: str, natively: Mapping[str, Act], case: Case) -> Observation:
+    """What a layer does on a case where a function of ``natively`` stands for the action of its name."""
+    os.environ.update(adapter_class(framework).environment(case.dtype))
+    adapter: Any = adapter_class(framework)(case.dtype)
+    usual = adapter.acted
+
+    def acted(implementation: Implementation, own: Case, layer: Any, action: Action) -> Any:
+        if action.name not in natively:
+            return usual(implementation, own, layer, action)
+        if action.name == "save_load":
+            new = adapter.construct(implementation, bare(own))
+            natively[action.name](layer["layer"], new["layer"])
+            return new
+        held = layer["layer"]
+        if action.name.endswith("_model"):
+            held = layer.setdefault("model", None) or adapter.module.model_of(held)
+            layer["model"] = held
+        values = () if action.value is None else (action.value,)
+        layer.update(natively[action.name](held, *values) or {})
+        return layer
+
+    adapter.acted = acted
+    reason = lacking(adapter.lacks(adapter.implementation(identifier)), case)
+    return Observation(unsupported=reason) if reason else adapter.run(identifier, case)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +196,7 @@ class Pair:
         advice = self.advice
         found: Layer = Real(workers=workers, framework=self.framework, identity=self.identity)
         if mended and isinstance(advice, Remedy) and advice.natively:
-            found = Native(framework=self.framework, identity=self.identity, natively=advice.natively)
+            found = Native(workers=workers, framework=self.framework, identity=self.identity, natively=advice.natively)
         own, others = advice.key.partition("=")[0], self._others()
         if mended and isinstance(advice, Remedy) and advice.apply is not None:
             others[own] = advice.apply

@@ -265,6 +265,7 @@ _SPECIAL: Final[Mapping[str, Callable[[Case, Random], Case]]] = {
     **dict.fromkeys(("GN-30", "BN-39"), _at_the_end_of_the_range),
     **dict.fromkeys(("GN-32", "BN-41"), _with_eps(0.0)),
     **dict.fromkeys(("GN-35", "BN-45"), _constant),
+    "BN-28": _acting("save_load", mode="train"),
     "BN-29": _acting("freeze", mode="train"),
     "BN-30": _momentum_set,
     "BN-31": _acting("freeze_model", "unfreeze_model"),
