@@ -60,7 +60,7 @@ def _never(kind: Literal["group_norm", "batch_norm"], *keys: str, sentence: str,
 
 
 _TF: Final[dict[str, Any]] = {
-    "sentence": "use the TensorFlow backend, which computes float64 in float64: on this one no dtype and no floatx does",
+    "sentence": "use the TensorFlow backend, which computes float64 in float64: no dtype or floatx of this one does",
     "apply": types.instead(backend="tensorflow"),
     "packages": ("keras",),
 }

@@ -75,7 +75,7 @@ def divisor_made_up_for(case: Case, layer: Layer) -> Observation:
     def call(one: Case, layer: Layer) -> Observation:
         (step,) = one.steps
         n = _values_per_set(one, step)
-        if n < 2 or (step.mode == "eval" and one.layer == "batch_norm" and one.settings.get("track", True)):
+        if n < 2 or (step.mode == "eval" and _tracks(one)):
             return layer.run(one)
         has, factor = one.settings.get("weight", True), np.sqrt(n / (n - 1))
         weight = cast((parameter(one, "weight") if has else np.ones(channels(one))) * factor, one.dtype)
@@ -96,6 +96,10 @@ def divisor_made_up_for(case: Case, layer: Layer) -> Observation:
 
 
 def _values_per_set(case: Case, step: Step) -> int:
-    if case.layer == "batch_norm":
-        return int(step.x.size // channels(case))
-    return int(np.prod(step.x.shape[1:])) // int(case.settings["num_groups"])
+    if "num_groups" in case.settings:
+        return int(np.prod(step.x.shape[1:])) // int(case.settings["num_groups"])
+    return int(step.x.size // channels(case))
+
+
+def _tracks(case: Case) -> bool:
+    return "num_groups" not in case.settings and bool(case.settings.get("track", True))

@@ -21,7 +21,12 @@ _COPIES: Final[Mapping[str, str]] = {
 }
 
 
-def _copies(changed: Iterable[str]) -> str:
+#: Where an output lies in memory that the layer goes on to use.
+SHARED: Final = "copy the output before writing to it"
+
+
+def copies(changed: Iterable[str]) -> str:
+    """What keeps these as they are; tests/conformance/test_remedies.py applies each to a layer that changes it."""
     return "; ".join(dict.fromkeys(_COPIES.get(name, "pass a copy") for name in changed))
 
 
@@ -29,8 +34,8 @@ def judge_unmodified(requirement: Requirement, evidence: Evidence) -> Judged:
     changed = [(one, {name for step in one.observation.steps for name in step.modified}) for one in evidence.seen]
     shared = [(one, {name for step in one.observation.steps for name in step.shares}) for one in evidence.seen]
     rows: tuple[tuple[list[tuple[Seen, set[str]]], Verdict, str, Callable[[Iterable[str]], str]], ...] = (
-        (changed, "crashes", "the call changed", _copies),
-        (shared, "diverges", "the output shares memory with", lambda _: "copy the output before writing to it"),
+        (changed, "crashes", "the call changed", copies),
+        (shared, "diverges", "the output shares memory with", lambda _: SHARED),
     )
     for found, verdict, what, advice in rows:
         guilty = [(one, names) for one, names in found if names]

@@ -7,19 +7,23 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pytest
+from faulty.batch_norm import UpdatesTheArraysLoaded
+from faulty.group_norm import ChangesItsInput, GroupNorm, HandsOutItsBias, ReusesItsOutput
+from faulty.state import UpdatesTheLayerThatWasSaved
 from frameworks import MODULES, for_each
 from remedied import Pair, Real, Workers, outcome, ratio
 
-from normgauge.adapters.case import Case, Observation, Step
+from normgauge.adapters.case import Array, Case, Observation, Step
 from normgauge.adapters.implementation_id import ImplementationId
+from normgauge.adapters.kept import GRADIENT, LOADED, OUTPUT, SAVED
 from normgauge.conformance.layers.registry import layer_kinds, requirements
 from normgauge.conformance.remedies import statistics
 from normgauge.conformance.remedies.calls import with_results
@@ -28,6 +32,8 @@ from normgauge.conformance.remedies.remedy import Advice, Apply, Layer, Remedy, 
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
+from normgauge.conformance.verdicts.side_effects import SHARED
+from normgauge.conformance.verdicts.side_effects import copies as advice_on
 from normgauge.results.records import Judgement
 
 TESTS: Final = Path(__file__).parents[1]
@@ -169,6 +175,77 @@ def test_a_shift_needs_the_running_mean_shifted_before_and_after(workers: Worker
         range(4),
     )
     assert found.holds, found.worst
+
+
+# --- copies -------------------------------------------------------------------------------------
+
+X: Final = np.arange(16.0).reshape(2, 4, 2)
+Copy = Callable[[Any], Any]
+
+
+def input_changed(copy: Copy) -> bool:
+    x = X.copy()
+    ChangesItsInput(2, 4, 1e-5, "float64")(copy(x))
+    return not np.array_equal(x, X)
+
+
+def earlier_output_changed(copy: Copy) -> bool:
+    layer = ReusesItsOutput(2, 4, 1e-5, "float64")
+    y = copy(layer(X.copy()))
+    kept = y.copy()
+    layer(X[:, ::-1] ** 2)
+    return not np.array_equal(y, kept)
+
+
+def earlier_gradient_changed(copy: Copy) -> bool:
+    class ReusesItsGradient(GroupNorm):
+        kept = np.zeros_like(X)
+
+        def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
+            self.kept[...] = super().gradients(x, dy)["dx"]
+            return {"dx": self.kept}
+
+    layer = ReusesItsGradient(2, 4, 1e-5, "float64")
+    dx = copy(layer.gradients(X.copy(), X**2)["dx"])
+    kept = dx.copy()
+    layer.gradients(X.copy(), np.sin(X))
+    return not np.array_equal(dx, kept)
+
+
+def loaded_array_changed(copy: Copy) -> bool:
+    layer, mean = UpdatesTheArraysLoaded(4, 1e-5, 0.1, True, "float64"), np.zeros(4)
+    layer.running_mean = copy(mean)
+    layer(X.copy())
+    return bool(np.any(mean))
+
+
+def saved_layer_changed(copy: Copy) -> bool:
+    layer, new = (UpdatesTheLayerThatWasSaved(4, 1e-5, 0.1, True, "float64") for _ in range(2))
+    new.load({name: copy(value) for name, value in layer.saved().items()})
+    new(X.copy())
+    return bool(np.any(layer.running_mean))
+
+
+def shared_output_changes_the_bias(copy: Copy) -> bool:
+    layer = HandsOutItsBias(4, 4, 1e-5, "float64")
+    return bool(np.shares_memory(copy(layer(X[..., 0].copy())), layer.bias))
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("x", input_changed),
+        (OUTPUT, earlier_output_changed),
+        (GRADIENT, earlier_gradient_changed),
+        (LOADED.format("running_mean"), loaded_array_changed),
+        (SAVED, saved_layer_changed),
+        (None, shared_output_changes_the_bias),
+    ],
+)
+def test_a_copy_keeps_what_a_layer_changes(name: str | None, harm: Callable[[Copy], bool]) -> None:
+    assert harm(lambda value: value)
+    assert not harm(lambda value: value.copy() if isinstance(value, np.ndarray) else value)
+    assert "copy" in (advice_on([name]) if name else SHARED)
 
 
 def test_a_remedy_needs_a_function() -> None:
