@@ -204,7 +204,7 @@ def _flat(case: Case, random: Random) -> Case:
     """Inputs without positions."""
     steps = []
     for step in case.steps:
-        first = (slice(None), slice(None), *(0,) * (step.x.ndim - 2))
+        first: tuple[Any, ...] = (slice(None), slice(None), *(0,) * (step.x.ndim - 2))
         steps.append(replace(step, x=step.x[first], dy=None if step.dy is None else step.dy[first]))
     return replace(case, steps=tuple(steps))
 
