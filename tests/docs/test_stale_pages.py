@@ -9,6 +9,8 @@ import pytest
 from digests import CURRENT, PROJECT, STALE, carried
 
 from normgauge.conformance.layers import registry
+from normgauge.reports.grouping import asked_of
+from normgauge.results.records import Header
 
 REMEDIES = {
     "docs/timeline.md": "nox -s timeline -- mlx, then copy timeline.md and its picture from build/timeline/mlx",
@@ -44,3 +46,19 @@ def test_a_digest_of_code_is_not_one_of_its_words(tmp_path: Path, monkeypatch: p
     assert digests.of_code("*.py") == before
     module.write_text("def f():\n    return 2\n", encoding="utf-8")
     assert digests.of_code("*.py") != before
+
+
+def header(version: str, **catalogue: str) -> Header:
+    return Header(
+        format=1, suite="0", framework="mlx", versions={"mlx": version}, python="3", platform="", numpy="2", device="",
+        dtypes=[], implementations=[], started="", budget="none", catalogue=catalogue,
+    )  # fmt: skip
+
+
+def test_a_page_carries_what_was_asked_and_several_where_its_results_differ() -> None:
+    now, before = header("2", axes="a1", requirements="r2"), header("1", axes="a1", requirements="r1")
+    assert asked_of([now], ["requirements", "axes"]) == "requirements r2 axes a1 budget none"
+    assert asked_of([now, header("1", axes="a1", requirements="r2")], ["axes"]) == "axes a1 budget none"
+    assert asked_of([now, before], ["requirements"]) == "requirements r1 budget none; requirements r2 budget none"
+    assert asked_of([header("0")], ["curves"]) == "curves unknown budget none"
+    assert carried(f"# Title\n\n<!-- asked: {asked_of([now], ['axes'])} -->\n") == "axes a1 budget none"
