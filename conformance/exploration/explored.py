@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from normgauge.adapters.lacks import ASKED
 from normgauge.conformance.diagnosis.candidates import as_given
 from normgauge.conformance.exploration.budget import Budget
 from normgauge.conformance.exploration.departure import Departure
 from normgauge.conformance.exploration.search import Explorer
 from normgauge.conformance.exploration.sequences import Calls, SequenceSearch
-from normgauge.conformance.exploration.strategies import Space, settled_by
+from normgauge.conformance.exploration.strategies import Space, drawable, settled_by
 from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.requirements.case_files import StoredCase, read_folder, write_case
 from normgauge.conformance.requirements.probe import Probe
@@ -62,9 +63,9 @@ def explored(
     folder = None if asked.store is None else asked.store / _folder_name(profile.framework)
     yield from _replayed(explorer, folder, evidence, profile.framework)
     small = description.compiles or description.slow or description.mode != "eager"
-    space, shapes, conforming = _space(description, evidence, asked)
+    space, shapes = _space(subject, description, evidence, asked)
     most = asked.budget.shared(small=small) * space.cases // asked.budget.plan
-    calls = Calls.of(kind_of(description.layer), evidence.dtype, description.ranks, shapes, conforming)
+    calls = Calls.of(kind_of(description.layer), evidence.dtype, description.ranks, shapes, space.drawable)
     sequences = SequenceSearch(explorer=explorer, calls=calls)
 
     def show(done: int) -> None:
@@ -122,9 +123,9 @@ def _replayed(explorer: Explorer, folder: Path | None, evidence: Evidence, frame
 
 
 def _space(
-    description: Description, evidence: Evidence, asked: Exploration
-) -> tuple[Space, list[tuple[int, ...]], set[str]]:
-    """What may be drawn, the shapes that a compiling framework knows, and the requirements that conform."""
+    subject: Subject, description: Description, evidence: Evidence, asked: Exploration
+) -> tuple[Space, list[tuple[int, ...]]]:
+    """What may be drawn, and the shapes that a compiling framework knows."""
     budget, compiles = asked.budget, description.compiles
     pool = _pool(evidence, budget.shapes) if compiles else ()
     diverging = [requirement for requirement, verdict in asked.verdicts.items() if verdict in DIVERGENT]
@@ -133,11 +134,17 @@ def _space(
     differentiable = any(requirements()[one].about == "gradients" for one in conforming)
     without = set() if differentiable and not compiles else {"gradients"}
     cases = budget.cheap_plan if description.cheap and not compiles else budget.plan
-    settled = settled_by(diverging) | without
+    unknown = {*ASKED} - {*subject.greeting.actions}
     space = Space(
-        layer=description.layer, dtype=evidence.dtype, ranks=description.ranks, pool=pool, settled=settled, cases=cases
+        layer=description.layer,
+        dtype=evidence.dtype,
+        ranks=description.ranks,
+        pool=pool,
+        settled=settled_by(diverging) | without,
+        drawable=drawable(kind_of(description.layer), evidence.dtype, conforming) - unknown,
+        cases=cases,
     )
-    return space, [shape for shape, _ in pool], conforming
+    return space, [shape for shape, _ in pool]
 
 
 def _folder_name(identifier: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.case import Array, Case, Step
+from normgauge.adapters.case import Action, Array, Case, Step
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 
@@ -28,7 +28,8 @@ class Plan:
 
     ``groups`` is 1 for BatchNorm. ``statistics`` says whether running statistics are given or initial,
     ``relation`` names the relation that the cases are held to beside everything else; ``differentiated`` says
-    whether gradients are asked for, too. ``cases`` counts them.
+    whether gradients are asked for, too. ``layout`` and ``dy_layout`` say how x and dy lie in memory, ``beside``
+    whether another layer is made and trained before each call. ``cases`` counts them.
     """
 
     layer: str
@@ -46,6 +47,9 @@ class Plan:
     statistics: bool = False
     relation: str | None = None
     differentiated: bool = False
+    layout: str = ""
+    dy_layout: str = ""
+    beside: bool = False
     cases: int = CASES_A_PLAN
 
     def __str__(self) -> str:
@@ -61,6 +65,9 @@ class Plan:
         parts += [] if self.weight else ["no weight"]
         parts += [] if self.bias else ["no bias"]
         parts += ["with gradients"] if self.differentiated else []
+        parts += [f"x {self.layout}"] if self.layout else []
+        parts += [f"dy {self.dy_layout}"] if self.dy_layout else []
+        parts += ["another layer beside it"] if self.beside else []
         return ", ".join(parts)
 
 
@@ -188,6 +195,9 @@ def cases_of(plan: Plan) -> list[Case]:
     with np.errstate(over="ignore", under="ignore"):
         inputs = [REGIMES[plan.regime](draw).astype(plan.dtype) for _ in plan.modes]
     upstream = [draw.upstream().astype(plan.dtype) if plan.differentiated else None for _ in plan.modes]
+    inputs = [_held_by(plan.layout, x) for x in inputs]
+    upstream = [None if dy is None else _held_by(plan.dy_layout, dy) for dy in upstream]
+    common: dict[str, Any] = {"before": (Action("another_layer"),) if plan.beside else (), "layout": plan.layout}
     return [
         Case(
             layer=plan.layer,
@@ -195,12 +205,17 @@ def cases_of(plan: Plan) -> list[Case]:
             settings=settings,
             parameters=parameters,
             steps=tuple(
-                Step(mode, x[number], None if dy is None else dy[number])
+                Step(mode, x[number], None if dy is None else dy[number], dy_layout=plan.dy_layout, **common)
                 for mode, x, dy in zip(plan.modes, inputs, upstream, strict=True)
             ),
         )
         for number in range(plan.cases)
     ]
+
+
+def _held_by(layout: str, values: Array) -> Array:
+    """``values``, of shape (cases, N, C, *spatial), as the layout can hold them: one sample N times where expanded."""
+    return np.repeat(values[:, :1], values.shape[1], axis=1) if layout == "expanded" else values
 
 
 def _parameters(plan: Plan, random: np.random.Generator) -> dict[str, Array]:

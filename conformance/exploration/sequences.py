@@ -55,16 +55,12 @@ class Calls:
         dtype: str,
         ranks: tuple[int, ...],
         shapes: Sequence[tuple[int, ...]],
-        conforming: Collection[str],
+        drawable: Collection[str],
     ) -> Calls | None:
-        """Those about which the requirements ``conforming`` leave something to find; None where nothing.
+        """Those that may have what is ``drawable``; None where there is nothing to find.
 
-        What a sequence may have is what every requirement that allows it conforms to. A layer that keeps nothing from
-        call to call has no requirement that allows several.
+        A layer that keeps nothing from call to call has no requirement that allows several.
         """
-        asked = [one for one in kind.requirements if dtype in one.dtypes]
-        drawable = {feature for one in asked for feature in one.allows}
-        drawable -= {feature for one in asked if one.id not in conforming for feature in one.allows}
         if "several calls" not in drawable:
             return None
         inspects, new = "inspect" in drawable, "new statistics" in drawable

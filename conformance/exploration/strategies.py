@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
+from normgauge.adapters.memory_layouts import LAYOUTS
 from normgauge.conformance.exploration.plans import CASES_A_PLAN, REGIMES, Plan
+from normgauge.conformance.layers.kind import LayerKind
 from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.verdicts.relations import RELATIONS
@@ -26,7 +28,8 @@ class Space:
     """What plans may be drawn for one implementation at one dtype.
 
     ``pool`` holds the only (shape, groups) that a compiling framework is asked; empty means any.
-    ``settled`` names features that are left out. ``cases`` counts those of a plan.
+    ``settled`` names features that are left out, ``drawable`` those that are drawn where they are there, and not
+    otherwise: ``layouts``, ``another_layer``. ``cases`` counts those of a plan.
     """
 
     layer: str
@@ -34,12 +37,20 @@ class Space:
     ranks: tuple[int, ...]
     pool: tuple[tuple[tuple[int, ...], int], ...] = ()
     settled: Collection[str] = field(default_factory=frozenset)
+    drawable: Collection[str] = field(default_factory=frozenset)
     cases: int = CASES_A_PLAN
 
 
 def settled_by(diverging: Collection[str]) -> frozenset[str]:
     """The features that these diverging requirements have settled."""
     return frozenset(feature for number in diverging for feature in requirements()[number].settles)
+
+
+def drawable(kind: LayerKind, dtype: str, conforming: Collection[str]) -> set[str]:
+    """The features that every requirement that allows them conforms to, where ``conforming`` has those that do."""
+    asked = [one for one in kind.requirements if dtype in one.dtypes]
+    allowed = {feature for one in asked for feature in one.allows}
+    return allowed - {feature for one in asked if one.id not in conforming for feature in one.allows}
 
 
 def _related(layer: str) -> list[str | None]:
@@ -59,6 +70,8 @@ def plans(space: Space) -> st.SearchStrategy[Plan]:
     parts = st.just((True, True)) if "no affine parts" in space.settled else _AFFINE
     relations = st.sampled_from([one for one in _related(space.layer) if one not in space.settled])
     settings = _tracking(space) if kind_of(space.layer).tracks else st.just({"modes": ("train",)})
+    layouts = st.sampled_from(_LAYOUTS if "layouts" in space.drawable else [""])
+    besides = st.sampled_from(_BESIDE if "another_layer" in space.drawable else [False])
     epsilons = st.sampled_from([eps for eps in _EPS if eps >= _USUAL] if "small eps" in space.settled else _EPS)
 
     @st.composite
@@ -80,6 +93,7 @@ def plans(space: Space) -> st.SearchStrategy[Plan]:
         seed, eps = draw(_SEEDS), draw(epsilons)
         # One plan in four, without a choice of its own: every other plan is then the same with gradients and without.
         differentiated = "gradients" not in space.settled and relation is None and seed % 4 == 3
+        layout, dy_layout, beside = ("", "", False) if relation else (draw(layouts), draw(layouts), draw(besides))
         return Plan(
             layer=space.layer,
             dtype=space.dtype,
@@ -92,11 +106,19 @@ def plans(space: Space) -> st.SearchStrategy[Plan]:
             bias=bias,
             relation=relation,
             differentiated=differentiated,
+            layout=layout,
+            dy_layout=dy_layout if differentiated else "",
+            beside=beside and kind_of(space.layer).values_per_set(shape, groups) > 1,  # the other one is trained
             cases=space.cases,
             **given,
         )
 
     return plan()
+
+
+#: Most arrays lie in the order of their indices, and most layers are alone; Hypothesis shrinks towards that.
+_LAYOUTS: Final = [""] * len(LAYOUTS) + [*LAYOUTS]
+_BESIDE: Final = [False, False, False, True]
 
 
 _SEEDS: Final = st.integers(0, 2**16)

@@ -46,5 +46,5 @@ MEMORY_LAYOUTS: Final[tuple[Requirement, ...]] = twins(
             quote="is a 4D vector indexing the features in (N, C, H, W) order",
         ),
     ),
-    probes=_placed,
+    probes=_placed, allows=("layouts",),
 )  # fmt: skip

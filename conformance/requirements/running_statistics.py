@@ -72,7 +72,7 @@ RUNNING_STATISTICS: Final[tuple[Requirement, ...]] = (
             TORCH_BATCH_NORM.implies(f"{UPDATE_RULE}, once a step", quote=UPDATE_RULE_AT),
             KERAS_BATCH_NORM.says("are updated each time the layer in called in training mode"),
         ),
-        probes=_accumulated, settles=("several steps",), allows=("several calls",),
+        probes=_accumulated, settles=("several steps",), allows=("several calls", "another_layer"),
     ),
     of_batch_norm(
         "BN-15", ground="formula", title="eval uses running statistics",

@@ -190,7 +190,7 @@ SHAPES: Final[tuple[Requirement, ...]] = (
             ),
         ),
         probes=_other_samples, about="other samples",
-        settles=("several samples", "with_nan", "with_infinity"),
+        settles=("several samples", "with_nan", "with_infinity"), allows=("another_layer",),
     ),
     of_group_norm(
         "GN-11", ground="convention", title="one value per group",

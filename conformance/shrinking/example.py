@@ -134,9 +134,11 @@ def _input_lines(case: Case) -> list[str]:
             lines.append(f"step {number} before {', '.join(map(str, step.before))}")
         for name, value in ((name, value) for action in step.before for name, value in action.parameters.items()):
             lines.append(f"step {number} sets {name} {numbers(value, case.dtype)}")
-        lines.append(f"step {number} {step.mode} x {numbers(step.x, case.dtype)}")
-        if step.dy is not None:
-            lines.append(f"step {number} {step.mode} dy {numbers(step.dy, case.dtype)}")
+        given = [("x", step.x, step.layout)]
+        given += [] if step.dy is None else [("dy", step.dy, step.dy_layout)]
+        for name, array, layout in given:
+            placed = f" ({layout.replace('_', ' ')})" if layout else ""
+            lines.append(f"step {number} {step.mode} {name}{placed} {numbers(array, case.dtype)}")
     return lines
 
 

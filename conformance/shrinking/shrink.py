@@ -76,7 +76,8 @@ def _size(case: Case) -> tuple[float, ...]:
     digits = sum(len(format(float(v), "g")) for array in arrays for v in _told(array))
     elements = sum(array.size for array in arrays)
     actions = sum(len(step.before) for step in case.steps)
-    return (len(case.steps) + actions, elements, max(step.x.ndim for step in case.steps), digits)
+    layouts = sum(bool(step.layout) + bool(step.dy_layout) for step in case.steps)
+    return (len(case.steps) + actions + layouts, elements, max(step.x.ndim for step in case.steps), digits)
 
 
 def _told(array: Array) -> Array:
@@ -95,6 +96,7 @@ def _simplifications(case: Case, ranks: Sequence[int], *, keep_form: bool) -> It
             kept = replace(after, before=(*step.before, *after.before))  # a call less, with what is done before it
             yield replace(case, steps=(*case.steps[:number], kept, *case.steps[number + 2 :]))
     if not keep_form:
+        yield from _plainer_memory(case)
         for number, step in enumerate(case.steps):
             for place in range(len(step.before)):
                 fewer = replace(step, before=(*step.before[:place], *step.before[place + 1 :]))
@@ -104,6 +106,12 @@ def _simplifications(case: Case, ranks: Sequence[int], *, keep_form: bool) -> It
     yield from _smaller_shapes(case, ranks)
     yield from _without_parameters(case)
     yield from _plainer_numbers(case)
+
+
+def _plainer_memory(case: Case) -> Iterator[Case]:
+    """All arrays in the order of their indices; those of one name alone."""
+    for gone in ({"layout": "", "dy_layout": ""}, {"layout": ""}, {"dy_layout": ""}):
+        yield replace(case, steps=tuple(replace(step, **gone) for step in case.steps))
 
 
 def _less_of_much(case: Case) -> Iterator[Case]:

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from normgauge.adapters.case import Observation, StepResult
+from normgauge.adapters.memory_layouts import laid_out
 from normgauge.conformance.cli.main import main
 from normgauge.conformance.diagnosis.predictions import predict, predict_together
 from normgauge.conformance.exploration.plans import CASES_A_PLAN, REGIMES, Plan, cases_of
@@ -36,7 +37,7 @@ LAYERS = ("group_norm", "batch_norm")
     ("identifier", "seed", "kind", "signature"),
     [
         ("rare.ConstantSamplesLoseTheirBias", 0, "values", "output of ordinary numbers"),
-        ("rare.SixValuesMixDivisorsBackward", 0, "values", "dx of ordinary numbers"),
+        ("rare.SixValuesMixDivisorsBackward", 2, "values", "dx of ordinary numbers"),
         ("rare.OnePassFromTwentyValuesOn", 1, "accuracy", "accuracy: one_pass"),
         ("rare.InfinityEndsTheProcess", 0, "crash", "death"),
         ("rare.ChangesFourSamples", 0, "crash", "change"),
@@ -49,6 +50,30 @@ def test_each_kind_of_defect_is_found(identifier: str, seed: int, kind: str, sig
     assert (kind, signature) in {(one.kind, one.signature) for one in counterexamples(records)}
     (told,) = [one for one in records if isinstance(one, Explored)]
     assert told.cases > 1000  # a death does not end the search
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("identifier", "signature", "place"),
+    [
+        ("rare.TakesSamplesAsTheyLie", "output of ordinary numbers", ", x channels_last"),
+        ("rare.TakesUpstreamGradientsAsTheyLie", "dx of ordinary numbers", ", dy channels_last"),
+        ("rare.DoublesBesideAnother", "output of ordinary numbers", ", another layer beside it"),
+    ],
+)
+def test_what_lies_elsewhere_or_beside_is_drawn_and_told(identifier: str, signature: str, place: str) -> None:
+    records = explore(identifier, seed=2)
+    assert {r.verdict for r in records if isinstance(r, Judgement)} <= {"conforms"}
+    found = counterexamples(records)
+    assert (signature, True) in {(one.signature, one.plan.endswith(place)) for one in found}, [o.plan for o in found]
+
+
+@pytest.mark.slow
+def test_a_counterexample_that_needs_no_layout_has_none() -> None:
+    for seed in range(3):
+        for one in counterexamples(explore(ODD_SIZES, seed=seed)):
+            assert "channels_last" not in one.plan + str(one.example.inputs)
+            assert "beside" not in one.plan
 
 
 @pytest.mark.slow
@@ -189,6 +214,16 @@ def test_plans_stay_within_their_space(data: st.DataObject) -> None:
         assert np.prod(plan.shape) > plan.shape[1]
         assert (plan.momentum is not None, plan.track, plan.statistics) == (True, True, True)
         assert plan.modes == ("train",)
+    assert (plan.layout, plan.dy_layout, plan.beside) == ("", "", False)  # nothing says that they may be drawn
+    free = data.draw(plans(replace(space, drawable={"layouts", "another_layer"})))
+    assert free.relation is None or (free.layout, free.dy_layout, free.beside) == ("", "", False)
+    assert free.differentiated or not free.dy_layout
+    for case in cases_of(free):
+        for step in case.steps:
+            assert (step.layout, step.dy_layout) == (free.layout, free.dy_layout)
+            assert [action.name for action in step.before] == ["another_layer"] * free.beside
+            assert laid_out(step.x, step.layout).shape == step.x.shape  # an expanded batch holds equal samples
+            assert step.dy is None or laid_out(step.dy, step.dy_layout).shape == step.x.shape
     pool = (((2, 8, 2, 2), 1),)
     assert data.draw(plans(replace(space, pool=pool))).shape == (2, 8, 2, 2)
 

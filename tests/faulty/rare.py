@@ -71,6 +71,34 @@ class ChangesFourSamples(GroupNorm):
         return super().__call__(x)
 
 
+class TakesSamplesAsTheyLie(GroupNorm):
+    """The elements in the order in which they lie in memory, where there are other than two samples."""
+
+    def __call__(self, x: Array) -> Array:
+        return super().__call__(x.ravel(order="K").reshape(x.shape) if len(x) != 2 else x)
+
+
+class TakesUpstreamGradientsAsTheyLie(BatchNorm):
+    """Where there are other than two samples."""
+
+    def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
+        return super().gradients(x, dy.ravel(order="K").reshape(dy.shape) if len(dy) != 2 else dy)
+
+
+class DoublesBesideAnother(GroupNorm):
+    """Where the number of channels is odd."""
+
+    last: Any = None
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float, dtype: str) -> None:
+        super().__init__(num_groups, num_channels, eps, dtype)
+        type(self).last = self
+
+    def affine(self, y: Array) -> Array:
+        other = self.channels % 2 == 1 and self.last is not self
+        return super().affine(y) * y.dtype.type(2 if other else 1)
+
+
 class MomentumOneIsIgnored(BatchNorm):
     def __call__(self, x: Array) -> Array:
         before = None if self.running_var is None else self.running_var.copy()
