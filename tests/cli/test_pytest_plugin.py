@@ -17,11 +17,14 @@ from xml.etree import ElementTree
 import pytest
 from frameworks import for_each
 
+import normgauge.conformance.pytest_plugin.items  # noqa: F401  # once for all runs in this process
 from normgauge.conformance.gating.expectations import load_expectations, of_claims, of_judgement
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.results.records import Header, Judgement, Profile, Record
+
+pytest_plugins = ["pytester"]
 
 #: Strict about everything, as this project's own tests are.
 STRICT = "[pytest]\naddopts = -ra --strict-markers --strict-config\nxfail_strict = true\nfilterwarnings = error\n"
@@ -57,10 +60,11 @@ PROGRAM = (
 
 
 class Project:
-    """A folder with a test of its own, in which pytest is run as a user runs it."""
+    """A folder with a test of its own, in which pytest is run: in this process, or alone, as a user runs it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.path, self._pytester = pytester.path, pytester
+        path = self.path
         (path / "pytest.ini").write_text(STRICT)
         (path / "test_own.py").write_text("def test_of_the_user() -> None:\n    pass\n")
         (path / "counting.py").write_text(COUNTING)
@@ -68,21 +72,22 @@ class Project:
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "pytest", *words]
 
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "COLUMNS": "160"} | dict.fromkeys(("CI", "BUILD_NUMBER"), "")
+    def pytest(self, *words: str, alone: bool = False) -> Run:
+        """A run of pytest, in a process of its own where it is to be ``alone``."""
+        if alone:
+            done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False, cwd=self.path)
+            found = Run(done.returncode, done.stdout, done.stderr)
+        else:
+            within = self._pytester.runpytest_inprocess(*words)
+            found = Run(int(within.ret), *("\n".join(lines) for lines in (within.outlines, within.errlines)))
+        assert "INTERNALERROR" not in found.out + found.err, found.out + found.err
+        return found
 
-    def pytest(self, *words: str) -> Run:
-        done = subprocess.run(
-            self.command(*words), capture_output=True, text=True, check=False, cwd=self.path, env=self.environment()
-        )
-        assert "INTERNALERROR" not in done.stdout + done.stderr, done.stdout + done.stderr
-        return Run(done.returncode, done.stdout, done.stderr)
-
-    def ask(self, *words: str, of: tuple[str, ...], both: bool = False) -> Run:
+    def ask(self, *words: str, of: tuple[str, ...], both: bool = False, alone: bool = False) -> Run:
         """Ask these faulty layers, in float32 or in both dtypes."""
         selected = [word for one in of for word in ("--normgauge-implementation", one)]
         selected += [] if both else ["--normgauge-dtype", "float32"]
-        return self.pytest("--normgauge", "counting:Counting", *selected, *words)
+        return self.pytest("--normgauge", "counting:Counting", *selected, *words, alone=alone)
 
     def asked(self) -> set[tuple[str, str, str]]:
         """Implementation, dtype and process of every case that was run since the last call."""
@@ -106,8 +111,13 @@ class Run:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
+def project(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Project:
+    home = os.environ.get("HOME", "")
+    pytester: pytest.Pytester = request.getfixturevalue("pytester")
+    for name, value in {"HOME": home, "COLUMNS": "160", "CI": "", "BUILD_NUMBER": ""}.items():
+        monkeypatch.setenv(name, value)  # what is kept between runs is in the home folder, which pytester changes
+    pytester.syspathinsert()
+    return Project(pytester)
 
 
 def outcomes(report: Path) -> dict[tuple[str, str], str]:
@@ -132,7 +142,7 @@ def test_without_the_option_nothing_is_imported_and_nothing_changes(project: Pro
         "    assert ours == {'normgauge.conformance.pytest_plugin', 'normgauge.conformance.pytest_plugin.plugin'}\n"
         "    assert 'numpy' not in sys.modules\n"
     )
-    done = project.pytest("-p", "no:hypothesispytest")
+    done = project.pytest("-p", "no:hypothesispytest", alone=True)
     assert (done.code, done.summary.partition(" in ")[0]) == (0, "1 passed"), done.out
 
 
@@ -171,7 +181,7 @@ def test_with_the_option_in_addopts_both_are_run(project: Project, processes: st
     (project.path / "pytest.ini").write_text(f"[pytest]\naddopts = {asked}\n")
     chosen = ("-k", "GN-01 or user", "-n", processes)
     for words, count in (((), 2), (("test_own.py",), 2), (("--normgauge=counting:Counting",), 1)):
-        done = project.pytest(*chosen, *words)
+        done = project.pytest(*chosen, *words, alone=processes != "0")
         assert (done.code, done.summary.partition(" passed")[0]) == (0, str(count)), done.out
 
 
@@ -180,7 +190,9 @@ def test_with_the_option_in_addopts_both_are_run(project: Project, processes: st
 def test_a_program_is_asked_for_what_its_hello_has(project: Project, processes: str) -> None:
     (project.path / "known.toml").write_text(INTERLEAVED)
     chosen = ("--normgauge-implementation", "group_norm.*leaved", "--normgauge-expectations=known.toml")
-    done = project.pytest(*PROGRAM, *chosen, "-k", "GN-01 or GN-02", "--normgauge-dtype=float32", "-n", processes)
+    done = project.pytest(
+        *PROGRAM, *chosen, "-k", "GN-01 or GN-02", "--normgauge-dtype=float32", "-n", processes, alone=processes != "0"
+    )
     assert done.code == 0, done.out
     assert re.match(r"1 passed, (\d+ deselected, )?1 xfailed in ", done.summary)
     assert {(one, dtype) for one, dtype, _ in project.asked()} == {("group_norm.Interleaved", "float32")}
@@ -329,7 +341,7 @@ def test_an_implementation_that_the_installed_release_lacks_is_one_error(project
     newer = f"implementations = (*{known}, replace({known}[0], class_path='a.Newer'))"
     source += f"\n    if sys.argv[0] != '-c':  # so a worker is started\n        {newer}\n"
     (project.path / "counting.py").write_text(f"import sys\nfrom dataclasses import replace\n{source}")
-    done = project.ask("-k", "GN-0", of=("a.Newer",))
+    done = project.ask("-k", "GN-0", of=("a.Newer",), alone=True)
     assert re.fullmatch(r"\d+ skipped, \d+ deselected, 1 error in .*", done.summary), done.out
     assert "could not be run: a.Newer is not there in numpy" in done.out
 
@@ -394,7 +406,7 @@ def test_with_processes_nothing_is_measured_twice_and_the_outcome_is_the_same(pr
     several = (*TWO, "process.DiesInRankFive", "batch_norm.NoneRefused")
     alone = project.ask("--junitxml=alone.xml", of=several, both=True)
     project.asked()
-    together = project.ask("-n", "2", "--junitxml=together.xml", ".", of=several, both=True)
+    together = project.ask("-n", "2", "--junitxml=together.xml", ".", of=several, both=True, alone=True)
     assert alone.code == together.code == 1
     found = outcomes(project.path / "together.xml")
     assert found.pop(("test_own", "test_of_the_user")) == "passed"
@@ -428,7 +440,7 @@ def test_the_workers_are_gone_when_the_last_item_of_their_framework_is_done(proj
 @pytest.mark.slow
 @pytest.mark.parametrize("words", ["-x", "-n2"])
 def test_the_workers_are_gone_after_the_run(project: Project, words: str) -> None:
-    project.ask(words, of=TWO)
+    project.ask(words, of=TWO, alone=True)
     processes = {int(process) for _, _, process in project.asked()}
     assert processes
     assert not [process for process in processes if alive(process)]
@@ -441,7 +453,6 @@ def test_an_interrupt_ends_the_run_and_the_workers(project: Project) -> None:
     running = subprocess.Popen(
         words,
         cwd=project.path,
-        env=project.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -554,7 +565,9 @@ def test_the_frameworks_come_out_as_on_the_command_line(
     chosen = [f"--normgauge-dtype={dtype}" for dtype in dtypes]
     chosen += [f"--normgauge-implementation={identifier}" for identifier in identifiers]
     processes = "2" if len(identifiers) > 1 else "0"
-    done = project.pytest("--normgauge", framework, "-n", processes, "--junitxml=report.xml", *chosen)
+    done = project.pytest(
+        "--normgauge", framework, "-n", processes, "--junitxml=report.xml", *chosen, alone=processes != "0"
+    )
     wanted = expected_outcomes(own)
     assert "failed" not in wanted.values()
     assert {"passed", "xfailed"} <= set(wanted.values())
