@@ -51,7 +51,7 @@ def _of_constants(s: Sets, g: Float) -> tuple[Float, Float]:
     return s.reciprocal.value * g, bound
 
 
-def _lost(term: Float, most: Float, rest: Float, held: Format) -> Float:
+def _lost(term: Float, most: float, rest: Float, held: Format) -> Float:
     """What products of the size ``term`` lose to underflow, ``rest`` the product of all their factors above 1.
 
     A product that counts as 0 loses all there is, and at most ``most`` for the factors that are left; one that is kept
@@ -211,7 +211,7 @@ def _direct_bound(s: Sets, p: _Parts, dependence: Dependence, d_1: Float, out: F
 
 def _own_error(s: Sets, p: _Parts, dependence: Dependence, value: Float) -> Float:
     """What the oracle's own roundings cost; it needs ``direct`` and ``through`` no more."""
-    r, slope, a = s.reciprocal.size, abs(s.reciprocal.slope), abs(dependence.mean_share)
+    r, slope, a = s.reciprocal.size, np.abs(s.reciprocal.slope), abs(dependence.mean_share)
     own = p.size_g + a * p.mean_g
     own += 2 * a * p.m1
     own += np.multiply(p.direct, 2, out=p.direct)

@@ -44,9 +44,10 @@ class LayerState:
         """
         if self.running is None:
             return self
-        new = {name: value for name, value in (("mean", mean), ("var", var)) if value is not None}
-        exact = {name: exactly(real_array(f"running {name}", value)) for name, value in new.items()}
-        return replace(self, running=replace(self.running, **exact))
+        old = self.running
+        new_mean = old.mean if mean is None else exactly(real_array("running mean", mean))
+        new_var = old.var if var is None else exactly(real_array("running var", var))
+        return replace(self, running=replace(old, mean=new_mean, var=new_var))
 
     def saved_and_loaded(self, momentum: float | None) -> LayerState:
         """The state in a new layer, made with ``momentum``."""

@@ -75,8 +75,8 @@ class Requirement:
     wrong.
 
     ``probes`` makes its cases. Where the requirement diverges, exploration leaves out what it ``settles``; where it
-    conforms, plans and sequences of calls may have what it ``allows``. ``about`` is ``gradients`` (of ordinary inputs: a
-    departure is not blamed on a special input), ``statistics`` (their accuracy), ``other samples`` (of the batch) or
+    conforms, plans and sequences of calls may have what it ``allows``. ``about`` is ``gradients`` (of ordinary inputs:
+    a departure is not blamed on a special input), ``statistics`` (their accuracy), ``other samples`` (of the batch) or
     ``committed``.
 
     Raises:

@@ -110,8 +110,9 @@ def _simplifications(case: Case, ranks: Sequence[int], *, keep_form: bool) -> It
 
 def _plainer_memory(case: Case) -> Iterator[Case]:
     """All arrays in the order of their indices; those of one name alone."""
-    for gone in ({"layout": "", "dy_layout": ""}, {"layout": ""}, {"dy_layout": ""}):
-        yield replace(case, steps=tuple(replace(step, **gone) for step in case.steps))
+    yield replace(case, steps=tuple(replace(step, layout="", dy_layout="") for step in case.steps))
+    yield replace(case, steps=tuple(replace(step, layout="") for step in case.steps))
+    yield replace(case, steps=tuple(replace(step, dy_layout="") for step in case.steps))
 
 
 def _less_of_much(case: Case) -> Iterator[Case]:
