@@ -135,7 +135,7 @@ BATCH_NORM: Final[tuple[Advice, ...]] = (
     *_of("batch_norm", "BN-17", apply=statistics.shifted_channels, sentence=_SHIFT_IN_TRAINING, packages=("keras",)),
     *_of("batch_norm", "BN-25", apply=statistics.shifted_channels, sentence=_SHIFT_IN_TRAINING, packages=("keras",),
          modes=("eager",)),
-    *_of("batch_norm", "BN-18", "BN-19", apply=inputs.empty_skipped, sentence=_EMPTY_BATCH),
+    *_of("batch_norm", "BN-18", "BN-19", "BN-48", apply=inputs.empty_skipped, sentence=_EMPTY_BATCH),
     *_of("batch_norm", "BN-20", apply=inputs.other_channels_refused, sentence=_CHANNELS),
     *_of("batch_norm", "BN-22", **_TF),
     *_of("batch_norm", "BN-24", apply=types.output_cast, sentence="cast the output to the type of the input"),

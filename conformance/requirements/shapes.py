@@ -234,7 +234,7 @@ SHAPES: Final[tuple[Requirement, ...]] = (
                 quote="Can be set to None for cumulative moving average (i.e. simple average)",
             ),
         ),
-        probes=_empty_batches_averaged, remedy="skip batches without samples or positions in training",
+        probes=_empty_batches_averaged,
     ),
     *twins(
         "GN-34", "BN-43", ground="formula", rule="answer", title="other ranks",
