@@ -20,7 +20,7 @@ from typing import Final
 import honest
 import honest_backward
 import numpy as np
-from honest import REGIMES, Array, Machine
+from honest import MEANS, REGIMES, Array, Machine
 from honest_backward import UPSTREAM
 from honest_layers import SAMPLES, Choices, Draw, Implementation, Regime, computed, references
 
@@ -33,21 +33,22 @@ DEMANDED: Final = 1_000_000
 
 # --- what is run: tables to which rows can be added -----------------------------------------------------
 
+
+def _summed(kind: str, total: str, *, further: tuple[str, ...] = ()) -> Implementation:
+    """Statistics of sums, with each way to divide by n."""
+    ways = tuple(f"{kind} {total}{way}" for way in MEANS)
+    return Implementation(accuracy=kind, statistics=(*ways, *further), total=total)
+
+
 IMPLEMENTATIONS: Final = {
-    "naive": Implementation(
-        accuracy="two_pass", statistics=("two_pass sequential", "two_pass sequential times 1/n"), total="sequential"
+    "naive": _summed("two_pass", "sequential"),
+    "pairwise": _summed("two_pass", "pairwise"),
+    "blocked": _summed("two_pass", "blocked"),
+    "Welford": Implementation(
+        accuracy="welford", statistics=("welford", "welford times 1/k", "youngs and cramer"), total="sequential"
     ),
-    "pairwise": Implementation(
-        accuracy="two_pass", statistics=("two_pass pairwise", "two_pass pairwise times 1/n"), total="pairwise"
-    ),
-    "blocked": Implementation(
-        accuracy="two_pass", statistics=("two_pass blocked", "two_pass blocked times 1/n"), total="blocked"
-    ),
-    "Welford": Implementation(accuracy="welford", statistics=("welford", "welford times 1/k"), total="sequential"),
     "Welford in lanes": Implementation(accuracy="welford", statistics=("welford in lanes",), total="blocked"),
-    "one-pass": Implementation(
-        accuracy="one_pass", statistics=("one_pass sequential", "one_pass sequential times 1/n"), total="sequential"
-    ),
+    "one-pass": _summed("one_pass", "sequential", further=("one_pass sequential of sums",)),
 }
 
 
