@@ -41,6 +41,7 @@ from normgauge.oracle.bounds import statistics_bound
 from normgauge.oracle.moments import U64, moments
 from normgauge.oracle.normalize import Output, forward_bound
 from normgauge.oracle.running_statistics import Weight, blend_bound
+from normgauge.oracle.statistics import Batch
 from normgauge.oracle.statistics import Statistics as Used
 
 PLACEMENTS: Final = AXES["group_norm"][0].names
@@ -135,6 +136,21 @@ def test_long_sets_stay_within_the_bound_of_their_class(dtype: str, regime: str)
     rng = np.random.default_rng([2, DTYPES.index(dtype), list(REGIMES).index(regime)])
     names = ["two_pass sequential", "two_pass pairwise", "welford", "one_pass backward"]
     assert check_outputs(Draw.of(rng, dtype, regime, 4096, size=8192), names) > 0
+
+
+@pytest.mark.parametrize("n", [8, 64, 512])
+def test_a_sum_whose_roundings_all_have_one_sign_comes_near_the_bound_of_its_mean(n: int) -> None:
+    """Positive numbers, then negative ones, each chosen among 64 so that its addition rounds up the most."""
+    rng, sets = np.random.default_rng(17), 64
+    total, x = np.zeros(sets, np.float32), np.zeros((sets, n), np.float32)
+    for k in range(n):
+        offered = ((1 if k < n // 2 else -1) * (1 + 0.1 * rng.random((64, sets)))).astype(np.float32)
+        gained = (total + offered).astype(np.float64) - (total.astype(np.float64) + offered)
+        x[:, k] = np.take_along_axis(offered, gained.argmax(axis=0)[None], axis=0)[0]
+        total = total + x[:, k]
+    batch = Batch.of(x.astype(np.float64), Arithmetic("float32", "two_pass"))
+    mean = Reference(value=batch.m.mean + batch.m.mean_tail, bound=batch.bound.mean)
+    assert 0.2 < mean.ratio(two_pass(Machine(dtype="float32"), x, SUMMATIONS["sequential"]).mean).max() <= 1
 
 
 @pytest.mark.parametrize("momentum", MOMENTA)

@@ -71,8 +71,8 @@ class Data:
         return cls(
             x=x,
             dy=mixed(UPSTREAM, x),
-            weight=rng.standard_normal(one) * rng.choice(SIZES, one),
-            bias=rng.standard_normal(one) * rng.choice(SIZES, one),
+            weight=_parameter(rng, one),
+            bias=_parameter(rng, one),
             old_mean=x[:, :1] + rng.choice([0.0, 1.0, 100.0], one) * apart,
             old_var=var[int(rng.choice(len(var), p=SHARES))],
         )
@@ -85,12 +85,14 @@ class Data:
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
 
     def mutated(self, rng: np.random.Generator) -> Data:
-        """Each set with some of its numbers moved: by a few units of the last place, by a factor, or drawn anew."""
-        chosen = rng.integers(len(fields(self)) + 2, size=(len(self.x), 1))  # x twice as often, or all of it
+        """Each set with some of its numbers moved, by a few units of the last place or by a factor: of x, of another
+        part, or of all parts."""
+        parts = len(fields(self))
+        chosen = rng.integers(2 * parts, size=(len(self.x), 1))
         changed = {}
         for place, (name, value) in enumerate(self.parts()):
-            here = (chosen == place) | ((chosen >= len(fields(self))) & (name == "x"))
-            some = here & (rng.random(value.shape) < rng.choice([0.2, 1.0]))
+            here = (chosen == place) | ((chosen == parts) & (name == "x")) | (chosen > parts)
+            some = here & (rng.random(value.shape) < rng.choice([0.2, 0.5, 1.0]))
             changed[name] = np.where(some, _moved(rng, np.asarray(value, dtype=np.float64)), value)
         return Data(**changed)
 
@@ -99,10 +101,17 @@ class Data:
         return Data(**{name: np.where(is_better[:, None], theirs[name], mine[name]) for name in mine})
 
 
+def _parameter(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+    """Normal, or just above a power of two, where the unit roundoff is worst."""
+    near = np.ldexp(1 + 2.0**-8 * rng.random(shape), rng.integers(-8, 3, shape))
+    return np.where(rng.random(shape) < 0.7, rng.standard_normal(shape) * rng.choice(SIZES, shape), near)
+
+
 def _moved(rng: np.random.Generator, value: Array) -> Array:
     """Every number moved in one of the ways, drawn for each row."""
     ways = (
         value * (1 + rng.integers(-4, 5, value.shape) * 2.0**-23),
+        value * (1 + rng.integers(-9, 10, value.shape) * 2.0 ** -rng.integers(10, 24, value.shape)),
         value * (1 + rng.integers(-4, 5, value.shape) * 2.0**-52),
         value * 2.0 ** rng.integers(-3, 4, value.shape),
         value * (1 + 0.1 * rng.standard_normal(value.shape)),
