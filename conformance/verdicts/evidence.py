@@ -67,6 +67,12 @@ class Evidence:
             own = [held for one in own if (held := self.without_known_departures(one)) is not None]
         return [one for one in own if one.probe.needs not in unexplained]
 
+    def waits_for(self, requirement: str) -> str:
+        """A requirement that its cases need and that follows no known alternative; empty where there is none."""
+        unexplained = {one.probe.requirement for one in self.diagnosis.misfits}
+        needs = (one.probe.needs for one in self.seen if one.probe.requirement == requirement)
+        return next((name for name in needs if name in unexplained), None) or ""
+
     @functools.cached_property
     def wrong_gradients(self) -> frozenset[tuple[str, str]]:
         """The gradients, each with its step's mode, that depart on ordinary inputs: told there alone (no cascade)."""

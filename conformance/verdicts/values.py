@@ -34,7 +34,7 @@ def judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
     if died:
         return crashed(died)
     if not asked:
-        return Judged(verdict="unsupported", measured="", sentence=evidence.note("no input of this kind exists for it"))
+        return _not_asked(requirement, evidence)
     sorted_ = _sorted_cases(asked, evidence)
     notes = (*sorted_.excused, *sorted_.silent)
     if sorted_.outside:
@@ -48,6 +48,13 @@ def judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
         reason = sorted_.silent[0] if sorted_.silent else "its semantics refuse every case, which another axis tells"
         return Judged(verdict="cannot tell", measured="", sentence=evidence.note(reason), notes=notes)
     return Judged(verdict="unsupported", measured="", sentence=evidence.note(sorted_.excused[0]), notes=notes)
+
+
+def _not_asked(requirement: Requirement, evidence: Evidence) -> Judged:
+    if needed := evidence.waits_for(requirement.id):
+        reason = f"its cases need {needed}, and there it follows no known alternative"
+        return Judged(verdict="cannot tell", measured="", sentence=evidence.note(reason))
+    return Judged(verdict="unsupported", measured="", sentence=evidence.note("no input of this kind exists for it"))
 
 
 def judge_constant(requirement: Requirement, evidence: Evidence) -> Judged:
