@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +11,7 @@ from normgauge.reports.grouping import asked_of, class_name, dtypes_of, grouped,
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.results.file import BrokenResults
 from normgauge.results.folder import read_folder
+from normgauge.results.grounds import sort_of
 from normgauge.results.records import DIVERGENT, AxisMeasured, Claim, Header, Judgement, NotRun, Profile, Record
 from normgauge.results.releases import age, release_of
 
@@ -23,10 +24,14 @@ _RANK: Final = {"same": 0, "none": 1, "open": 2, "other": 3, "crash": 4}
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """What one release has; ``kind`` is ``same`` as canonical, ``other``, ``crash``, ``open``, or ``none`` measured."""
+    """What one release has; ``kind`` is ``same`` as canonical, ``other``, ``crash``, ``open``, or ``none`` measured.
+
+    ``differs`` says that the other is a choice, and not wrong: what departs from a convention.
+    """
 
     text: str
     kind: str
+    differs: bool = field(default=False, compare=False)
 
 
 NOTHING: Final = Value(text=ABSENT, kind="none")
@@ -47,7 +52,8 @@ class Thread:
 
     def sign(self, value: Value) -> str:
         """What stands before a value that departs."""
-        return {"other": "≠ " if self.kind == "semantics" else "✗ ", "crash": "☠ "}.get(value.kind, "")
+        choice = self.kind == "semantics" or value.differs
+        return {"other": "≠ " if choice else "✗ ", "crash": "☠ "}.get(value.kind, "")
 
     @property
     def settled(self) -> Value:
@@ -277,7 +283,8 @@ def _claimed(claim: Claim) -> Value:
 def _verdict(judgement: Judgement) -> Value:
     if judgement.verdict in DIVERGENT:
         kind = "crash" if judgement.verdict == "crashes" else "other"
-        return Value(text=judgement.measured or judgement.verdict, kind=kind)
+        differs = sort_of(judgement.verdict, judgement.ground) == "difference"
+        return Value(text=judgement.measured or judgement.verdict, kind=kind, differs=differs)
     kinds = {"conforms": "same", "unsupported": "none", "cannot tell": "open"}
     return Value(text=judgement.verdict, kind=kinds[judgement.verdict])
 

@@ -17,6 +17,7 @@ from normgauge.reports.timeline.files import write_timeline
 from normgauge.reports.timeline.history import NOTHING, Thread, Timeline, Value, timeline_of
 from normgauge.reports.timeline.picture import figure_of
 from normgauge.results.file import BrokenResults
+from normgauge.results.grounds import Ground
 from normgauge.results.records import AxisMeasured, DefaultMeasured, Footer, NotRun, Profile, Record
 
 LAYER = "mlx.nn.BatchNorm"
@@ -104,6 +105,14 @@ def test_what_never_changes_is_kept_with_departures_first() -> None:
     assert changes(timeline) == []
     assert [one.name for one in timeline.kept][:2] == ["BN-20 grouping", "running_var"]
     assert [one.departs for one in timeline.kept].count(True) == 1
+
+
+@pytest.mark.parametrize(("ground", "sign"), [("convention", "≠ "), ("robustness", "✗ "), (None, "✗ ")])
+def test_a_departure_from_a_convention_has_the_sign_of_another_choice(ground: Ground | None, sign: str) -> None:
+    own = batch_norm(), judgement(LAYER, "diverges", requirement="BN-29", measured="stays", ground=ground)
+    kept = thread(timeline_of([release("1.0", *own)]), "BN-29 grouping")
+    assert kept.sign(kept.settled) == sign
+    assert kept.departs
 
 
 @pytest.mark.parametrize(
