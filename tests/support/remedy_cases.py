@@ -248,6 +248,12 @@ def _momentum_set(case: Case, random: Random) -> Case:
     return replace(case, steps=(first, second, replace(third, before=before), last))
 
 
+def _averaged_with_an_empty_step(case: Case, random: Random) -> Case:
+    """Plain averages, of which one would be that of a batch without values."""
+    emptied = _with_an_empty_step(int(random.choice([0, -1])), backward=False)
+    return _without_momentum(emptied(case, random), random)
+
+
 #: What is made of a case for what a remedy is about.
 _SPECIAL: Final[Mapping[str, Callable[[Case, Random], Case]]] = {
     **dict.fromkeys(("momentum_none=fixed", "momentum_none=refused"), _without_momentum),
@@ -257,6 +263,7 @@ _SPECIAL: Final[Mapping[str, Callable[[Case, Random], Case]]] = {
     "BN-12": _flat,
     **dict.fromkeys(("GN-13", "BN-18"), _with_an_empty_step(0, backward=False)),
     **dict.fromkeys(("GN-14", "BN-19"), _with_an_empty_step(-1, backward=False)),
+    "BN-48": _averaged_with_an_empty_step,
     **dict.fromkeys(("GN-31", "BN-40"), _with_an_empty_step_anywhere),
     **dict.fromkeys(("GN-16", "BN-20"), _with_other_channels),
     **dict.fromkeys(("GN-24", "BN-32"), _long),
