@@ -30,9 +30,13 @@ _SHIFT: Final = (
 )
 _SHIFT_IN_TRAINING: Final = (
     "in training call the layer on x - s, s a number near the mean of each channel, such as that mean itself; subtract "
-    "s from running_mean before the call and add it after the call (for one s in all calls: start from initial - s, "
-    "and add s at the end)"
+    "s from running_mean before the call, and add it after the call"
 )
+_SHIFT_ONCE: Final = (
+    "if the means stay near a number s, call the layer on x - s, in eval too, start from running_mean - s, and add s "
+    "to it at the end"
+)
+_MOVED: Final = "to move a trained layer leave running_var as it is: in eval both give the same with it"
 _TINY: Final = "pass eps=1e-300: it is taken, and is nothing beside any variance"
 _PERMUTE: Final = (
     "permute the channels of x, weight and bias by p = arange(C).reshape(G, C//G).T.ravel() (x[..., p] where channels "
@@ -40,8 +44,7 @@ _PERMUTE: Final = (
 )
 _RESCALE: Final = (
     "for the running variance that torch tracks, w the weight of the new value and n = N * positions: after every "
-    "training step set running_var to c + (running_var - c) * n/(n - 1), c = (1 - w) * running_var before the step; "
-    "for the same output in eval leave it as it is"
+    "training step set running_var to c + (running_var - c) * n/(n - 1), c = (1 - w) * running_var before the step"
 )
 _RESCALE_ONCE: Final = (
     "if every batch has the same n, start from running_var * (n - 1)/n and multiply by n/(n - 1) when training ends: "
@@ -84,7 +87,9 @@ GROUP_NORM: Final[tuple[Advice, ...]] = (
     *_of("group_norm", "accuracy=one_pass", apply=types.instead(options="use_fast_variance=False"),
          sentence="pass use_fast_variance=False", packages=("flax",)),
     *_of("group_norm", "accuracy=one_pass", apply=types.instead(backend="tensorflow"),
-         sentence="use the jax or tensorflow backend", packages=("keras",)),
+         sentence="use the TensorFlow backend", packages=("keras",)),
+    *_of("group_norm", "accuracy=one_pass", apply=types.instead(backend="jax"), sentence="use the JAX backend",
+         packages=("keras",)),
     *_of("group_norm", "accuracy=one_pass", apply=types.instead(mode="eager"), sentence="call x.contiguous() first",
          packages=("torch",), modes=("channels_last", "channels_last_3d")),
     *_of("group_norm", "GN-11", apply=inputs.twice, packages=("torch",),
@@ -110,6 +115,7 @@ BATCH_NORM: Final[tuple[Advice, ...]] = (
     *_of("batch_norm", "momentum_weighs=old", apply=statistics.one_minus_momentum, sentence="pass 1 - momentum"),
     *_of("batch_norm", "momentum_none=fixed", "momentum_none=refused", apply=statistics.average_of_all,
          sentence="for a plain average set momentum to 1/t before training step t"),
+    *_of("batch_norm", "running_var=biased", apply=statistics.moved_as_it_is, sentence=_MOVED),
     *_of("batch_norm", "running_var=biased", apply=statistics.variance_rescaled, sentence=_RESCALE),
     *_of("batch_norm", "running_var=biased", apply=statistics.variance_rescaled_at_the_end, sentence=_RESCALE_ONCE),
     *_of("batch_norm", "single_value=shift", "single_value=nan", "single_value=identity",
@@ -129,10 +135,13 @@ BATCH_NORM: Final[tuple[Advice, ...]] = (
     *_of("batch_norm", "accuracy=one_pass", apply=types.instead(options="use_fast_variance=False"),
          sentence="pass use_fast_variance=False", packages=("flax",)),
     *_of("batch_norm", "accuracy=one_pass", apply=types.instead(backend="tensorflow"),
-         sentence="use the jax or tensorflow backend", packages=("keras",)),
+         sentence="use the TensorFlow backend", packages=("keras",)),
+    *_of("batch_norm", "accuracy=one_pass", apply=types.instead(backend="jax"), sentence="use the JAX backend",
+         packages=("keras",)),
     *_of("batch_norm", "BN-12", "BN-25", apply=inputs.with_a_position, packages=("lucid",), classes=("BatchNorm1d",),
          sentence="give an input of shape (N, C) as (N, C, 1), and drop that axis of the output"),
     *_of("batch_norm", "BN-17", apply=statistics.shifted_channels, sentence=_SHIFT_IN_TRAINING, packages=("keras",)),
+    *_of("batch_norm", "BN-17", apply=statistics.shifted_once, sentence=_SHIFT_ONCE, packages=("keras",)),
     *_of("batch_norm", "BN-25", apply=statistics.shifted_channels, sentence=_SHIFT_IN_TRAINING, packages=("keras",),
          modes=("eager",)),
     *_of("batch_norm", "BN-18", "BN-19", "BN-48", apply=inputs.empty_skipped, sentence=_EMPTY_BATCH),

@@ -11,6 +11,7 @@ from normgauge.conformance.remedies.calls import (
     cast,
     channels,
     failed,
+    over,
     parameter,
     step_by_step,
     with_results,
@@ -110,6 +111,30 @@ def shifted_channels(case: Case, layer: Layer) -> Observation:
         return with_results(layer.run(replace(one, parameters=parameters, steps=(replace(step, x=x),))), back)
 
     return step_by_step(case, layer, call)
+
+
+def shifted_once(case: Case, layer: Layer) -> Observation:
+    """Call the layer on x - s, one s near the mean of each channel; start from running_mean - s, add s at the end."""
+    first = case.steps[0].x
+    near = _near(first, tuple(axis for axis in range(first.ndim) if axis != 1), case.dtype)
+    s = near.ravel()
+
+    def moved(step: Step) -> Step:
+        return replace(step, x=cast(step.x.astype(np.float64) - over(s, step.x), case.dtype))
+
+    started = cast(parameter(case, "running_mean") - s, case.dtype)
+    parameters = {**case.parameters, "running_mean": started}
+
+    def back(_: int, result: StepResult) -> StepResult:
+        own = result.state["running_mean"]
+        return replace(result, state={**result.state, "running_mean": (own.astype(np.float64) + s).astype(own.dtype)})
+
+    return with_results(layer.run(replace(case, parameters=parameters, steps=tuple(map(moved, case.steps)))), back)
+
+
+def moved_as_it_is(case: Case, layer: Layer) -> Observation:
+    """Give the layer the running statistics of another as they are."""
+    return layer.run(case)
 
 
 def shifted_groups(case: Case, layer: Layer) -> Observation:

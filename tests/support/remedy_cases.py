@@ -6,7 +6,7 @@ import itertools
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -22,21 +22,25 @@ from normgauge.conformance.requirements.probe import QUANTITIES, Probe
 Random = np.random.Generator
 
 
+#: What a remedy is about: training steps of one batch size, eval from given statistics, or a mean that stays.
+Only = Literal["", "training", "eval", "one mean"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """For which remedy and which layer cases are made."""
+    """For which remedy and which layer cases are made; all kinds of them, or ``only`` some."""
 
     kind: str
     key: str
     dtype: str
     ranks: tuple[int, ...]
-    training_alone: bool = False
+    only: Only = ""
     equal_samples: bool = False
 
 
 def cases_of(wish: Wish, seeds: Iterable[int], most: int | None = None) -> Iterator[tuple[str, Case, tuple[str, ...]]]:
     """Cases with their labels and the quantities that are compared: ``most`` of the requirement, one for each seed."""
-    if not wish.training_alone:
+    if not wish.only:
         for probe in itertools.islice(_own(wish), most):
             yield probe.label, probe.case, probe.quantities
     quantities = ("trainable",) if wish.key == "BN-31" else QUANTITIES  # what freezing does else is BN-29
@@ -76,9 +80,10 @@ def generated(wish: Wish, seed: int) -> Case:
         settings["momentum"] = (0.1, 0.25, 0.7, 0.01)[seed % 4]
     # Exact in float32: where float64 is computed in it, a weight that is asked for is the one that was given.
     parameters = {name: cast(random.normal(mean, 0.5, channels), "float32") for name, mean in _AFFINE.items()}
-    if wish.kind == "batch_norm" and (seed % 2 or wish.dtype == "float64"):  # new ones may be of float32: BN-26
-        parameters["running_mean"] = random.normal(0.0, 2.0, channels)
-        parameters["running_var"] = random.uniform(0.2, 4.0, channels)
+    # A layer for float64 may make its own statistics in float32 (BN-26).
+    if wish.kind == "batch_norm" and (seed % 2 or wish.only == "eval" or wish.dtype == "float64"):
+        parameters["running_mean"] = cast(random.normal(0.0, 2.0, channels), "float32")
+        parameters["running_var"] = cast(random.uniform(0.2, 4.0, channels), "float32")
     plain = Case(
         layer=wish.kind,
         dtype=wish.dtype,
@@ -86,20 +91,22 @@ def generated(wish: Wish, seed: int) -> Case:
         parameters={name: cast(value, wish.dtype) for name, value in parameters.items()},
         steps=tuple(_steps(wish, random, rank, channels)),
     )
-    return _SPECIAL.get(wish.key, _as_it_is)(plain, random)
+    special = _far_away_at_one_place if wish.only == "one mean" else _SPECIAL.get(wish.key, _as_it_is)
+    return special(plain, random)
 
 
+_ONE_MODE: Final = {"training": "train", "eval": "eval"}
 _AFFINE: Final = {"weight": 1.0, "bias": 0.0}
 
 
 def _steps(wish: Wish, random: Random, rank: int, channels: int) -> Iterator[Step]:
     modes = ("train", "eval") if wish.kind == "group_norm" else ("train", "train", "eval", "train")
-    if wish.training_alone:
-        modes = ("train",) * 4
+    if wish.only in _ONE_MODE:
+        modes = (_ONE_MODE[wish.only],) * 4
     extents = tuple(int(random.integers(2, 6)) for _ in range(rank - 2))
     samples = int(random.integers(2, 5))
     for number, mode in enumerate(modes):
-        n = samples if wish.training_alone or wish.kind == "group_norm" else samples + number % 2
+        n = samples if wish.only or wish.kind == "group_norm" else samples + number % 2
         shape = (n, channels, *extents)
         x = _values(random, shape)
         dy = cast(random.normal(0.5, 1.0, shape), wish.dtype) if number == 1 else None
@@ -179,6 +186,13 @@ def _far_away(case: Case, random: Random) -> Case:
     for step in case.steps:
         mean = 2.0 ** random.uniform(4, digits) * random.choice([-1, 1])
         steps.append(replace(step, x=cast(step.x.astype(np.float64) + mean, case.dtype)))
+    return replace(case, steps=tuple(steps))
+
+
+def _far_away_at_one_place(case: Case, random: Random) -> Case:
+    """The same mean of thousands of deviations in every step."""
+    mean = 2.0 ** random.uniform(4, {"float64": 20}.get(case.dtype, 14)) * random.choice([-1, 1])
+    steps = (replace(step, x=cast(step.x.astype(np.float64) + mean, case.dtype)) for step in case.steps)
     return replace(case, steps=tuple(steps))
 
 

@@ -1,0 +1,61 @@
+"""Writes docs/remedies.md: every remedy with the source of the function that the tests run."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from normgauge.conformance.layers.registry import kind_of, requirements
+from normgauge.conformance.remedies.catalogue import BATCH_NORM, GROUP_NORM
+from normgauge.conformance.remedies.remedy import Advice, NotMended, Remedy
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "remedies.md"
+HEAD: Final = """# Remedies
+
+`python tests/support/remedies_page.py` writes this page; a test says when it is stale. Each sentence is shown beside a
+divergence of its cause. Its function is the one that tests run: `tests/conformance/test_remedies.py` on layers with the
+fault, `nox -s remedies` on every layer of the frameworks that has it. A function gets a case that is meant for the
+canonical layer, and the layer that a port has in its place; what it returns must lie within the bound of the canonical
+semantics. What is done with a framework's own layer, in place of an action, stands under its framework.
+"""
+
+
+def _cause(advice: Advice) -> str:
+    return advice.key if advice.key in requirements() else f"{kind_of(advice.layer).title}, `{advice.key}`"
+
+
+def _limits(advice: Advice) -> str:
+    named = (advice.packages, advice.classes, advice.backends, advice.modes, advice.options, advice.dtypes)
+    return "; ".join(", ".join(one) for one in named if one) or "any"
+
+
+def _functions(advice: Remedy) -> list[Callable[..., Any]]:
+    return [advice.apply] if advice.apply else list(dict.fromkeys(advice.natively.values()))
+
+
+def _lines() -> Iterator[str]:
+    known = [one for one in (*GROUP_NORM, *BATCH_NORM) if isinstance(one, Remedy)]
+    yield HEAD
+    yield "| cause | for | sentence | function |\n| --- | --- | --- | --- |"
+    for one in known:
+        names = ", ".join(f"`{function.__qualname__.partition('.')[0]}`" for function in _functions(one))
+        yield f"| {_cause(one)} | {_limits(one)} | {one.sentence} | {names} |"
+    yield "\n## What nothing mends\n\n| cause | why |\n| --- | --- |"
+    for never in (*GROUP_NORM, *BATCH_NORM):
+        if isinstance(never, NotMended):
+            yield f"| {_cause(never)} | {never.sentence} |"
+    modules = dict.fromkeys(inspect.getmodule(function) for one in known for function in _functions(one))
+    for module in modules:
+        assert module is not None
+        yield f"\n## {module.__name__.removeprefix('normgauge.').replace('.', '/')}.py\n\n```python"
+        yield f"{inspect.getsource(module).rstrip()}\n```"
+
+
+def page() -> str:
+    return "\n".join(_lines()) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
