@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import multiprocessing
 import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from frameworks import python_of
@@ -69,7 +70,10 @@ class Real:
     identity: ImplementationId
 
     def run(self, case: Case) -> Observation:
-        (seen,) = self.workers.of(self.framework, case.dtype).run(str(self.identity), [case])
+        subject = self.workers.of(self.framework, case.dtype)
+        if str(self.identity) not in {one.id for one in subject.greeting.implementations}:
+            return Native(workers=self.workers, framework=self.framework, identity=self.identity).run(case)
+        (seen,) = subject.run(str(self.identity), [case])
         return seen
 
     def other(self, **changes: str) -> Real:
@@ -80,22 +84,25 @@ class Real:
 
 @dataclass(frozen=True, kw_only=True)
 class Native:
-    """A layer to which other functions are applied in place of some actions, in a process of its framework."""
+    """A layer to which other functions are applied in place of some actions, or one that its adapter does not list.
+
+    It is in a process of its framework.
+    """
 
     workers: Workers
     framework: str
     identity: ImplementationId
-    natively: Mapping[str, Act]
+    natively: Mapping[str, Act] = field(default_factory=dict)
 
     def run(self, case: Case) -> Observation:
         pool = self.workers.pool(self.framework, case.dtype)
-        return pool.submit(run_natively, self.framework, str(self.identity), dict(self.natively), case).result()
+        return pool.submit(run_natively, self.framework, self.identity, dict(self.natively), case).result()
 
     def other(self, **changes: str) -> Native:
         return replace(self, identity=replace(self.identity, **changes))
 
 
-def run_natively(framework: str, identifier: str, natively: Mapping[str, Act], case: Case) -> Observation:
+def run_natively(framework: str, identity: ImplementationId, natively: Mapping[str, Act], case: Case) -> Observation:
     """What a layer does on a case where a function of ``natively`` stands for the action of its name."""
     os.environ.update(adapter_class(framework).environment(case.dtype))
     adapter: Any = adapter_class(framework)(case.dtype)
@@ -117,8 +124,21 @@ def run_natively(framework: str, identifier: str, natively: Mapping[str, Act], c
         return layer
 
     adapter.acted = acted
-    reason = lacking(adapter.lacks(adapter.implementation(identifier)), case)
-    return Observation(unsupported=reason) if reason else adapter.run(identifier, case)
+    implementation = _implementation(adapter, identity)
+    adapter.implementation = lambda _: implementation
+    reason = lacking(adapter.lacks(implementation), case)
+    return Observation(unsupported=reason) if reason else adapter.run(implementation.id, case)
+
+
+def _implementation(adapter: Any, identity: ImplementationId) -> Implementation:
+    """The adapter's own, or its layer with other options in the same mode."""
+    plain = replace(identity, options="")
+    for one in adapter.implementations:
+        if one.identity == identity:
+            return one
+    base = next(one for one in adapter.implementations if one.identity == plain)
+    options = dict(part.split("=") for part in identity.options.split(", "))
+    return replace(base, options={name: ast.literal_eval(value) for name, value in options.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
