@@ -64,7 +64,7 @@ SHOWN_BY: Final = {
     "batch_norm bootstrap=first_batch": ("batch_norm.StartsFromFirstBatch", "float64"),
     "batch_norm BN-18": ("batch_norm.EmptyBatchIsNan", "float32"),
     "batch_norm BN-19": ("batch_norm.EmptyBatchIsNan", "float32"),
-    "batch_norm BN-48": ("batch_norm.EmptyBatchIsNan", "float32"),
+    "batch_norm BN-48": ("batch_norm.EmptyBatchCounts", "float32"),
     "batch_norm BN-20": ("batch_norm.AnyChannelCountUntracked", "float32"),
     "batch_norm BN-40": ("batch_norm.EmptyGradientsAreNan", "float32"),
     "batch_norm BN-47": ("state.TrainsFromACopyOfItsStatistics", "float32"),
