@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from references import InMemory
 
 from normgauge.adapters.cache_folder import VARIABLE
 from normgauge.adapters.case import Action, Case
@@ -166,12 +167,18 @@ def test_the_store_is_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_this_process_holds_is_bounded() -> None:
-    references = References(memory=2**16)
+def test_what_this_process_holds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    most = 2**14
+    store = InMemory(most)
+    references = References(store, memory=most)
     expected = [bits(predict(case, some("batch_norm")[0], FLOAT32)) for case in cases()]
     for _ in range(2):
         assert [bits(references.predict(case, some("batch_norm")[0], FLOAT32)) for case in cases()] == expected
-    assert references._size <= 2**16 + max(one.size for one in references._groups.values())
+    assert references.evaluated > len(expected)  # some were forgotten
+    assert references._size <= most + max(one.size for one in references._groups.values())
+    held = {key: sum(one.size for one in store.entries(key)) for key in list(store._entries)}
+    assert 0 < store.size == sum(held.values()) <= most + max(held.values())
 
 
 def _asked_in_a_process(folder: Path, layers: Sequence[str]) -> int:
