@@ -70,7 +70,7 @@ def compare(observation: Observation, prediction: Prediction, quantities: Sequen
         shown = seen.quantities
         for quantity, reference in expected.items():
             if quantity in quantities and (actual := shown.get(quantity)) is not None:
-                worst = max(worst, _worst(number, quantity, actual, reference), key=lambda d: d.ratio)
+                worst = _worse(worst, number, quantity, actual, reference)
     if prediction.refused is not None and observation.raised is None:
         what = "accepted; a refusal was expected"
         return Deviation(ratio=math.inf, step=len(prediction.steps) + 1, quantity="output", what=what)
@@ -100,15 +100,20 @@ def as_given(deviation: Deviation, case: Case) -> Deviation:
     return replace(deviation, ratio=ratio, expected=expected, bound=bound, of_rounded=None)
 
 
-def _worst(step: int, quantity: str, actual: NDArray[Any], reference: Reference) -> Deviation:
+def _worse(worst: Deviation, step: int, quantity: str, actual: NDArray[Any], reference: Reference) -> Deviation:
+    """The largest deviation of ``actual`` where it is larger than ``worst``, else that."""
     if actual.shape != reference.value.shape:
         what = f"has shape {actual.shape}, expected {reference.value.shape}"
-        return Deviation(ratio=math.inf, step=step, quantity=quantity, what=what)
+        other_shape = Deviation(ratio=math.inf, step=step, quantity=quantity, what=what)
+        return max(worst, other_shape, key=lambda one: one.ratio)
     if actual.size == 0:
-        return Deviation(ratio=0.0, step=step, quantity=quantity)
+        return worst
     ratios = reference.ratio(actual)
-    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratios)), ratios.shape))
-    trained = quantity == "trainable" and ratios[index]
+    place = int(np.argmax(ratios))
+    if ratios.flat[place] <= worst.ratio:  # most: nothing is told of them
+        return worst
+    index = tuple(int(i) for i in np.unravel_index(place, ratios.shape))
+    trained = quantity == "trainable"
     return Deviation(
         ratio=float(ratios[index]),
         step=step,

@@ -7,6 +7,7 @@ no result.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import inspect
 import platform
@@ -46,7 +47,7 @@ class Entry:
     choices: Mapping[str, str]
     prediction: Prediction
 
-    @property
+    @functools.cached_property
     def size(self) -> int:
         """Bytes of its arrays."""
         return sum(one.value.nbytes + one.bound.nbytes for step in self.prediction.steps for one in step.values())
