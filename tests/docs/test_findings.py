@@ -183,7 +183,7 @@ def test_the_command_tells_what_is_gone_and_writes_only_when_asked(
     assert findings.main() == 1
     told = capsys.readouterr().out
     assert "one.md in torch: gone or changed\n  written: 2.5\n  printed: 1.5\n" in told
-    assert "1 scripts run, 1 numbers compared, 1 differ" in told
+    assert "1 scripts run, 1 numbers compared, 1 scripts differ" in told
     monkeypatch.setattr(sys, "argv", [*command, "--write"])
     assert findings.main() == 0
     assert path.read_text(encoding="utf-8").endswith("```output\n1.5\n```\n")

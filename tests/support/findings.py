@@ -257,41 +257,49 @@ def main() -> int:
     asked = parser.parse_args()
     pythons = json.loads(asked.pythons)
     jobs = list(_jobs(pythons, asked.words))
+    printed = []
     with ThreadPoolExecutor(asked.jobs) as pool:
-        printed = list(pool.map(lambda job: printed_by(job[0].scripts[job[1]], pythons[job[1]], job[1]), jobs))
-    changed = [
-        report(finding, environment, found)
-        for (finding, environment), output in zip(jobs, printed, strict=True)
-        if (found := differences(finding.outputs.get(environment, ""), output))
-    ]
+        for job, output in zip(jobs, pool.map(lambda job: _run(*job, pythons), jobs), strict=True):
+            printed.append(output)
+            report(*job, output)
+    changed = sum(bool(changes(*job, output)) for job, output in zip(jobs, printed, strict=True))
     if asked.write:
         write(jobs, printed, pythons)
     numbers = sum(len(re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?", output)) for output in printed)
-    print(f"{len(jobs)} scripts run, {numbers} numbers compared, {len(changed)} differ")
+    print(f"{len(jobs)} scripts run, {numbers} numbers compared, {changed} scripts differ")
     return 1 if changed and not asked.write else 0
 
 
-def report(finding: Finding, environment: str, found: Sequence[Difference]) -> str:
-    """Print what differs in one environment; the name of the file."""
-    print(f"{finding.path.name} in {environment}: gone or changed")
+def _run(finding: Finding, environment: str, pythons: Mapping[str, str]) -> str:
+    return printed_by(finding.scripts[environment], pythons[environment], environment)
+
+
+def changes(finding: Finding, environment: str, output: str) -> list[Difference]:
+    """The lines that a script prints otherwise than its file says."""
+    return differences(finding.outputs.get(environment, ""), output)
+
+
+def report(finding: Finding, environment: str, output: str) -> None:
+    """Print whether a finding is as it was in one environment, and what differs."""
+    found = changes(finding, environment, output)
+    print(f"{finding.path.name} in {environment}: {'gone or changed' if found else 'as written'}", flush=True)
     for difference in found:
         print(f"  written: {difference.written}")
         print(f"  printed: {difference.printed}")
-    return finding.path.name
 
 
 def write(jobs: Sequence[tuple[Finding, str]], printed: Sequence[str], pythons: Mapping[str, str]) -> None:
     """Write outputs and releases into their files, as far as they differ, and the index."""
     by_file: dict[Path, dict[str, str]] = {}
     for (finding, environment), output in zip(jobs, printed, strict=True):
-        kept = finding.outputs.get(environment, "")
-        by_file.setdefault(finding.path, {})[environment] = output if differences(kept, output) else kept
+        kept = output if changes(finding, environment, output) else finding.outputs.get(environment, "")
+        by_file.setdefault(finding.path, {})[environment] = kept
     installed = {python: releases_in(python) for python in set(pythons.values())}
     for path, outputs in by_file.items():
         text = with_outputs(read(path), outputs)
         there = {key: one for name in outputs for key, one in installed[pythons[name]].items()}
-        kept = {name: there.get(name, release) for name, release in read(path).front["releases"].items()}
-        line = ", ".join(f'{name} = "{release}"' for name, release in kept.items())
+        releases = read(path).front["releases"].items()
+        line = ", ".join(f'{name} = "{there.get(name, release)}"' for name, release in releases)
         path.write_text(
             re.sub(r"^releases = .*$", f"releases = {{ {line} }}", text, count=1, flags=re.M), encoding="utf-8"
         )
