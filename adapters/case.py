@@ -72,7 +72,8 @@ class Case:
 
     ``settings`` uses the names of :data:`SETTINGS`; ``weight`` and ``bias`` there say whether the layer
     has them, ``track`` whether it tracks statistics. ``parameters`` maps names of :data:`PARAMETERS` to
-    arrays of shape (C,) that replace the initial ones. Arrays of ``dtype`` bfloat16 are of float32.
+    arrays of shape (C,) that replace the initial ones. Arrays of ``dtype`` bfloat16 are of float32. ``dtypes`` has, by
+    the same names, the dtypes of those parameters that are to be of another than ``dtype``, as their arrays are.
     """
 
     layer: str
@@ -80,12 +81,15 @@ class Case:
     settings: Mapping[str, Any]
     parameters: Mapping[str, Array]
     steps: tuple[Step, ...]
+    dtypes: Mapping[str, str] = field(default_factory=dict)
 
     @functools.cached_property
     def digest(self) -> bytes:
         """32 bytes (BLAKE2b) that differ for cases that differ in anything."""
         digest = hashlib.blake2b(digest_size=32)
-        digest.update(repr((self.layer, self.dtype, sorted(self.settings.items()))).encode())
+        digest.update(
+            repr((self.layer, self.dtype, sorted(self.settings.items()), sorted(self.dtypes.items()))).encode()
+        )
         for name, value in sorted(self.parameters.items()):
             _add(digest, name, value)
         for step in self.steps:

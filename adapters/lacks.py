@@ -34,7 +34,7 @@ SHAPES: Final[Mapping[str, Callable[[Case], bool]]] = {
     ),
 }
 #: What may be done to a layer or asked of it beside plain calls.
-ASKED: Final = (*ACTIONS, "inspect", "layouts")
+ASKED: Final = (*ACTIONS, "inspect", "layouts", "parameter_dtypes")
 #: What each field may name.
 _WORDS: Final[Mapping[str, tuple[Any, ...]]] = {
     "settings": SETTINGS,
@@ -115,11 +115,13 @@ def without(why: str, source: str, *settings: Mapping[str, Any]) -> tuple[Lack, 
 def actions_in(case: Case) -> set[str]:
     """The names of what is done to the layer between the calls; ``inspect`` where its state is asked for.
 
-    ``layouts`` stands for inputs that lie in memory in another way than in the order of their indices.
+    ``layouts`` stands for inputs that lie in memory in another way than in the order of their indices,
+    ``parameter_dtypes`` for parameters of another dtype than the input.
     """
     inspected = {"inspect"} if any(step.inspect for step in case.steps) else set()
     placed = {"layouts"} if any(step.layout or step.dy_layout for step in case.steps) else set()
-    return inspected | placed | {action.name for step in case.steps for action in step.before}
+    typed = {"parameter_dtypes"} if case.dtypes else set()
+    return inspected | placed | typed | {action.name for step in case.steps for action in step.before}
 
 
 def lacking(lacks: Iterable[Lack], case: Case) -> str | None:

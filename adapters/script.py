@@ -30,12 +30,26 @@ def numbers(values: Array, dtype: str) -> str:
     return shown_in_part(values, KNOWN_DTYPES[dtype].printed)
 
 
+def held_by(values: Array, dtype: str) -> str:
+    """``dtype``, or that of the array where it is a parameter of another one."""
+    carried = values.dtype.name
+    if carried == KNOWN_DTYPES[dtype].carrier and (carried == dtype or _is_short(values)):
+        return dtype
+    return carried if carried in KNOWN_DTYPES else dtype
+
+
+def _is_short(values: Array) -> bool:
+    """Whether float32 values are bfloat16: the last 16 bits of each are 0."""
+    return values.dtype == np.float32 and not np.any(np.ascontiguousarray(values).view(np.uint32) & 0xFFFF)
+
+
 def literal(values: Array, dtype: str) -> str:
     """``values`` as a NumPy expression that gives the same bits; bfloat16 as float32, which holds it exactly."""
     if values.size == 0:
         return f"np.zeros({values.shape}, dtype=np.{KNOWN_DTYPES[dtype].carrier})"
     if values.size > LARGE:
         return _large_literal(values, dtype)
+    dtype = held_by(values, dtype)
     digits = KNOWN_DTYPES[dtype].printed
 
     def nested(part: Array) -> str:

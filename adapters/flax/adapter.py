@@ -139,7 +139,7 @@ class FlaxAdapter(OnJax, ScriptedAdapter):
 
     def parameter(self, implementation: Implementation, case: Case, name: str, value: Array) -> Operation:
         place = {"collection": _collection(name)} if _is_linen(implementation) else {}
-        typed = Name(f"jnp.{self._stored_as(name, implementation, case)}")
+        typed = Name(f"jnp.{case.dtypes.get(name) or self._stored_as(name, implementation, case)}")
         array = do(self.module.to_array, value=value, dtype=typed)
         native = implementation.names[name]
         return do(self.functions(implementation).set_parameter, **place, name=native, value=array)

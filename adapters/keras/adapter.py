@@ -19,6 +19,7 @@ from normgauge.adapters.memory import buffer_of, storage_of
 from normgauge.adapters.mode import PLAIN, Mode
 from normgauge.adapters.operations import Name, Operation, Operations, ScriptedAdapter, Steps, actions_of, do
 
+_POLICY = "https://keras.io/api/mixed_precision/policy/"
 _DOCS = "https://keras.io/api/layers/normalization_layers"
 _NAMES = {"weight": "gamma", "bias": "beta", "eps": "epsilon"}
 _GROUP_NAMES = _NAMES | {"num_groups": "groups"}
@@ -104,6 +105,8 @@ class KerasAdapter(ScriptedAdapter):
 
     def lacks(self, implementation: Implementation) -> tuple[Lack, ...]:
         found, source = super().lacks(implementation), implementation.documentation
+        why = "all variables of a layer have the type of its dtype policy"
+        found = (*found, Lack(why=why, source=_POLICY, actions=("parameter_dtypes",)))
         if implementation in self.kin:
             return (*found, *without("gamma and beta hold one value for each element", source, *PARTS))
         if implementation.layer == "batch_norm":

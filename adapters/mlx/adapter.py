@@ -113,7 +113,7 @@ class MlxAdapter(ScriptedAdapter):
             yield self.parameter(implementation, case, name, value)
 
     def parameter(self, implementation: Implementation, case: Case, name: str, value: Array) -> Operation:
-        native = self._array(value.size, value, self._stored_as(implementation))
+        native = self._array(value.size, value, case.dtypes.get(name, self._stored_as(implementation)))
         return do(set_parameter, name=implementation.names[name], value=native)
 
     def _stored_as(self, implementation: Implementation) -> str:

@@ -89,6 +89,9 @@ class TorchAdapter(ScriptedAdapter):
             yield do(getattr(f, mode.forward), "forward", **({"dtype": lower} if mode.name == "autocast" else {}))
 
     def parameter(self, implementation: Implementation, case: Case, name: str, value: Array) -> Operation:
+        if name in case.dtypes:
+            typed = Name(f"torch.{case.dtypes[name]}")
+            return do(self.module.set_typed, name=name, value=do(self.module.to_tensor, value=value), dtype=typed)
         return do(self.module.set_parameter, name=name, value=do(self._to_tensor, value=value))
 
     def native(self, implementation: Implementation, x: Array) -> Operation:

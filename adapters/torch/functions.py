@@ -60,6 +60,11 @@ def set_parameter(layer: Any, name: str, value: Any) -> None:
         getattr(layer, name).copy_(value)
 
 
+def set_typed(layer: Any, name: str, value: Any, dtype: Any) -> None:
+    """The parameter is of this type from now on."""
+    getattr(layer, name).data = value.to(dtype, copy=True)
+
+
 def under_autocast(layer: Any, dtype: Any) -> Callable[[Any], Any]:
     def forward(x: Any) -> Any:
         with torch.autocast("cpu", dtype=dtype):

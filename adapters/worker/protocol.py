@@ -58,6 +58,7 @@ def encode_case(case: Case) -> dict[str, Any]:
         "settings": dict(sorted(case.settings.items())),
         "parameters": {name: encode_array(value) for name, value in sorted(case.parameters.items())},
         "steps": [_encode_step(step) for step in case.steps],
+        **({"dtypes": dict(sorted(case.dtypes.items()))} if case.dtypes else {}),
     }
 
 
@@ -106,6 +107,7 @@ def decode_case(message: Mapping[str, Any]) -> Case:
         settings=message["settings"],
         parameters={name: decode_array(value) for name, value in message["parameters"].items()},
         steps=tuple(_decode_step(step) for step in message["steps"]),
+        dtypes=message.get("dtypes", {}),
     )
 
 

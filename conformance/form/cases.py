@@ -135,6 +135,11 @@ def _with_actions(maker: _Maker, rank: int, known: Sequence[str]) -> Iterator[Qu
         yield Question(label="inspect", case=maker.case(Step("train", x, inspect=True)))
     if "layouts" in known:
         yield Question(label="layouts", case=maker.case(Step("train", x, layout="strided")))
+    if "parameter_dtypes" in known:
+        other = "float16" if maker.dtype == "float32" else "float32"
+        weight = {"weight": values((_CHANNELS,), other)}
+        case = replace(maker.case(Step("train", x), parameters=weight), dtypes={"weight": other})
+        yield Question(label="a weight of another dtype", case=case, ordinary=False)
     for name in known:
         if name in (ACTIONS if maker.kind.tracks else _OF_EVERY_KIND):
             given = maker.parameters() if name == "set_parameters" else {}

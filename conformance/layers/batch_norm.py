@@ -59,9 +59,12 @@ def _initial(case: Case) -> RunningStatistics | None:
     channels = case.settings["num_channels"]
     if not case.settings.get("track", True):
         return None
-    return initial_statistics(
-        case.parameters.get("running_mean", np.zeros(channels)), case.parameters.get("running_var", np.ones(channels))
+    mean, var = (
+        case.parameters.get(name, np.full(channels, value))
+        for name, value in (("running_mean", 0.0), ("running_var", 1.0))
     )
+    held = {case.dtypes.get(name) for name in ("running_mean", "running_var")}
+    return initial_statistics(mean, var, dtype=held.pop() if len(held) == 1 else None)
 
 
 def _inspected(case: Case, state: LayerState) -> dict[str, Reference]:

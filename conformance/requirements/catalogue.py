@@ -12,6 +12,7 @@ from normgauge.conformance.requirements.axes import AXES
 from normgauge.conformance.requirements.committed_cases import COMMITTED
 from normgauge.conformance.requirements.gradients import GRADIENTS_CHAPTER
 from normgauge.conformance.requirements.memory_layouts import MEMORY_LAYOUTS
+from normgauge.conformance.requirements.parameter_types import PARAMETER_TYPES
 from normgauge.conformance.requirements.parameters import PARAMETERS_CHAPTER
 from normgauge.conformance.requirements.refusals import REFUSALS
 from normgauge.conformance.requirements.related_layers import RELATED_LAYERS
@@ -25,7 +26,7 @@ from normgauge.conformance.requirements.special_values import SPECIAL_VALUES
 
 _CHAPTERS = (
     AXES, SETTINGS, SHAPES, AFFINE, RUNNING_STATISTICS, REFUSALS, SIDE_EFFECTS, GRADIENTS_CHAPTER, SPECIAL_VALUES,
-    ACCURACY, SAVED_STATE, MEMORY_LAYOUTS, PARAMETERS_CHAPTER, RELATED_LAYERS,
+    ACCURACY, SAVED_STATE, MEMORY_LAYOUTS, PARAMETERS_CHAPTER, PARAMETER_TYPES, RELATED_LAYERS,
     COMMITTED,
 )  # fmt: skip
 

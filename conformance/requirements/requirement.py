@@ -44,8 +44,9 @@ class Asked:
 Make = Callable[[Asked], Iterable[Probe]]
 #: How a requirement is judged, each by a function in conformance/verdicts.
 Rule = Literal[
-    "axis", "values", "constant", "answer", "precision", "setting", "refusal", "unmodified", "output_type", "kin"
-]
+    "axis", "values", "constant", "answer", "parameter_types", "precision", "setting", "refusal", "unmodified",
+    "output_type", "kin",
+]  # fmt: skip
 
 
 def no_probes(asked: Asked) -> Iterable[Probe]:
@@ -63,6 +64,7 @@ class Requirement:
     - ``values``: every result lies within the bound of the surviving semantics
     - ``constant``: as ``values``; a note says in how many cases the output equals the bias bit for bit
     - ``answer``: as ``values``, or the implementation refuses
+    - ``parameter_types``: as ``answer``; notes say of which type the outputs are
     - ``precision``: the type given is the type computed in
     - ``setting``: the number given as ``setting`` is the number used
     - ``refusal``: the implementation refuses every case

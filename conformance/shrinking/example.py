@@ -12,7 +12,7 @@ import numpy as np
 from normgauge.adapters.case import Array, Case, Observation
 from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.functions import FIRST, LARGE, shown_in_part
-from normgauge.adapters.script import numbers
+from normgauge.adapters.script import held_by, numbers
 from normgauge.adapters.worker.protocol import case_id
 from normgauge.conformance.diagnosis.candidates import Deviation, as_given, compare
 from normgauge.conformance.diagnosis.predictions import Prediction, exact, predict
@@ -128,7 +128,7 @@ def example_of(
 
 
 def _input_lines(case: Case) -> list[str]:
-    lines = [f"{name} {numbers(value, case.dtype)}" for name, value in case.parameters.items()]
+    lines = [f"{name} {numbers(value, held_by(value, case.dtype))}" for name, value in case.parameters.items()]
     for number, step in enumerate(case.steps, start=1):
         if step.before:
             lines.append(f"step {number} before {', '.join(map(str, step.before))}")

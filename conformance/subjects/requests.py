@@ -66,13 +66,14 @@ class StepRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class CaseRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A new layer and the calls of it."""
+    """A new layer and the calls of it. ``dtypes`` has those of parameters that are of another dtype than the input."""
 
     layer: str
     dtype: DtypeName
     settings: Settings
     parameters: dict[ParameterName, Numbers]
     steps: tuple[StepRequest, ...]
+    dtypes: dict[ParameterName, DtypeName] | UnsetType = UNSET
 
 
 class NumberedCase(CaseRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):

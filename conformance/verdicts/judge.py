@@ -12,7 +12,7 @@ from normgauge.conformance.verdicts.precision import judge_output_type, judge_pr
 from normgauge.conformance.verdicts.refusal import judge_refusal
 from normgauge.conformance.verdicts.setting import judge_setting
 from normgauge.conformance.verdicts.side_effects import judge_unmodified
-from normgauge.conformance.verdicts.values import judge_answer, judge_constant, judge_values
+from normgauge.conformance.verdicts.values import judge_answer, judge_constant, judge_parameter_types, judge_values
 from normgauge.results.records import DIVERGENT
 
 
@@ -31,7 +31,7 @@ def _judged(requirement: Requirement, evidence: Evidence) -> Judged:
 
 
 #: The rules by which a refusal is an answer.
-_MAY_RAISE: Final = frozenset({"refusal", "answer"})
+_MAY_RAISE: Final = frozenset({"refusal", "answer", "parameter_types"})
 
 
 #: ``kin`` is judged by related_layers.py, which needs the observations of two implementations.
@@ -40,6 +40,7 @@ JUDGES: Final[Mapping[Rule, Callable[[Requirement, Evidence], Judged]]] = {
     "values": judge_values,
     "constant": judge_constant,
     "answer": judge_answer,
+    "parameter_types": judge_parameter_types,
     "setting": judge_setting,
     "refusal": judge_refusal,
     "unmodified": judge_unmodified,

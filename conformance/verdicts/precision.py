@@ -42,7 +42,8 @@ def judge_precision(requirement: Requirement, evidence: Evidence) -> Judged:
 
 
 def judge_output_type(requirement: Requirement, evidence: Evidence) -> Judged:
-    found = [(one, step.dtype) for one in evidence.seen for step in one.observation.steps]
+    alike = [one for one in evidence.seen if not one.probe.case.dtypes]  # of others the output may have either type
+    found = [(one, step.dtype) for one in alike for step in one.observation.steps]
     if not found:
         return Judged(verdict="cannot tell", measured="", sentence=Sentence(text="no call returned"))
     other = [(one, dtype) for one, dtype in found if dtype != evidence.dtype]

@@ -1,4 +1,4 @@
-"""Rules ``values``, ``constant`` and ``answer``: within the bound of the semantics that are followed."""
+"""Rules ``values``, ``constant``, ``answer`` and ``parameter_types``: within the bound of what is followed."""
 
 from __future__ import annotations
 
@@ -84,6 +84,17 @@ def judge_answer(requirement: Requirement, evidence: Evidence) -> Judged:
     return Judged(
         verdict="conforms", measured="refused", sentence=evidence.does("refuses"), notes=(), witnesses=witnesses
     )
+
+
+def judge_parameter_types(requirement: Requirement, evidence: Evidence) -> Judged:
+    """As by answer; the type of the output is the framework's choice, and is told."""
+    judged = judge_answer(requirement, evidence)
+    cases: dict[str, list[str]] = {}
+    for one in evidence.of(requirement.id):
+        for dtype in dict.fromkeys(step.dtype for step in one.observation.steps):
+            cases.setdefault(dtype, []).append(one.probe.label)
+    notes = [f"output of {dtype}: {'; '.join(labels)}" for dtype, labels in cases.items()]
+    return replace(judged, notes=(*judged.notes, *notes))
 
 
 @dataclass(kw_only=True)

@@ -111,6 +111,27 @@ def test_the_script_of_what_is_done_between_calls_prints_what_came_out(framework
         assert processes.printed(script, "float32") == lines_of(seen, "float32"), described.id
 
 
+@for_each("torch", "mlx", "flax")
+def test_the_script_of_parameters_of_another_type_has_all_their_digits(frameworks: Frameworks, framework: str) -> None:
+    processes = frameworks(framework)
+    worker = processes.worker("float16")
+    described = next(one for one in worker.greeting.implementations if one.layer == "group_norm")
+    given = {"weight": np.array([1 + 2.0**-12, -3], np.float32), "bias": np.array([0.5, 1 + 2.0**-20], np.float32)}
+    case = Case(
+        layer="group_norm",
+        dtype="float16",
+        settings={"num_channels": 2, "num_groups": 1, "eps": 0.5},
+        parameters=given,
+        steps=(Step("train", np.arange(12, dtype=np.float16).reshape(2, 2, 3, 1)),),
+        dtypes=dict.fromkeys(given, "float32"),
+    )
+    (seen,) = worker.run(described.id, [case])
+    assert seen.raised is None
+    script = worker.script(described.id, case, "what came out")
+    assert "np.array([1.00024414, -3], dtype=np.float32)" in script
+    assert processes.printed(script, "float16") == lines_of(seen, "float16")
+
+
 def examples_in(records: list[Record]) -> dict[tuple[str, str], tuple[str, Example]]:
     """By requirement and implementation, one dtype of each divergence, and its example.
 

@@ -75,7 +75,12 @@ def cases(draw: st.DrawFn) -> Case:
     steps = st.lists(step, max_size=3)
     layer = st.sampled_from(["group_norm", "batch_norm"])
     return Case(
-        layer=draw(layer), dtype=dtype, settings=draw(settings), parameters=draw(parameters), steps=tuple(draw(steps))
+        layer=draw(layer),
+        dtype=dtype,
+        settings=draw(settings),
+        parameters=draw(parameters),
+        steps=tuple(draw(steps)),
+        dtypes=draw(st.dictionaries(st.sampled_from(["weight", "running_var"]), DTYPES)),
     )
 
 
@@ -192,6 +197,7 @@ def test_every_case_comes_back_as_it_was(case: Case) -> None:
     back = decode_case(through_text(encode_case(case)))
     assert (back.layer, back.dtype) == (case.layer, case.dtype)
     assert back.settings == case.settings
+    assert back.dtypes == case.dtypes
     assert {name: type(value) for name, value in back.settings.items()} == {
         name: type(value) for name, value in case.settings.items()
     }

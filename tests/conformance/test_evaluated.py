@@ -95,6 +95,8 @@ def test_a_case_that_differs_in_anything_has_another_digest() -> None:
         replace(case, settings={**case.settings, "eps": np.nextafter(case.settings["eps"], 1).item()}),
         replace(case, settings={**case.settings, "momentum": None}),
         replace(case, parameters={}),
+        replace(case, dtypes={"weight": "float32"}),
+        replace(case, dtypes={"weight": "float16"}),
         replace(case, parameters={name: value + 1 for name, value in case.parameters.items()}),
         replace(case, steps=(replace(first, mode="eval" if first.mode == "train" else "train"), *rest)),
         replace(case, steps=(replace(first, x=-first.x), *rest)),

@@ -141,6 +141,7 @@ def test_the_group_norm_in_javascript_conforms_on_every_requirement(records: lis
     assert judged.keys() == required("group_norm", dtype)
     others = {name: one for name, one in judged.items() if one.verdict != "conforms"}
     assert others.pop("GN-36").sentence.endswith("the worker does not know layouts")
+    assert others.pop("GN-38").sentence.endswith("the worker does not know parameter_dtypes")
     assert {name: (one.verdict, one.sentence, one.notes) for name, one in others.items()} == {}
 
 
@@ -152,6 +153,7 @@ def test_the_batch_norm_in_javascript_diverges_in_its_running_variance_alone(rec
     assert judged.keys() == required("batch_norm", dtype)
     others = {name: (one.verdict, one.sentence, one.notes) for name, one in judged.items() if one.verdict != "conforms"}
     assert others.pop("BN-46")[0] == "unsupported"  # it does not know layouts
+    assert others.pop("BN-49")[0] == "unsupported"  # nor parameters of another type
     assert set(others) == {"BN-03"}
     assert judged["BN-03"].verdict == "diverges"
     assert judged["BN-03"].measured == "biased"

@@ -96,7 +96,7 @@ LACK: Final = {"why": "", "source": ""}
         ("serves", ["float64"], "serves: float32, for which the worker was started, is not in it"),
         ("serves", ["float32", "float16"], "serves: float16 is not in the hello's dtypes: float32, float64"),
         ("actions", ["dance"], 'actions[0]: "dance" is none of reset, save_load, freeze, unfreeze, freeze_model, '
-         "unfreeze_model, momentum, another_layer, set_parameters, inspect, layouts"),
+         "unfreeze_model, momentum, another_layer, set_parameters, inspect, layouts, parameter_dtypes"),
         ("longest_line", 100, "longest_line: 100 is less than 65536"),
         ("implementations", [], "implementations: empty; name at least one"),
         ("implementations/1/id", "group_norm.GroupNorm",

@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faulty import group_norm
+from faulty import batch_norm, group_norm
 from faulty.adapter import FaultyAdapter
 
 from normgauge.adapters.case import Implementation, Observation
-from normgauge.conformance.diagnosis.candidates import Seen
+from normgauge.conformance.diagnosis.candidates import Seen, compare
+from normgauge.conformance.diagnosis.predictions import predict
 from normgauge.conformance.layers.experiments import probes
 from normgauge.conformance.requirements.inputs import cast
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.conformance.verdicts.overflow import overflow
-from normgauge.oracle import Arithmetic, Reference
+from normgauge.oracle import CANONICAL, Arithmetic, Reference
 from normgauge.results.records import Judgement, Profile
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -52,11 +53,32 @@ class Upcast(group_norm.GroupNorm):
         return {name: value.astype(x.dtype) for name, value in found.items()}
 
 
+class BatchUpcast(batch_norm.BatchNorm):
+    """Half precision in and out, float32 between; eval alone."""
+
+    def __call__(self, x: Array) -> Array:
+        return super().__call__(x.astype(np.float32)).astype(x.dtype)
+
+    def used_in_eval(self) -> tuple[Array, Array]:
+        mean, var = super().used_in_eval()
+        return mean.astype(np.float32), var.astype(np.float32)
+
+
+class RoundsItsStatistics(BatchUpcast):
+    def used_in_eval(self) -> tuple[Array, Array]:
+        mean, var = super().used_in_eval()
+        return mean.astype(np.float16).astype(mean.dtype), var
+
+
+LAYERS = {"group_norm": (InHalf, Upcast), "batch_norm": (BatchUpcast, RoundsItsStatistics)}
+
+
 class HalfAdapter(FaultyAdapter):
     framework = "half"
     implementations = tuple(
-        Implementation(class_path=f"half.{name}", layer="group_norm", layout="N, C, *", names={}, documentation="")
-        for name in ("InHalf", "Upcast")
+        Implementation(class_path=f"half.{one.__name__}", layer=layer, layout="N, C, *", names={}, documentation="")
+        for layer, own in LAYERS.items()
+        for one in own
     )
 
     @classmethod
@@ -64,7 +86,7 @@ class HalfAdapter(FaultyAdapter):
         return ("float16",)
 
     def layer_class(self, implementation: Implementation) -> Any:
-        return {"half.InHalf": InHalf, "half.Upcast": Upcast}[implementation.id]
+        return next(one for own in LAYERS.values() for one in own if implementation.id == f"half.{one.__name__}")
 
 
 def measured(name: str) -> tuple[Profile, dict[str, Judgement]]:
@@ -88,6 +110,19 @@ def test_sums_in_half_are_a_hazard_and_their_overflow_a_divergence() -> None:
     assert judged["GN-30"].verdict == "diverges"
     assert judged["GN-35"].verdict == "diverges"
     assert judged["GN-35"].measured.startswith("output nan instead of")
+
+
+@pytest.mark.parametrize(("name", "digits"), [("BatchUpcast", True), ("RoundsItsStatistics", False)])
+def test_statistics_of_float32_beside_half_precision_have_their_own_digits(name: str, digits: bool) -> None:
+    (case,) = [
+        one.case
+        for one in probes("batch_norm", "float16", (4,))
+        if one.requirement == "BN-49" and one.label == "eval, running_mean of float32"
+    ]
+    seen = HalfAdapter("float16").run(f"half.{name}", case)
+    assert seen.raised is None
+    expected = predict(case, CANONICAL["batch_norm"], Arithmetic("float32", storage="float16"))
+    assert (compare(seen, expected).ratio <= 1) == digits
 
 
 @pytest.mark.parametrize(("ratio", "lost"), [(1.0, False), (1.5, True)])

@@ -26,7 +26,8 @@ EVERYTHING: Final = Case(
     layer="batch_norm",
     dtype="float32",
     settings={"num_channels": 2, "eps": 0.0, "momentum": None, "weight": True, "bias": False, "track": True},
-    parameters={"running_var": np.ones(2, np.float32)},
+    parameters={"running_var": np.ones(2, np.float32), "weight": np.ones(2, np.float16)},
+    dtypes={"weight": "float16"},
     steps=(
         Step("train", X, X),
         Step("eval", X, before=tuple(Action(name, 0.5 if name == "momentum" else None) for name in ACTIONS)),

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from faulty.adapter import _BATCH_NAMES, _GROUP_NAMES, FaultyAdapter
+from honest import Machine
 
 from correct.layers import LAYERS
 from correct.styles import STYLES
@@ -83,6 +84,8 @@ class CorrectAdapter(FaultyAdapter):
     def construct(self, implementation: Implementation, case: Case) -> Any:
         layer = super().construct(implementation, case)
         layer.style = STYLES[implementation.identity.module]
+        if "running_mean" in case.dtypes:
+            layer.kept = Machine(dtype=case.dtypes["running_mean"])
         return layer
 
     def native_dtype(self, value: Any) -> str:

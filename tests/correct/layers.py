@@ -115,6 +115,9 @@ class GroupNorm(Styled, group_norm.GroupNorm):
 
 
 class BatchNorm(Styled, batch_norm.BatchNorm):
+    #: What rounds running statistics where they are of another type than the input.
+    kept: Machine | None = None
+
     def __init__(self, num_channels: int, eps: float, momentum: float | None, track: bool, dtype: str) -> None:
         batch_norm.BatchNorm.__init__(self, num_channels, eps, momentum, track, self.made_of(dtype))
 
@@ -149,7 +152,7 @@ class BatchNorm(Styled, batch_norm.BatchNorm):
         f, momentum = self.f, float(self.weight_of_new())
         variance = self.style.unbiased(f, batch.var[:, 0], n)
         self.running_mean, self.running_var = (
-            self.store(self.style.update(f, f(old), new, momentum))
+            (self.kept or self.store)(self.style.update(f, f(old), new, momentum))
             for old, new in ((self.running_mean, batch.mean[:, 0]), (self.running_var, variance))
         )
 

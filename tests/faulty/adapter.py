@@ -149,6 +149,8 @@ CAUGHT: Mapping[str, Mapping[str, str]] = {
     "state.TrainsItsStatistics": {"BN-31": "diverges"},
     "state.UnfreezingFreesTheStatistics": {"BN-31": "diverges"},
     "group_norm.KeepsItsFirstParameters": {"GN-37": "diverges"},
+    "group_norm.ComputesInTheTypeOfItsWeight": {"GN-38": "diverges"},
+    "batch_norm.ComputesInTheTypeOfItsStatistics": {"BN-49": "diverges"},
     "state.FoldsItsEvalOnce": {"BN-47": "diverges"},
     "state.TrainsFromACopyOfItsStatistics": {"BN-47": "diverges"},
 }

@@ -492,6 +492,15 @@ class UpdatesTheArraysLoaded(BatchNorm):
             setattr(self, name, array)
 
 
+class ComputesInTheTypeOfItsStatistics(BatchNorm):
+    """In eval."""
+
+    def __call__(self, x: Array) -> Array:
+        if self.training or self.running_mean is None:
+            return super().__call__(x)
+        return super().__call__(x.astype(self.running_mean.dtype)).astype(x.dtype)
+
+
 class ComputesInSinglePrecision(BatchNorm):
     def __call__(self, x: Array) -> Array:
         names = ("weight", "bias", "running_mean", "running_var")
