@@ -53,8 +53,8 @@ def _typed(rows: Sequence[tuple[str, bool, tuple[str, ...]]], layer: Layer, aske
         # The gradient of a parameter has the type of the parameter.
         quantities = ("output", "dx") if differentiated and others < own else QUANTITIES
         label = f"{mode}, {' and '.join(names)} of {other}{', differentiated' if differentiated else ''}"
-        case = replace(case, parameters=given, dtypes=dict.fromkeys(names, other))
-        yield Probe(label=label, case=case, quantities=quantities)
+        typed = replace(case, parameters=given, dtypes=dict.fromkeys(names, other))
+        yield Probe(label=label, case=typed, quantities=quantities, without=case)
 
 
 def _typed_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:

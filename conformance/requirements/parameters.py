@@ -49,7 +49,7 @@ def _set(rows: Sequence[_Row], layer: Layer, asked: Asked) -> Iterator[Probe]:
         *earlier, last = case.steps
         label = f"{', '.join(modes[:-1])}, {' and '.join(names)} set, {modes[-1]}"
         label += ", differentiated" if differentiated else ""
-        yield Probe(label=label, case=replace(case, steps=(*earlier, replace(last, before=(new,)))))
+        yield Probe(label=label, case=replace(case, steps=(*earlier, replace(last, before=(new,)))), without=case)
 
 
 def _set_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:

@@ -23,8 +23,9 @@ class Probe:
     against it. ``special`` marks those of them that only one requirement is about. ``measures`` names a
     setting that the case leaves to the implementation's default. ``quantities`` is what is judged here;
     what else shows in the case is judged elsewhere, once. ``needs`` is a requirement without which the
-    case means nothing: where that follows no known alternative, there is nothing to hold the case to. ``curve``
-    names the axis of the error curve of which each step is a point.
+    case means nothing: where that follows no known alternative, there is nothing to hold the case to. ``without`` is
+    the case without what its requirement is about: it is asked as well (``judged`` is False of it), and where it
+    departs, too, the case tells nothing. ``curve`` names the axis of the error curve of which each step is a point.
     """
 
     label: str
@@ -35,11 +36,16 @@ class Probe:
     measures: str | None = None
     quantities: tuple[str, ...] = QUANTITIES
     needs: str | None = None
+    without: Case | None = None
+    judged: bool = True
     curve: str | None = None
 
-    def of(self, requirement: str) -> Probe:
-        """The same as a case of this requirement."""
-        return replace(self, requirement=requirement)
+    def of(self, requirement: str) -> tuple[Probe, ...]:
+        """The same as a case of this requirement, and the one that is asked beside it."""
+        own = replace(self, requirement=requirement)
+        if self.without is None:
+            return (own,)
+        return (own, replace(own, label=f"{self.label}: without that", case=self.without, without=None, judged=False))
 
 
 def make_case(

@@ -211,5 +211,5 @@ of_batch_norm: Final = functools.partial(_of, BATCH_NORM)
 
 def probes_of(requirements: Iterable[Requirement], asked: Asked) -> Iterator[Probe]:
     """Every case of these requirements: those that diagnose first, the plain ones of them before the special ones."""
-    made = [probe if probe.requirement else probe.of(one.id) for one in requirements for probe in one.probes(asked)]
+    made = [own for one in requirements for probe in one.probes(asked) for own in probe.of(probe.requirement or one.id)]
     yield from sorted(made, key=lambda probe: (not probe.diagnoses, probe.special))

@@ -133,7 +133,9 @@ def _asked_of(subject: Subject, description: Description, dtype: str, wanted: Wa
     kin = {} if wanted.diagnosis_only else kin_of(subject, description)
     requirements = [one for one in kind_of(layer).requirements if dtype in one.dtypes]
     for one in [one for one in requirements if one.about == "committed"]:
-        stored = [probe.of(one.id) for probe in promoted_probes(layer, dtype, description.ranks, committed)]
+        stored = [
+            own for probe in promoted_probes(layer, dtype, description.ranks, committed) for own in probe.of(one.id)
+        ]
         asked += [replace(probe, case=with_equal_samples(probe.case)) if equal else probe for probe in stored]
         if not stored:
             requirements.remove(one)

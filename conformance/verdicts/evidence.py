@@ -62,7 +62,8 @@ class Evidence:
     def of(self, requirement: str) -> list[Seen]:
         """The cases that a requirement is judged by."""
         unexplained = {one.probe.requirement for one in self.diagnosis.misfits}
-        own = [one for one in self.seen if one.probe.requirement == requirement and not one.probe.measures]
+        own = [one for one in self.seen if one.probe.requirement == requirement and one.probe.judged]
+        own = [one for one in own if not one.probe.measures]
         if requirements()[requirement].about != "gradients":
             own = [held for one in own if (held := self.without_known_departures(one)) is not None]
         return [one for one in own if one.probe.needs not in unexplained]

@@ -114,7 +114,9 @@ def _sorted_cases(asked: Sequence[Seen], evidence: Evidence) -> _SortedCases:
         deviation, nearest = evidence.best(one.probe.case, one.observation, one.probe.quantities)
         if deviation.ratio <= 1:
             deviation = overflow(one, evidence) or deviation
-        if deviation.ratio > 1:
+        if deviation.ratio > 1 and _departs_anyway(one, evidence):
+            found.silent.append(f"{one.probe.label}: it departs without that, too")
+        elif deviation.ratio > 1:
             found.outside.append((one, deviation))
         elif foreseen(one, evidence):
             continue  # the semantics it follows refuse this; the axis says so once
@@ -127,6 +129,12 @@ def _sorted_cases(asked: Sequence[Seen], evidence: Evidence) -> _SortedCases:
         else:
             found.held.append((one, deviation))
     return found
+
+
+def _departs_anyway(one: Seen, evidence: Evidence) -> bool:
+    """Whether the case without what its requirement is about departs as well."""
+    beside = (other for other in evidence.seen if other.probe.case is one.probe.without)
+    return any(evidence.best(other.probe.case, other.observation)[0].ratio > 1 for other in beside)
 
 
 def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ...], evidence: Evidence) -> Judged:

@@ -68,6 +68,7 @@ def written(example: Example, dtype: str) -> Written:
         if what == "before":
             steps[number] = replace(steps[number], before=tuple(text.split(", ")))
             continue
+        text = re.sub(r"^\([a-z ]+\) ", "", text)  # how it lies in memory
         mode, name = what.split()
         if mode == "sets":
             steps[number] = replace(steps[number], sets={**steps[number].sets, name: numbers_of(text, dtype)})
@@ -213,7 +214,7 @@ def misnamed(example: Example, measured: Mapping[str, Sequence[str]], layer: str
 _TOLD: Final = re.compile(r"made small, (step (\d+) (\w+))\[([\d, ]*)\] = \S+, expected (\S+) ± ([\d.e+-]+)")
 
 
-def told(sentence: str, example: Example, found: Sequence[Row]) -> Iterator[str]:
+def told(sentence: str, example: Example, found: Sequence[Row], dtype: str) -> Iterator[str]:
     """What is wrong with the number that a sentence about the example expects: it is of the row that judges it."""
     said = _TOLD.search(sentence)
     if said is None:
@@ -222,8 +223,11 @@ def told(sentence: str, example: Example, found: Sequence[Row]) -> Iterator[str]
     shape = example.shapes[int(number) - 1]
     index = np.ravel_multi_index(tuple(map(int, place.split(", "))), shape if quantity in {"output", "dx"} else [2**40])
     exact = next(row for row in reversed(found) if row.name != "set_right").exact[label][int(index)]
+    if MP.isnan(exact) and MP.isnan(MP.mpf(text)):
+        return
     allowed = MP.mpf(10) ** (exponent(bound) - 2) / 2 if float(bound) else 0  # the last of its bound's three digits
-    if not abs(MP.mpf(text) - exact) <= allowed + abs(exact) * MP.mpf(2) ** -50:
+    own = MP.mpf(bound) * ORACLE.get(dtype, 0) + abs(exact) * MP.mpf(2) ** -50
+    if not abs(MP.mpf(text) - exact) <= allowed + own:
         yield f"the sentence expects {text} ± {bound}, exact is {MP.nstr(exact, 17)}"
 
 
@@ -262,7 +266,7 @@ def tally_of(records: Iterable[Record]) -> Tally:
         if found:
             wrong += misnamed(example, {axis.axis: axis.measured for axis in profile.axes}, profile.layer)
             tally.sentences += _TOLD.search(record.sentence) is not None
-            wrong += told(record.sentence, example, found)
+            wrong += told(record.sentence, example, found, record.dtype)
         about = f"{getattr(record, 'requirement', record.sentence)} {record.implementation} {record.dtype}"
         tally.mistakes += [f"{about}: {one}" for one in wrong]
     return tally
