@@ -19,6 +19,7 @@ from typing import Final
 
 import honest
 import honest_backward
+import honest_closed
 import numpy as np
 from honest import MEANS, REGIMES, Array, Machine
 from honest_backward import UPSTREAM
@@ -124,7 +125,8 @@ class Tally:
 #: What is drawn from: data, upstream gradients, and the forms of what an implementation may write in several ways.
 TABLES: Final[tuple[Iterable[str], ...]] = (
     REGIMES, UPSTREAM, honest.OUTPUTS, honest.ROOTS, honest.UPDATES, honest.UNBIASED,
-    honest_backward.OUTPUTS, honest_backward.SLOPES, honest_backward.THROUGH, honest_backward.CLOSED,
+    honest_backward.OUTPUTS, honest_backward.SLOPES, honest_backward.THROUGH, honest_closed.CLOSED,
+    honest_closed.CLOSED_BY_SET,
 )  # fmt: skip
 
 Tallies = dict[tuple[str, str, str], Tally]  # by rung, implementation and quantity
