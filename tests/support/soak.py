@@ -23,6 +23,7 @@ import honest_closed
 import numpy as np
 from honest import MEANS, REGIMES, Array, Machine
 from honest_backward import UPSTREAM
+from honest_closed import CLOSED, CLOSED_BY_SET
 from honest_layers import SAMPLES, Choices, Draw, Implementation, Regime, computed, references
 
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference
