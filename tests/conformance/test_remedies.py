@@ -94,7 +94,7 @@ def workers() -> Workers:
 
 @pytest.mark.parametrize("advice", GENERAL, ids=lambda one: f"{one.layer} {one.key}")
 def test_a_remedy_for_everyone_brings_a_layer_with_the_fault_within_the_bound(advice: Remedy, workers: Workers) -> None:
-    found = outcome(pair_of(advice, *SHOWN_BY[f"{advice.layer} {advice.key}"]), workers, range(3))
+    found = outcome(pair_of(advice, *SHOWN_BY[f"{advice.layer} {advice.key}"]), workers, range(2))
     assert found.before > 1 or advice.apply is statistics.moved_as_it_is, "the layer shows no fault in these cases"
     assert found.holds, found.worst
 
@@ -280,7 +280,7 @@ def test_no_other_eps_makes_another_placement_agree(implementation: str, workers
     case = Case(layer="group_norm", dtype="float64", settings=settings, parameters={}, steps=(Step("train", x),))
     found = [
         ratio(case, layer.run(replace(case, settings={**settings, "eps": eps})), ("output",), pair)[0]
-        for eps in np.geomspace(1e-3, 1e3, 400)
+        for eps in np.geomspace(1e-3, 1e3, 121)
     ]
     assert min(found) > 1e6
 
