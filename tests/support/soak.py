@@ -259,10 +259,17 @@ def tightness_shown(tightness: Tightness) -> str:
     return "\n\n".join(shown)
 
 
+def _forms() -> list[tuple[str, tuple[str, ...]]]:
+    """The names in every table of the honest modules: data, upstream gradients, forms of each step."""
+    tables = {**vars(honest), **{f"{name} backward": one for name, one in vars(honest_backward).items()}}
+    tables |= vars(honest_closed)
+    return sorted((name, tuple(table)) for name, table in tables.items() if name[:1].isupper() and type(table) is dict)
+
+
 def digest() -> str:
     """A digest of what is held to which bounds: it changes with a form, a regime or a bound, not with the code."""
     soak = Soak()
-    held = [repr((soak.lengths, soak.implementations, [[*table] for table in TABLES]))]
+    held = [repr((soak.lengths, soak.implementations, _forms()))]
     for name, rung in soak.rungs.items():
         draw = Draw.ordinary(np.random.default_rng(0), rung.store, 16, 8)
         for accuracy in ACCURACY_CLASSES:
