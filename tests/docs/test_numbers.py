@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from honest import REGIMES
 from honest_backward import UPSTREAM
 
 from normgauge.adapters.dtypes import DTYPES
+from normgauge.adapters.worker.protocol import PROTOCOL
 from normgauge.conformance.exploration import plans, sequences
 from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.layers.registry import kind_of, requirements
@@ -46,6 +48,10 @@ def lengths() -> tuple[int, int]:
     settings = [(one.case.steps[0].x, one.case.settings["num_groups"]) for one in probes]
     counts = [x.size // len(x) // groups for x, groups in settings]
     return min(counts), max(counts)
+
+
+def cases(budget: str) -> int:
+    return BUDGETS[budget].cases
 
 
 def pin(group: str, name: str) -> str:
@@ -80,10 +86,7 @@ CLAIMS = [
         r"(\w+) folders stand at the top",
         lambda: len({place.split("/")[0] for place in PYPROJECT["tool"]["setuptools"]["package-dir"].values()}),
     ),
-    *(
-        Claim("docs/exploration.md", rf"\| `{name}` \| ([\d,]+) \|", lambda name=name: BUDGETS[name].cases)
-        for name in BUDGETS
-    ),  # type: ignore[misc]
+    *(Claim("docs/exploration.md", rf"\| `{name}` \| ([\d,]+) \|", partial(cases, name)) for name in BUDGETS),
     Claim(
         "docs/exploration.md",
         r"a plan has (\d+) cases in place of (\d+)",
@@ -95,8 +98,8 @@ CLAIMS = [
         lambda: (plans.CASES_A_PLAN, plans.MANY_CASES_A_PLAN),
     ),
     Claim("docs/exploration.md", r"Up to (\w+) calls", lambda: sequences.LONGEST),
-    Claim("docs/protocol.md", r"# The worker protocol, version (\d+)", lambda: messages.PROTOCOL),
-    Claim("docs/protocol.md", r"\| `protocol` \| the number (\d+) \|", lambda: messages.PROTOCOL),
+    Claim("docs/protocol.md", r"# The worker protocol, version (\d+)", lambda: PROTOCOL),
+    Claim("docs/protocol.md", r"\| `protocol` \| the number (\d+) \|", lambda: PROTOCOL),
     Claim(
         "docs/protocol.md", r"says hello first, unasked, within (\d+) seconds", lambda: LAUNCH["hello_limit"].default
     ),

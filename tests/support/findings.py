@@ -259,7 +259,7 @@ def main() -> int:
     jobs = list(_jobs(pythons, asked.words))
     printed = []
     with ThreadPoolExecutor(asked.jobs) as pool:
-        for job, output in zip(jobs, pool.map(lambda job: _run(*job, pythons), jobs), strict=True):
+        for job, output in zip(jobs, pool.map(lambda job: _run(job[0], job[1], pythons), jobs), strict=True):
             printed.append(output)
             report(*job, output)
     changed = sum(bool(changes(*job, output)) for job, output in zip(jobs, printed, strict=True))
