@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ FAULTY = Launch(framework="faulty.adapter:FaultyAdapter")
 WANTED = Wanted(
     dtypes=("float32", "float64"),
     implementations=("batch_norm.BiasedRunningVariance", "group_norm.OnePass"),
-    budget=BUDGETS["quick"],
+    budget=replace(BUDGETS["quick"], cases=64),
 )
 
 
