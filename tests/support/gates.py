@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pages
 from click.testing import CliRunner, Result
 
 from normgauge.conformance.cli.main import main
@@ -11,7 +12,6 @@ from normgauge.results.file import ResultsWriter
 from normgauge.results.records import (
     Claim,
     Counterexample,
-    Example,
     Footer,
     Header,
     Judgement,
@@ -48,19 +48,8 @@ def one_line(result: Result) -> str:
 
 
 def header(framework: str = "mlx", **versions: str) -> Header:
-    found = versions or {"mlx": "0.32.4"}
-    return Header(
-        format=1,
-        suite="0.1.0",
-        framework=framework,
-        versions=found,
-        python="3.11",
-        platform="Linux",
-        numpy="2",
-        device="cpu",
-        dtypes=["float32"],
-        implementations=["mlx.nn.GroupNorm"],
-        started="now",
+    return pages.header(
+        framework, "mlx.nn.GroupNorm", versions=versions or {"mlx": "0.32.4"}, dtypes=["float32"], started="now"
     )
 
 
@@ -71,62 +60,28 @@ def judgement(
     implementation: str = "mlx.nn.GroupNorm",
     dtype: str = "float32",
 ) -> Judgement:
-    told = f"{implementation}: {measured or verdict}"
-    return Judgement(
+    return pages.judgement(
+        implementation,
+        verdict,
+        framework="mlx",
         requirement=requirement,
         title="a title",
-        statement="",
-        source="",
-        implementation=implementation,
-        framework="mlx",
         dtype=dtype,
-        verdict=verdict,
         measured=measured,
-        sentence=told,
-        notes=[],
-        witnesses=[],
+        sentence=f"{implementation}: {measured or verdict}",
     )
 
 
 def profile(*claims: Claim) -> Profile:
-    return Profile(
-        implementation="mlx.nn.GroupNorm",
-        framework="mlx",
-        layer="group_norm",
-        dtype="float32",
-        device="cpu",
-        known=True,
-        axes=[],
-        defaults=[],
-        computes_in="float32",
-        accuracy="two_pass",
-        hazards=[],
-        layout="",
-        names={},
-        ranks=[],
-        documentation="",
-        restarts=0,
-        cases=1,
-        mode="eager",
-        claims=list(claims),
-    )
+    return pages.profile("mlx.nn.GroupNorm", claims=list(claims))
 
 
 def counterexample() -> Counterexample:
-    example = Example(
-        case="0123", settings={}, shapes=[[1, 2]], inputs=[], observed=[], canonical=[], followed=[], script=""
-    )
-    return Counterexample(
-        implementation="mlx.nn.GroupNorm",
-        framework="mlx",
-        dtype="float32",
-        kind="values",
+    return pages.counterexample(
+        "mlx.nn.GroupNorm",
         signature="huge mean",
-        plan="plan",
         measured="0 instead of 1",
         sentence="it departs",
-        found="explored",
-        example=example,
         stored="stored/0123.json",
     )
 
