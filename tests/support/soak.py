@@ -23,7 +23,6 @@ import honest_closed
 import numpy as np
 from honest import MEANS, REGIMES, Array, Machine
 from honest_backward import UPSTREAM
-from honest_closed import CLOSED, CLOSED_BY_SET
 from honest_layers import SAMPLES, Choices, Draw, Implementation, Regime, computed, references
 
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference
@@ -122,13 +121,6 @@ class Tally:
             return f"{self.largest:.4g} of {held}, {self.violations:,} outside"
         return f"{self.largest:.2f} of {held}"
 
-
-#: What is drawn from: data, upstream gradients, and the forms of what an implementation may write in several ways.
-TABLES: Final[tuple[Iterable[str], ...]] = (
-    REGIMES, UPSTREAM, honest.OUTPUTS, honest.ROOTS, honest.UPDATES, honest.UNBIASED,
-    honest_backward.OUTPUTS, honest_backward.SLOPES, honest_backward.THROUGH, honest_closed.CLOSED,
-    honest_closed.CLOSED_BY_SET,
-)  # fmt: skip
 
 Tallies = dict[tuple[str, str, str], Tally]  # by rung, implementation and quantity
 #: Median bound/error by rung, quantity, n, implementation and class.
