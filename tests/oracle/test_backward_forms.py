@@ -9,7 +9,7 @@ import honest
 import numpy as np
 import pytest
 from honest import SUMMATIONS, Array, Machine, Statistics
-from honest_backward import Pass, closed_parameter
+from honest_backward import OUTPUTS, Pass, closed_parameter, differentiated, parameter_of
 from honest_closed import CLOSED, CLOSED_BY_SET
 
 from normgauge.oracle import Arithmetic, batch_norm_backward, initial_statistics, semantics
@@ -125,3 +125,30 @@ def test_a_variance_and_a_negative_eps_that_cancel_are_within_the_bound(dtype: s
         assert not found.dweight.excludes(closed_parameter(p))
         held += int(found.dx.says_something().sum())
     assert held > 100
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_negative_reciprocal_deviation_has_gradients_within_a_bound_that_excludes_wrong_ones(dtype: str) -> None:
+    """Outside the root, with an eps below -sqrt(var)."""
+    f, shape = Machine(dtype=dtype), (8, 16)
+    x, dy = f(0.3 * normal(shape)), f(normal(shape, 19))
+    p = Pass(
+        f=f,
+        x=x,
+        dy=dy,
+        weight=np.ones_like(x),
+        statistics=honest.two_pass(f, x, SUMMATIONS["pairwise"]),
+        eps=-0.5,
+        placement="outside_sqrt",
+        total=SUMMATIONS["pairwise"],
+    )
+    assert (p.r < 0).all()
+    chosen = semantics("batch_norm", eps_placement="outside_sqrt")
+    arithmetic = Arithmetic(dtype, "two_pass")
+    found = batch_norm_backward(x.T, dy.T, training=True, eps=-0.5, semantics=chosen, arithmetic=arithmetic)
+    assert found.dx.says_something().all()
+    assert found.dx.excludes(found.dx.value * 1.01)
+    for output in OUTPUTS:
+        dx, parts = differentiated(p, output, "division", "operator")
+        assert not found.dx.excludes(dx.T)
+        assert not found.dweight.excludes(parameter_of(p, parts))
