@@ -73,8 +73,10 @@ def acted_on(dtype: str, rank: int, lacking: set[str]) -> Case:
     given = {"weight": np.array([2, -1], dtype), "bias": np.array([0.5, 1], dtype)}
     given |= {"running_mean": np.array([1, -1], dtype), "running_var": np.array([4, 0.25], dtype)}
     new = {name: value[::-1] for name, value in given.items()}
-    arguments = {"momentum": {"value": 0.75}, "set_parameters": {"parameters": new}}
-    actions = [Action(name, **arguments.get(name, {})) for name in ACTIONS if name not in lacking]
+    arguments = {
+        "momentum": Action("momentum", value=0.75), "set_parameters": Action("set_parameters", parameters=new)
+    }  # fmt: skip
+    actions = [arguments.get(name, Action(name)) for name in ACTIONS if name not in lacking]
     x = np.arange(12, dtype=dtype).reshape((2, 2, 3, 1, 1)[:rank]) ** 2
     steps = (Step("train", x, before=(action,), inspect=True) for action in actions)
     settings = {"num_channels": 2, "eps": 0.5, "momentum": 0.25}

@@ -9,6 +9,7 @@ from pages import claim, diverging, in_short, judgement, profile, run, section, 
 
 from normgauge.results.departures import counted
 from normgauge.results.grounds import SORTS_TOLD, Ground, Sort, in_words, sort_of, word_for
+from normgauge.results.records import Record
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_every_sort_is_told() -> None:
 
 
 def test_departures_claims_and_hazards_are_counted_apart() -> None:
-    records = [
+    records: list[Record] = [
         diverging(ground="formula"),
         diverging(ground="convention"),
         diverging(ground="documentation"),

@@ -117,8 +117,7 @@ class Layer:
 
     def given(self, step: Step) -> Layer:
         """The layer with the weight and bias that are set before a step."""
-        affine = {name: values for name, values in step.sets.items() if name in {"weight", "bias"}}
-        return replace(self, **affine) if affine else self
+        return replace(self, weight=step.sets.get("weight", self.weight), bias=step.sets.get("bias", self.bias))
 
     def normalised(self, step: Step, sets: Sequence[Sequence[int]], used: Sequence[Used], index: Sequence[int]) -> Any:
         """The step's output and gradients; ``index`` has for each element that of its weight and bias."""
