@@ -64,7 +64,7 @@ def _never(kind: Literal["group_norm", "batch_norm"], *keys: str, sentence: str,
 
 _TF: Final[dict[str, Any]] = {
     "sentence": "use the TensorFlow backend, which computes float64 in float64: no dtype or floatx of this one does",
-    "apply": types.instead(backend="tensorflow"),
+    "apply": types.instead(backend="tensorflow", mode="eager"),
     "packages": ("keras",),
 }
 _HALF: Final[dict[str, Any]] = {
