@@ -8,8 +8,8 @@ BatchNorm; GroupNorm shares all of its formulas.
 A form is registered as a record ``Form`` in a table: ``FORWARD`` in audit_forward.py, ``BACKWARD`` in
 audit_backward.py (``NCNN`` in audit_ncnn.py is what ncnn itself computes). Its name says the quantity first. It then
 takes part in every search, in all types, and in the short one of ``tests/oracle/test_audit.py``. An order of
-evaluation that any of the tables in honest.py and honest_backward.py has (SUMMATIONS, STATISTICS, OUTPUTS, ROOTS,
-UPDATES, CLOSED) is registered by that.
+evaluation that any of the tables in honest.py, honest_backward.py and honest_closed.py has (SUMMATIONS, STATISTICS,
+OUTPUTS, ROOTS, UPDATES, CLOSED, CLOSED_BY_SET) is registered by that.
 """
 
 from __future__ import annotations
