@@ -90,9 +90,7 @@ def test_what_is_set_is_used_from_then_on_and_the_count_of_batches_stays() -> No
     assert expected(case, "weight") == [[2, -1], [4, 8], [4, 8]]
     assert expected(case, "bias") == [[0.5, 1]] * 3
     # Batches with the means (2, 3), (4, 6), (6, 9); the second is averaged with what was set, as of one batch.
-    assert np.allclose(
-        np.array(expected(case, "running_mean"), float), [[2, 3], [2.5, 2.5], [11 / 3, 14 / 3]], atol=1e-12
-    )
+    assert np.allclose(expected(case, "running_mean"), [[2.0, 3.0], [2.5, 2.5], [11 / 3, 14 / 3]], atol=1e-12)
 
 
 def test_in_eval_what_was_set_normalises() -> None:
