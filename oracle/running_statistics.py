@@ -123,10 +123,10 @@ def updated(running: RunningStatistics, batch: Batch, momentum: float | None, fo
         bound = result_bound(value, bound, arithmetic, buffer)
     nan = np.isnan(value)
     if nan.any():  # a NaN is demanded unless it comes of a statistic that was out of range, or may be an infinity
-        infinite = np.isnan(old.bound)
-        infinite[1] |= _may_be_infinite(batch, arithmetic)
-        undefined = np.where(infinite, np.nan, 0.0)
-        bound = np.where(nan, np.where((new.bound == np.inf) | (old.bound == np.inf), np.inf, undefined), bound)
+        silent, infinite = (new.bound == np.inf) | (old.bound == np.inf), np.isnan(old.bound)
+        either = silent if batch.m.n == 1 else infinite  # the variance of a single infinity may be 0
+        either[1] |= _may_be_infinite(batch, arithmetic)
+        bound = np.where(nan, np.where(silent, np.inf, np.where(infinite, np.nan, 0.0)), bound)
     mean, variance = (Reference(value=one, bound=its) for one, its in zip(value, bound, strict=True))
     return RunningStatistics(mean=mean, var=variance, steps=weight.step, dtype=running.dtype)
 

@@ -411,6 +411,16 @@ def test_an_infinity_may_make_the_running_statistics_infinite_or_nan_but_no_numb
     assert not output.excludes(np.full((3, 1), np.nan))
 
 
+def test_the_variance_of_one_infinity_may_be_anything_where_parts_are_combined() -> None:
+    """A tree of single values has nothing to combine."""
+    chosen = semantics("batch_norm", single_value="shift", running_var="biased")
+    for accuracy in ACCURACY_CLASSES:
+        call: dict[str, Any] = {"training": True, "semantics": chosen, "arithmetic": Arithmetic("float32", accuracy)}
+        running = batch_norm([[np.inf]], initial_statistics([0.0], [1.0]), **call).running
+        assert running is not None
+        assert running.var.excludes([0.9]) == (accuracy == "two_pass")
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_infinities_of_both_signs_have_no_mean(dtype: str) -> None:
     x = np.array([[np.inf], [1.0], [2.0]], dtype=dtype)

@@ -127,9 +127,11 @@ def _in_the_type_of_sums(total: Summation) -> Summation:
     """Sums are handed over in the type of intermediates, unless it is too short for one of them."""
 
     def summed(f: Machine, values: Array) -> Array:
+        if f.wide is f:
+            return total(f, values)
         wide = total(f.wide, f.wide(values))
         held = f(wide)
-        return wide if f.wide != f and np.any(np.isinf(held) & np.isfinite(wide)) else held
+        return wide if np.any(np.isinf(held) & np.isfinite(wide)) else held
 
     return summed
 
@@ -158,7 +160,7 @@ def times_reciprocal(f: Machine, values: Array, total: Summation) -> Array:
 def of_products(f: Machine, values: Array, total: Summation) -> Array:
     """Caffe: the product of a row with a vector of the rounded 1/n, in the type of sums."""
     wide, n = f.wide, values.shape[1]
-    return total(f, wide(wide(values) * wide(wide(1) / wide(n))))
+    return total(f, wide((values if wide is f else wide(values)) * wide(wide(1) / wide(n))))
 
 
 #: How a mean is made of a sum, and what that adds to the name of the statistics.
@@ -237,6 +239,8 @@ def _in_float32(f: Machine, x: Array, measure: Callable[[Machine, Array], Statis
 
 
 def _in(wide: Machine, f: Machine, x: Array, measure: Callable[[Machine, Array], Statistics]) -> Statistics:
+    if wide is f:
+        return measure(f, x)
     found = measure(wide, wide(x))
     return Statistics(mean=f(found.mean), var=f(found.var))
 
