@@ -31,6 +31,7 @@ from normgauge.adapters.debug import Tracebacks
 from normgauge.adapters.dtypes import FULL
 from normgauge.adapters.kept import GRADIENT, OUTPUT, Kept, changed, loaded, same, state_of
 from normgauge.adapters.lacks import Lack
+from normgauge.adapters.memory import RESULTS, buffer_of, sharing
 from normgauge.adapters.memory_layouts import laid_out
 
 #: Those that no call changes.
@@ -135,17 +136,15 @@ class Adapter(Acting, ABC):
         """A native parameter of shape (C,) as NumPy."""
         return np.asarray(value)
 
-    def memory(self, value: Any) -> Array | None:
-        """The bytes of the buffer that a native array lies in; None where nobody can write to an array."""
+    def elements(self, value: Any) -> Array | None:
+        """A native array as one of NumPy's at the same place, written to by who writes to it, and as little where
+        that is not allowed; None where nobody can write to any array of the framework."""
         return None
 
-    def sharing(self, output: Any, others: Mapping[str, Any]) -> list[str]:
-        """The names of those native arrays among ``others`` that lie in the same memory as ``output``."""
-        own = self.memory(output)
-        if own is None:
-            return []
-        buffers = {name: self.memory(value) for name, value in others.items()}
-        return [name for name, one in buffers.items() if one is not None and np.may_share_memory(own, one)]
+    def memory(self, value: Any) -> Array | None:
+        """The bytes of the whole buffer that a native array lies in; None as for :meth:`elements`."""
+        elements = self.elements(value)
+        return None if elements is None else buffer_of(elements)
 
     def native_dtype(self, value: Any) -> str:
         return str(value.dtype).rpartition(".")[2]
@@ -280,6 +279,8 @@ class Adapter(Acting, ABC):
         state = {n: value.copy() for n, value in after.items() if step.inspect or n.startswith("running_")}
         dtypes = {n: self.native_dtype(value) for n, value in inside.items() if n in state}
         dtypes |= {n: self.native_dtype(value) for n, value in gradients.items()}
+        given = {"x": x.native} if dy is None else {"x": x.native, "dy": dy.native}
+        arrays = self._places({**given, **inside, "output": output, **gradients})
         results = [self._result(implementation, "output", output)]
         results += [self._result(implementation, name, value) for name, value in gradients.items()]
         found = StepResult(
@@ -287,12 +288,18 @@ class Adapter(Acting, ABC):
             dtype=self.native_dtype(output),
             state=state,
             modified=tuple(modified),
-            shares=tuple(self.sharing(output, {"x": x.native, **inside})),
+            shares=tuple(sharing(arrays)),
+            read_only=tuple(n for n in RESULTS if n in arrays and not arrays[n].flags.writeable),
             gradients=dict(zip(gradients, (one.value for one in results[1:]), strict=True)),
             dtypes=dtypes,
             trainable=tuple(self.trainable(layer)) if step.inspect else None,
         )
         return found, results
+
+    def _places(self, natives: Mapping[str, Any]) -> dict[str, Array]:
+        """The elements of those arrays that have any and can be written to in this framework."""
+        found = {name: self.elements(value) for name, value in natives.items()}
+        return {name: value for name, value in found.items() if value is not None and value.size}
 
     def _given(self, implementation: Implementation, name: str, value: Array, layout: str) -> _Given:
         """An input of a call as it lies in memory before."""

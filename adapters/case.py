@@ -144,7 +144,9 @@ class StepResult:
     ``modified`` names what the call changed and should not have: ``x``, ``dy``, ``weight``, ``bias``, or
     ``memory beside x`` (or ``dy``) where x itself is as it was but not the rest of the buffer that it lies in. The
     last step of a case also names what any of them changed that is older (``kept.py``). ``shares``
-    names what the output shares memory with: ``x``, a parameter or a running statistic. ``gradients`` has
+    names what has an element in one place in memory (``memory.py``): ``x``, ``dy``, a parameter, another result or
+    ``itself`` where it is the output's, and such as ``dweight and dbias`` where it is another result's; ``read_only``
+    names the results that cannot be written to in a framework whose arrays can. ``gradients`` has
     ``dx`` in canonical layout and, as far as the layer has the parameters, ``dweight`` and ``dbias``, of shape
     (C,). ``dtypes`` are the native dtypes of the arrays in ``state`` and ``gradients``. If the step has
     ``inspect``, the state also has the weight and the bias, and ``trainable`` names the trainable parameters.
@@ -155,6 +157,7 @@ class StepResult:
     state: Mapping[str, Array]
     modified: tuple[str, ...] = ()
     shares: tuple[str, ...] = ()
+    read_only: tuple[str, ...] = ()
     gradients: Mapping[str, Array] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
     trainable: tuple[str, ...] | None = None

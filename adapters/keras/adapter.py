@@ -15,7 +15,7 @@ from normgauge.adapters.jax_cache import OnJax
 from normgauge.adapters.keras.modes import COMPILED, MASK, MODES
 from normgauge.adapters.lacks import PARTS, Lack, without
 from normgauge.adapters.layout import CHANNELS_FIRST, CHANNELS_LAST
-from normgauge.adapters.memory import buffer_of, storage_of
+from normgauge.adapters.memory import elements_of, storage_of
 from normgauge.adapters.mode import PLAIN, Mode
 from normgauge.adapters.operations import Name, Operation, Operations, ScriptedAdapter, Steps, actions_of, do
 
@@ -219,9 +219,16 @@ class KerasOnTorchAdapter(KerasAdapter):
     def device(self) -> str:
         return str(self.keras.ops.zeros(1).device.type)
 
+    def elements(self, value: Any) -> Array | None:
+        tensor = self._tensor(value)
+        return elements_of(tensor) if tensor.device.type == "cpu" else None
+
     def memory(self, value: Any) -> Array | None:
-        tensor = value.value if isinstance(value, self.keras.Variable) else value
+        tensor = self._tensor(value)
         return storage_of(tensor) if tensor.device.type == "cpu" else None
+
+    def _tensor(self, value: Any) -> Any:
+        return value.value if isinstance(value, self.keras.Variable) else value
 
 
 class KerasOnTensorflowAdapter(_CompilingAdapter):
@@ -243,8 +250,8 @@ class KerasOnNumpyAdapter(KerasAdapter):
     implementations = _implementations("numpy")
     kin = _kin("numpy")
 
-    def memory(self, value: Any) -> Array | None:
-        return buffer_of(value.value if isinstance(value, self.keras.Variable) else value)
+    def elements(self, value: Any) -> Array | None:
+        return value.value if isinstance(value, self.keras.Variable) else value  # type: ignore[no-any-return]
 
 
 def _built_shape(implementation: Implementation, case: Case) -> tuple[int | None, ...]:

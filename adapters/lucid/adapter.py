@@ -20,7 +20,6 @@ from normgauge.adapters.implementations import implementations_of
 from normgauge.adapters.lacks import Lack
 from normgauge.adapters.layout import CHANNELS_FIRST
 from normgauge.adapters.lucid.modes import GPU
-from normgauge.adapters.memory import buffer_of
 from normgauge.adapters.operations import SWITCH, Name, Operation, Operations, ScriptedAdapter, actions_of, do
 from normgauge.adapters.torch_interface import KIN, LAYERS, lacks_of, settings_of, takes
 
@@ -104,5 +103,6 @@ class LucidAdapter(ScriptedAdapter):
         # A tensor's own dtype stays what it was when the array in it is replaced, as loading and training do.
         return super().native_dtype(value.data if hasattr(value, "numpy") else value)
 
-    def memory(self, value: Any) -> Array | None:
-        return buffer_of(value.data) if isinstance(value.data, np.ndarray) else None  # MLX and release 3 have their own
+    def elements(self, value: Any) -> Array | None:
+        array = value if isinstance(value, np.ndarray) else getattr(value, "data", None)  # gradients are arrays
+        return array if isinstance(array, np.ndarray) else None  # MLX and release 3 have their own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from normgauge.adapters.case import Array, Case, Implementation
 from normgauge.adapters.implementations import implementations_of
 from normgauge.adapters.lacks import Lack
 from normgauge.adapters.layout import CHANNELS_FIRST
-from normgauge.adapters.memory import in_the_storage_of, storage_of
+from normgauge.adapters.memory import elements_of, storage_of
 from normgauge.adapters.operations import (
     SWITCH,
     Name,
@@ -119,8 +119,8 @@ class TorchAdapter(ScriptedAdapter):
             trainable=do(f.trained),
         )
 
+    def elements(self, value: Any) -> Array | None:
+        return elements_of(value)
+
     def memory(self, value: Any) -> Array | None:
         return storage_of(value)
-
-    def sharing(self, output: Any, others: Mapping[str, Any]) -> list[str]:
-        return in_the_storage_of(output, others)

@@ -138,6 +138,7 @@ def _encode_result(step: StepResult) -> dict[str, Any]:
         "state": {name: encode_array(value) for name, value in step.state.items()},
         "modified": list(step.modified),
         "shares": list(step.shares),
+        "read_only": list(step.read_only),
         "gradients": {name: encode_array(value) for name, value in step.gradients.items()},
         "dtypes": dict(step.dtypes),
     }
@@ -158,6 +159,7 @@ def decode_observation(message: Mapping[str, Any]) -> Observation:
                 state={name: decode_array(value) for name, value in step["state"].items()},
                 modified=tuple(step["modified"]),
                 shares=tuple(step.get("shares", ())),
+                read_only=tuple(step.get("read_only", ())),
                 gradients={name: decode_array(value) for name, value in step.get("gradients", {}).items()},
                 dtypes=dict(step.get("dtypes", {})),
                 trainable=tuple(map(str, step["trainable"])) if "trainable" in step else None,

@@ -10,6 +10,7 @@ import numpy as np
 
 from normgauge.adapters.case import PARAMETERS, Case, Step
 from normgauge.adapters.dtypes import KNOWN_DTYPES
+from normgauge.adapters.memory import PAIRS, RESULTS
 from normgauge.conformance.form.cases import Question
 from normgauge.conformance.form.faults import Fault, faults, inside, listed, shown
 from normgauge.conformance.layers.registry import kind_of
@@ -23,7 +24,8 @@ _NAMES: Final[Mapping[str, Sequence[str]]] = {
         "the output of an earlier call", "a gradient of an earlier call", "the layer that was saved",
         *(f"the array loaded as {name}" for name in PARAMETERS),
     ),
-    "shares": ("x", *_AFFINE, *_STATISTICS),
+    "shares": tuple(PAIRS),
+    "read_only": RESULTS,
     "trainable": PARAMETERS,
 }  # fmt: skip
 #: Letters of an exception that are shown.

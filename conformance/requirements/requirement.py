@@ -68,7 +68,7 @@ class Requirement:
     - ``precision``: the type given is the type computed in
     - ``setting``: the number given as ``setting`` is the number used
     - ``refusal``: the implementation refuses every case
-    - ``unmodified``: no call changes its inputs or what a user has from before, and no output shares its memory
+    - ``unmodified``: no call changes its inputs or what a user has from before, and every result is the user's to write
     - ``output_type``: the output has the type of the input
     - ``kin``: the framework's own layer of another kind agrees, in the ``relation`` of that name
 

@@ -11,8 +11,9 @@ SIDE_EFFECTS: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-17", "BN-21", ground="robustness", rule="unmodified", title="input unmodified",
         statement=(
-            "A call changes neither its inputs nor its parameters nor any array that a user has from before, and its "
-            "output lies in memory of its own."
+            "A call changes neither its inputs nor its parameters nor any array that a user has from before. Each "
+            "of its results, gradients and running statistics included, lies in memory of its own, every element in "
+            "its own place, and can be written to where the framework's arrays can."
         ),
         source=(
             RESIDUAL_PAPER.implies(

@@ -165,6 +165,7 @@ class Result(Message, frozen=True, kw_only=True):
     state: dict[str, Numbers]
     modified: tuple[str, ...]
     shares: tuple[str, ...] = ()
+    read_only: tuple[str, ...] = ()
     gradients: dict[str, Numbers] = {}
     dtypes: dict[str, str] = {}
     trainable: tuple[str, ...] | None = None
@@ -219,6 +220,7 @@ def _result(step: Result) -> StepResult:
         state={name: value.array() for name, value in step.state.items()},
         modified=step.modified,
         shares=step.shares,
+        read_only=step.read_only,
         gradients={name: value.array() for name, value in step.gradients.items()},
         dtypes=step.dtypes,
         trainable=step.trainable,

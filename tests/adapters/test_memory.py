@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from faulty.adapter import FaultyAdapter
 from faulty.group_norm import GroupNorm
+from numpy.lib.stride_tricks import as_strided
 
-from normgauge.adapters.case import Array, Case, Implementation, Observation, Step
-from normgauge.adapters.memory import buffer_of
+from normgauge.adapters.case import Array, Case, Implementation, Observation, Step, StepResult
+from normgauge.adapters.memory import buffer_of, overlaps_itself
 from normgauge.adapters.memory_layouts import LAYOUTS, laid_out
 from normgauge.conformance.layers.experiments import probes
 from normgauge.conformance.requirements.requirement import CHANNELS
@@ -75,19 +76,20 @@ def test_a_layer_that_writes_into_its_input_is_noticed_wherever_the_input_lies()
 @pytest.mark.parametrize(
     ("shared", "handed_out"),
     [
-        ("x", lambda layer, x, y: x),
-        ("x", lambda layer, x, y: x[::-1, 1:]),
-        ("weight", lambda layer, x, y: np.broadcast_to(layer.weight[:, None], x.shape)),
-        ("bias", lambda layer, x, y: np.broadcast_to(layer.bias[:, None], x.shape)),
+        (["x"], lambda layer, x, y: x),
+        (["x"], lambda layer, x, y: x[::-1, 1:]),
+        (["weight", "itself"], lambda layer, x, y: np.broadcast_to(layer.weight[:, None], x.shape)),
+        (["bias", "itself"], lambda layer, x, y: np.broadcast_to(layer.bias[:, None], x.shape)),
+        ([], lambda layer, x, y: x.base[::2, ::2, ::2]),
     ],
 )
 def test_an_output_in_the_memory_of_something_else_is_noticed(
-    shared: str, handed_out: Callable[[GroupNorm, Array, Array], Array]
+    shared: list[str], handed_out: Callable[[GroupNorm, Array, Array], Array]
 ) -> None:
     class Shares(Strided):
         after = staticmethod(handed_out)
 
-    assert observed(Shares).steps[0].shares == (shared,)
+    assert observed(Shares).steps[0].shares == tuple(shared)
 
 
 class AfterTheGradients(Strided):
@@ -187,11 +189,80 @@ def test_a_framework_whose_arrays_nobody_can_write_to_shares_nothing() -> None:
     class Immutable(Strided):
         after = staticmethod(lambda layer, x, y: x)
 
-        def memory(self, value: Any) -> Array | None:
+        def elements(self, value: Any) -> Array | None:
             return None
 
     (step,) = observed(Immutable).steps
-    assert (step.modified, step.shares) == ((), ())
+    assert (step.modified, step.shares, step.read_only) == ((), (), ())
+
+
+def _step_of(gives: Callable[[Any, Array, Mapping[str, Array]], Mapping[str, Array]]) -> StepResult:
+    """What is seen of a layer whose gradients are those that ``gives`` makes of dy and its own."""
+
+    class Gives(Strided):
+        def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+            y, gradients = super().backward(layer, x, dy, training=training)
+            return y, {**gradients, **gives(y, dy, gradients)}
+
+    settings = {"num_channels": 4, "num_groups": 2, "eps": 1e-5}
+    case = Case(layer="group_norm", dtype="float32", settings=settings, parameters={}, steps=(Step("train", X, X**2),))
+    seen = Gives("float32").run("group_norm.GroupNorm", case)
+    assert seen.raised is None
+    return seen.steps[0]
+
+
+def _rows(apart: int) -> Mapping[str, Array]:
+    """dweight and dbias in one buffer, each with an element between two of its own, ``apart`` elements from there."""
+    buffer = np.zeros(16, np.float32)
+    return {"dweight": buffer[:8:2], "dbias": buffer[apart : apart + 8 : 2]}
+
+
+@pytest.mark.parametrize(
+    ("shared", "gives"),
+    [
+        ((), lambda y, dy, own: own),
+        (("dweight and dbias",), lambda y, dy, own: {"dweight": own["dbias"]}),
+        (("dweight and dbias",), lambda y, dy, own: _rows(6)),
+        ((), lambda y, dy, own: _rows(1)),
+        ((), lambda y, dy, own: _rows(8)),
+        (("dx",), lambda y, dy, own: {"dx": y}),
+        (("dx and dy",), lambda y, dy, own: {"dx": dy}),
+        (("dbias and dy",), lambda y, dy, own: {"dbias": dy[0, :, 0]}),
+        (("dbias and itself",), lambda y, dy, own: {"dbias": as_strided(np.zeros(1, np.float32), (4,), (0,))}),
+    ],
+)
+def test_gradients_that_lie_where_another_array_does_are_named_with_it(
+    shared: tuple[str, ...], gives: Callable[[Any, Array, Mapping[str, Array]], Mapping[str, Array]]
+) -> None:
+    step = _step_of(gives)
+    assert (step.shares, step.read_only, step.modified) == (shared, (), ())
+
+
+def test_what_cannot_be_written_to_is_named() -> None:
+    fixed = as_strided(np.zeros(4, np.float32), writeable=False)
+    assert _step_of(lambda y, dy, own: {"dbias": fixed}).read_only == ("dbias",)
+
+
+@pytest.mark.parametrize(
+    ("one", "shape", "strides"),
+    [
+        (False, (), ()),
+        (False, (3, 4), (32, 8)),
+        (False, (3, 4), (8, 24)),
+        (False, (3, 4), (-64, 8)),
+        (False, (1, 4), (0, 8)),
+        (False, (0, 4), (0, 8)),
+        (False, (3, 3), (16, 24)),  # 0, 16, 32; 24, 40, 56; 48, 64, 80
+        (True, (4, 3), (16, 24)),  # 48 both ways
+        (True, (3, 4), (0, 8)),
+        (True, (3, 4), (8, 8)),
+        (True, (3,), (4,)),
+    ],
+)
+def test_an_array_with_two_elements_in_one_place_is_known(
+    one: bool, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    assert overlaps_itself(as_strided(np.zeros(64)[20:], shape, strides)) == one
 
 
 def test_the_buffer_of_a_view_is_all_of_it_in_either_order() -> None:

@@ -93,7 +93,7 @@ def observations(draw: st.DrawFn) -> Observation:
     trainable = st.none() | st.lists(st.sampled_from(["weight", "bias", "running_var"]), unique=True).map(tuple)
     step = st.builds(
         StepResult, output=arrays(dtype, least=2), dtype=dtypes, state=state, modified=modified, shares=modified,
-        trainable=trainable,
+        read_only=modified, trainable=trainable,
     )  # fmt: skip
     return Observation(
         steps=tuple(draw(st.lists(step, max_size=3))),
@@ -220,6 +220,7 @@ def test_every_observation_comes_back_as_it_was(seen: Observation) -> None:
     for ours, theirs in zip(back.steps, seen.steps, strict=True):
         assert_same_bits(ours.output, theirs.output)
         assert (ours.dtype, ours.modified, ours.shares) == (theirs.dtype, theirs.modified, theirs.shares)
+        assert ours.read_only == theirs.read_only
         assert ours.trainable == theirs.trainable
         assert_same_arrays(ours.state, theirs.state)
 

@@ -16,7 +16,14 @@ from typing import Any, Final
 import numpy as np
 import pytest
 from faulty.batch_norm import UpdatesTheArraysLoaded
-from faulty.group_norm import ChangesItsInput, GroupNorm, HandsOutItsBias, ReusesItsOutput
+from faulty.group_norm import (
+    ChangesItsInput,
+    FreezesItsOutput,
+    GradientsAreOneArray,
+    GroupNorm,
+    HandsOutItsBias,
+    ReusesItsOutput,
+)
 from faulty.state import UpdatesTheLayerThatWasSaved
 from frameworks import for_each
 from remedied import Pair, outcome, ratio
@@ -34,8 +41,8 @@ from normgauge.conformance.remedies.remedy import Advice, Apply, Layer, Remedy, 
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
-from normgauge.conformance.verdicts.side_effects import SHARED
 from normgauge.conformance.verdicts.side_effects import copies as advice_on
+from normgauge.conformance.verdicts.side_effects import own
 from normgauge.results.records import Judgement
 
 TESTS: Final = Path(__file__).parents[1]
@@ -234,6 +241,17 @@ def shared_output_changes_the_bias(copy: Copy) -> bool:
     return bool(np.shares_memory(copy(layer(X[..., 0].copy())), layer.bias))
 
 
+def shared_gradients_change_each_other(copy: Copy) -> bool:
+    found = GradientsAreOneArray(2, 4, 1e-5, "float64").gradients(X[:0], X[:0])
+    dweight, dbias = copy(found["dweight"]), copy(found["dbias"])
+    dweight += 1
+    return bool(np.any(dbias))
+
+
+def output_cannot_be_written_to(copy: Copy) -> bool:
+    return not copy(FreezesItsOutput(2, 4, 1e-5, "float64")(X.copy())).flags.writeable
+
+
 @pytest.mark.parametrize(
     ("name", "harm"),
     [
@@ -242,13 +260,15 @@ def shared_output_changes_the_bias(copy: Copy) -> bool:
         (GRADIENT, earlier_gradient_changed),
         (LOADED.format("running_mean"), loaded_array_changed),
         (SAVED, saved_layer_changed),
-        (None, shared_output_changes_the_bias),
+        (own(["output"]), shared_output_changes_the_bias),
+        (own(["output"]), output_cannot_be_written_to),
+        (own(["dbias", "dweight"]), shared_gradients_change_each_other),
     ],
 )
-def test_a_copy_keeps_what_a_layer_changes(name: str | None, harm: Callable[[Copy], bool]) -> None:
+def test_a_copy_keeps_what_a_layer_changes(name: str, harm: Callable[[Copy], bool]) -> None:
     assert harm(lambda value: value)
     assert not harm(lambda value: value.copy() if isinstance(value, np.ndarray) else value)
-    assert "copy" in (advice_on([name]) if name else SHARED)
+    assert "copy" in (name if name.startswith("copy") else advice_on([name]))
 
 
 def test_the_page_has_every_remedy_as_it_is() -> None:

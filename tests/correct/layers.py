@@ -67,6 +67,10 @@ class Styled:
             total=self.style.total,
         )
 
+    def nothing(self) -> tuple[Array, Array]:
+        """dweight and dbias where there are no values, each an array of its own."""
+        return self.store(np.zeros(self.channels)), self.store(np.zeros(self.channels))
+
     def parameters(self, parts: Array, dy: Array) -> tuple[Array, Array]:
         """dweight and dbias, from arrays of shape (C, m)."""
         total = self.style.total
@@ -104,8 +108,7 @@ class GroupNorm(Styled, group_norm.GroupNorm):
     def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
         x, dy = self.f(self.first(x)), self.f(self.first(dy))
         if x.size == 0:
-            none = self.store(np.zeros(self.channels))
-            return self.named(self.given(self.store(x.copy())), none, none)
+            return self.named(self.given(self.store(x.copy())), *self.nothing())
         sets, upstream, weight = (self.sets(one) for one in (x, dy, self.scale_and_shift(x)[0]))
         p = self.backward(sets, upstream, weight, self.style.statistics(self.f, sets))
         parts = self.f(upstream * self.f(self.f(sets - p.mean) * p.r))
@@ -159,8 +162,7 @@ class BatchNorm(Styled, batch_norm.BatchNorm):
     def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
         x, dy = self.f(self.first(x)), self.f(self.first(dy))
         if x.size == 0:
-            none = self.store(np.zeros(self.channels))
-            return self.named(self.given(self.store(x.copy())), none, none)
+            return self.named(self.given(self.store(x.copy())), *self.nothing())
         sets, upstream, weight = (self.by_channel(one) for one in (x, dy, self.scale_and_shift(x)[0]))
         statistics, own = self.statistics(sets)
         p, f = self.backward(sets, upstream, weight, statistics), self.f

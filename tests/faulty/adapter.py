@@ -13,7 +13,6 @@ import numpy as np
 from faulty import batch_norm, group_norm, process, rare, state
 from normgauge.adapters.base import Adapter
 from normgauge.adapters.case import Array, Case, Implementation
-from normgauge.adapters.memory import buffer_of
 
 _NAMES = {"weight": "weight", "bias": "bias", "eps": "eps", "num_channels": "num_channels"}
 _GROUP_NAMES = _NAMES | {"num_groups": "num_groups"}
@@ -58,6 +57,10 @@ CAUGHT: Mapping[str, Mapping[str, str]] = {
     "group_norm.TakesItsUpstreamGradientAsItLies": {"GN-36": "diverges"},
     "group_norm.ChangesItsUpstreamGradient": {"GN-17": "crashes"},
     "group_norm.ReusesItsOutput": {"GN-17": "crashes"},
+    "group_norm.GradientsAreOneArray": {"GN-17": "diverges"},
+    "group_norm.GradientsAreRowsOfOneBuffer": {},
+    "group_norm.EqualSamplesAreOne": {"GN-17": "diverges"},
+    "group_norm.FreezesItsOutput": {"GN-17": "diverges"},
     "group_norm.ComputesInSinglePrecision": {"GN-18": "diverges"},
     "group_norm.CachesStatistics": {**dict.fromkeys(("GN-09", "GN-10", "GN-12"), "diverges"), "GN-37": "cannot tell"},
     "group_norm.GroupsOfThreeMiscount": {"GN-06": "diverges"},
@@ -121,6 +124,8 @@ CAUGHT: Mapping[str, Mapping[str, str]] = {
     "batch_norm.TakesItsUpstreamGradientAsItLies": {"BN-46": "diverges"},
     "batch_norm.ChangesItsUpstreamGradient": {"BN-21": "crashes"},
     "batch_norm.ReusesItsOutput": {"BN-21": "crashes"},
+    "batch_norm.StatisticsStartAsOneElement": {"BN-21": "diverges"},
+    "batch_norm.FreezesItsGradients": {"BN-21": "diverges"},
     "batch_norm.UpdatesTheArraysLoaded": {"BN-21": "crashes"},
     "batch_norm.ComputesInSinglePrecision": {"BN-22": "diverges"},
     "batch_norm.NanLeavesNoTrace": {"BN-37": "diverges"},
@@ -246,8 +251,8 @@ class FaultyAdapter(Adapter):
         names = ("weight", "bias", "running_mean", "running_var")
         return {name: value for name in names if (value := getattr(layer, name, None)) is not None}
 
-    def memory(self, value: Any) -> Array | None:
-        return buffer_of(value)
+    def elements(self, value: Any) -> Array | None:
+        return np.asarray(value)
 
     def to_native(self, implementation: Implementation, x: Array) -> Any:
         return x

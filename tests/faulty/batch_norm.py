@@ -482,6 +482,24 @@ class ReusesItsOutput(BatchNorm):
         return kept
 
 
+class StatisticsStartAsOneElement(BatchNorm):
+    """The running mean of a new layer is one zero for all channels."""
+
+    def __init__(self, num_channels: int, eps: float, momentum: float | None, track: bool, dtype: str) -> None:
+        super().__init__(num_channels, eps, momentum, track, dtype)
+        self.running_mean = (
+            np.lib.stride_tricks.as_strided(np.zeros(1, dtype), (num_channels,), (0,)) if track else None
+        )
+
+
+class FreezesItsGradients(BatchNorm):
+    def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
+        found = super().gradients(x, dy)
+        for value in found.values():
+            value.flags.writeable = False
+        return found
+
+
 class UpdatesTheArraysLoaded(BatchNorm):
     def update(self, sets: Array, mean: Array) -> None:
         arrays = self.running_mean, self.running_var
