@@ -115,6 +115,33 @@ def test_a_torch_layer_that_writes_or_returns_the_wrong_memory_is_noticed_in_eve
     )
 
 
+@for_each("torch")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("mode", ["", "[strided]", "[vmap]"])
+def test_gradients_of_torch_that_lie_in_one_place_are_noticed(framework: str, mode: str, dtype: str) -> None:
+    torch = pytest.importorskip("torch")
+    adapter = make_adapter(framework, dtype)
+    x = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
+    settings = {"num_channels": 4, "num_groups": 2}
+    case = Case(layer="group_norm", dtype=dtype, settings=settings, parameters={}, steps=(Step("train", x, x[::-1]),))
+    honest = adapter.backward
+    both = torch.zeros(8, dtype=getattr(torch, dtype))
+
+    def shared(**spoilt: Any) -> tuple[str, ...]:
+        def backward(layer: Any, x: Any, dy: Any, *, training: bool) -> Any:
+            y, gradients = honest(layer, x, dy, training=training)
+            return y, {**gradients, **spoilt}
+
+        adapter.backward = backward  # type: ignore[method-assign]
+        (step,) = adapter.run(f"torch.nn.GroupNorm{mode}", case).steps
+        return step.shares
+
+    assert shared() == ()
+    assert shared(dweight=both[::2], dbias=both[1::2]) == ()
+    assert shared(dweight=both[:4], dbias=both[:4]) == ("dweight and dbias",)
+    assert shared(dbias=both[:1].expand(4)) == ("dbias and itself",)
+
+
 @for_each("keras-torch", "keras-numpy")
 def test_keras_s_arrays_that_can_be_written_to_are_known_by_their_memory(framework: str) -> None:
     """In a process of its own, since Keras reads its backend once."""
