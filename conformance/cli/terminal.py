@@ -133,7 +133,8 @@ def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
     console.print(table)
     for default in profile.defaults:
         console.print(f"default {default.setting}: {_default(default)}", highlight=False)
-    console.print(f"accuracy: {(profile.accuracy or 'outside every class').replace('_', '-')} statistics")
+    accuracy = f"{profile.accuracy.replace('_', '-')} statistics" if profile.accuracy else "outside every class"
+    console.print(f"accuracy: {accuracy}")
     for hazard in profile.hazards:
         console.print(f"[yellow]hazard[/]: {escape(hazard)}", highlight=False, soft_wrap=True)
     divergent = [j for j in judgements if j.verdict in DIVERGENT]

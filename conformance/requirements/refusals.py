@@ -70,7 +70,7 @@ REFUSALS: Final[tuple[Requirement, ...]] = (
         ),
     ),
     *twins(
-        "GN-16", "BN-20", ground="documentation", rule="refusal", title="wrong channel count refused",
+        "GN-16", "BN-20", ground="robustness", rule="refusal", title="wrong channel count refused",
         statement=Both(
             "An input whose channel count is not the layer's is refused, with weight and bias and without.",
             "An input whose channel count is not the layer's is refused, with weight and bias and without. This holds "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -84,9 +85,8 @@ def measure(
         # A case that leaves a setting to the layer has no reference, so nothing smaller can be held to one.
         shown = judged.shows is not None and judged.shows.probe.measures is None
         if judged.verdict in DIVERGENT and shown and not wanted.diagnosis_only:
-            example, smallest = shrunk_example(judged, evidence, subject, description.ranks)
-            if requirement.rule == "values" and smallest.ratio > 1:
-                judged = _told_of(smallest, judged, evidence)
+            retold = functools.partial(_told_of, judged, evidence, requirement.rule)
+            example, judged = shrunk_example(judged, evidence, subject, description.ranks, retold)
         yield _judgement(requirement, judged, example, evidence, profile.framework)
     explores = wanted.budget.cases and not description.thorough  # that takes long a case
     if explores and dtype in FULL and diagnosis.known and not wanted.diagnosis_only:
@@ -263,8 +263,10 @@ def _judgement(
     )
 
 
-def _told_of(smallest: Deviation, judged: Judged, evidence: Evidence) -> Judged:
+def _told_of(judged: Judged, evidence: Evidence, rule: str, smallest: Deviation) -> Judged:
     """The judgement in the numbers of its smallest form, which are those that the script prints."""
+    if rule != "values" or smallest.ratio <= 1:
+        return judged
     assert judged.shows is not None
     probe = replace(judged.shows.probe, label=f"{judged.shows.probe.label}, made small")
     sentence = evidence.note(

@@ -26,9 +26,9 @@ from normgauge.results.records import ROWS, Example
 
 
 def shrunk_example(
-    judged: Judged, evidence: Evidence, subject: Subject, ranks: Sequence[int]
-) -> tuple[Example, Deviation]:
-    """The smallest input found that shows what was judged, and the deviation that it shows."""
+    judged: Judged, evidence: Evidence, subject: Subject, ranks: Sequence[int], retold: Callable[[Deviation], Judged]
+) -> tuple[Example, Judged]:
+    """The smallest input found that shows what was judged, and the judgement as ``retold`` of what that shows."""
     assert judged.shows is not None
     case, observation = judged.shows.probe.case, judged.shows.observation
     arithmetic = judged.held_to or evidence.arithmetic
@@ -53,9 +53,12 @@ def shrunk_example(
         found = deviation_of(candidate, seen)
         return found.of_rounded is None and found.ratio > 2
 
+    undefined = _is_undefined(predict(case, expected, arithmetic))
+
     def raises_alike(candidate: Case, seen: Observation) -> bool:
         alike = _said(seen) == _said(observation) and [step.x.size == 0 for step in candidate.steps] == empty
-        return alike and predict(candidate, expected, arithmetic).refused is None
+        right = predict(candidate, expected, arithmetic)
+        return alike and right.refused is None and (undefined or not _is_undefined(right))
 
     def is_not_canonical(candidate: Case, seen: Observation) -> bool:
         right = predict(candidate, canonical, arithmetic)
@@ -68,8 +71,8 @@ def shrunk_example(
             needed.append(is_not_canonical)
         case, observation = shrink(case, observation, _all(needed), target, keep_form=not judged.departs)
     rows = rows_of(followed, judged.departs)
-    example = example_of(case, observation, rows, target, str(judged.sentence))
-    return example, deviation_of(case, observation)
+    told = retold(deviation_of(case, observation))
+    return example_of(case, observation, rows, target, str(told.sentence)), told
 
 
 Shows = Callable[[Case, Observation], bool]
@@ -92,6 +95,11 @@ def rows_of(followed: Semantics, departs: Mapping[str, str]) -> dict[str, Semant
     if followed.choices != canonical.choices:
         rows["followed"] = followed
     return rows
+
+
+def _is_undefined(prediction: Prediction) -> bool:
+    """Whether some result is no number, so that refusing would be as good an answer."""
+    return any(np.isnan(one.value).any() for step in prediction.steps for one in step.values())
 
 
 def _said(seen: Observation) -> tuple[str, str] | None:

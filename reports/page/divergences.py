@@ -124,23 +124,31 @@ def _finding(judgements: Sequence[Judgement], documentation: dict[str, str], anc
         measured=tuple(sorted(held)),
         only=frameworks.pop() if len(frameworks) == 1 and len(held) > 1 else "",
         values=_values(evidence, names),
-        remedies=_said_to(((one.remedy, one.implementation) for one in departing), names),
-        not_mended=_said_to(((one.not_mended, one.implementation) for one in departing), names),
+        remedies=_said_to(((one.remedy, one) for one in departing), names),
+        not_mended=_said_to(((one.not_mended, one) for one in departing), names),
         conforming=names.told(
             (name, "") for name, own in by_implementation.items() if all(one.verdict == "conforms" for one in own)
         ),
     )
 
 
-def _said_to(said: Iterable[tuple[str | None, str]], names: Names) -> tuple[tuple[str, list[Told]], ...]:
-    """Each sentence with the implementations that it is for; one for all of them has none beside it."""
-    pairs = list(said)
-    found: dict[str, dict[str, None]] = {}
-    for sentence, implementation in pairs:
+def _said_to(said: Iterable[tuple[str | None, Judgement]], names: Names) -> tuple[tuple[str, list[Told]], ...]:
+    """Each sentence with the implementations that it is for, with their types where it is not for all of these.
+
+    One for all of them has none beside it.
+    """
+    dtypes: dict[str, dict[str, None]] = {}
+    found: dict[str, dict[str, dict[str, None]]] = {}
+    for sentence, of in said:
+        dtypes.setdefault(of.implementation, {})[of.dtype] = None
         if sentence:
-            found.setdefault(sentence, {})[implementation] = None
-    for_all = len(found) == 1 and all(whom.keys() == {name for _, name in pairs} for whom in found.values())
-    return tuple((one, [] if for_all else names.told((name, "") for name in whom)) for one, whom in found.items())
+            found.setdefault(sentence, {}).setdefault(of.implementation, {})[of.dtype] = None
+    if list(found.values()) == [dtypes]:
+        return tuple((sentence, []) for sentence in found)
+    return tuple(
+        (sentence, names.told((name, "" if own == dtypes[name] else ", ".join(own)) for name, own in whom.items()))
+        for sentence, whom in found.items()
+    )
 
 
 def _values(evidence: Sequence[Evidence], names: Names) -> tuple[tuple[str, list[Told]], ...]:
