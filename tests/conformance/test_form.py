@@ -137,6 +137,8 @@ LACK: Final = {"why": "", "source": ""}
         ("steps/0/dtypes/dy", "float32", "steps[0].dtypes.dy: neither in state nor in gradients"),
         ("steps/0/modified", ["x", "dy", "dy"], 'steps[0].modified[2]: "dy" stands there twice'),
         ("steps/0/shares", ["x", "x"], 'steps[0].shares[1]: "x" stands there twice'),
+        ("steps/0/shares", ["dbias", "dweight and dbias", "dx and itself"], None),
+        ("steps/0/read_only", ["dx", "dx"], 'steps[0].read_only[1]: "dx" stands there twice'),
         ("steps/1/trainable", ["eps"],
          'steps[1].trainable[0]: "eps" is none of weight, bias, running_mean, running_var'),
         ("steps/1/trainable", ..., "steps[1].trainable: missing, though the step has inspect; give it, or declare it "
@@ -225,6 +227,15 @@ def spoilt(data: st.DataObject, kind: str) -> Message:
         path = data.draw(st.sampled_from(list(paths(message))))
         message = set_at(message, path, data.draw(st.sampled_from(NONSENSE)))
     return message
+
+
+def test_what_is_said_of_the_memory_of_results_reaches_the_host() -> None:
+    message = answer()
+    message["steps"][0] |= {"shares": ["dweight and dbias"], "read_only": ["dx"]}
+    seen = msgspec.convert(message, Answer).observation()
+    assert [(step.shares, step.read_only) for step in seen.steps] == [(("dweight and dbias",), ("dx",)), ((), ())]
+    del message["steps"][0]["read_only"]  # as programs do that know nothing of it
+    assert msgspec.convert(message, Answer).observation().steps[0].read_only == ()
 
 
 @settings(max_examples=100, deadline=None)

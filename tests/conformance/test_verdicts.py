@@ -183,6 +183,21 @@ def test_every_judgement_about_numbers_shows_a_witness_with_its_margin() -> None
     assert bare == ["BN-21", "BN-24"]
 
 
+@pytest.mark.parametrize(
+    ("identifier", "told", "remedy"),
+    [
+        ("GradientsAreOneArray", "dweight shares memory with dbias (", "copy dweight before writing to it"),
+        ("FreezesItsOutput", "the output cannot be written to (", "copy the output before writing to it"),
+        ("EqualSamplesAreOne", "the output shares memory with itself (", "copy the output before writing to it"),
+    ],
+)
+def test_what_is_not_the_user_s_to_write_to_is_told(identifier: str, told: str, remedy: str) -> None:
+    records = measured(f"group_norm.{identifier}", ("float32",))
+    (judged,) = [r for r in records if isinstance(r, Judgement) and r.requirement == "GN-17"]
+    assert f"group_norm.{identifier}: {told}" in judged.sentence
+    assert judged.remedy == remedy
+
+
 def test_an_output_of_the_wrong_shape_is_a_crash_that_says_how() -> None:
     judged = {r.requirement: r for r in measured("group_norm.AddsAnAxis", ("float32",)) if isinstance(r, Judgement)}
     assert judged["GN-01"].verdict == "crashes"
