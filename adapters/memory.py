@@ -65,12 +65,12 @@ def sharing(arrays: Mapping[str, Array]) -> Iterator[str]:
 
 def overlaps_itself(array: Array) -> bool:
     """Whether two elements of an array lie in one place, even in part."""
-    if not array.size:
+    if not array.size or array.flags.c_contiguous:
         return False
     apart = sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True) if size > 1)
     spans = itertools.accumulate((stride * (size - 1) for stride, size in apart), initial=array.itemsize)
     if all(stride >= span for (stride, _), span in zip(apart, spans, strict=False)):
-        return False  # each axis steps over all that the inner ones hold, which is the usual case
+        return False  # each axis steps over all that the inner ones hold
     places = np.zeros(1, np.int64)
     for stride, size in apart:
         places = np.add.outer(places, stride * np.arange(size)).ravel()
