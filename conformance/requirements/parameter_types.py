@@ -51,7 +51,7 @@ def _typed(rows: Sequence[tuple[str, bool, tuple[str, ...]]], layer: Layer, aske
         if far:
             given["running_mean"] = cast(far + (np.arange(CHANNELS) * 2 + 1) / 512, other)
         # The gradient of a parameter has the type of the parameter.
-        quantities = ("output", "dx") if differentiated and others < own else QUANTITIES
+        quantities: tuple[str, ...] = ("output", "dx") if differentiated and others < own else QUANTITIES
         if mode == "train" and "running_var" in names:
             quantities = names  # a layer that normalises with them here may take the root in their type, as in eval
         label = f"{mode}, {' and '.join(names)} of {other}{', differentiated' if differentiated else ''}"
