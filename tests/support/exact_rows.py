@@ -178,7 +178,9 @@ def mistake(text: str, exact: Any, bound: float, observed: float, dtype: str) ->
     allowed += abs(exact) * MP.mpf(2) ** -50
     if abs(printed - exact) > allowed:
         return f"exact is {MP.nstr(exact, 17)}"
-    digits = len(text.lstrip("-").partition("e")[0].replace(".", "").lstrip("0"))
+    mantissa = text.lstrip("-").partition("e")[0]
+    mantissa = mantissa if "." in mantissa else mantissa.rstrip("0")  # those of 10 may stand for its size alone
+    digits = max(1, len(mantissa.replace(".", "").lstrip("0")))
     finest = exponent(printed) - digits + 1 if printed else 0
     # A digit less is what the bound supports, unless it were what came out, or none at all.
     # The bound is printed in two digits: it may be a little less than it says.
