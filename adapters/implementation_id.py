@@ -40,6 +40,11 @@ class ImplementationId:
         return cls(mode=mode, **found.groupdict(default=""))
 
     @property
+    def package(self) -> str:
+        """The first name of the class path, such as ``torch``."""
+        return self.class_path.partition(".")[0]
+
+    @property
     def module(self) -> str:
         return self.class_path.rpartition(".")[0]
 

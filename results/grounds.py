@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 #: ``formula``: the papers' equations, the chain rule, exact arithmetic. ``robustness``: what any user expects, such as
 #: no NaN from ordinary data. ``convention``: a choice that frameworks make differently. ``documentation``: the
-#: frameworks' own text says so.
+#: framework's own text says so; what only the text of others says is a convention to it.
 Ground = Literal["formula", "robustness", "convention", "documentation"]
 #: What a departure counts as. A ``departure`` is one in a file that is older than the grounds.
 Sort = Literal["error", "difference", "documentation", "departure"]
@@ -42,6 +42,8 @@ _WORDS: Final = {
     "departure": ("departure of unknown ground", "departures of unknown ground"),
     "hazard": ("hazard", "hazards"),
 }
+#: The sorts of departures, the gravest first: what several departures count as together is the first of theirs.
+GRAVEST_FIRST: Final[tuple[Sort, ...]] = ("error", "documentation", "departure", "difference")
 #: The sorts of departures in the order in which they are told.
 SORTS_TOLD: Final[tuple[Sort, ...]] = ("error", "difference", "documentation", "departure")
 #: What a summary counts, also where there is none.

@@ -52,7 +52,7 @@ class Advice:
 
     def is_for(self, identity: ImplementationId, dtype: str) -> bool:
         limits = (
-            (self.packages, identity.class_path.partition(".")[0]),
+            (self.packages, identity.package),
             (self.classes, identity.class_name),
             (self.backends, identity.backend),
             (self.modes, identity.mode),

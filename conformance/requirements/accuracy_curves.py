@@ -21,7 +21,7 @@ from normgauge.conformance.requirements.inputs import cast, scrambled
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.requirements.requirement import Asked, Both, Layer, Requirement, twins
-from normgauge.conformance.requirements.sources import BOUNDS
+from normgauge.conformance.requirements.sources import HIGHAM, SUMS_AT
 
 RATIO: Final = "ratio"
 LENGTH: Final = "n"
@@ -100,8 +100,12 @@ def _drifting(shape: tuple[int, ...]) -> Array:
     return (0.9 + 0.4 * sum(parts, np.zeros(count))).reshape(shape)
 
 
-#: Chan, Golub and LeVeque (1983) compare these ways; Higham (2002), section 4.2, bounds sums in any order.
-_ONE_PASS: Final = "sums of x and of its square, in any order, are the least exact of the usual ways"
+#: Chan, Golub and LeVeque (1983) compare the usual ways; docs/bounds.md derives the bound of each.
+_ONE_PASS: Final = (
+    "a sum of n terms errs by at most gamma(n) times the sum of their sizes, so mean(x^2) - mean(x)^2 errs by at most "
+    "a multiple of gamma(n + 3) * (var + mean^2), and two passes and Welford's recursion by less (derived in "
+    "docs/bounds.md, Variance"
+)
 
 ACCURACY: Final[tuple[Requirement, ...]] = (
     *twins(
@@ -110,7 +114,7 @@ ACCURACY: Final[tuple[Requirement, ...]] = (
             f"The errors of {what} stay within the bounds of one-pass statistics, whatever the mean."
             for what in ("output and dx", "output, running statistics and dx")
         )),
-        source=(BOUNDS.implies(_ONE_PASS, at="the sections on the variance and the gradients"),),
+        source=(HIGHAM.implies(f"{_ONE_PASS}, Output and Gradients)", at=SUMS_AT),),
         probes=_large_means,
     ),
     *twins(
@@ -122,7 +126,7 @@ ACCURACY: Final[tuple[Requirement, ...]] = (
                 "output and running statistics, however many values a channel",
             )
         )),
-        source=(BOUNDS.implies(_ONE_PASS, at="the sections on the mean and the variance"),),
+        source=(HIGHAM.implies(f"{_ONE_PASS} and Output)", at=SUMS_AT),),
         probes=_long_reductions,
     ),
 )  # fmt: skip

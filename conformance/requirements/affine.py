@@ -11,6 +11,8 @@ from normgauge.conformance.requirements.requirement import Asked, Both, Layer, R
 from normgauge.conformance.requirements.sources import (
     FLAX_BATCH_NORM,
     FLAX_GROUP_NORM,
+    FLAX_LINEN_BATCH_NORM,
+    FLAX_NNX_BATCH_NORM,
     GROUP_NORM_PAPER,
     KERAS_BATCH_NORM,
     KERAS_GROUP_NORM,
@@ -105,13 +107,26 @@ AFFINE: Final[tuple[Requirement, ...]] = (
                 FLAX_GROUP_NORM.says("Initializer for scale, by default, one."),
             ),
             (
+                TORCH_BATCH_NORM.says(r"the elements of \gamma are set to 1 and the elements of \beta are set to 0"),
+                TORCH_BATCH_NORM.says("self.running_mean.zero_()", at="the code of reset_running_stats"),
+                TORCH_BATCH_NORM.says("self.running_var.fill_(1)", at="the code of reset_running_stats"),
                 MLX_BATCH_NORM.says("parameters initialized at 1 and 0 respectively"),
+                MLX_BATCH_NORM.says("self.running_mean = mx.zeros((num_features,))", at="the code of __init__"),
+                MLX_BATCH_NORM.says("self.running_var = mx.ones((num_features,))", at="the code of __init__"),
                 KERAS_BATCH_NORM.says("is a learned scaling factor (initialized as 1)"),
                 KERAS_BATCH_NORM.says("is a learned offset factor (initialized as 0)"),
                 KERAS_BATCH_NORM.says('moving_mean_initializer="zeros"', at="the signature"),
                 KERAS_BATCH_NORM.says('moving_variance_initializer="ones"', at="the signature"),
                 FLAX_BATCH_NORM.says("initializer for bias, by default, zero."),
                 FLAX_BATCH_NORM.says("initializer for scale, by default, one."),
+                FLAX_NNX_BATCH_NORM.says(
+                    "self.mean = nnx.BatchStat(jnp.zeros(feature_shape, jnp.float32))", at="the code of __init__"
+                ),
+                FLAX_NNX_BATCH_NORM.says(
+                    "self.var = nnx.BatchStat(jnp.ones(feature_shape, jnp.float32))", at="the code of __init__"
+                ),
+                FLAX_LINEN_BATCH_NORM.says("'mean', lambda s: jnp.zeros(", at="the code of __call__"),
+                FLAX_LINEN_BATCH_NORM.says("'var', lambda s: jnp.ones(", at="the code of __call__"),
             ),
         ),
         dtypes=("float32",), probes=Both(_new_group_norm, _new_batch_norm),

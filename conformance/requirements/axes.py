@@ -26,7 +26,6 @@ from normgauge.conformance.requirements.sources import (
     TORCH_FUNCTIONAL,
     TORCH_GROUP_NORM,
     UPDATE_RULE,
-    UPDATE_RULE_AT,
 )
 
 
@@ -71,7 +70,12 @@ AXES: Final[tuple[Requirement, ...]] = (
         statement="eps is added to the variance, inside the square root.",
         source=Both(
             (GROUP_NORM_PAPER.implies("sigma is the root of the mean square deviation plus epsilon", at="equation 2"),),
-            (BATCH_NORM_PAPER.says(ADDED_TO_THE_VARIANCE, at="section 3, of epsilon"),),
+            (
+                BATCH_NORM_PAPER.implies(
+                    "the root that divides x - mu is that of the sum", at="section 3, of epsilon, and algorithm 1",
+                    quote=ADDED_TO_THE_VARIANCE,
+                ),
+            ),
         ),
         probes=Both(_graded_groups, _one_step),
         settles=Both(("scale", "groups = C", "groups = 1"), ("scale",)),
@@ -80,9 +84,13 @@ AXES: Final[tuple[Requirement, ...]] = (
         "GN-02", ground="formula", rule="axis", axis="grouping", title="grouping",
         statement="Group g holds the adjacent channels g * C/G to (g + 1) * C/G - 1.",
         source=(
-            GROUP_NORM_PAPER.says(
-                "assuming each group of channels are stored in a sequential order along the C axis",
-                at="section 3.1, of equation 7",
+            GROUP_NORM_PAPER.implies(
+                "floor(k_C / (C/G)) = g holds for the C/G adjacent channels from g * C/G on, and for no other",
+                at="section 3.1, equation 7 and what stands below it, of floor(k_C / (C/G)) = floor(i_C / (C/G))",
+                quote=(
+                    "means that the indexes i and k are in the same group of channels, assuming each group of channels "
+                    "are stored in a sequential order along the C axis"
+                ),
             ),
         ),
     ),
@@ -124,7 +132,7 @@ AXES: Final[tuple[Requirement, ...]] = (
     of_batch_norm(
         "BN-04", ground="convention", rule="axis", axis="momentum_weighs", title="momentum weighs the new value",
         statement="running = (1 - momentum) * running + momentum * batch.",
-        source=(TORCH_BATCH_NORM.implies(UPDATE_RULE, quote=UPDATE_RULE_AT),),
+        source=(TORCH_BATCH_NORM.says(UPDATE_RULE),),
     ),
     of_batch_norm(
         "BN-05", ground="convention", rule="axis", axis="momentum_none", title="momentum None",
@@ -164,7 +172,7 @@ AXES: Final[tuple[Requirement, ...]] = (
         "BN-09", ground="convention", rule="axis", axis="bootstrap", title="start of the running statistics",
         statement="The first batch is blended into the values that the running statistics have, as every later one.",
         source=(
-            TORCH_BATCH_NORM.implies(f"{UPDATE_RULE}, at the first step as at any other", quote=UPDATE_RULE_AT),
+            TORCH_BATCH_NORM.implies("the first step is a step as any other: it names none", quote=UPDATE_RULE),
         ),
         probes=_two_steps,
     ),

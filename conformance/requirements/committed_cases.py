@@ -8,7 +8,7 @@ from typing import Final
 from normgauge.conformance.requirements.case_files import StoredCase
 from normgauge.conformance.requirements.probe import QUANTITIES, Probe
 from normgauge.conformance.requirements.requirement import Requirement, twins
-from normgauge.conformance.requirements.sources import BOUNDS
+from normgauge.conformance.requirements.sources import HIGHAM, ROUNDINGS_AT
 
 
 def promoted_probes(layer: str, dtype: str, ranks: tuple[int, ...], stored: Sequence[StoredCase]) -> list[Probe]:
@@ -31,5 +31,11 @@ def _judged(stored: StoredCase) -> tuple[str, ...]:
 COMMITTED: Final[tuple[Requirement, ...]] = twins(
     "GN-21", "BN-25", ground="formula", title="found by exploration", about="committed",
     statement="Inputs on which exploration once found a departure give outputs, statistics and gradients in bounds.",
-    source=(BOUNDS.implies("its bounds hold for every input, so for these, too"),),
+    source=(
+        HIGHAM.implies(
+            "every rounding is a factor 1 + delta with abs(delta) <= u, whatever the numbers are, and k of them are at "
+            "most 1 + gamma(k): the bounds that follow hold for these inputs, too (derived in docs/bounds.md)",
+            at=ROUNDINGS_AT,
+        ),
+    ),
 )  # fmt: skip

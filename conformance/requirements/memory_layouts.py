@@ -12,8 +12,8 @@ from normgauge.adapters.case import Case
 from normgauge.conformance.requirements.gradients import along
 from normgauge.conformance.requirements.inputs import scrambled
 from normgauge.conformance.requirements.probe import Probe
-from normgauge.conformance.requirements.requirement import Asked, Layer, Requirement, twins
-from normgauge.conformance.requirements.sources import GROUP_NORM_PAPER
+from normgauge.conformance.requirements.requirement import Asked, Both, Layer, Requirement, twins
+from normgauge.conformance.requirements.sources import BATCH_NORM_PAPER, GROUP_NORM_PAPER
 
 #: Layouts of x, and of x and dy; no name means in the order of the indices.
 _CALLED: Final = ("strided", "offset", "channels_last", "expanded")
@@ -40,10 +40,20 @@ def _probe(label: str, case: Case, layout: str, dy_layout: str = "") -> Probe:
 MEMORY_LAYOUTS: Final[tuple[Requirement, ...]] = twins(
     "GN-36", "BN-46", ground="robustness", title="memory layout",
     statement="How x and dy lie in memory, each for itself, changes no output, statistic or gradient.",
-    source=(
-        GROUP_NORM_PAPER.implies(
-            "the equations know a value by its index, not by its place in memory", at="section 3.1",
-            quote="is a 4D vector indexing the features in (N, C, H, W) order",
+    source=Both(
+        (
+            GROUP_NORM_PAPER.implies(
+                "the equations know a value by its index, not by its place in memory", at="section 3.1",
+                quote="is a 4D vector indexing the features in (N, C, H, W) order",
+            ),
+        ),
+        (
+            BATCH_NORM_PAPER.implies(
+                "the equations know a value by the feature map that it is in, not by its place in memory",
+                at="section 3.2",
+                quote="the set of all values in a feature map across both the elements of a mini-batch and spatial "
+                      "locations",
+            ),
         ),
     ),
     probes=_placed, allows=("layouts",),

@@ -19,7 +19,7 @@ from normgauge.conformance.requirements.requirement import (
     given_statistics,
     twins,
 )
-from normgauge.conformance.requirements.sources import KERAS_LAYER, MLX_MODULE, TORCH_MODULE
+from normgauge.conformance.requirements.sources import FLAX_LINEN, FLAX_NNX, KERAS_LAYER, MLX_MODULE, TORCH_MODULE
 
 #: Values that no case begins with.
 _NEW: Final = {"weight": weights(CHANNELS)[::-1] / 2, "bias": biases(CHANNELS)[::-1] + 0.5, **given_statistics(3)}
@@ -74,6 +74,11 @@ PARAMETERS_CHAPTER: Final[tuple[Requirement, ...]] = twins(
         ),
         MLX_MODULE.says("Update the model's weights from a .npz, a .safetensors file, or a list.", at="load_weights"),
         KERAS_LAYER.says("Sets the values of layer.weights from a list of NumPy arrays.", at="set_weights"),
+        FLAX_NNX.says("Update the given graph node with a new state(s) in-place.", at="update"),
+        FLAX_LINEN.implies(
+            "a call has the variables that it is given", at="apply",
+            quote="Applies a module method to variables and returns output and modified variables.",
+        ),
     ),
     probes=Both(_set_of_group_norm, _set_of_batch_norm), allows=Both((), ("set_parameters",)),
 )  # fmt: skip

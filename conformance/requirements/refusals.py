@@ -9,8 +9,9 @@ from normgauge.conformance.requirements.inputs import scrambled
 from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.requirements.requirement import Asked, Both, Layer, Requirement, of_group_norm, twins
 from normgauge.conformance.requirements.sources import (
-    FLAX_BATCH_NORM,
     FLAX_GROUP_NORM,
+    FLAX_NNX_BATCH_NORM,
+    FLAX_NNX_GROUP_NORM,
     KERAS_GROUP_NORM,
     MLX_BATCH_NORM,
     MLX_GROUP_NORM,
@@ -65,7 +66,9 @@ REFUSALS: Final[tuple[Requirement, ...]] = (
         statement="A number of channels that the number of groups does not divide is refused.", probes=_indivisible,
         source=(
             TORCH_GROUP_NORM.says("num_channels must be divisible by num_groups."),
+            MLX_GROUP_NORM.says("must be evenly divisible", at="the message of its check"),
             KERAS_GROUP_NORM.says("The input dimension must be divisible by the number of groups."),
+            FLAX_GROUP_NORM.says("Number of groups ({}) does not divide the number", at="the message of its check"),
             ONNX_GROUP_NORM.says("It should be a divisor of the number of channels C.", at="of num_groups"),
         ),
     ),
@@ -80,14 +83,14 @@ REFUSALS: Final[tuple[Requirement, ...]] = (
             (
                 TORCH_GROUP_NORM.implies(_ANOTHER_IS_NONE, quote="number of channels expected in input"),
                 MLX_GROUP_NORM.implies(_ANOTHER_IS_NONE, quote="The feature dimensions of the input to normalize over"),
-                FLAX_GROUP_NORM.implies(_ANOTHER_IS_NONE, quote="the number of input features/channels."),
+                FLAX_NNX_GROUP_NORM.implies(_ANOTHER_IS_NONE, quote="the number of input features/channels."),
             ),
             (
                 TORCH_BATCH_NORM.implies(
                     _ANOTHER_IS_NONE, at="of num_features", quote="from an expected input of size"
                 ),
                 MLX_BATCH_NORM.implies(_ANOTHER_IS_NONE, quote="The feature dimension to normalize over."),
-                FLAX_BATCH_NORM.implies(_ANOTHER_IS_NONE, quote="the number of input features."),
+                FLAX_NNX_BATCH_NORM.implies(_ANOTHER_IS_NONE, quote="the number of input features."),
             ),
         ),
         probes=Both(_wrong_channels_of_group_norm, _wrong_channels_of_batch_norm),

@@ -74,7 +74,7 @@ class Requirement:
 
     ``statement`` says all that is judged, and ``source`` where that is said, or what it follows from. ``ground`` is
     what it rests on (results/grounds.py): a departure from a ``convention`` is a difference, from anything else it is
-    wrong.
+    wrong. One that rests on ``documentation`` is a convention to layers whose own text is not quoted (``ground_for``).
 
     ``probes`` makes its cases. Where the requirement diverges, exploration leaves out what it ``settles``; where it
     conforms, plans and sequences of calls may have what it ``allows``. ``about`` is ``gradients`` (of ordinary inputs:
@@ -113,6 +113,15 @@ class Requirement:
     def cited(self) -> str:
         """Its sources in words."""
         return cited(self.source)
+
+    @property
+    def quoted(self) -> frozenset[str]:
+        """The distributions whose own text is quoted, such as ``torch``."""
+        return frozenset(one.work.distribution for one in self.source if one.quote and one.work.distribution)
+
+    def ground_for(self, package: str) -> Ground:
+        """What it rests on for a layer of this package, such as ``mlx``: what others document is a convention to it."""
+        return "convention" if self.ground == "documentation" and package not in self.quoted else self.ground
 
 
 @dataclass(frozen=True, kw_only=True)

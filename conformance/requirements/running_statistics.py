@@ -23,7 +23,6 @@ from normgauge.conformance.requirements.sources import (
     TORCH_BATCH_NORM,
     TORCH_MODULE,
     UPDATE_RULE,
-    UPDATE_RULE_AT,
 )
 
 
@@ -69,7 +68,7 @@ RUNNING_STATISTICS: Final[tuple[Requirement, ...]] = (
             "them. No other layer's steps enter."
         ),
         source=(
-            TORCH_BATCH_NORM.implies(f"{UPDATE_RULE}, once a step", quote=UPDATE_RULE_AT),
+            TORCH_BATCH_NORM.implies("each step adds its share to what the steps before have left", quote=UPDATE_RULE),
             KERAS_BATCH_NORM.says("are updated each time the layer in called in training mode"),
         ),
         probes=_accumulated, settles=("several steps",), allows=("several calls", "another_layer"),
@@ -95,6 +94,7 @@ RUNNING_STATISTICS: Final[tuple[Requirement, ...]] = (
                 "besides gamma and beta it takes nothing else", at="algorithm 1, its input",
                 quote="Values of x over a mini-batch",
             ),
+            TORCH_BATCH_NORM.implies("what is tracked follows momentum, 0 and 1 included", quote=UPDATE_RULE),
         ),
         probes=_without_history,
     ),

@@ -21,6 +21,10 @@ from normgauge.conformance.requirements.requirement import (
 )
 from normgauge.conformance.requirements.sources import (
     BATCH_NORM_PAPER,
+    FLAX_LINEN_BATCH_NORM,
+    FLAX_NNX,
+    FLAX_NNX_VARIABLES,
+    FLAX_SERIALIZATION,
     KERAS_BATCH_NORM,
     KERAS_LAYER,
     MLX_BATCH_NORM,
@@ -113,6 +117,8 @@ SAVED_STATE: Final[tuple[Requirement, ...]] = (
             ),
             MLX_MODULE.says("Save the model's weights to a file.", at="save_weights"),
             KERAS_LAYER.says("Sets the values of layer.weights from a list of NumPy arrays.", at="set_weights"),
+            FLAX_NNX.says("Update the given graph node with a new state(s) in-place.", at="update"),
+            FLAX_SERIALIZATION.says("Restores the state of the given target using a state dict."),
         ),
         probes=_saved, allows=("save_load",),
     ),
@@ -136,8 +142,8 @@ SAVED_STATE: Final[tuple[Requirement, ...]] = (
         statement="A momentum that is set between two calls, a number after None too, is used from then on.",
         source=(
             TORCH_BATCH_NORM.implies(
-                "the layer reads its momentum when it computes them",
-                quote="the value used for the running_mean and running_var computation",
+                "each call reads the momentum that the layer has then", at="the code of forward",
+                quote="exponential_average_factor = self.momentum",
             ),
         ),
         probes=_momentum_changed,
@@ -158,6 +164,11 @@ SAVED_STATE: Final[tuple[Requirement, ...]] = (
                 "make sure that running_mean and var are always frozen parameters.", at="unfreeze"
             ),
             KERAS_BATCH_NORM.says("self.moving_mean and self.moving_var are non-trainable variables"),
+            FLAX_NNX_VARIABLES.says("these are not the learnable scale and bias parameters"),
+            FLAX_LINEN_BATCH_NORM.says(
+                "in addition to a 'params' collection, a separate 'batch_stats' collection that will contain all the "
+                "running statistics"
+            ),
         ),
         probes=_trainable,
         allows=("inspect",),

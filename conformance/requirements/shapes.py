@@ -165,7 +165,7 @@ SHAPES: Final[tuple[Requirement, ...]] = (
                 ),
                 KERAS_GROUP_NORM.says("Input shape: Arbitrary."),
                 FLAX_GROUP_NORM.says(
-                    "This list must include the final dimension, which is assumed to be the feature axis."
+                    "represents an arbitrary number of extra dimensions that can be used to accumulate statistics over."
                 ),
             ),
             (
@@ -174,7 +174,11 @@ SHAPES: Final[tuple[Requirement, ...]] = (
                 TORCH_BATCH_NORM.says("Applies Batch Normalization over a 5D input.", at="BatchNorm3d"),
                 MLX_BATCH_NORM.says("Applies Batch Normalization over a 2D, 3D or 4D input."),
                 KERAS_BATCH_NORM.says("Input tensor (of any rank)."),
-                FLAX_BATCH_NORM.says("the feature or non-batch axis of the input."),
+                FLAX_BATCH_NORM.implies(
+                    "whatever the rank is, all dimensions but that of the features are those of a batch",
+                    at="the code of __call__",
+                    quote="reduction_axes = tuple(i for i in range(x.ndim) if i not in feature_axes)",
+                ),
             ),
         ),
         probes=Both(_ranks_of_group_norm, _ranks_of_batch_norm),

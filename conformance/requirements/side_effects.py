@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from normgauge.conformance.requirements.requirement import Both, Requirement, twins
-from normgauge.conformance.requirements.sources import IEEE, ONNX_BATCH_NORM, ONNX_GROUP_NORM, RESIDUAL_PAPER
+from normgauge.conformance.requirements.sources import (
+    IEEE,
+    JAX_ARRAYS,
+    ONNX_BATCH_NORM,
+    ONNX_GROUP_NORM,
+    TORCH_OPERATORS,
+)
+
+_NO_ALIAS: Final = "and no result with (a), as one that lies in the memory of an argument"
+_IMMUTABLE: Final = "JAX arrays are immutable and do not support in-place item assignment."
 
 SIDE_EFFECTS: Final[tuple[Requirement, ...]] = (
     *twins(
@@ -15,9 +24,24 @@ SIDE_EFFECTS: Final[tuple[Requirement, ...]] = (
             "of its results, gradients and running statistics included, lies in memory of its own, every element in "
             "its own place, and can be written to where the framework's arrays can."
         ),
-        source=(
-            RESIDUAL_PAPER.implies(
-                "x is read again after F was called on it", at="equation 1", quote="y = F(x, {Wi}) + x"
+        source=Both(
+            (
+                TORCH_OPERATORS.implies(
+                    f"no argument is marked with (a!), as one that is written to, {_NO_ALIAS}", at="native_group_norm",
+                    quote="native_group_norm(Tensor input, Tensor? weight, Tensor? bias, SymInt N, SymInt C, SymInt "
+                          "HxW, int group, float eps) -> (Tensor, Tensor, Tensor)",
+                ),
+                JAX_ARRAYS.says(_IMMUTABLE),
+            ),
+            (
+                TORCH_OPERATORS.implies(
+                    f"the running statistics alone are marked with (a!) or (b!), as written to, {_NO_ALIAS}",
+                    at="_native_batch_norm_legit",
+                    quote="_native_batch_norm_legit(Tensor input, Tensor? weight, Tensor? bias, Tensor(a!) "
+                          "running_mean, Tensor(b!) running_var, bool training, float momentum, float eps) -> (Tensor, "
+                          "Tensor, Tensor)",
+                ),
+                JAX_ARRAYS.says(_IMMUTABLE),
             ),
         ),
     ),

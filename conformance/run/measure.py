@@ -247,7 +247,7 @@ def _judgement(
         title=requirement.title,
         statement=requirement.statement,
         source=requirement.cited,
-        ground=requirement.ground,
+        ground=requirement.ground_for(evidence.identity.package),
         implementation=evidence.implementation,
         framework=framework,
         dtype=evidence.dtype,

@@ -11,7 +11,7 @@ from typing import Final
 from normgauge.reports.grouping import Anchors, dtypes_of, grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.reports.page.section import Section
-from normgauge.results.grounds import SORTS_TOLD, Sort, sort_of, word_for
+from normgauge.results.grounds import GRAVEST_FIRST, SORTS_TOLD, Ground, Sort, sort_of, word_for
 from normgauge.results.records import DIVERGENT, Example, Judgement, Profile
 
 #: Of a long row of numbers, this many are shown; the script prints them all.
@@ -66,7 +66,7 @@ class Finding:
     ``only`` is the framework that is alone with this among ``measured``, the frameworks that were held
     against the requirement; ``values`` pairs each measured value, ``remedies`` each remedy with the
     implementations it is for; a remedy for all has none beside it. ``not_mended`` does so with each sentence on why
-    there is no remedy.
+    there is no remedy. ``grounds`` are those of its judgements, in the order in which they come.
     """
 
     anchor: str
@@ -79,12 +79,26 @@ class Finding:
     remedies: tuple[tuple[str, list[Told]], ...]
     not_mended: tuple[tuple[str, list[Told]], ...]
     conforming: list[Told]
+    grounds: tuple[Ground, ...]
 
     @property
     def sort(self) -> Sort:
-        """What it counts as: an error as soon as one of its implementations is in error."""
+        """What it counts as: the gravest of what its implementations show."""
         sorts = {sort_of(one.judgement.verdict, one.judgement.ground) for one in self.evidence}
-        return min(sorts, key=SORTS_TOLD.index)
+        return min(sorts, key=GRAVEST_FIRST.index)
+
+    @property
+    def by_convention(self) -> bool:
+        """Whether it is a convention to every implementation that was held against it."""
+        return self.grounds == ("convention",)
+
+    @property
+    def required_by(self) -> str:
+        """What it rests on, in a few words; empty where it is a convention, or a file does not say."""
+        grounds = [one for one in self.grounds if one != "convention"]
+        if self.by_convention or not grounds:
+            return ""
+        return f"{grounds[0]}; a convention to those who do not say so" if "convention" in self.grounds else grounds[0]
 
 
 def findings_of(
@@ -129,6 +143,7 @@ def _finding(judgements: Sequence[Judgement], documentation: dict[str, str], anc
         conforming=names.told(
             (name, "") for name, own in by_implementation.items() if all(one.verdict == "conforms" for one in own)
         ),
+        grounds=tuple(dict.fromkeys(one.ground for one in judgements if one.ground)),
     )
 
 
@@ -187,7 +202,8 @@ def _told(judgement: Judgement) -> tuple[Hashable, ...]:
     example = judgement.example
     shown = (example.settings, example.shapes, example.rows) if example else ()
     said = judgement.nameless or judgement.sentence
-    return judgement.verdict, judgement.measured, judgement.dtype, said, repr((judgement.notes, shown))
+    told = (judgement.verdict, judgement.ground, judgement.measured, judgement.dtype, said)
+    return (*told, repr((judgement.notes, shown)))
 
 
 def numbers_of(example: Example) -> tuple[Numbers, ...]:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from normgauge.conformance.cli.main import main
 from normgauge.conformance.layers.registry import layer_kinds, requirements
 from normgauge.conformance.requirements.requirement import Requirement, Rule
-from normgauge.conformance.requirements.sources import BOUNDS
+from normgauge.conformance.requirements.sources import HIGHAM
 from normgauge.conformance.verdicts.judge import JUDGES
 from normgauge.results.file import read_records
 from normgauge.results.records import Counterexample, Explored, Footer, Judgement, Profile
@@ -42,7 +42,7 @@ def test_a_requirement_without_a_source_is_refused_where_it_is_written() -> None
 
 
 def _requirement(**fields: Any) -> Requirement:
-    source = (BOUNDS.implies("a reason"),)
+    source = (HIGHAM.implies("a reason"),)
     usual = {"id": "RM-01", "layer": "rms_norm", "ground": "formula", "title": "", "statement": "", "source": source}
     return Requirement(**{**usual, **fields})
 

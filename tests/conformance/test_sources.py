@@ -15,7 +15,7 @@ from grounds_table import ROOT, holders, lines
 from normgauge.conformance.gating.expectations import load_expectations
 from normgauge.conformance.layers.registry import requirements
 from normgauge.conformance.requirements.catalogue import RETIRED
-from normgauge.conformance.requirements.sources import BOUNDS, Source, Work, cited
+from normgauge.conformance.requirements.sources import HIGHAM, Source, Work, cited
 from normgauge.results.grounds import Ground
 
 QUOTED = [(one, source) for one in requirements().values() for source in one.source if source.work.distribution]
@@ -38,9 +38,16 @@ def test_every_quote_of_a_framework_stands_in_the_installed_text(distribution: s
         left_out(f"{distribution} is not installed")
     if installed.version.partition("+")[0] != version:
         left_out(f"quoted from {distribution} {version}, installed is {installed.version}")
-    files = {source.work.file: Path(str(installed.locate_file(source.work.file))) for _, source in own}
-    texts = {name: plain(path.read_text(encoding="utf-8")) for name, path in files.items()}
-    assert [f"{one.id}: {source}" for one, source in own if plain(source.quote) not in texts[source.work.file]] == []
+    names = {name for _, source in own for name in source.work.files}
+    texts = {name: plain(Path(str(installed.locate_file(name))).read_text(encoding="utf-8")) for name in names}
+    wrong = [
+        f"{one.id}, {name}: {source}"
+        for one, source in own
+        for name in source.work.files
+        if plain(source.quote) not in texts[name]
+    ]
+    assert wrong == []
+    assert [source.work.name for _, source in own if not source.work.files] == []
 
 
 def test_every_requirement_has_a_ground_and_sources_with_a_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,6 +63,21 @@ def test_what_rests_on_documentation_is_quoted_from_a_framework_s_own() -> None:
     assert documented
     quoted = {one.id for one, source in QUOTED if source.quote}
     assert [one.id for one in documented if one.id not in quoted] == []
+
+
+def test_a_framework_is_judged_by_its_own_documentation_and_by_no_other_s() -> None:
+    every_rank, eps = requirements()["GN-07"], requirements()["GN-01"]
+    assert every_rank.quoted == {"torch", "mlx", "keras", "flax"}
+    assert [every_rank.ground_for(name) for name in ("torch", "keras", "lucid")] == [
+        "documentation", "documentation", "convention"
+    ]  # fmt: skip
+    assert {eps.ground_for(name) for name in ("torch", "lucid")} == {"formula"}
+
+
+def test_no_source_is_a_page_of_this_project() -> None:
+    assert [
+        one.id for one in requirements().values() for source in one.source if source.work.name.startswith("docs/")
+    ] == []
 
 
 def test_every_convention_is_held_by_a_framework() -> None:
@@ -78,7 +100,7 @@ def test_no_number_is_left_out_or_used_twice_unless_it_is_retired(kind: str) -> 
 
 def test_a_source_without_words_or_reason_is_refused() -> None:
     with pytest.raises(ValueError, match="must quote its words, or say what follows and why"):
-        Source(work=BOUNDS)
+        Source(work=HIGHAM)
 
 
 def test_a_work_whose_name_hides_its_version_is_refused() -> None:

@@ -8,7 +8,7 @@ import pytest
 from pages import claim, diverging, in_short, judgement, profile, run, section, shown, witness
 
 from normgauge.results.departures import counted
-from normgauge.results.grounds import SORTS_TOLD, Ground, Sort, in_words, sort_of, word_for
+from normgauge.results.grounds import GRAVEST_FIRST, SORTS_TOLD, Ground, Sort, in_words, sort_of, word_for
 from normgauge.results.records import Record
 
 
@@ -37,7 +37,7 @@ def test_what_departs_from_nothing_keeps_its_word(verdict: str, ground: Ground |
 
 
 def test_every_sort_is_told() -> None:
-    assert set(SORTS_TOLD) == set(get_args(Sort))
+    assert set(SORTS_TOLD) == set(get_args(Sort)) == set(GRAVEST_FIRST)
     assert in_words(dict.fromkeys(get_args(Sort), 1)).count("1 ") == len(SORTS_TOLD)
 
 
@@ -80,6 +80,22 @@ def test_the_page_tells_errors_before_differences_and_calls_only_them_wrong() ->
     assert "Who has it so: b.B." in told
     assert "≠ differs" in told
     assert "wrong" not in told
+
+
+def test_what_some_frameworks_document_is_a_convention_to_the_others() -> None:
+    every_rank = {"requirement": "BN-12", "title": "every rank", "statement": "Every rank is taken."}
+    ported = diverging("port.B", ground="convention", **every_rank)
+    page = shown(run(ported, judgement("torch.B", ground="documentation", **every_rank)))
+    assert section(page, "in-short").all("h3")[0].text == "Differences of convention"
+    told = section(page, "BN-12").text
+    assert "Required (documentation; a convention to those who do not say so): Every rank is taken." in told
+    assert "≠ differs" in told
+    assert "wrong" not in told
+
+    page = shown(run(ported, diverging("torch.B", ground="documentation", **every_rank)))
+    assert section(page, "in-short").all("h3")[0].text == "Against the frameworks' own documentation"
+    articles = section(page, "BN-12").all("article")
+    assert ["≠ differs" in one.text for one in articles] == [True, False]  # each is told by its own ground
 
 
 def test_a_requirement_that_crashes_a_layer_is_an_error_whatever_its_ground() -> None:

@@ -63,8 +63,15 @@ def lines() -> Iterator[str]:
     own = {ground: [one for one in everything if one.ground == ground] for ground in get_args(Ground)}
     yield ", ".join(f"{ground} {len(its)}" for ground, its in own.items()) + f": {len(everything)} requirements."
     for ground, its in own.items():
-        if ground != "convention":
+        if ground in {"formula", "robustness"}:
             yield f"\n**{ground.capitalize()}**: {', '.join(f'{one.id} {one.title}' for one in its)}."
+    yield "\n**Documentation**, with the frameworks whose own text is quoted; to others each is a convention:\n"
+    yield "| quoted | requirements |"
+    yield "|---|---|"
+    quoted = {", ".join(sorted(one.quoted)): None for one in own["documentation"]}
+    for names in quoted:
+        alike = (f"{one.id} {one.title}" for one in own["documentation"] if ", ".join(sorted(one.quoted)) == names)
+        yield f"| {names} | {', '.join(alike)} |"
     yield "\n**Convention**, with the frameworks that have it so and those that do it otherwise:\n"
     yield "| requirement | the convention | has it so | otherwise |"
     yield "|---|---|---|---|"
