@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from normgauge.adapters.case import Action, Array, Case, Observation, Step, StepResult
+from normgauge.adapters.implementation_id import EAGER
 from normgauge.conformance.remedies.calls import (
     cast,
     channels,
@@ -111,6 +112,11 @@ def shifted_channels(case: Case, layer: Layer) -> Observation:
         return with_results(layer.run(replace(one, parameters=parameters, steps=(replace(step, x=x),))), back)
 
     return step_by_step(case, layer, call)
+
+
+def kept_and_shifted_channels(case: Case, layer: Layer) -> Observation:
+    """Give the positions that the mask keeps, which are all of them in a case, without a mask, and shift them."""
+    return shifted_channels(case, layer.other(mode=EAGER))
 
 
 def shifted_once(case: Case, layer: Layer) -> Observation:

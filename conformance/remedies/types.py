@@ -54,6 +54,11 @@ def instead(**changes: str) -> Apply:
     return apply
 
 
+def in_place_of_its_kin(case: Case, layer: Layer) -> Observation:
+    """Call this layer, a GroupNorm, in place of the InstanceNorm or LayerNorm that departs."""
+    return layer.run(case)
+
+
 def plain_and_permuted(case: Case, layer: Layer) -> Observation:
     """Leave out the layer's options, and permute the channels for groups that are interleaved then."""
     return permuted(case, layer.other(options=""))

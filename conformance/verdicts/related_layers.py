@@ -174,7 +174,7 @@ def _disagrees(apart: list[tuple[Kinship, Deviation]], notes: tuple[str, ...], e
         for k, _ in apart
     ):
         measured = f"{one.kin} computes in float32"
-    sentence = Sentence(text=f"{one.kin} differs from {evidence.implementation}: {told(deviation, one.other)}")
+    sentence = Sentence(text=f"{_who_departs(one, evidence)}: {told(deviation, one.other)}")
     against = f"{evidence.implementation} on the same input"
     witnesses = tuple(witness(k.other, d, against, evidence.dtype) for k, d in apart)
     return Judged(
@@ -186,3 +186,13 @@ def _disagrees(apart: list[tuple[Kinship, Deviation]], notes: tuple[str, ...], e
         shows=one.other,
         of=one.kin,
     )
+
+
+def _who_departs(one: Kinship, evidence: Evidence) -> str:
+    """Which of the two layers lies outside of the bound of the canonical result."""
+    canonical = evidence.expected(one.own.probe.case, kind_of(evidence.followed[0].layer).canonical)
+    own, other = (compare(seen.observation, canonical).ratio > 1 for seen in (one.own, one.other))
+    if other and not own:
+        return f"{one.kin} departs, {evidence.implementation} does not"
+    both = ", and both depart from the canonical result" if other else ""
+    return f"{one.kin} differs from {evidence.implementation}{both}"

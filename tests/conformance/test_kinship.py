@@ -82,7 +82,7 @@ def test_a_layer_that_differs_diverges_and_the_other_one_conforms(
 def test_a_divergence_is_told_of_the_other_layer_in_its_numbers(requirement: str, kin: str) -> None:
     found = judged("Unbiased")[requirement]
     assert found.measured.startswith(f"{kin}: output ")
-    assert found.sentence.startswith(f"{kin} differs from {HONEST}: groups = ")
+    assert found.sentence.startswith(f"{kin} departs, {HONEST} does not: groups = ")
     shown, instead = (float(word) for word in found.measured.split()[2::3])
     assert abs(shown) < abs(instead)  # it divides by the larger deviation
     assert found.witnesses
@@ -168,8 +168,11 @@ def test_a_group_norm_that_follows_nothing_is_held_beside_nothing() -> None:
     assert verdicts("Unbiased", "group_norm.NoNormalization") == ("cannot tell", "cannot tell")
 
 
-def test_two_layers_that_depart_in_two_ways_differ() -> None:
-    assert verdicts("Unbiased", "group_norm.EpsAsFloor") == ("diverges", "diverges")
+def test_two_layers_that_depart_in_two_ways_differ_and_both_are_told() -> None:
+    found = judged("Unbiased", "group_norm.EpsAsFloor")
+    assert (found["GN-22"].verdict, found["GN-23"].verdict) == ("diverges", "diverges")
+    both = "kin.UnbiasedInstanceNorm differs from group_norm.EpsAsFloor, and both depart from the canonical result: "
+    assert found["GN-22"].sentence.startswith(both)
 
 
 @pytest.mark.slow

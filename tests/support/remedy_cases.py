@@ -223,6 +223,16 @@ def _flat(case: Case, random: Random) -> Case:
     return replace(case, steps=tuple(steps))
 
 
+def _as_instance_norm(case: Case, random: Random) -> Case:
+    """A group a channel."""
+    return replace(case, settings={**case.settings, "num_groups": case.settings["num_channels"]})
+
+
+def _as_layer_norm(case: Case, random: Random) -> Case:
+    """One group, without positions."""
+    return _flat(replace(case, settings={**case.settings, "num_groups": 1}), random)
+
+
 def _new(case: Case, random: Random) -> Case:
     """A new layer, whose running statistics nobody has given it."""
     kept = {name: value for name, value in case.parameters.items() if not name.startswith("running_")}
@@ -274,6 +284,8 @@ _SPECIAL: Final[Mapping[str, Callable[[Case, Random], Case]]] = {
     **dict.fromkeys(("single_value=shift", "single_value=nan", "single_value=identity"), _with_one_value),
     "GN-11": _with_one_sample,
     **dict.fromkeys(("GN-12", "GN-21", "BN-17", "BN-25", "accuracy=one_pass"), _far_away),
+    "GN-22": _as_instance_norm,
+    "GN-23": _as_layer_norm,
     "BN-12": _flat,
     **dict.fromkeys(("GN-13", "BN-18"), _with_an_empty_step(0, backward=False)),
     **dict.fromkeys(("GN-14", "BN-19"), _with_an_empty_step(-1, backward=False)),
