@@ -103,8 +103,8 @@ GROUP_NORM: Final[tuple[Advice, ...]] = (
     *_of("group_norm", "GN-22", apply=types.in_place_of_its_kin, packages=("mlx",), dtypes=("float64",),
          sentence="in float64 use GroupNorm(dims, dims) in place of InstanceNorm(dims), with the same eps and affine"),
     *_of("group_norm", "GN-23", apply=types.in_place_of_its_kin, packages=("mlx",), dtypes=("float64",),
-         sentence="in float64 use GroupNorm(1, dims) in place of LayerNorm(dims) on inputs (N, dims), with the same eps "
-                  "and affine"),
+         sentence="in float64 use GroupNorm(1, dims) in place of LayerNorm(dims) on inputs (N, dims), with the same "
+                  "eps and affine"),
     *_of("group_norm", "GN-24", "GN-30", "GN-35", **_HALF),
     *_of("group_norm", "GN-31", apply=inputs.empty_skipped, sentence=_EMPTY_BACKWARD),
     *_of("group_norm", "GN-32", apply=parameters.tiny_eps, sentence=_TINY, packages=("mlx",)),
