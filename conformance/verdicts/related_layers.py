@@ -20,6 +20,7 @@ from normgauge.conformance.verdicts.evidence import (
     Evidence,
     Judged,
     Sentence,
+    advised,
     crashed,
     excuse,
     instead,
@@ -114,6 +115,10 @@ def judge_kin(requirement: Requirement, evidence: Evidence, kinships: tuple[Kins
     What GroupNorm itself does wrong is told elsewhere: where it lies outside of its own semantics, or where the
     other layer has the canonical result and GroupNorm has not.
     """
+    return advised(requirement, _judged(requirement, evidence, kinships), evidence)
+
+
+def _judged(requirement: Requirement, evidence: Evidence, kinships: tuple[Kinship, ...]) -> Judged:
     asked = [one for one in kinships if one.relation.name == requirement.relation and not one.own.observation.died]
     died = [one for one in asked if one.other.observation.died]
     if died:

@@ -16,7 +16,11 @@ from normgauge.conformance.gating.expectations import load_expectations
 from normgauge.conformance.layers.registry import requirements
 from normgauge.conformance.requirements.catalogue import RETIRED
 from normgauge.conformance.requirements.sources import HIGHAM, Source, Work, cited
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
+from normgauge.conformance.subjects.subject import Launch
 from normgauge.results.grounds import Ground
+from normgauge.results.records import Judgement
 
 QUOTED = [(one, source) for one in requirements().values() for source in one.source if source.work.distribution]
 
@@ -72,6 +76,14 @@ def test_a_framework_is_judged_by_its_own_documentation_and_by_no_other_s() -> N
         "documentation", "documentation", "convention"
     ]  # fmt: skip
     assert {eps.ground_for(name) for name in ("torch", "lucid")} == {"formula"}
+
+
+def test_a_port_departs_from_a_convention_where_only_the_documentation_of_others_asks_for_it() -> None:
+    wanted = Wanted(dtypes=("float32",), implementations=("group_norm.FirstSliceOnlyInRankFive",), in_process=True)
+    records = run_framework(Launch(framework="faulty.adapter:FaultyAdapter"), wanted)
+    found = {one.requirement: one for one in records if isinstance(one, Judgement)}
+    assert (found["GN-07"].verdict, found["GN-07"].ground) == ("diverges", "convention")
+    assert found["GN-01"].ground == "formula"
 
 
 def test_no_source_is_a_page_of_this_project() -> None:
