@@ -115,7 +115,7 @@ def known_differences() -> Iterator[tuple[str, ImplementationId, str]]:
                 continue
             cause = f"{requirement.axis}={entry['measured']}" if requirement.axis else requirement.id
             for name in entry["implementations"]:
-                for mode in ("eager", "compile"):
+                for mode in ("eager", "compile", "mask"):
                     for dtype in entry.get("dtypes", requirement.dtypes):
                         yield cause, ImplementationId.parse(f"{name}[{mode}]" if mode != "eager" else name, mode), dtype
 
