@@ -142,8 +142,9 @@ SHAPES: Final[tuple[Requirement, ...]] = (
         "GN-06", ground="formula", title="every group count",
         statement="The output is that of the equations for G = 1, for G = C and between, and for odd sizes.",
         source=(
-            GROUP_NORM_PAPER.says(
-                "Here G is the number of groups, which is a pre-defined hyper-parameter", at="section 3.1"
+            GROUP_NORM_PAPER.implies(
+                "the equations hold for every G that divides C, and for every size", at="section 3.1, of equation 7",
+                quote="Here G is the number of groups, which is a pre-defined hyper-parameter",
             ),
         ),
         probes=_group_counts,
