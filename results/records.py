@@ -77,9 +77,10 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
 
     The rows are lists of lines ``step 1 output 0.5 -0.5 ...``, the last of which may be ``refused: `` with the reason.
     ``observed`` came out; running ``script`` in the framework's environment prints it, and the other rows behind their
-    names. These are exact values at ``inputs``, each with as many digits as its bound supports: ``canonical`` on every
-    axis; ``followed``, as diagnosed, where that is something else; and, where one axis is judged and others differ as
-    well, ``set_right``, as diagnosed but for that axis.
+    names. These are exact values at ``inputs``, each with as many digits as its bound supports, or whole where it has
+    at most five, and an infinity where the type of the input has no number so large: ``canonical`` on every axis;
+    ``followed``, as diagnosed, where that is something else; and, where one axis is judged and others differ as well,
+    ``set_right``, as diagnosed but for that axis.
 
     ``choices`` has for each of these three rows that there is its choices on the axes on which it is not canonical,
     ``bounds`` its bounds, in lines like those of the row. Files without ``choices`` are older: their ``canonical`` is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
@@ -21,7 +22,7 @@ from normgauge.conformance.shrinking.shrink import shrink
 from normgauge.conformance.subjects.subject import NO_SCRIPT, Subject, Target
 from normgauge.conformance.verdicts.digits import supported
 from normgauge.conformance.verdicts.evidence import Evidence, Judged
-from normgauge.oracle import Semantics
+from normgauge.oracle import Semantics, rounded
 from normgauge.results.records import ROWS, Example
 
 
@@ -168,21 +169,32 @@ def _predicted_lines(prediction: Prediction, observation: Observation, dtype: st
             came_out = np.asarray(beside.get(name, np.nan), np.float64)
             if came_out.shape != reference.value.shape:
                 came_out = np.full_like(reference.value, np.nan)
-            triples = zip(reference.value.flat, reference.bound.flat, came_out.flat, strict=True)
+            value = _held(reference.value, came_out, dtype) if name in _OF_THE_INPUTS_TYPE else reference.value
+            triples = zip(value.flat, reference.bound.flat, came_out.flat, strict=True)
             texts = (_text(float(value), float(bound), float(one), dtype) for value, bound, one in triples)
             lines.append(f"step {number + 1} {name} {_in_part(texts, reference.value.size)}")
     return lines + ([] if prediction.refused is None else [f"refused: {prediction.refused}"])
 
 
+#: What a layer gives in the type of its input, but for one whose output is of a wider type.
+_OF_THE_INPUTS_TYPE: Final = frozenset({"output", "dx"})
+
+
+def _held(values: Array, came_out: Array, dtype: str) -> Array:
+    """``values`` with an infinity where ``dtype`` has no number so large, unless what came out is a finite number."""
+    beyond = np.isinf(rounded(values, dtype)) & ~np.isfinite(came_out)
+    return np.where(beyond, np.copysign(np.inf, values), values)
+
+
 def _text(value: float, bound: float, observed: float, dtype: str) -> str:
-    # What is smaller than its bound may be a zero that the oracle, which computes in float64, has rounded.
-    rounded_zero = dtype == "float64" or abs(value) <= bound * _ROUNDED
     most = int(KNOWN_DTYPES[dtype].printed.strip(".g"))
-    return supported(value, bound, observed, least=int(not rounded_zero), most=most)
+    error = bound * _ROUNDED.get(dtype, _ROUNDED_OF_FEW) if math.isfinite(bound) else 0.0
+    return supported(value, bound, observed, error=error, most=most)
 
 
-#: A part of a bound of float32 that is larger than what the oracle rounds.
-_ROUNDED: Final = 2.0**-20
+#: The part of a bound within which the oracle, which computes in float64, lies itself.
+_ROUNDED: Final = {"float64": 0.25}
+_ROUNDED_OF_FEW: Final = 2.0**-20
 
 
 def _in_part(texts: Iterator[str], size: int) -> str:

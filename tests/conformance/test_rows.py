@@ -133,7 +133,18 @@ def test_a_row_that_hides_a_refusal_and_one_that_makes_it_up_are_mistakes() -> N
         ("0.15", "0.1500002", 1e-8, 0.15, "float32", "exact is"),
         ("0.1500002", "0.1500002", 1e-5, 0.15, "float32", "more digits"),
         ("nan", "0.5", 0.1, math.nan, "float32", "exact is"),
-        ("inf", "1e300", 0.1, math.nan, "float32", "no infinity"),
+        ("-0.8", "-0.75", 2.06, math.nan, "float16", "exact is"),  # few digits are whole
+        ("-0.75", "-0.75", 2.06, math.nan, "float16", ""),
+        ("-0.75005", "-0.75005", 2.06, math.nan, "float32", ""),
+        ("-0.750052", "-0.750052", 2.06, math.nan, "float32", "more digits"),
+        ("5e+05", "499999.97", math.inf, math.nan, "float16", ""),
+        ("inf", "500000", math.inf, math.nan, "float16", ""),
+        ("inf", "65519", math.inf, math.nan, "float16", "float16 holds"),
+        ("inf", "1e38", 0.1, math.nan, "float32", "float32 holds"),
+        ("inf", "1e300", 0.1, math.nan, "float32", ""),
+        ("85.1441870117187", "85.144187011718751", 7.2e-13, math.nan, "float64", "exact is"),  # another digit than 9
+        ("85.144187011719", "85.144187011718751", 7.2e-13, math.nan, "float64", ""),  # the last one that is clear
+        ("85.1441870117", "85.144187011718751", 7.2e-13, math.nan, "float64", "exact is"),  # fewer than are clear
         ("inf", "1e400", math.inf, math.nan, "float64", ""),
     ],
 )
@@ -163,7 +174,7 @@ def observation(*output: float) -> Observation:
 def test_a_row_is_computed_from_the_input_as_it_is() -> None:
     (step,) = exact(group_norm_case(GIVEN), CANONICAL["group_norm"]).steps
     value, bound = step["output"].value[0, 0], step["output"].bound[0, 0]
-    assert supported(value, bound, least=0) == "-0.259563864192"
+    assert supported(value, bound, error=bound / 4) == "-0.25956386419"
     (rounded,) = predict(group_norm_case(GIVEN), CANONICAL["group_norm"], Arithmetic("float32")).steps
     assert f"{rounded['output'].value[0, 0]:.7f}" == "-0.2595845"
 
@@ -220,6 +231,25 @@ def test_what_came_out_and_what_should_have_never_print_alike(
     assert instead(deviation) == f"y {said}"
     came_out, _, right = told_in("case", deviation).removeprefix("case, step 1 y[0] = ").partition(", expected ")
     assert came_out != right.partition(" ")[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "error", "most", "said"),
+    [
+        (-0.75, 2.06, 2e-6, 5, "-0.75"),
+        (500000.0, 3e6, 3.0, 5, "500000"),
+        (1.03125, 4e-4, 4e-10, 5, "1.0312"),  # as the type prints it
+        (0.47500000000000003, 1.5e-15, 3.7e-16, 17, "0.475"),
+        (85.14418701171874, 7.2e-13, 1.8e-13, 17, "85.144187011719"),
+        (0.99991234, 3.0, 0.75, 17, "1"),
+        (0.02, 3.0, 0.75, 17, "0"),
+        (0.123456, math.inf, 0.0, 9, "0.1"),
+    ],
+)
+def test_a_number_ends_where_its_digits_are_no_more_certain(
+    value: float, bound: float, error: float, most: int, said: str
+) -> None:
+    assert supported(value, bound, error=error, most=most) == said
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)

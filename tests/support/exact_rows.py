@@ -28,6 +28,13 @@ from normgauge.results.records import Counterexample, Example, Judgement, Profil
 PRINTED: Final = {"float32": 9, "float64": 17, "float16": 5, "bfloat16": 4}
 #: What the row of a semantics may be wrong by, as a part of its bound: the oracle computes in float64.
 ORACLE: Final = {"float64": 0.25}
+#: From here on a type has no number that is nearer than an infinity.
+INFINITE: Final = {"float32": 2.0**128 - 2.0**103, "float64": sys.float_info.max, "float16": 65520.0,
+                   "bfloat16": 2.0**128 - 2.0**119}  # fmt: skip
+#: Half of a unit; of two neighbours that are as near either will do.
+HALF: Final = (1 + MP.mpf(10) ** -40) / 2
+#: A number of so few digits may be printed whole, whatever its bound.
+WHOLE: Final = 5
 #: As many values of a large array are shown.
 SHOWN: Final = 64
 
@@ -166,31 +173,70 @@ def mistake(text: str, exact: Any, bound: float, observed: float, dtype: str) ->
     if MP.isnan(exact) or MP.isnan(printed):
         return "" if MP.isnan(exact) and MP.isnan(printed) else f"exact is {MP.nstr(exact, 17)}"
     if MP.isinf(printed):
-        return "" if abs(exact) > sys.float_info.max and MP.sign(exact) == MP.sign(printed) else "is no infinity"
-    most = PRINTED[dtype]
-    finest_of_type = exponent(exact) - most + 1 if exact else -400
-    supported = -400
-    if math.isinf(bound):
-        bound, supported = 0.0, exponent(exact) if exact else -400
-    elif bound:
-        supported = exponent(bound)
-    allowed = MP.mpf(10) ** max(finest_of_type, supported) / 2 + bound * ORACLE.get(dtype, 1e-6)
-    allowed += abs(exact) * MP.mpf(2) ** -50
-    if abs(printed - exact) > allowed:
-        return f"exact is {MP.nstr(exact, 17)}"
-    mantissa = text.lstrip("-").partition("e")[0]
-    mantissa = mantissa if "." in mantissa else mantissa.rstrip("0")  # those of 10 may stand for its size alone
-    digits = max(1, len(mantissa.replace(".", "").lstrip("0")))
-    finest = exponent(printed) - digits + 1 if printed else 0
-    # A digit less is what the bound supports, unless it were what came out, or none at all.
-    # The bound is printed in two digits: it may be a little less than it says.
-    if printed and digits > 1 and finest < max(finest_of_type, exponent(0.94 * bound) if bound else supported):
-        fewer = float(MP.nstr(exact, digits - 1))
-        if not (fewer == observed and abs(exact - observed) > bound):
-            return f"has more digits than its bound supports, or than {dtype} has"
+        beyond = abs(exact) >= INFINITE[dtype] and MP.sign(exact) == MP.sign(printed)
+        return "" if beyond else f"{dtype} holds {MP.nstr(exact, 17)}"
     if printed == observed and abs(exact - observed) > 1.05 * bound:
         return "is what came out, which is excluded"
-    return ""
+    return "" if is_whole(printed, exact) else wrong_digits(printed, exact, bound, observed, dtype)
+
+
+def wrong_digits(printed: Any, exact: Any, bound: float, observed: float, dtype: str) -> str:
+    """What is wrong with a number that is not printed whole."""
+    own = bound * ORACLE.get(dtype, 1e-6) if math.isfinite(bound) else 0.0  # of the oracle, which prints
+    error = 2 * own  # of whatever the oracle may have found
+    if exact == 0:  # of what the oracle has in its place no more than the size may be told
+        told = abs(printed) <= error and printed == MP.mpf(10) ** exponent(printed)
+        return "" if told else "exact is 0"
+    if is_whole(MP.mpf(MP.nstr(exact, min(WHOLE, PRINTED[dtype]))), exact) and abs(exact) > error:
+        return f"exact is {MP.nstr(exact, WHOLE)}, and printed in part"
+    # The bound is printed in two digits: it may be a little less than it says.
+    places = [place_of(exact, one, observed, off, dtype) for one in (bound, 0.94 * bound) for off in (own, error)]
+    if any(is_rounded(printed, exact, place, error) for place in places):
+        return ""
+    finest = min(places)
+    more = abs(printed - exact) <= MP.mpf(10) ** finest * HALF and not is_multiple(printed, finest)
+    return f"has more digits than its bound supports, or than {dtype} has" if more else f"exact is {MP.nstr(exact, 17)}"
+
+
+def is_whole(printed: Any, exact: Any) -> bool:
+    """Whether the printed number is the exact one, but for the noise of float64, and has few digits."""
+    return bool(printed == MP.mpf(MP.nstr(printed, WHOLE)) and abs(printed - exact) <= abs(exact) * MP.mpf(2) ** -49)
+
+
+def place_of(exact: Any, bound: float, observed: float, error: float, dtype: str) -> int:
+    """The exponent of the last digit that is supported, or of one further right that tells it from what came out."""
+    first = exponent(exact)
+    place = exponent(bound) if bound and math.isfinite(bound) else (first if bound else -400)
+    place = min(place, first + int(abs(exact) <= error))  # what is smaller may be 0 or of the next size
+    place = max(place, first - PRINTED[dtype] + 1)
+    while abs(exact - observed) > bound and rounded_to(exact, place) == MP.mpf(observed):
+        place -= 1
+    return place
+
+
+def is_rounded(printed: Any, exact: Any, place: int, error: float) -> bool:
+    """Whether it is the exact number rounded to a place, or to the first further left at which that is clear.
+
+    It is not clear where the oracle, which lies within ``error``, may find another of the two neighbours nearer.
+    """
+    first = exponent(exact)
+    for own in range(place, max(place, first) + 1):
+        unit = MP.mpf(10) ** own
+        if is_multiple(printed, own) and abs(printed - exact) <= unit * HALF + (error if own == first else 0):
+            return True
+        if rounded_to(exact - error, own) == rounded_to(exact + error, own):
+            return False
+    return False
+
+
+def is_multiple(printed: Any, place: int) -> bool:
+    times = printed / MP.mpf(10) ** place
+    return bool(abs(times - MP.nint(times)) < MP.mpf(10) ** -20)
+
+
+def rounded_to(value: Any, place: int) -> Any:
+    unit = MP.mpf(10) ** place
+    return MP.nint(value / unit) * unit
 
 
 def exponent(value: Any) -> int:
@@ -228,7 +274,7 @@ def told(sentence: str, example: Example, found: Sequence[Row], dtype: str) -> I
     if MP.isnan(exact) and MP.isnan(MP.mpf(text)):
         return
     allowed = MP.mpf(10) ** (exponent(bound) - 2) / 2 if float(bound) else 0  # the last of its bound's three digits
-    own = MP.mpf(bound) * ORACLE.get(dtype, 0) + abs(exact) * MP.mpf(2) ** -50
+    own = MP.mpf(bound) * ORACLE.get(dtype, 0)
     if not abs(MP.mpf(text) - exact) <= allowed + own:
         yield f"the sentence expects {text} ± {bound}, exact is {MP.nstr(exact, 17)}"
 
