@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from normgauge.conformance.diagnosis.candidates import Deviation, Seen
@@ -44,7 +44,7 @@ def judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
         sentence = evidence.does(f"accepts what must be refused: {labels}")
         return Judged(
             verdict="diverges",
-            measured="accepted",
+            measured=_accepted(accepted, [one for one in asked if not one.observation.unsupported]),
             sentence=sentence,
             notes=tuple(notes),
             witnesses=witnesses,
@@ -65,8 +65,16 @@ def judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
     refusals = tuple(
         witness(one, refused(one.observation), "acceptance", evidence.dtype) for one in asked if one.observation.raised
     )
-    sentence = evidence.does(f"refuses all {len(refusals)} case(s)")
+    sentence = evidence.does(f"refuses all {len(refusals)} cases" if len(refusals) > 1 else "refuses the one case")
     return Judged(verdict="conforms", measured="refused", sentence=sentence, notes=tuple(notes), witnesses=refusals)
+
+
+def _accepted(accepted: Sequence[Seen], asked: Sequence[Seen]) -> str:
+    """What was accepted of the cases that were asked: all, some, or the one with its settings."""
+    if len(accepted) == len(asked):
+        return "accepted"
+    which = f": {accepted[0].probe.label}" if len(accepted) == 1 else ""
+    return f"accepted in {len(accepted)} of {len(asked)} cases{which}"
 
 
 def _kind_of_input(one: Seen) -> tuple[str, int]:

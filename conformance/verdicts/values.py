@@ -10,6 +10,7 @@ import numpy as np
 from normgauge.adapters.case import Observation
 from normgauge.conformance.diagnosis.candidates import Deviation, Seen, as_given, explained
 from normgauge.conformance.diagnosis.predictions import known_gradient_errors
+from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.requirements.inputs import per_channel
 from normgauge.conformance.requirements.probe import GRADIENTS, Probe
 from normgauge.conformance.requirements.requirement import Requirement
@@ -199,13 +200,16 @@ def _says_nothing(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
 
 
 def _follows_there(one: Seen, evidence: Evidence) -> str:
-    """Which semantics the departing case alone would follow, where that differs."""
+    """Which semantics the departing case alone would follow, where that differs, in words."""
     local = explained(one.probe.case.layer, _beginnings(one), evidence.dtype, evidence.references)
     if local is None or _out_of_range(one, local.followed()[0], local.arithmetic, evidence):
         return ""
     usual = evidence.followed[0].choices
     differing = {axis: values for axis, values in local.values.items() if usual[axis] not in values}
-    return ", ".join(f"there {axis}={'/'.join(values)}" for axis, values in differing.items())
+    axes = {axis.name: axis for axis in kind_of(one.probe.case.layer).axes}
+    told_of = [(axes[name], values) for name, values in differing.items()]
+    answers = [f"{axis.question}? {' or '.join(axis.value(own).meaning for own in values)}" for axis, values in told_of]
+    return f"there: {'; '.join(answers)}" if answers else ""
 
 
 def _beginnings(one: Seen) -> list[Seen]:

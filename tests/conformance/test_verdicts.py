@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from exact_rows import tally_of
 from faulty.adapter import CAUGHT, FaultyAdapter
 
-from normgauge.adapters.case import Observation
+from normgauge.adapters.case import Observation, Raised, StepResult
 from normgauge.conformance.diagnosis.candidates import Deviation, Seen
 from normgauge.conformance.layers.experiments import probes
 from normgauge.conformance.layers.registry import requirements
@@ -18,6 +19,7 @@ from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.conformance.verdicts.axis import judge_axis
 from normgauge.conformance.verdicts.evidence import Sentence
+from normgauge.conformance.verdicts.refusal import judge_refusal
 from normgauge.oracle import AXES
 from normgauge.results.records import Judgement, Profile, Record
 
@@ -64,6 +66,9 @@ def test_a_faulty_layer_is_caught_at_its_fault_and_nowhere_else(identifier: str,
     expected = dict.fromkeys(found, "conforms") | wrong
     said = [f"{r.requirement} {r.sentence} {r.notes}" for r in records if isinstance(r, Judgement)]
     assert found == expected, "\n".join(line for line in said if line[:5] in dict(found.items() - expected.items()))
+    tokens = [f"{axis.name}=" for axes in AXES.values() for axis in axes]
+    told = [one.measured for one in records if isinstance(one, Judgement)]
+    assert [text for text in told if any(token in text for token in tokens)] == [], "a token where people read words"
     assert tally_of(records).mistakes == []
 
 
@@ -136,6 +141,26 @@ def test_where_no_alternative_fits_what_lies_outside_its_bound_departs(ratio: fl
         best=lambda *_: (furthest, None), followed=[SimpleNamespace(choices={"eps_placement": "inside_sqrt"})],
     )  # fmt: skip
     assert judge_axis(requirements()["GN-01"], evidence).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("accepted", "said"),
+    [
+        ((0, 1, 2, 3), "accepted"),
+        ((1,), "accepted in 1 of 4 cases: layer for 8 channels, input with 16, no weight and bias"),
+        ((1, 2), "accepted in 2 of 4 cases"),
+    ],
+)
+def test_what_is_accepted_is_told_with_how_many_cases_and_which_setting(accepted: tuple[int, ...], said: str) -> None:
+    asked = [one for one in probes("group_norm", "float32", (2,)) if one.requirement == "GN-16"]
+    output = StepResult(output=np.zeros((2, 8), np.float32), dtype="float32", state={})
+    refusal = Observation(raised=Raised(where="step 1", type="ValueError", message="8 channels"))
+    taken = Observation(steps=(output,))
+    seen = [Seen(probe=one, observation=taken if number in accepted else refusal) for number, one in enumerate(asked)]
+    evidence: Any = SimpleNamespace(
+        of=lambda _: seen, seen=seen, dtype="float32", names={}, does=lambda text: Sentence(text=text)
+    )
+    assert judge_refusal(requirements()["GN-16"], evidence).measured == said
 
 
 def test_one_pass_statistics_are_a_hazard_and_no_divergence() -> None:
