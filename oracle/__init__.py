@@ -16,12 +16,18 @@ from normgauge.oracle.layer_state import LayerState
 from normgauge.oracle.reference import Reference, Refusal, distance, exactly
 from normgauge.oracle.running_statistics import RunningStatistics, initial_statistics
 from normgauge.oracle.semantics import CANONICAL, Semantics, candidates, semantics
-from normgauge.oracle.wrong_gradients import batch_norm_gradient_errors, group_norm_gradient_errors
+from normgauge.oracle.wrong_gradients import (
+    WRONG_FORMS,
+    WrongGradients,
+    batch_norm_gradient_errors,
+    group_norm_gradient_errors,
+)
 
 __all__ = [
     "ACCURACY_CLASSES",
     "AXES",
     "CANONICAL",
+    "WRONG_FORMS",
     "Arithmetic",
     "Axis",
     "BatchNormReference",
@@ -31,6 +37,7 @@ __all__ = [
     "Refusal",
     "RunningStatistics",
     "Semantics",
+    "WrongGradients",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_gradient_errors",

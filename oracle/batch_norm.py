@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from normgauge.oracle.arithmetic import Arithmetic
 from normgauge.oracle.backward import Dependence, Gradients, Sets
 from normgauge.oracle.blocks import Block, Layout
 from normgauge.oracle.gradients import gathered, without_parameters
+from normgauge.oracle.moments import Float
 from normgauge.oracle.normalize import Formula, normalized
 from normgauge.oracle.reference import Reference, Refusal, empty, exactly
 from normgauge.oracle.running_statistics import (
@@ -88,7 +90,7 @@ def batch_norm(  # noqa: PLR0913 - the settings of a layer, by their usual names
     """
     array = checked_input(x)
     formula, given = checked_formula(array, eps, semantics, arithmetic), checked_inputs(array, weight, bias)
-    return _forward(given, _Mode.checked(given.channels, running, training, momentum, formula))
+    return _forward(given, Mode.checked(given.channels, running, training, momentum, formula))
 
 
 def batch_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their usual names
@@ -137,11 +139,11 @@ def batch_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their us
     array = checked_input(x)
     upstream = given_array("dy", dy, shape=array.shape)
     formula, given = checked_formula(array, eps, semantics, arithmetic), checked_inputs(array, weight)
-    return _backward(given, upstream, _Mode.checked(given.channels, running, training, momentum, formula))
+    return _backward(given, upstream, Mode.checked(given.channels, running, training, momentum, formula))
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Mode:
+class Mode:
     """How a call normalises."""
 
     running: RunningStatistics | None
@@ -152,7 +154,7 @@ class _Mode:
     @classmethod
     def checked(
         cls, channels: int, running: RunningStatistics | None, training: bool, momentum: Any, formula: Formula
-    ) -> _Mode:
+    ) -> Mode:
         if running is not None and running.mean.value.shape != (channels,):
             made_for = running.mean.value.shape[0] if running.mean.value.ndim else 0
             raise Refusal(f"the layer tracks {made_for} channels, the input has {channels}")
@@ -162,7 +164,7 @@ class _Mode:
             raise Refusal("momentum=None is refused")
         return cls(running=running, training=training, momentum=momentum, formula=formula)
 
-    def of_channels(self, part: slice) -> _Mode:
+    def of_channels(self, part: slice) -> Mode:
         running = of_channels(self.running, part)
         return self if running is self.running else replace(self, running=running)
 
@@ -172,7 +174,7 @@ def _layout(given: Inputs) -> Layout:
     return Layout(shape=given.x.shape, groups=given.channels, samples_together=True)
 
 
-def _forward(given: Inputs, mode: _Mode) -> BatchNormReference:
+def _forward(given: Inputs, mode: Mode) -> BatchNormReference:
     single = _single_value(given, mode)
     if given.x.size == 0 or single == "identity":
         return BatchNormReference(output=exactly(given.x.astype(np.float64)), running=mode.running)
@@ -193,10 +195,21 @@ def _forward(given: Inputs, mode: _Mode) -> BatchNormReference:
     return BatchNormReference(output=whole, running=joined(after))
 
 
-def _backward(given: Inputs, dy: NDArray[Any], mode: _Mode) -> Gradients:
+def _backward(given: Inputs, dy: NDArray[Any], mode: Mode) -> Gradients:
     single = _single_value(given, mode)
     if given.x.size == 0 or single == "identity":  # weight and bias are not used
         return without_parameters(exactly(dy.astype(np.float64)))
+    found = gathered(*backward_sets(given, dy, mode), mode.formula.arithmetic)
+    if single == "nan":
+        dx, dweight = (exactly(np.full_like(one.value, np.nan)) for one in (found.dx, found.dweight))
+        return replace(found, dx=dx, dweight=dweight)
+    return found
+
+
+def backward_sets(
+    given: Inputs, dy: NDArray[Any], mode: Mode
+) -> tuple[Layout, Callable[[Block], tuple[Sets, Dependence | None]]]:
+    """How the input splits into sets, and what the gradients of some of them are made of; the input is not empty."""
 
     def sets_of(block: Block) -> tuple[Sets, Dependence | None]:
         batch, own = Batch.of(block.of(given.x), mode.formula.arithmetic), mode.of_channels(block.sets)
@@ -204,14 +217,19 @@ def _backward(given: Inputs, dy: NDArray[Any], mode: _Mode) -> Gradients:
         weight = 1.0 if given.weight is None else given.weight[None, block.sets, None]
         return Sets.of(batch, used, block.of(dy), weight, mode.formula), _dependence(batch, own)
 
-    found = gathered(_layout(given), sets_of, mode.formula.arithmetic)
-    if single == "nan":
-        dx, dweight = (exactly(np.full_like(one.value, np.nan)) for one in (found.dx, found.dweight))
-        return replace(found, dx=dx, dweight=dweight)
-    return found
+    return _layout(given), sets_of
 
 
-def _single_value(given: Inputs, mode: _Mode) -> str | None:
+def other_statistics(given: Inputs, mode: Mode) -> dict[str, tuple[Float, Float]]:
+    """Mean and variance of each channel that a backward pass may take by mistake, by the call that left them."""
+    if mode.running is None:
+        return {}
+    batch = Batch.of(_layout(given).whole().of(given.x), mode.formula.arithmetic)
+    after = updated(mode.running, batch, mode.momentum, mode.formula)
+    return {name: (one.mean.value, one.var.value) for name, one in (("before", mode.running), ("after", after))}
+
+
+def _single_value(given: Inputs, mode: Mode) -> str | None:
     """What training does with one value per channel; None where there are more."""
     if not mode.training or given.x.size == 0 or given.x.size != given.channels:
         return None
@@ -221,7 +239,7 @@ def _single_value(given: Inputs, mode: _Mode) -> str | None:
     return single
 
 
-def _in_use(batch: Batch, mode: _Mode, *, tracked: bool = True) -> tuple[Statistics, RunningStatistics | None]:
+def _in_use(batch: Batch, mode: Mode, *, tracked: bool = True) -> tuple[Statistics, RunningStatistics | None]:
     """What normalises, and the running statistics after the batch, as they were where they are not ``tracked``."""
     running, semantics, arithmetic = mode.running, mode.formula.semantics, mode.formula.arithmetic
     if not mode.training:
@@ -238,7 +256,7 @@ def _in_use(batch: Batch, mode: _Mode, *, tracked: bool = True) -> tuple[Statist
     return batch.statistics(divisor, arithmetic), after
 
 
-def _in_evaluation(batch: Batch, mode: _Mode) -> Statistics:
+def _in_evaluation(batch: Batch, mode: Mode) -> Statistics:
     running, semantics, arithmetic = mode.running, mode.formula.semantics, mode.formula.arithmetic
     if running is None and semantics.choice("untracked_eval_uses") == "initial":
         channels = batch.sets.shape[1]
@@ -248,7 +266,7 @@ def _in_evaluation(batch: Batch, mode: _Mode) -> Statistics:
     return batch.statistics(semantics.choice("variance"), arithmetic)
 
 
-def _dependence(batch: Batch, mode: _Mode) -> Dependence | None:
+def _dependence(batch: Batch, mode: Mode) -> Dependence | None:
     """How the statistics in use depend on the batch; None where they are constants."""
     running, semantics = mode.running, mode.formula.semantics
     if running is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,15 @@ def group_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their us
 def _backward(given: Inputs, dy: NDArray[Any], groups: int, formula: Formula) -> Gradients:
     if given.x.size == 0:
         return without_parameters(empty(given.x.shape))
+    layout, sets_of = backward_sets(given, dy, groups, formula)
+    per_set = formula.semantics.choice("affine_shape") == "per_group"
+    return gathered(layout, sets_of, formula.arithmetic, per_set=per_set)
+
+
+def backward_sets(
+    given: Inputs, dy: NDArray[Any], groups: int, formula: Formula
+) -> tuple[Layout, Callable[[Block], tuple[Sets, Dependence]]]:
+    """How the input splits into sets, and what the gradients of some of them are made of; the input is not empty."""
     layout, divisor = _layout(given.x.shape, groups, formula.semantics), formula.semantics.choice("variance")
     weight = _by_set(given.weight, layout, formula.semantics)
     if weight is not None:  # for each element of a set
@@ -147,8 +157,7 @@ def _backward(given: Inputs, dy: NDArray[Any], groups: int, formula: Formula) ->
         used = batch.statistics(divisor, formula.arithmetic)
         return Sets.of(batch, used, block.of(dy), own, formula), Dependence.on_batch(batch, divisor)
 
-    per_set = formula.semantics.choice("affine_shape") == "per_group"
-    return gathered(layout, sets_of, formula.arithmetic, per_set=per_set)
+    return layout, sets_of
 
 
 def _layout(shape: tuple[int, ...], groups: int, semantics: Semantics) -> Layout:

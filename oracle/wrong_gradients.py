@@ -1,73 +1,82 @@
-"""The classic wrong gradients: what a backward pass gives that forgets a part of the chain rule.
+"""The known wrong gradients: what a backward pass gives that goes wrong in a known way.
 
 They carry no bound of their own. A gradient that lies outside the oracle's bound is held against them, so that a
-divergence can say what was forgotten.
+difference can say what was done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from normgauge.oracle.blocks import Layout
+from normgauge.oracle.backward_pass import BackwardPass, backward_pass
+from normgauge.oracle.batch_norm import Mode, other_statistics
+from normgauge.oracle.batch_norm import backward_sets as batch_norm_sets
+from normgauge.oracle.formats import format_of
+from normgauge.oracle.group_norm import backward_sets as group_norm_sets
 from normgauge.oracle.moments import Float
-from normgauge.oracle.normalize import Formula
+from normgauge.oracle.reference import Reference, Refusal
 from normgauge.oracle.running_statistics import RunningStatistics
 from normgauge.oracle.semantics import CANONICAL, Semantics
 from normgauge.oracle.validation import (
-    Inputs,
     checked_formula,
     checked_groups,
     checked_input,
     checked_inputs,
     real_array,
 )
+from normgauge.oracle.wrong_form import WrongForm
+from normgauge.oracle.wrong_results import RESULTS
+from normgauge.oracle.wrong_sums import SUMS
+from normgauge.oracle.wrong_terms import TERMS
+
+#: Every known wrong form by its name, which says what is done. A name that begins with another name and a comma is a
+#: special case of that.
+WRONG_FORMS: Final[Mapping[str, WrongForm]] = {**TERMS, **SUMS, **RESULTS}
+#: The types of sums that are known by the digits that they leave.
+HALF: Final = ("float16", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pass:
-    """A set of shape (..., n), the upstream gradient times the weight, and what dx is made of."""
+class WrongGradients:
+    """The known wrong gradients of one backward pass, evaluated where they are asked for."""
 
-    g: Float
-    x_hat: Float
-    r: Float
-    var: Float
-    eps: float
+    parts: BackwardPass
+
+    def by(self, form: str) -> dict[str, Float]:
+        """The gradients that a form gets wrong, by quantity; empty where it does not apply."""
+        with np.errstate(all="ignore"):
+            found = dict(WRONG_FORMS[form].of(self.parts))
+        if "dx" in found:
+            found["dx"] = found["dx"].reshape(self.parts.shape)
+        return found
+
+    def summed_in(self, dtype: str) -> dict[str, Reference]:
+        """dweight and dbias, and the most that sums in a type may lose: half a unit of the result an addition.
+
+        The result of such a sum has no more digits than the type.
+        """
+        p = self.parts
+        additions = p.samples * p.positions * p.channels // len(np.unique(p.parameter))
+        lost = (additions + 1) * format_of(dtype).u
+        sizes = p.sums(np.abs(p.dy * p.used.x_hat), np.abs(p.dy))
+        return {name: Reference(value=value, bound=lost * sizes[name]) for name, value in p.sums().items()}
 
     @property
-    def n(self) -> int:
-        return int(self.g.shape[-1])
+    def sets(self) -> NDArray[np.intp]:
+        """The number of the set of each element of the input."""
+        return self.parts.set_of.reshape(self.parts.shape)
 
-    def means(self) -> tuple[Float, Float]:
-        return self.g.mean(axis=-1, keepdims=True), (self.g * self.x_hat).mean(axis=-1, keepdims=True)
-
-    def put(self, m1: Float | float, m2: Float | float) -> Float:
-        """dx with these for mean(g) and mean(g * x_hat)."""
-        return np.asarray(self.r * (self.g - m1 - self.x_hat * m2), dtype=np.float64)
-
-
-def _of_both(p: _Pass, change: Callable[[Float, Float], tuple[Float | float, Float | float]]) -> Float:
-    return p.put(*change(*p.means()))
-
-
-#: Wrong forms of dx where the statistics are those of the set.
-_THROUGH_THE_SET: Final[Mapping[str, Callable[[_Pass], Float]]] = {
-    "mean and variance taken as constants": lambda p: p.put(0.0, 0.0),
-    "the mean taken as a constant": lambda p: _of_both(p, lambda m1, m2: (0.0, m2)),
-    "the variance taken as a constant": lambda p: _of_both(p, lambda m1, m2: (m1, 0.0)),
-    "the divisor n - 1 mixed in": lambda p: _of_both(p, lambda m1, m2: (m1, m2 * p.n / max(p.n - 1, 1))),
-    "sums in place of means": lambda p: _of_both(p, lambda m1, m2: (m1 * p.n, m2 * p.n)),
-    "the sign of the variance's part": lambda p: _of_both(p, lambda m1, m2: (m1, -m2)),
-    "eps left out of the variance's part": lambda p: _of_both(p, lambda m1, m2: (m1, m2 * (p.var + p.eps) / p.var)),
-}
-#: And where they are given: there is no way through them.
-_GIVEN: Final[Mapping[str, Callable[[_Pass], Float]]] = {
-    "differentiated through the statistics of the batch": lambda p: _of_both(p, lambda m1, m2: (m1, m2)),
-}
+    @property
+    def x_hat(self) -> Float:
+        """The input as it is normalised."""
+        with np.errstate(all="ignore"):
+            return self.parts.used.x_hat.reshape(self.parts.shape)
 
 
 def group_norm_gradient_errors(
@@ -78,19 +87,19 @@ def group_norm_gradient_errors(
     *,
     eps: float = 1e-5,
     semantics: Semantics = CANONICAL["group_norm"],
-) -> dict[str, dict[str, Float]]:
-    """Wrong gradients by what is forgotten and then by name (``dx``, ``dweight``, ``dbias``).
-
-    Arguments as of :func:`normgauge.oracle.group_norm_backward`; contiguous groups and a weight for each channel
-    only, for others there is nothing. Empty inputs have none.
-    """
+) -> WrongGradients | None:
+    """The wrong gradients of a pass with the arguments of :func:`group_norm_backward`; None for an empty input."""
     array = checked_input(x)
-    plain = semantics.choice("grouping") == "contiguous" and semantics.choice("affine_shape") == "per_channel"
-    if not plain or not array.size:
-        return {}
+    if not array.size:
+        return None
     upstream, formula = real_array("dy", dy, shape=array.shape), checked_formula(array, eps, semantics, None)
-    layout = Layout(shape=array.shape, groups=checked_groups(num_groups, array.shape[1]))
-    return _wrong(layout, checked_inputs(array, weight), upstream, None, formula)
+    groups = checked_groups(num_groups, array.shape[1])
+    with np.errstate(all="ignore"):
+        layout, sets_of = group_norm_sets(checked_inputs(array, weight), upstream, groups, formula)
+        per_set = semantics.choice("affine_shape") == "per_group"
+        divisor = semantics.choice("variance")
+        parts = backward_pass(layout, *sets_of(layout.whole()), formula, divisor=divisor, per_set=per_set)
+        return WrongGradients(parts=parts)
 
 
 def batch_norm_gradient_errors(  # noqa: PLR0913 - the settings of a layer, by their usual names
@@ -100,60 +109,21 @@ def batch_norm_gradient_errors(  # noqa: PLR0913 - the settings of a layer, by t
     weight: ArrayLike | None = None,
     *,
     training: bool,
+    momentum: float | None = 0.1,
     eps: float = 1e-5,
     semantics: Semantics = CANONICAL["batch_norm"],
-) -> dict[str, dict[str, Float]]:
-    """Wrong gradients as of :func:`group_norm_gradient_errors`; arguments as of ``batch_norm_backward``."""
+) -> WrongGradients | None:
+    """The wrong gradients of a pass with the arguments of :func:`batch_norm_backward`; None without such a pass."""
     array = checked_input(x)
-    if not array.size or semantics.choice("training_normalizes_with") == "blended":
-        return {}
-    batch = running is None or (training and semantics.choice("training_normalizes_with") != "running")
-    layout = Layout(shape=array.shape, groups=array.shape[1], samples_together=True)
+    one_value = training and array.size == array.shape[1]
+    if not array.size or one_value:
+        return None
     upstream, formula = real_array("dy", dy, shape=array.shape), checked_formula(array, eps, semantics, None)
-    return _wrong(layout, checked_inputs(array, weight), upstream, None if batch else running, formula)
-
-
-def _wrong(
-    layout: Layout, given: Inputs, dy: Float, running: RunningStatistics | None, formula: Formula
-) -> dict[str, dict[str, Float]]:
-    """The wrong forms of dx and those of dweight and dbias; ``running`` where given statistics normalise."""
-    x = given.x.astype(np.float64)
-    weight = np.ones(given.channels) if given.weight is None else given.weight
-    block = layout.whole()
-
-    def restored(sets: Float) -> Float:
-        array = np.empty(x.shape)
-        block.restore(sets, array)
-        return array
-
-    with np.errstate(all="ignore"):
-        sets = block.of(x)
-        mean, var = sets.mean(axis=-1, keepdims=True), sets.var(axis=-1, keepdims=True)
-        if running is not None:
-            mean, var = running.mean.value[:, None], running.var.value[:, None]
-        r = formula.placement.reciprocal(var, formula.eps)
-        g = block.of(dy * _along_channels(weight, x))
-        p = _Pass(g=g, x_hat=(sets - mean) * r, r=r, var=var, eps=formula.eps)
-        forms = _THROUGH_THE_SET if running is None else _GIVEN
-        found = {name: {"dx": restored(form(p))} for name, form in forms.items()}
-        return found | _of_parameters(x, dy, restored(p.x_hat), weight)
-
-
-def _along_channels(values: Float, x: Float) -> Float:
-    return values.reshape(1, -1, *(1,) * (x.ndim - 2))
-
-
-def _of_parameters(x: Float, dy: Float, x_hat: Float, weight: Float) -> dict[str, dict[str, Float]]:
-    """Wrong dweight and dbias."""
-    axes = (0, *range(2, x.ndim))
-    parts = {"dweight": dy * x_hat, "dbias": dy}
-    forms: dict[str, Callable[[Float], Float]] = {
-        "a mean in place of a sum": lambda v: v.mean(axis=axes),
-        "the last sample alone": lambda v: v[-1].sum(axis=tuple(range(1, x.ndim - 1))),
-        "the first sample alone": lambda v: v[0].sum(axis=tuple(range(1, x.ndim - 1))),
-        "the weight multiplied in": lambda v: weight * v.sum(axis=axes),
-    }
-    if x.ndim > 2:
-        forms["the first position alone"] = lambda v: v.reshape(*v.shape[:2], -1)[:, :, 0].sum(axis=0)
-    found = {name: {one: form(v) for one, v in parts.items()} for name, form in forms.items()}
-    return found | {"x not normalised": {"dweight": (dy * x).sum(axis=axes)}}
+    given = checked_inputs(array, weight)
+    with np.errstate(all="ignore"), contextlib.suppress(Refusal):
+        mode = Mode.checked(given.channels, running, training, momentum, formula)
+        layout, sets_of = batch_norm_sets(given, upstream, mode)
+        others, divisor = other_statistics(given, mode), semantics.choice("variance")
+        parts = backward_pass(layout, *sets_of(layout.whole()), formula, divisor=divisor, others=others)
+        return WrongGradients(parts=parts)
+    return None

@@ -10,7 +10,7 @@ import numpy as np
 
 from normgauge.adapters.case import Array, Case, Observation, Step
 from normgauge.conformance.layers.registry import kind_of
-from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference, Refusal, Semantics, precisions
+from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference, Refusal, Semantics, WrongGradients, precisions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +171,7 @@ def _rounded(case: Case, dtype: str) -> Case:
         return replace(case, steps=tuple(map(converted, case.steps)))
 
 
-def known_gradient_errors(case: Case, step: int, semantics: Semantics) -> Mapping[str, Mapping[str, Array]]:
-    """The classic wrong gradients at ``step`` (from 0) of ``case``: what is forgotten, then the quantity's name."""
-    return {} if case.steps[step].dy is None else kind_of(case.layer).wrong_gradients(case, step, semantics)
+def known_gradient_errors(case: Case, step: int, semantics: Semantics) -> WrongGradients | None:
+    """The known wrong gradients at ``step`` (from 0) of ``case``; None where it has none."""
+    own = case.steps[step]
+    return None if own.dy is None or own.x.ndim < 2 else kind_of(case.layer).wrong_gradients(case, step, semantics)

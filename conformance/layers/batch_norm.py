@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.case import Action, Array, Case
+from normgauge.adapters.case import Action, Case
 from normgauge.conformance.layers.kind import LayerKind
 from normgauge.conformance.layers.parameters import affine, shown, with_those_set
 from normgauge.conformance.remedies import catalogue as remedies
@@ -22,6 +22,7 @@ from normgauge.oracle import (
     Refusal,
     RunningStatistics,
     Semantics,
+    WrongGradients,
     batch_norm,
     batch_norm_backward,
     batch_norm_gradient_errors,
@@ -93,7 +94,7 @@ _AFTER: Final[Mapping[str, Callable[[LayerState, Action, Mapping[str, Any]], Lay
 }
 
 
-def _wrong_gradients(case: Case, step: int, semantics: Semantics) -> Mapping[str, Mapping[str, Array]]:
+def _wrong_gradients(case: Case, step: int, semantics: Semantics) -> WrongGradients | None:
     own, running = case.steps[step], _initial(case)
     assert own.dy is not None
     if running is not None:
@@ -106,9 +107,8 @@ def _wrong_gradients(case: Case, step: int, semantics: Semantics) -> Mapping[str
     for one in case.steps[: step + 1]:
         case = with_those_set(case, one)
     weight, training = affine(case)["weight"], own.mode == "train"
-    return batch_norm_gradient_errors(
-        own.x, own.dy, state.running, weight, training=training, eps=case.settings["eps"], semantics=semantics
-    )
+    common: dict[str, Any] = {"momentum": state.momentum, "eps": case.settings["eps"], "semantics": semantics}
+    return batch_norm_gradient_errors(own.x, own.dy, state.running, weight, training=training, **common)
 
 
 BATCH_NORM: Final = LayerKind(

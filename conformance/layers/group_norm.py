@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from normgauge.adapters.case import Array, Case
+from normgauge.adapters.case import Case
 from normgauge.conformance.layers.kind import LayerKind
 from normgauge.conformance.layers.parameters import affine, shown, with_those_set
 from normgauge.conformance.remedies import catalogue as remedies
@@ -15,6 +15,7 @@ from normgauge.oracle import (
     Arithmetic,
     Reference,
     Semantics,
+    WrongGradients,
     group_norm,
     group_norm_backward,
     group_norm_gradient_errors,
@@ -35,7 +36,7 @@ def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator
         yield {"output": output} | gradients
 
 
-def _wrong_gradients(case: Case, step: int, semantics: Semantics) -> Mapping[str, Mapping[str, Array]]:
+def _wrong_gradients(case: Case, step: int, semantics: Semantics) -> WrongGradients | None:
     own, settings = case.steps[step], case.settings
     assert own.dy is not None
     for one in case.steps[: step + 1]:

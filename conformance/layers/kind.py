@@ -7,19 +7,19 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from normgauge.adapters.case import Array, Case
+from normgauge.adapters.case import Case
 from normgauge.conformance.remedies.remedy import Advice
 from normgauge.conformance.requirements.requirement import Requirement
-from normgauge.oracle import Arithmetic, Axis, Reference, Semantics
+from normgauge.oracle import Arithmetic, Axis, Reference, Semantics, WrongGradients
 
 #: For each step of a case, the quantities that it shows (docs/protocol.md names them); raises ``Refusal``.
 Steps = Callable[[Case, Semantics, Arithmetic], Iterator[Mapping[str, Reference]]]
-#: The classic wrong gradients at a step (from 0) of a case: what is forgotten, then the quantity's name.
-WrongGradients = Callable[[Case, int, Semantics], Mapping[str, Mapping[str, Array]]]
+#: The known wrong gradients at a step (from 0) of a case; None where there are none.
+KnownErrors = Callable[[Case, int, Semantics], WrongGradients | None]
 
 
-def no_wrong_gradients(case: Case, step: int, semantics: Semantics) -> Mapping[str, Mapping[str, Array]]:
-    return {}
+def no_wrong_gradients(case: Case, step: int, semantics: Semantics) -> WrongGradients | None:
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class LayerKind:
     axes: tuple[Axis, ...]
     requirements: tuple[Requirement, ...]
     steps: Steps
-    wrong_gradients: WrongGradients = no_wrong_gradients
+    wrong_gradients: KnownErrors = no_wrong_gradients
     relations: tuple[str, ...] = ()
     advice: tuple[Advice, ...] = ()
     across_samples: bool = False
