@@ -17,9 +17,11 @@ from normgauge.oracle.reference import Reference, Refusal, distance, exactly
 from normgauge.oracle.running_statistics import RunningStatistics, initial_statistics
 from normgauge.oracle.semantics import CANONICAL, Semantics, candidates, semantics
 from normgauge.oracle.wrong_gradients import (
+    HALF,
     WRONG_FORMS,
     WrongGradients,
     batch_norm_gradient_errors,
+    digits_of,
     group_norm_gradient_errors,
 )
 
@@ -27,6 +29,7 @@ __all__ = [
     "ACCURACY_CLASSES",
     "AXES",
     "CANONICAL",
+    "HALF",
     "WRONG_FORMS",
     "Arithmetic",
     "Axis",
@@ -42,6 +45,7 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_gradient_errors",
     "candidates",
+    "digits_of",
     "distance",
     "exactly",
     "group_norm",

@@ -38,8 +38,8 @@ from normgauge.oracle.wrong_terms import TERMS
 #: Every known wrong form by its name, which says what is done. A name that begins with another name and a comma is a
 #: special case of that.
 WRONG_FORMS: Final[Mapping[str, WrongForm]] = {**TERMS, **SUMS, **RESULTS}
-#: The types of sums that are known by the digits that they leave.
-HALF: Final = ("float16", "bfloat16")
+#: The types of sums that are known by the digits that they leave, and these.
+HALF: Final = {name: format_of(name).digits for name in ("float16", "bfloat16")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,3 +127,20 @@ def batch_norm_gradient_errors(  # noqa: PLR0913 - the settings of a layer, by t
         parts = backward_pass(layout, *sets_of(layout.whole()), formula, divisor=divisor, others=others)
         return WrongGradients(parts=parts)
     return None
+
+
+def digits_of(values: ArrayLike) -> int:
+    """The binary digits that the finite ones among ``values`` need, the most of them; 0 where all are 0.
+
+    >>> digits_of([1.5, 0.25, 5.0])
+    3
+    """
+    exact = np.asarray(values, dtype=np.float64)
+    mantissa, _ = np.frexp(exact[np.isfinite(exact)])
+    whole = np.abs(np.ldexp(mantissa, _MOST)).astype(np.int64)
+    last = whole & -whole  # the lowest digit that is set
+    return max((_MOST + 1 - int(one).bit_length() for one in last if one), default=0)
+
+
+#: The digits of float64.
+_MOST: Final = 53

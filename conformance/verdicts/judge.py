@@ -8,6 +8,7 @@ from typing import Final
 from normgauge.conformance.requirements.requirement import Requirement, Rule
 from normgauge.conformance.verdicts.axis import judge_axis
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, advised, foreseen, raises
+from normgauge.conformance.verdicts.gradients import raised_gradients
 from normgauge.conformance.verdicts.precision import judge_output_type, judge_precision
 from normgauge.conformance.verdicts.refusal import judge_refusal
 from normgauge.conformance.verdicts.setting import judge_setting
@@ -27,7 +28,11 @@ def _judged(requirement: Requirement, evidence: Evidence) -> Judged:
         return judged
     own = [one for one in evidence.seen if one.probe.requirement == requirement.id]
     raised = [one for one in own if one.observation.raised and not foreseen(one, evidence)]
-    return raises(raised, len(own), evidence) if raised else judged
+    if not raised:
+        return judged
+    if requirement.about == "gradients":
+        return raised_gradients(requirement, raised, len(own), evidence)
+    return raises(raised, len(own), evidence)
 
 
 #: The rules by which a refusal is an answer.

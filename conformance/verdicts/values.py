@@ -9,7 +9,6 @@ import numpy as np
 
 from normgauge.adapters.case import Observation
 from normgauge.conformance.diagnosis.candidates import Deviation, Seen, as_given, explained
-from normgauge.conformance.diagnosis.predictions import known_gradient_errors
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.requirements.inputs import per_channel
 from normgauge.conformance.requirements.probe import GRADIENTS, Probe
@@ -25,8 +24,9 @@ from normgauge.conformance.verdicts.evidence import (
     told,
     witness,
 )
+from normgauge.conformance.verdicts.gradients import Explained, explained_gradients
 from normgauge.conformance.verdicts.overflow import overflow
-from normgauge.oracle import Arithmetic, Reference, Semantics
+from normgauge.oracle import Arithmetic, Semantics
 
 
 def judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
@@ -141,12 +141,13 @@ def _departs_anyway(one: Seen, evidence: Evidence) -> bool:
 def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ...], evidence: Evidence) -> Judged:
     one, deviation = max(found.outside, key=lambda pair: pair[1].ratio)
     witnesses = tuple(witness(o, d, "the semantics it follows elsewhere", evidence.dtype) for o, d in found.outside)
-    forgotten = _forgotten(one, deviation, evidence)
+    known = Explained()
+    if deviation.quantity in GRADIENTS:
+        known = explained_gradients(requirement, evidence.of(requirement.id), evidence)
     # What is within its bound and left the range of its type is explained by that: it follows nothing else there.
     overflowed = evidence.best(one.probe.case, one.observation, one.probe.quantities)[0].ratio <= 1
-    elsewhere = "" if forgotten or overflowed else _follows_there(one, evidence)
-    cause = forgotten or elsewhere
-    ending = f": {forgotten}" if forgotten else ""
+    elsewhere = "" if known.cause or overflowed else _follows_there(one, evidence)
+    cause, ending, notes = known.cause or elsewhere, known.ending, (*notes, *known.notes)
     if len(found.outside) > 1:
         notes = (*notes, f"shown by: {'; '.join(o.probe.label for o, _ in found.outside)}")
     sentence = evidence.note(f"{told(deviation, one)}{ending}")
@@ -160,26 +161,6 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
         explained=bool(cause),
         ending=ending,
     )
-
-
-def _forgotten(one: Seen, deviation: Deviation, evidence: Evidence) -> str:
-    """Which classic error of a backward pass explains a gradient wholly, if one does."""
-    if deviation.quantity not in GRADIENTS:
-        return ""
-    case, step, followed = one.probe.case, deviation.step - 1, evidence.followed[0]
-    seen = one.observation.steps[step].gradients[deviation.quantity]
-    right = evidence.expected(case, followed).steps[step][deviation.quantity]
-    if seen.shape != right.value.shape:
-        return ""
-    for name, wrong in known_gradient_errors(case, step, followed).items():
-        value = wrong.get(deviation.quantity)
-        if value is None or not np.all(np.isfinite(value)):  # NaN explains no NaN
-            continue
-        # It has no bound of its own; it must explain the departure to half of the digits.
-        left = np.max(np.abs(value - right.value), initial=0.0) * evidence.arithmetic.half_of_digits
-        if not Reference(value=value, bound=right.bound + left).excludes(seen):
-            return name
-    return ""
 
 
 def _hides_state(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:

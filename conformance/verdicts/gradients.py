@@ -1,0 +1,234 @@
+"""What a wrong gradient is: the known form that explains all of it, or where it departs and by what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normgauge.adapters.case import Case
+from normgauge.conformance.diagnosis.candidates import Seen
+from normgauge.conformance.diagnosis.located import SetsOf, located
+from normgauge.conformance.diagnosis.predictions import known_gradient_errors
+from normgauge.conformance.layers.registry import kind_of
+from normgauge.conformance.requirements.probe import GRADIENTS
+from normgauge.conformance.requirements.requirement import Requirement
+from normgauge.conformance.verdicts.evidence import Evidence, Judged, excuse, raises
+from normgauge.oracle import HALF, WRONG_FORMS, Reference, WrongGradients, digits_of
+
+#: Elements of a case at most for it to be held against every known form; larger ones only against those that are left.
+_SMALL: Final = 2**14
+#: Names that are said of one departure at most: what more of them fit is not named.
+_NAMES: Final = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Gradient:
+    """A gradient of a case, its reference, and whether it lies outside."""
+
+    one: Seen
+    step: int
+    quantity: str
+    observed: NDArray[Any]
+    expected: Reference
+    departs: bool
+
+    @property
+    def case(self) -> Case:
+        return self.one.probe.case
+
+    @property
+    def size(self) -> int:
+        return int(self.case.steps[self.step].x.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """The names of the known forms, what is said of the departure after its numbers, and notes."""
+
+    names: tuple[str, ...] = ()
+    cause: str = ""
+    ending: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def explained_gradients(requirement: Requirement, asked: Sequence[Seen], evidence: Evidence) -> Explained:
+    """What explains the gradients that depart in these cases; where nothing does, where they depart.
+
+    A requirement about gradients refers to an earlier one whose departure the same form explains.
+    """
+    found = list(_gradients(asked, evidence))
+    departing = [one for one in found if one.departs]
+    if not departing:
+        return Explained()
+    names = _names(found, evidence)
+    if earlier := _told_by(requirement, names, evidence):
+        return Explained(names=names, cause=f"as {earlier}", ending=f": as {earlier}")
+    if names and len(said := _plainest(names)) <= _NAMES:
+        return _named(names, " or ".join(said), said)
+    by_quantity = {
+        name: _plainest(_names([one for one in found if one.quantity == name], evidence)) for name in GRADIENTS
+    }
+    of_each = {name: own for name, own in by_quantity.items() if 0 < len(own) <= _NAMES}
+    if of_each.keys() == {one.quantity for one in departing}:
+        text = ", ".join(f"{name}: {' or '.join(own)}" for name, own in of_each.items())
+        return _named((), text, tuple(dict.fromkeys(name for own in of_each.values() for name in own)))
+    return Explained(ending=_where(departing, evidence))
+
+
+def _named(names: tuple[str, ...], text: str, said: tuple[str, ...]) -> Explained:
+    forms = [(name, WRONG_FORMS[name]) for name in said if name in WRONG_FORMS]
+    checks = dict.fromkeys(f"to check: {form.check}" for _, form in forms)
+    sources = dict.fromkeys(f"{name}, known from: {form.source}" for name, form in forms)
+    return Explained(names=names, cause=text, ending=f": {text}", notes=(*checks, *sources))
+
+
+def raised_gradients(requirement: Requirement, raised: Sequence[Seen], asked: int, evidence: Evidence) -> Judged:
+    """As :func:`raises`; where it is in all cases of some ranks, these are named, and once for all gradients."""
+    judged, ranks = raises(raised, asked, evidence), _ranks_of(raised, requirement.id, evidence)
+    if not ranks:
+        return judged
+    at = f"at rank {' and '.join(map(str, ranks))}"
+    for earlier in _before(requirement):
+        others = [one for one in evidence.seen if one.probe.requirement == earlier.id and one.observation.raised]
+        if _types(others) == _types(raised) and _ranks_of(others, earlier.id, evidence) == ranks:
+            return replace(
+                judged, measured=f"as {earlier.id}", sentence=evidence.note(f"as {earlier.id}: gradients {at}")
+            )
+    sentence = evidence.note(f"gradients {at}: {excuse(raised[0].observation)}")
+    return replace(judged, measured=f"{', '.join(_types(raised))} {at}", sentence=sentence)
+
+
+def _types(raised: Sequence[Seen]) -> list[str]:
+    return list(dict.fromkeys(one.observation.raised.type for one in raised if one.observation.raised))
+
+
+def _ranks_of(raised: Sequence[Seen], requirement: str, evidence: Evidence) -> list[int]:
+    """The ranks of which every case raised, where these are all that raised and others did not."""
+    own = [one for one in evidence.seen if one.probe.requirement == requirement]
+    ranks = {one.probe.case.steps[0].x.ndim for one in raised}
+    of_ranks = [one for one in own if one.probe.case.steps[0].x.ndim in ranks]
+    return sorted(ranks) if len(raised) == len(of_ranks) < len(own) else []
+
+
+def _before(requirement: Requirement) -> Iterator[Requirement]:
+    """The requirements about gradients that stand before this one, which is one itself."""
+    if requirement.about == "gradients":
+        for other in kind_of(requirement.layer).requirements:
+            if other.id == requirement.id:
+                return
+            if other.about == "gradients":
+                yield other
+
+
+def _told_by(requirement: Requirement, names: Sequence[str], evidence: Evidence) -> str:
+    """The first requirement whose departure one of these forms explains, too; empty where there is none."""
+    for other in _before(requirement) if names else ():
+        found = list(_gradients(evidence.of(other.id), evidence))
+        if any(one.departs for one in found) and {*names} & {*_names(found, evidence)}:
+            return other.id
+    return ""
+
+
+def _gradients(asked: Sequence[Seen], evidence: Evidence) -> Iterator[_Gradient]:
+    """Every gradient of these cases that has a reference of its shape."""
+    for one in asked:
+        steps = evidence.expected(one.probe.case, evidence.followed[0]).steps
+        for number, (seen, expected) in enumerate(zip(one.observation.steps, steps, strict=False)):
+            for quantity in GRADIENTS:
+                observed, right = seen.gradients.get(quantity), expected.get(quantity)
+                if quantity not in one.probe.quantities or observed is None or right is None:
+                    continue
+                if observed.shape == right.value.shape:
+                    departs = (
+                        right.excludes(observed)
+                        and evidence.best(one.probe.case, one.observation, (quantity,))[0].ratio > 1
+                    )
+                    yield _Gradient(
+                        one=one, step=number, quantity=quantity, observed=observed, expected=right, departs=departs
+                    )
+
+
+def _names(found: Sequence[_Gradient], evidence: Evidence) -> tuple[str, ...]:
+    """The known forms that explain every gradient that departs; of these, those that the others allow, if any."""
+    departing = sorted((one for one in found if one.departs), key=lambda one: one.size)
+    if not departing or departing[0].size > _SMALL:
+        return ()
+    left = [*WRONG_FORMS]
+    for one in departing:
+        left = _fitting(one, left, evidence)
+        if not left:
+            return _in_half(departing, evidence)
+    for one in found:
+        if not one.departs and len(left) > 1 and (allowed := _fitting(one, left, evidence)):
+            left = allowed
+    return tuple(left)
+
+
+def _fitting(one: _Gradient, names: Sequence[str], evidence: Evidence) -> list[str]:
+    """The forms that explain a gradient to half of the digits of what they get wrong."""
+    errors = known_gradient_errors(one.case, one.step, evidence.followed[0])
+    if errors is None:
+        return []
+    found, half = [], evidence.arithmetic.half_of_digits
+    for name in names:
+        value = errors.by(name).get(one.quantity)
+        if value is None and not one.departs:
+            found.append(name)
+        elif value is not None and np.all(np.isfinite(value)):  # NaN explains no NaN
+            apart = _largest(np.abs(value - one.expected.value), errors)
+            if not Reference(value=value, bound=one.expected.bound + half * apart).excludes(one.observed):
+                found.append(name)
+    return found
+
+
+def _largest(apart: NDArray[np.float64], errors: WrongGradients) -> NDArray[np.float64]:
+    """The largest of each set, at each element; of the values of channels, of all."""
+    if apart.shape != errors.sets.shape:
+        return np.full_like(apart, np.max(apart, initial=0.0))
+    largest = np.zeros(int(errors.sets.max()) + 1)
+    np.maximum.at(largest, errors.sets, apart)
+    return np.asarray(largest[errors.sets])
+
+
+def _in_half(departing: Sequence[_Gradient], evidence: Evidence) -> tuple[str, ...]:
+    """The type of the sums where every departing sum has no more digits than it, and lost no more than it may."""
+    left = list(HALF)
+    for one in departing:
+        errors = known_gradient_errors(one.case, one.step, evidence.followed[0])
+        if errors is None or one.quantity == "dx":
+            return ()
+        left = [
+            dtype
+            for dtype in left
+            if digits_of(one.observed) <= HALF[dtype] < digits_of(one.expected.value)
+            and not errors.summed_in(dtype)[one.quantity].excludes(one.observed)
+        ]
+    return tuple(f"sums in {dtype}" for dtype in left[-1:])
+
+
+def _plainest(names: Sequence[str]) -> tuple[str, ...]:
+    """Without the names that are a special case of another one."""
+    return tuple(one for one in names if not any(one.startswith(f"{other}, ") for other in names))
+
+
+def _where(departing: Sequence[_Gradient], evidence: Evidence) -> str:
+    """Where the gradients depart: in the same words of all cases, or else of one."""
+    said = {one.quantity: _located(one, evidence) for one in departing[:1]}
+    texts = {(one.quantity, _located(one, evidence)) for one in departing}
+    (quantity, text), *_ = said.items()
+    alike = len(texts) == 1
+    return (
+        f": {quantity} departs {text}" if alike else f"; in {departing[0].one.probe.label!r}, {quantity} departs {text}"
+    )
+
+
+def _located(one: _Gradient, evidence: Evidence) -> str:
+    errors = known_gradient_errors(one.case, one.step, evidence.followed[0])
+    layout = None
+    if errors is not None and one.quantity == "dx":
+        layout = SetsOf(sets=errors.sets, x_hat=errors.x_hat)
+    return located(one.observed, one.expected, evidence.arithmetic.half_of_digits, layout)
