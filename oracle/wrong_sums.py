@@ -203,7 +203,7 @@ def _of_a_part(along: str, part: Callable[[BackwardPass], Float], out: bool, cou
             found = p.sums(mask * p.dy * p.used.x_hat, mask * p.dy)
         inside = {"positions": True, "samples": p.samples_together, "channels": not p.samples_together}[along]
         if inside:  # the sums of dx go over these, too
-            share = p.mean_of(mask) if counted else 1.0
+            share = np.maximum(p.mean_of(mask), 1 / p.n) if counted else 1.0  # of nothing, 0
             m1, m2 = p.mean_of(mask * p.g) / share, p.mean_of(mask * p.g * p.used.x_hat) / share
             found["dx"] = p.dx(m1=m1, m2=m2)
         return found

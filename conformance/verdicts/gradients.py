@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -47,9 +48,8 @@ class _Gradient:
 
 @dataclass(frozen=True, kw_only=True)
 class Explained:
-    """The names of the known forms, what is said of the departure after its numbers, and notes."""
+    """The cause where it is known, what is said of the departure after its numbers, and notes."""
 
-    names: tuple[str, ...] = ()
     cause: str = ""
     ending: str = ""
     notes: tuple[str, ...] = ()
@@ -65,25 +65,28 @@ def explained_gradients(requirement: Requirement, asked: Sequence[Seen], evidenc
     if not departing:
         return Explained()
     names = _names(found, evidence)
-    if earlier := _told_by(requirement, names, evidence):
-        return Explained(names=names, cause=f"as {earlier}", ending=f": as {earlier}")
+    for other in _others(requirement) if names else ():
+        if common := [name for name in _names_of(other, evidence) if name in names]:
+            if other.id < requirement.id:
+                return Explained(cause=f"as {other.id}", ending=f": as {other.id}")
+            names = tuple(common)
     if names and len(said := _plainest(names)) <= _NAMES:
-        return _named(names, " or ".join(said), said)
+        return _named(" or ".join(said), said)
     by_quantity = {
         name: _plainest(_names([one for one in found if one.quantity == name], evidence)) for name in GRADIENTS
     }
     of_each = {name: own for name, own in by_quantity.items() if 0 < len(own) <= _NAMES}
     if of_each.keys() == {one.quantity for one in departing}:
         text = ", ".join(f"{name}: {' or '.join(own)}" for name, own in of_each.items())
-        return _named((), text, tuple(dict.fromkeys(name for own in of_each.values() for name in own)))
+        return _named(text, tuple(dict.fromkeys(name for own in of_each.values() for name in own)))
     return Explained(ending=_where(departing, evidence))
 
 
-def _named(names: tuple[str, ...], text: str, said: tuple[str, ...]) -> Explained:
+def _named(text: str, said: tuple[str, ...]) -> Explained:
     forms = [(name, WRONG_FORMS[name]) for name in said if name in WRONG_FORMS]
     checks = dict.fromkeys(f"to check: {form.check}" for _, form in forms)
     sources = dict.fromkeys(f"{name}, known from: {form.source}" for name, form in forms)
-    return Explained(names=names, cause=text, ending=f": {text}", notes=(*checks, *sources))
+    return Explained(cause=text, ending=f": {text}", notes=(*checks, *sources))
 
 
 def raised_gradients(requirement: Requirement, raised: Sequence[Seen], asked: int, evidence: Evidence) -> Judged:
@@ -92,7 +95,7 @@ def raised_gradients(requirement: Requirement, raised: Sequence[Seen], asked: in
     if not ranks:
         return judged
     at = f"at rank {' and '.join(map(str, ranks))}"
-    for earlier in _before(requirement):
+    for earlier in (one for one in _others(requirement) if one.id < requirement.id):
         others = [one for one in evidence.seen if one.probe.requirement == earlier.id and one.observation.raised]
         if _types(others) == _types(raised) and _ranks_of(others, earlier.id, evidence) == ranks:
             return replace(
@@ -100,6 +103,20 @@ def raised_gradients(requirement: Requirement, raised: Sequence[Seen], asked: in
             )
     sentence = evidence.note(f"gradients {at}: {excuse(raised[0].observation)}")
     return replace(judged, measured=f"{', '.join(_types(raised))} {at}", sentence=sentence)
+
+
+def raises_in_gradients(raised: Sequence[Seen], evidence: Evidence) -> str:
+    """The requirement about gradients that tells of all these exceptions, of whole ranks; empty where none does."""
+    about = [one for one in kind_of(evidence.diagnosis.layer).requirements if one.about == "gradients"]
+    for requirement in about:
+        own = [one for one in evidence.seen if one.probe.requirement == requirement.id and one.observation.raised]
+        ranks = _ranks_of(own, requirement.id, evidence)
+        if own and all(
+            any(step.dy is not None for step in one.probe.case.steps) and one.probe.case.steps[0].x.ndim in ranks
+            for one in raised
+        ):
+            return requirement.id if {*_types(raised)} <= {*_types(own)} else ""
+    return ""
 
 
 def _types(raised: Sequence[Seen]) -> list[str]:
@@ -114,23 +131,16 @@ def _ranks_of(raised: Sequence[Seen], requirement: str, evidence: Evidence) -> l
     return sorted(ranks) if len(raised) == len(of_ranks) < len(own) else []
 
 
-def _before(requirement: Requirement) -> Iterator[Requirement]:
-    """The requirements about gradients that stand before this one, which is one itself."""
-    if requirement.about == "gradients":
-        for other in kind_of(requirement.layer).requirements:
-            if other.id == requirement.id:
-                return
-            if other.about == "gradients":
-                yield other
+def _others(requirement: Requirement) -> list[Requirement]:
+    """The other requirements about gradients, of one that is about them itself, in the order of their ids."""
+    if requirement.about != "gradients":
+        return []
+    own = kind_of(requirement.layer).requirements
+    return [one for one in own if one.about == "gradients" and one.id != requirement.id]
 
 
-def _told_by(requirement: Requirement, names: Sequence[str], evidence: Evidence) -> str:
-    """The first requirement whose departure one of these forms explains, too; empty where there is none."""
-    for other in _before(requirement) if names else ():
-        found = list(_gradients(evidence.of(other.id), evidence))
-        if any(one.departs for one in found) and {*names} & {*_names(found, evidence)}:
-            return other.id
-    return ""
+def _names_of(requirement: Requirement, evidence: Evidence) -> tuple[str, ...]:
+    return _names(list(_gradients(evidence.of(requirement.id), evidence)), evidence)
 
 
 def _gradients(asked: Sequence[Seen], evidence: Evidence) -> Iterator[_Gradient]:
@@ -216,14 +226,10 @@ def _plainest(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _where(departing: Sequence[_Gradient], evidence: Evidence) -> str:
-    """Where the gradients depart: in the same words of all cases, or else of one."""
-    said = {one.quantity: _located(one, evidence) for one in departing[:1]}
-    texts = {(one.quantity, _located(one, evidence)) for one in departing}
-    (quantity, text), *_ = said.items()
-    alike = len(texts) == 1
-    return (
-        f": {quantity} departs {text}" if alike else f"; in {departing[0].one.probe.label!r}, {quantity} departs {text}"
-    )
+    """Where the gradients depart, in the words that hold for the most cases."""
+    said = Counter(f"{one.quantity} departs {_located(one, evidence)}" for one in departing)
+    (text, count), *others = said.most_common()
+    return f": {text}" + (f" in {count} of {said.total()} cases" if others else "")
 
 
 def _located(one: _Gradient, evidence: Evidence) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from normgauge.conformance.requirements.requirement import Requirement, Rule
 from normgauge.conformance.verdicts.axis import judge_axis
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, advised, foreseen, raises
-from normgauge.conformance.verdicts.gradients import raised_gradients
+from normgauge.conformance.verdicts.gradients import raised_gradients, raises_in_gradients
 from normgauge.conformance.verdicts.precision import judge_output_type, judge_precision
 from normgauge.conformance.verdicts.refusal import judge_refusal
 from normgauge.conformance.verdicts.setting import judge_setting
@@ -32,6 +33,8 @@ def _judged(requirement: Requirement, evidence: Evidence) -> Judged:
         return judged
     if requirement.about == "gradients":
         return raised_gradients(requirement, raised, len(own), evidence)
+    if judged.verdict == "conforms" and (told := raises_in_gradients(raised, evidence)):
+        return replace(judged, notes=(*judged.notes, f"{len(raised)} of {len(own)} cases raise as {told} does"))
     return raises(raised, len(own), evidence)
 
 
