@@ -20,6 +20,7 @@ Labels = NDArray[np.intp]
 
 #: Of the elements within the ranges that are named, the part that departs at least: less is scattered.
 _FILLED: Final = 0.5
+_SCATTERED: Final = "scattered"
 #: Numbers of samples, channels, rows or positions that are listed one by one.
 _LISTED: Final = 4
 
@@ -50,8 +51,11 @@ def located(observed: NDArray[Any], expected: Reference, half: float, layout: Se
     departs = expected.ratio(observed) > 1
     if not departs.any():
         return ""
-    where = _where(departs)
-    amount = _amount(np.asarray(observed, dtype=np.float64), expected, departs, half, layout)
+    where, got = _where(departs), np.asarray(observed, dtype=np.float64)
+    everywhere = np.ones_like(departs)  # what lies within the bound may lie there by chance
+    if where.endswith(_SCATTERED) and (amount := _amount(got, expected, everywhere, half, layout)):
+        return f"everywhere {amount}"
+    amount = _amount(got, expected, departs, half, layout)
     if not where:
         return f"everywhere {amount}".rstrip()
     return f"{where}, {amount}" if amount else where
@@ -71,7 +75,7 @@ def _where(departs: NDArray[np.bool_]) -> str:
             found.append(_ranges(name, np.flatnonzero(outside), len(outside)))
     count = int(departs.sum())
     if count < _FILLED * box.sum():
-        return f"in {count} of {departs.size} elements, scattered"
+        return f"in {count} of {departs.size} elements, {_SCATTERED}"
     return "in " + ", ".join(found) if found else ""
 
 
@@ -153,7 +157,8 @@ def _labels(shape: tuple[int, ...], layout: SetsOf | None) -> dict[str, Labels]:
     places = np.indices(shape)
     per_channel = places[0] * shape[1] + places[1]
     own = {} if layout is None else {"set": layout.sets}
-    return whole | {"sample": places[0], "channel": places[1]} | own | {"channel and sample": per_channel}
+    parts = own | {"sample": places[0], "channel": places[1], "channel and sample": per_channel}
+    return whole | dict(sorted(parts.items(), key=lambda pair: len(np.unique(pair[1]))))
 
 
 def _explanations(one: _Departure) -> Iterator[str]:
@@ -207,6 +212,6 @@ def _fitted(one: _Departure, labels: Labels, columns: list[Float]) -> Float | No
 def _factor(value: float) -> str:
     """A factor in four digits, as a fraction of 1 where it is one."""
     inverse = 1 / value if value else 0.0
-    if abs(inverse) >= 2 and abs(inverse - round(inverse)) < 1e-3 * abs(inverse):
+    if abs(round(inverse)) > 2 and abs(inverse - round(inverse)) < 1e-3 * abs(inverse):
         return f"1 / {round(inverse)}" if inverse > 0 else f"-1 / {-round(inverse)}"
     return f"{value:.4g}"

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from normgauge.adapters.case import Array
-from normgauge.conformance.requirements.inputs import ODD, graded, scrambled
+from normgauge.conformance.requirements.inputs import ODD, SPATIAL, graded, scrambled
 from normgauge.conformance.requirements.probe import GRADIENTS, Probe
 from normgauge.conformance.requirements.requirement import (
     CHANNELS,
@@ -39,6 +39,15 @@ def along(x: Array, seed: int = 0) -> Array:
     return np.round(8 * x / np.where(largest > 0, largest, 1)) / 8 + scrambled(x.shape, 50 + seed) / 4
 
 
+def _at_other_ranks(quantity: str, layer: Layer, asked: Asked) -> Iterator[Probe]:
+    """The ranks that no other case of these has."""
+    for rank in asked.ranks:
+        if rank != len(asked.shape):
+            x = scrambled((2, CHANNELS, *SPATIAL[rank]), rank)
+            label = f"training, rank {rank}" if layer.statistics else f"rank {rank}"
+            yield layer.probe(asked, label, [("train", x, along(x, rank))], quantities=(quantity,))
+
+
 def _group_norm_dx(layer: Layer, asked: Asked) -> Iterator[Probe]:
     shape, odd = asked.shape, (3, 10, *ODD[len(asked.shape)])
     for label, x, dy, changes in (
@@ -52,6 +61,7 @@ def _group_norm_dx(layer: Layer, asked: Asked) -> Iterator[Probe]:
         yield layer.probe(asked, label, [("train", x, dy)], quantities=("dx",), **changes)
     x = graded(shape, asked.dtype, 1)
     yield layer.probe(asked, "eval", [("eval", x, along(x))], quantities=("dx",))
+    yield from _at_other_ranks("dx", layer, asked)
 
 
 def _group_norm_parameter(quantity: str, layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -61,6 +71,7 @@ def _group_norm_parameter(quantity: str, layer: Layer, asked: Asked) -> Iterator
         (f"G=5 of C=10, shape {odd}", scrambled(odd, 1), upstream(odd, 1), _TEN),
     ):
         yield layer.probe(asked, label, [("train", x, dy)], quantities=(quantity,), **changes)
+    yield from _at_other_ranks(quantity, layer, asked)
 
 
 def _batch_norm_dx(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -75,6 +86,7 @@ def _batch_norm_dx(layer: Layer, asked: Asked) -> Iterator[Probe]:
         ("nothing tracked", scrambled(shape, 4), along(scrambled(shape, 4)), {"track": False}),
     ):
         yield layer.probe(asked, f"training, {label}", [("train", x, dy)], quantities=("dx",), **changes)
+    yield from _at_other_ranks("dx", layer, asked)
 
 
 def _batch_norm_parameter(quantity: str, layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -82,6 +94,7 @@ def _batch_norm_parameter(quantity: str, layer: Layer, asked: Asked) -> Iterator
     for x in (graded(asked.shape, asked.dtype, 2), scrambled(odd, 2)):
         case = layer.case(asked, [("train", x, upstream(x.shape))])
         yield Probe(label=f"training, shape {x.shape}", case=case, quantities=(quantity,))
+    yield from _at_other_ranks(quantity, layer, asked)
 
 
 def _in_eval(layer: Layer, asked: Asked) -> Iterator[Probe]:

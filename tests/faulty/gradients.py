@@ -466,7 +466,7 @@ class BackwardRaises(GroupNorm):
     """Forward at every rank; backward it takes the last axis for all positions, and so raises from rank 4 on."""
 
     def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
-        if x.ndim > 3:
+        if x.ndim > 3 and x.size:
             dy[..., 0].reshape(x.shape[0], self.channels, -1).sum(axis=-1).reshape(x.shape)
         return super().gradients(x, dy)
 
@@ -516,6 +516,7 @@ class Unknown(FaultyAdapter):
 
 class Raises(Unknown):
     layer = BackwardRaises
+    implementations = (implementation("raises", "group_norm"),)
 
 
 class Halved(Unknown):
