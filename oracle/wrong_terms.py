@@ -112,9 +112,16 @@ _LEFT_OUT: Final[Mapping[str, WrongForm]] = {
         source="an index that is one too large",
     ),
     "the weights of the first group in every group": WrongForm(
-        of=only_dx(lambda p: p.dx(g=p.dy * _weight_of(p, p.channel % (p.channels // p.groups)))),
+        of=lambda p: (
+            {} if p.samples_together else {"dx": p.dx(g=p.dy * _weight_of(p, p.channel % (p.channels // p.groups)))}
+        ),
         check="the index of the weight is that of the channel, not that of the channel in its group",
         source="https://github.com/tenstorrent/tt-metal/pull/56202 (an index that counts from the start of a block)",
+    ),
+    "the weight of the first channel in every channel": WrongForm(
+        of=only_dx(lambda p: p.dx(g=p.dy * _weight_of(p, np.zeros_like(p.channel)))),
+        check="the index of the weight",
+        source="a pointer that is not moved on with the channel",
     ),
 }
 

@@ -97,8 +97,15 @@ def _ranges(name: str, places: NDArray[np.intp], size: int) -> str:
     if len(steps) == 1 and steps[0] == 1:
         return f"{name}s from {first} on" if last == size - 1 else f"{name}s {first} to {last}"
     if len(steps) == 1 and count > 2:
-        return f"every {steps[0]}th {name} from {first} on" if last + steps[0] >= size else _listed(name, places)
+        return (
+            f"every {_NTH.get(int(steps[0]), f'{steps[0]}th')} {name} from {first} on"
+            if last + steps[0] >= size
+            else _listed(name, places)
+        )
     return _listed(name, places)
+
+
+_NTH: Final = {2: "second", 3: "third"}
 
 
 def _listed(name: str, places: NDArray[np.intp]) -> str:

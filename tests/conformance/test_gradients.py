@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Final
 
+import numpy as np
 import pytest
 from faulty.adapter import FaultyAdapter
 
 from normgauge.adapters.base import Adapter
-from normgauge.adapters.case import Implementation
+from normgauge.adapters.case import Array, Implementation
 from normgauge.adapters.lacks import Lack
 from normgauge.conformance.diagnosis.predictions import known_gradient_errors, predict
 from normgauge.conformance.layers.experiments import probes
@@ -16,7 +20,7 @@ from normgauge.conformance.requirements.probe import GRADIENTS, Probe
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
-from normgauge.oracle import CANONICAL, Arithmetic, Reference
+from normgauge.oracle import CANONICAL, WRONG_FORMS, Arithmetic, Reference
 from normgauge.results.records import Judgement
 
 DTYPES = ("float32", "float64")
@@ -31,42 +35,51 @@ def differentiated(layer: str, dtype: str) -> Iterator[tuple[Probe, int, str]]:
                     yield probe, number, quantity
 
 
+@functools.cache
+def experiments(layer: str, dtype: str) -> list[tuple[str, Reference, Mapping[str, Array]]]:
+    """Of every gradient that is judged its name, its reference, and the known wrong ones that are all numbers."""
+    semantics, arithmetic, found = CANONICAL[layer], Arithmetic(dtype), []
+    for probe, step, quantity in differentiated(layer, dtype):
+        reference = predict(probe.case, semantics, arithmetic).steps[step][quantity]
+        errors = known_gradient_errors(probe.case, step, semantics)
+        wrong = {} if errors is None else {name: errors.by(name).get(quantity) for name in WRONG_FORMS}
+        numbers = {name: value for name, value in wrong.items() if value is not None and np.isfinite(value).all()}
+        found.append((quantity, reference, numbers))
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layer", ["group_norm", "batch_norm"])
 def test_every_known_error_is_excluded_by_an_experiment(layer: str, dtype: str) -> None:
-    semantics, arithmetic = CANONICAL[layer], Arithmetic(dtype)
-    known: set[tuple[str, str]] = set()
-    excluded: set[tuple[str, str]] = set()
-    for probe, step, quantity in differentiated(layer, dtype):
-        reference = predict(probe.case, semantics, arithmetic).steps[step][quantity]
-        for name, wrong in known_gradient_errors(probe.case, step, semantics).items():
-            if quantity in wrong:
-                known.add((name, quantity))
-                if reference.excludes(wrong[quantity].astype(dtype)):
-                    excluded.add((name, quantity))
-    # The weight multiplies nothing into dbias where it is 1, and nothing else may escape.
-    assert known == excluded
-    assert len({name for name, _ in known}) >= 11
+    known: set[str] = set()
+    excluded: set[str] = set()
+    for _, reference, wrong in experiments(layer, dtype):
+        known |= {*wrong}
+        excluded |= {name for name, value in wrong.items() if reference.excludes(value.astype(dtype))}
+    assert known - excluded == SAME[layer]
+
+
+#: What is no error in a kind of layer: its value is the right one.
+SAME: Final[Mapping[str, set[str]]] = {
+    "group_norm": {form.format("group c // (C / G)") for form in ("the statistics of {}", "the sums of {}")}
+    | {"the statistics of group c // (C / G), and its sums"},
+    "batch_norm": {"the weight multiplied in after the sums"},
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layer", ["group_norm", "batch_norm"])
-def test_every_pair_of_known_errors_is_told_apart_by_an_experiment(layer: str, dtype: str) -> None:
-    semantics, arithmetic = CANONICAL[layer], Arithmetic(dtype)
-    pairs: set[tuple[str, str, str]] = set()
-    told: set[tuple[str, str, str]] = set()
-    for probe, step, quantity in differentiated(layer, dtype):
-        bound = predict(probe.case, semantics, arithmetic).steps[step][quantity].bound
-        wrong = {n: v[quantity] for n, v in known_gradient_errors(probe.case, step, semantics).items() if quantity in v}
-        for one, first in wrong.items():
-            for other, second in wrong.items():
-                if one < other:
-                    pairs.add((quantity, one, other))
-                    if Reference(value=first, bound=2 * bound).excludes(second):
-                        told.add((quantity, one, other))
-    assert pairs == told
+def test_known_errors_are_told_apart_by_an_experiment(layer: str, dtype: str) -> None:
+    apart: dict[tuple[str, str], bool] = {}
+    for _, reference, wrong in experiments(layer, dtype):
+        shown = {name: value for name, value in wrong.items() if name not in SAME[layer]}
+        for one, other in itertools.combinations(sorted(shown), 2):
+            if not apart.get((one, other)):
+                held = Reference(value=shown[one], bound=2 * reference.bound)
+                apart[one, other] = held.excludes(shown[other])
+    assert [pair for pair, told in apart.items() if not told] == []
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ TERMS: Final[Mapping[str, Fault]] = {
     "the weight left out of the sums": lambda p: {"dx": p.dx(m1=p.avg(p.dy), m2=p.avg(p.dy * p.x_hat))},
     "the weight multiplied in twice": lambda p: {"dx": p.dx(g=p.g * p.w)},
     "the weight of the next channel": lambda p: {"dx": p.dx(g=p.dy * np.roll(p.w.ravel(), -1).reshape(p.w.shape))},
-    "the weights of the first group in every group": lambda p: {"dx": p.dx(g=p.dy * p.w[:, :1])},
+    "the weight of the first channel in every channel": lambda p: {"dx": p.dx(g=p.dy * p.w[:, :1, :1])},
     "x not normalised": lambda p: {"dx": p.dx(x_hat=p.x), "dweight": p.total(p.dy * p.x)},
     "x_hat's mean left out": lambda p: p.by(p.x * p.r, p.r),
     "the reciprocal deviation left out": lambda p: {
@@ -297,6 +297,7 @@ RESULTS: Final[Mapping[str, Fault]] = {
 }
 #: Of GroupNorm alone.
 OF_GROUPS: Final[Mapping[str, Fault]] = {
+    "the weights of the first group in every group": lambda p: {"dx": p.dx(g=p.dy * p.w[:, :1])},
     "the weight multiplied in after the sums": lambda p: {"dx": p.w * p.dx(g=p.dy)},
     "the sum divided by the elements of a group": _scaled(lambda p: p.n),
     "that of the first group in every group": lambda p: {"dx": np.repeat(p.dx()[:, :1], p.x.shape[1], axis=1)},
