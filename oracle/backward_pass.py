@@ -147,7 +147,7 @@ class BackwardPass:
 
     def summed(self, values: Float) -> Float:
         """The sum over the elements of each parameter, of shape (C,)."""
-        return np.bincount(self.parameter, values, minlength=self.channels)
+        return np.asarray(np.bincount(self.parameter, values, minlength=self.channels), dtype=np.float64)
 
     def sums(self, products: Float | None = None, upstream: Float | None = None) -> dict[str, Float]:
         """dweight and dbias from what each element adds to them, by default the right ones."""

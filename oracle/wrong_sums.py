@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from normgauge.oracle.backward_pass import BackwardPass, Labels, Normalized
 from normgauge.oracle.moments import Float
@@ -172,13 +173,13 @@ def _other_elements() -> Iterator[tuple[str, WrongForm]]:
 
 _LOOPS: Final = "the loops over samples, positions and channels in the sums of the backward pass"
 #: What is summed, of all elements of a set, by the words for it.
-_PARTS: Final[Mapping[str, tuple[str, Callable[[BackwardPass], Float]]]] = {
+_PARTS: Final[Mapping[str, tuple[str, Callable[[BackwardPass], NDArray[np.bool_]]]]] = {
     "the first sample": ("samples", lambda p: p.sample == 0),
     "the last sample": ("samples", lambda p: p.sample == p.samples - 1),
     "the first position": ("positions", lambda p: p.position == 0),
     "the last position": ("positions", lambda p: p.position == p.positions - 1),
-    "the first row": ("positions", lambda p: p.position < p.shape[-1]),
-    "the last row": ("positions", lambda p: p.position >= p.positions - p.shape[-1]),
+    "the first row": ("positions", lambda p: np.asarray(p.position < p.shape[-1])),
+    "the last row": ("positions", lambda p: np.asarray(p.position >= p.positions - p.shape[-1])),
     "the first channel of a group": ("channels", lambda p: _channel_in_group(p) == 0),
     "the last channel of a group": ("channels", lambda p: _channel_in_group(p) == p.channels // p.groups - 1),
 }
@@ -192,7 +193,7 @@ def _channel_in_group(p: BackwardPass) -> Labels:
     return np.asarray(counted[p.set_of, p.channel])
 
 
-def _of_a_part(along: str, part: Callable[[BackwardPass], Float], out: bool, counted: bool) -> Of:
+def _of_a_part(along: str, part: Callable[[BackwardPass], NDArray[np.bool_]], out: bool, counted: bool) -> Of:
     def of(p: BackwardPass) -> Gradient:
         if len(p.shape) < 3 and along == "positions":
             return {}

@@ -69,7 +69,7 @@ def _where(departs: NDArray[np.bool_]) -> str:
     found, box = [], np.ones(departs.shape, dtype=bool)
     for axis, name in enumerate(_axes(departs.ndim)):
         others = tuple(i for i in range(departs.ndim) if i != axis)
-        outside = departs.any(axis=others)
+        outside = np.asarray(departs.any(axis=others))
         box &= outside.reshape(-1, *(1,) * (departs.ndim - axis - 1))
         if not outside.all():
             found.append(_ranges(name, np.flatnonzero(outside), len(outside)))

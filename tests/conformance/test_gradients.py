@@ -38,7 +38,8 @@ def differentiated(layer: str, dtype: str) -> Iterator[tuple[Probe, int, str]]:
 @functools.cache
 def experiments(layer: str, dtype: str) -> list[tuple[str, Reference, Mapping[str, Array]]]:
     """Of every gradient that is judged its name, its reference, and the known wrong ones that are all numbers."""
-    semantics, arithmetic, found = CANONICAL[layer], Arithmetic(dtype), []
+    semantics, arithmetic = CANONICAL[layer], Arithmetic(dtype)
+    found: list[tuple[str, Reference, Mapping[str, Array]]] = []
     for probe, step, quantity in differentiated(layer, dtype):
         reference = predict(probe.case, semantics, arithmetic).steps[step][quantity]
         errors = known_gradient_errors(probe.case, step, semantics)

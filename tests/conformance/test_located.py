@@ -29,7 +29,7 @@ def layout() -> SetsOf:
 
 def put(places: Any, by: float = 1.0) -> Callable[[Array], Array]:
     def change(value: Array) -> Array:
-        found, noise = value.copy(), np.random.default_rng(2).uniform(0.5, 1.5, value.shape)
+        found, noise = value.copy(), np.asarray(np.random.default_rng(2).uniform(0.5, 1.5, value.shape))
         found[places] += by * noise[places]
         return found
 

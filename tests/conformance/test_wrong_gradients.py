@@ -71,7 +71,7 @@ def told(found: Mapping[str, Judged]) -> list[str]:
 
 def is_quick(name: str, kind: str) -> bool:
     """One of a kind each day, of the terms, factors and results; the sums over other elements take the same way."""
-    return kind == ("group_norm", "batch_norm")[len(name) % 2] and name in TERMS | RESULTS
+    return kind == ("group_norm", "batch_norm")[len(name) % 2] and name in {**TERMS, **RESULTS}
 
 
 @pytest.mark.parametrize(

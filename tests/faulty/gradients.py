@@ -349,7 +349,7 @@ CALLS: Final[Mapping[str, Fault]] = {
 
 #: Every fault by its name and the kind of layer.
 FAULTS: Final[Mapping[tuple[str, str], Fault]] = {
-    **{(name, kind): of for name, of in (TERMS | RESULTS).items() for kind in ("group_norm", "batch_norm")},
+    **{(name, kind): of for name, of in {**TERMS, **RESULTS}.items() for kind in ("group_norm", "batch_norm")},
     **{(name, "group_norm"): of for name, of in OF_GROUPS.items()},
     **{(name, "batch_norm"): of for name, of in CALLS.items()},
     **{(name, "batch_norm" if together else "group_norm"): of for name, together, of in _sums()},
