@@ -105,6 +105,25 @@ def raised_gradients(requirement: Requirement, raised: Sequence[Seen], asked: in
     return replace(judged, measured=f"{', '.join(_types(raised))} {at}", sentence=sentence)
 
 
+def departs_forward(one: Seen, evidence: Evidence) -> bool:
+    """Whether the same call raises or departs without being differentiated, which is told there."""
+    if len(one.probe.case.steps) != 1 or one.probe.case.steps[0].dy is None:
+        return False
+    return any(
+        other.observation.raised is not None or evidence.best(other.probe.case, other.observation)[0].ratio > 1
+        for other in evidence.seen
+        if _is_forward_of(other.probe.case, one.probe.case)
+    )
+
+
+def _is_forward_of(case: Case, differentiated: Case) -> bool:
+    """Whether it is the same case without an upstream gradient."""
+    if len(case.steps) != 1 or case.settings != differentiated.settings:
+        return False
+    (one,), (other,) = case.steps, differentiated.steps
+    return one.dy is None and one.mode == other.mode and np.array_equal(one.x, other.x, equal_nan=True)
+
+
 def raises_in_gradients(raised: Sequence[Seen], evidence: Evidence) -> str:
     """The requirement about gradients that tells of all these exceptions, of whole ranks; empty where none does."""
     about = [one for one in kind_of(evidence.diagnosis.layer).requirements if one.about == "gradients"]
@@ -146,6 +165,8 @@ def _names_of(requirement: Requirement, evidence: Evidence) -> tuple[str, ...]:
 def _gradients(asked: Sequence[Seen], evidence: Evidence) -> Iterator[_Gradient]:
     """Every gradient of these cases that has a reference of its shape."""
     for one in asked:
+        if departs_forward(one, evidence):
+            continue
         steps = evidence.expected(one.probe.case, evidence.followed[0]).steps
         for number, (seen, expected) in enumerate(zip(one.observation.steps, steps, strict=False)):
             for quantity in GRADIENTS:

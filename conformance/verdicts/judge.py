@@ -9,7 +9,7 @@ from typing import Final
 from normgauge.conformance.requirements.requirement import Requirement, Rule
 from normgauge.conformance.verdicts.axis import judge_axis
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, advised, foreseen, raises
-from normgauge.conformance.verdicts.gradients import raised_gradients, raises_in_gradients
+from normgauge.conformance.verdicts.gradients import departs_forward, raised_gradients, raises_in_gradients
 from normgauge.conformance.verdicts.precision import judge_output_type, judge_precision
 from normgauge.conformance.verdicts.refusal import judge_refusal
 from normgauge.conformance.verdicts.setting import judge_setting
@@ -32,6 +32,10 @@ def _judged(requirement: Requirement, evidence: Evidence) -> Judged:
     if not raised:
         return judged
     if requirement.about == "gradients":
+        told_forward = [one for one in raised if departs_forward(one, evidence)]
+        if len(told_forward) == len(raised) and judged.verdict == "conforms":
+            return judged
+        raised = [one for one in raised if one not in told_forward] or raised
         return raised_gradients(requirement, raised, len(own), evidence)
     if judged.verdict == "conforms" and (told := raises_in_gradients(raised, evidence)):
         return replace(judged, notes=(*judged.notes, f"{len(raised)} of {len(own)} cases raise as {told} does"))

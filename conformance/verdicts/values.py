@@ -24,7 +24,7 @@ from normgauge.conformance.verdicts.evidence import (
     told,
     witness,
 )
-from normgauge.conformance.verdicts.gradients import Explained, explained_gradients
+from normgauge.conformance.verdicts.gradients import Explained, departs_forward, explained_gradients
 from normgauge.conformance.verdicts.overflow import overflow
 from normgauge.oracle import Arithmetic, Semantics
 
@@ -117,6 +117,8 @@ def _sorted_cases(asked: Sequence[Seen], evidence: Evidence) -> _SortedCases:
             deviation = overflow(one, evidence) or deviation
         if deviation.ratio > 1 and _departs_anyway(one, evidence):
             found.silent.append(f"{one.probe.label}: it departs without that, too")
+        elif deviation.ratio > 1 and deviation.quantity in GRADIENTS and departs_forward(one, evidence):
+            found.silent.append(f"{one.probe.label}: its output departs, too")
         elif deviation.ratio > 1:
             found.outside.append((one, deviation))
         elif foreseen(one, evidence):
