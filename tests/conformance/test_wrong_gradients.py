@@ -8,7 +8,8 @@ from typing import Final
 
 import numpy as np
 import pytest
-from faulty.gradients import ELSEWHERE, FAULTS, RESULTS, TERMS, Gradients, identifier
+from faulty.backward import ELSEWHERE, FAULTS, RESULTS, TERMS
+from faulty.gradients import Gradients, identifier
 
 from normgauge.conformance.diagnosis.candidates import Diagnosis, Seen
 from normgauge.conformance.diagnosis.references import References
