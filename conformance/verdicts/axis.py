@@ -17,6 +17,7 @@ from normgauge.conformance.verdicts.evidence import (
     told,
     witness,
 )
+from normgauge.conformance.verdicts.in_common import what_they_share
 from normgauge.oracle import Axis, Semantics
 from normgauge.results.records import Witness
 
@@ -131,7 +132,8 @@ def _no_survivor(requirement: Requirement, axis: Axis, values: tuple[str, ...], 
         return Judged(verdict="cannot tell", measured=f"nearest: {', '.join(values)}", sentence=sentence)
     witnesses = tuple(witness(one, deviation, "the nearest alternative", evidence.dtype) for one, deviation, _ in own)
     shown = told(own[0][1], own[0][0])
-    sentence = evidence.does(f"follows no known alternative: {shown}; nearest is {nearest_text}")
+    shared = what_they_share(evidence)
+    sentence = evidence.does(f"follows no known alternative: {shown}; {shared}; nearest is {nearest_text}")
     return Judged(
         verdict="diverges",
         measured=measured,

@@ -12,6 +12,7 @@ from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.implementation_id import ImplementationId
 from normgauge.adapters.worker.protocol import case_id
 from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen, allowed, as_given, compare
+from normgauge.conformance.diagnosis.common_features import Rule
 from normgauge.conformance.diagnosis.predictions import Prediction
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.layers.registry import kind_of, requirements
@@ -36,6 +37,11 @@ class Evidence:
     diagnosis: Diagnosis
     followed: tuple[Semantics, ...]
     references: References = field(repr=False, compare=False)
+
+    @functools.cached_property
+    def rules(self) -> dict[str, Rule | None]:
+        """What departing calls have in common, by what departs in them, as far as it was asked for (in_common.py)."""
+        return {}
 
     @property
     def arithmetic(self) -> Arithmetic:

@@ -10,6 +10,7 @@ from normgauge.conformance.requirements.requirement import Requirement, Rule
 from normgauge.conformance.verdicts.axis import judge_axis
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, advised, foreseen, raises
 from normgauge.conformance.verdicts.gradients import departs_forward, raised_gradients, raises_in_gradients
+from normgauge.conformance.verdicts.in_common import MAY_RAISE, with_rule_of_raising
 from normgauge.conformance.verdicts.precision import judge_output_type, judge_precision
 from normgauge.conformance.verdicts.refusal import judge_refusal
 from normgauge.conformance.verdicts.setting import judge_setting
@@ -25,7 +26,7 @@ def judge(requirement: Requirement, evidence: Evidence) -> Judged:
 
 def _judged(requirement: Requirement, evidence: Evidence) -> Judged:
     judged = JUDGES[requirement.rule](requirement, evidence)
-    if judged.verdict in DIVERGENT or requirement.rule in _MAY_RAISE:
+    if judged.verdict in DIVERGENT or requirement.rule in MAY_RAISE:
         return judged
     own = [one for one in evidence.seen if one.probe.requirement == requirement.id]
     raised = [one for one in own if one.observation.raised and not foreseen(one, evidence)]
@@ -39,11 +40,7 @@ def _judged(requirement: Requirement, evidence: Evidence) -> Judged:
         return raised_gradients(requirement, raised, len(own), evidence)
     if judged.verdict == "conforms" and (told := raises_in_gradients(raised, evidence)):
         return replace(judged, notes=(*judged.notes, f"{len(raised)} of {len(own)} cases raise as {told} does"))
-    return raises(raised, len(own), evidence)
-
-
-#: The rules by which a refusal is an answer.
-_MAY_RAISE: Final = frozenset({"refusal", "answer", "parameter_types"})
+    return with_rule_of_raising(raises(raised, len(own), evidence), evidence)
 
 
 #: ``kin`` is judged by related_layers.py, which needs the observations of two implementations.

@@ -25,6 +25,7 @@ from normgauge.conformance.verdicts.evidence import (
     witness,
 )
 from normgauge.conformance.verdicts.gradients import Explained, departs_forward, explained_gradients
+from normgauge.conformance.verdicts.in_common import notes_on
 from normgauge.conformance.verdicts.overflow import overflow
 from normgauge.oracle import Arithmetic, Semantics
 
@@ -149,7 +150,9 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
     # What is within its bound and left the range of its type is explained by that: it follows nothing else there.
     overflowed = evidence.best(one.probe.case, one.observation, one.probe.quantities)[0].ratio <= 1
     elsewhere = "" if known.cause or overflowed else _follows_there(one, evidence)
-    cause, ending, notes = known.cause or elsewhere, known.ending, (*notes, *known.notes)
+    rule, shared = ("", ()) if overflowed else notes_on(evidence, deviation.quantity)
+    cause, ending = known.cause or elsewhere, known.ending or rule
+    notes = (*notes, *known.notes, *shared)
     if len(found.outside) > 1:
         notes = (*notes, f"shown by: {'; '.join(o.probe.label for o, _ in found.outside)}")
     sentence = evidence.note(f"{told(deviation, one)}{ending}")

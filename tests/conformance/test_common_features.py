@@ -1,0 +1,200 @@
+"""What departing calls have in common: the rule for each faulty layer as a whole sentence, or that there is none."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from faulty.adapter import FaultyAdapter
+from faulty.rules import RulesAdapter
+
+from normgauge.adapters.case import Case
+from normgauge.conformance.diagnosis.call_features import Call
+from normgauge.conformance.diagnosis.candidates import Seen, diagnose
+from normgauge.conformance.diagnosis.common_features import Rule, common_rule
+from normgauge.conformance.diagnosis.references import References
+from normgauge.conformance.layers.experiments import probes
+from normgauge.conformance.requirements.inputs import scrambled
+from normgauge.conformance.requirements.probe import Probe, make_case
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
+from normgauge.conformance.subjects.subject import Launch
+from normgauge.conformance.verdicts.evidence import Evidence
+from normgauge.conformance.verdicts.in_common import notes_on, rule_of_raising, what_they_share
+from normgauge.results.records import Judgement
+
+#: Samples, channels and extents: sizes on both sides of 8 samples, of 32 channels and of 32 positions.
+SIZES = tuple(itertools.product((1, 7, 8), (8, 32), ((), (32,), (40,), (2, 2), (3, 11))))
+
+
+def group_norm_cases() -> Iterator[Case]:
+    """One call each: every size, with and without gradients, with and without a weight other than 1."""
+    for number, (samples, channels, extents) in enumerate(SIZES):
+        x = scrambled((samples, channels, *extents), number)
+        settings: dict[str, Any] = {"num_channels": channels, "num_groups": 4, "eps": 2.0**-16}
+        parameters = {} if number % 4 == 1 else None
+        dy = scrambled(x.shape, number + 1) + 0.75
+        yield make_case("group_norm", "float32", settings, [("train", x)], parameters)
+        yield make_case("group_norm", "float32", settings, [("train", x, dy)], parameters)
+    for calls in (2, 3, 4):
+        steps = [("train", scrambled((2, 8, 4), calls + seed)) for seed in range(calls)]
+        yield make_case("group_norm", "float32", {"num_channels": 8, "num_groups": 4, "eps": 2.0**-16}, steps)
+
+
+def evidence_of(identifier: str, adapter: FaultyAdapter, cases: Iterable[Case]) -> Evidence:
+    """What is known of a layer that is asked these cases beside those of the diagnosis."""
+    layer = next(one.layer for one in adapter.implementations if one.id == identifier)
+    asked = [one for one in probes(layer, "float32", (2, 3, 4, 5)) if one.diagnoses]
+    asked += [Probe(label=str(number), case=case, requirement="GN-06") for number, case in enumerate(cases)]
+    seen = tuple(Seen(probe=probe, observation=adapter.run(identifier, probe.case)) for probe in asked)
+    found = diagnose(layer, seen, "float32", References())
+    (own,) = (one for one in adapter.implementations if one.id == identifier)
+    return Evidence(
+        implementation=identifier, identity=own.identity, dtype="float32", names=own.names, remedies={}, seen=seen,
+        diagnosis=found, followed=tuple(found.followed()), references=References(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "quantity", "sentence"),
+    [
+        (
+            "AboveThirtyTwoPositions",
+            "output",
+            "output departs in all 24 calls with more than 32 positions, none of the 48 others",
+        ),
+        (
+            "AboveThirtyTwoPositions",
+            "dx",
+            "dx departs in all 12 calls with more than 32 positions, none of the 15 others",
+        ),
+        (
+            "FromEightSamples",
+            "",
+            "output departs in all 20 calls with 8 samples or more, none of the 52 others",
+        ),
+        (
+            "FromThirtyTwoChannels",
+            "",
+            "output departs in all 30 calls with more than 16 channels (no call has 9 to 31), none of the 42 others",
+        ),
+        (
+            "EightSamplesOfFewPositions",
+            "",
+            "output departs in all 8 calls with at most 8 positions (no call has 5 to 31) and with 8 samples or more, "
+            "none of the 64 others",
+        ),
+        (
+            "WeightIsDoubled",
+            "",
+            "output departs from canonical in all 56 calls with a weight other than 1, none of the 16 others",
+        ),
+        (
+            "SecondCallForgetsItsBias",
+            "",
+            "output departs in all 6 calls from the second call on, none of the 66 others",
+        ),
+        ("AtRandom", "", "output departs from canonical in 23 of 72 calls, which have nothing in common"),
+        ("WeightIsDoubled", "dbias", ""),
+    ],
+)
+def test_the_departing_calls_are_described_by_what_they_share(name: str, quantity: str, sentence: str) -> None:
+    evidence = evidence_of(f"rules.{name}", RulesAdapter("float32"), group_norm_cases())
+    assert what_they_share(evidence, quantity) == sentence
+
+
+def test_calls_that_raise_are_described_likewise() -> None:
+    evidence = evidence_of("rules.GradientsRaiseFromRankFour", RulesAdapter("float32"), group_norm_cases())
+    assert str(rule_of_raising(evidence)) == "all 12 calls with gradients at rank 4, none of the 60 others"
+    assert what_they_share(evidence) == ""
+
+
+def test_an_honest_layer_shares_nothing() -> None:
+    evidence = evidence_of("group_norm.GroupNorm", FaultyAdapter("float32"), group_norm_cases())
+    assert what_they_share(evidence) == ""
+    assert rule_of_raising(evidence) is None
+    assert notes_on(evidence, "output") == ("", ())
+
+
+def calls_of(shapes: Sequence[tuple[int, ...]]) -> list[Call]:
+    settings: dict[str, Any] = {"num_groups": 1, "eps": 1e-5}
+    return [
+        Call(
+            case=make_case("group_norm", "float32", settings | {"num_channels": shape[1]}, [("train", np.ones(shape))]),
+            number=0,
+        )
+        for shape in shapes
+    ]
+
+
+def positions_rule(departing: Sequence[int], others: Sequence[int]) -> Rule | None:
+    calls = calls_of([(1, 4, count) for count in (*departing, *others)])
+    return common_rule(calls, [True] * len(departing) + [False] * len(others))
+
+
+SMALL = tuple(range(3, 28))
+
+
+@pytest.mark.parametrize(
+    ("departing", "others", "words"),
+    [
+        ((33, 64, 129), (*SMALL, 32), "all 3 calls with more than 32 positions, none of the 26 others"),
+        ((32, 64, 129), (*SMALL, 31), "all 3 calls with 32 positions or more, none of the 26 others"),
+        (
+            (400, 500, 600),
+            (*SMALL, 31),
+            "all 3 calls with more than 128 positions (no call has 32 to 399), none of the 26 others",
+        ),
+        ((1, 2, 3), tuple(range(5, 40)), "all 3 calls with at most 4 positions (no call has 4), none of the 35 others"),
+        (
+            (*range(33, 45), 10, 20),
+            (*SMALL[:7], *SMALL[8:17], *SMALL[18:], 40),
+            "12 of the 13 calls with more than 32 positions (no call has 28 to 32), 2 of the 25 others",
+        ),
+    ],
+)
+def test_a_threshold_is_a_number_that_people_know_where_no_call_lies_elsewhere(
+    departing: tuple[int, ...], others: tuple[int, ...], words: str
+) -> None:
+    assert str(positions_rule(departing, others)) == words
+
+
+@pytest.mark.parametrize(
+    ("departing", "others"),
+    [
+        ((33,), SMALL),  # chance gives a rule for one case
+        ((3, 33), (4, 34)),
+        ((3, 9, 14, 20, 21), (*range(22, 40, 2), 4, 5, 8, 11, 13, 15, 19)),
+        (SMALL, ()),
+        ((), SMALL),
+    ],
+)
+def test_what_chance_explains_has_no_rule(departing: tuple[int, ...], others: tuple[int, ...]) -> None:
+    assert positions_rule(departing, others) is None
+
+
+def test_the_calls_of_a_case_count_as_one_against_chance() -> None:
+    steps: list[Any] = [("train", np.ones((1, 4, 50 + number))) for number in range(9)]
+    settings: dict[str, Any] = {"num_channels": 4, "num_groups": 1, "eps": 1e-5}
+    many = make_case("group_norm", "float32", settings, steps)
+    others = calls_of([(1, 4, count) for count in SMALL])
+    calls = [Call(case=many, number=number) for number in range(9)]
+    assert common_rule([*calls, *others], [True] * 9 + [False] * len(others)) is None
+    apart = calls_of([(1, 4, 50 + number) for number in range(9)])
+    assert common_rule([*apart, *others], [True] * 9 + [False] * len(others)) is not None
+
+
+def test_answers_and_calls_must_be_as_many() -> None:
+    with pytest.raises(ValueError, match="one answer for each of the 2 calls: got 1"):
+        common_rule(calls_of([(1, 4), (2, 4)]), [True])
+
+
+def test_the_verdicts_of_a_run_tell_the_rule() -> None:
+    wanted = Wanted(dtypes=("float32",), implementations=("rules.AboveThirtyTwoPositions",), in_process=True)
+    records = list(run_framework(Launch(framework="faulty.rules:RulesAdapter"), wanted))
+    judged = {one.requirement: one for one in records if isinstance(one, Judgement) and one.verdict == "diverges"}
+    assert "; output departs in all" in judged["GN-24"].sentence
+    assert "calls with more than 32 positions" in judged["GN-24"].sentence
