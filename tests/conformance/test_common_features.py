@@ -35,7 +35,7 @@ def group_norm_cases() -> Iterator[Case]:
     for number, (samples, channels, extents) in enumerate(SIZES):
         x = scrambled((samples, channels, *extents), number)
         settings: dict[str, Any] = {"num_channels": channels, "num_groups": 4, "eps": 2.0**-16}
-        parameters = {} if number % 4 == 1 else None
+        parameters: dict[str, Any] | None = {} if number % 4 == 1 else None
         dy = scrambled(x.shape, number + 1) + 0.75
         yield make_case("group_norm", "float32", settings, [("train", x)], parameters)
         yield make_case("group_norm", "float32", settings, [("train", x, dy)], parameters)
