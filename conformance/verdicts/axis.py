@@ -132,8 +132,8 @@ def _no_survivor(requirement: Requirement, axis: Axis, values: tuple[str, ...], 
         return Judged(verdict="cannot tell", measured=f"nearest: {', '.join(values)}", sentence=sentence)
     witnesses = tuple(witness(one, deviation, "the nearest alternative", evidence.dtype) for one, deviation, _ in own)
     shown = told(own[0][1], own[0][0])
-    shared = what_they_share(evidence)
-    sentence = evidence.does(f"follows no known alternative: {shown}; {shared}; nearest is {nearest_text}")
+    told_in_order = filter(None, (shown, what_they_share(evidence), f"nearest is {nearest_text}"))
+    sentence = evidence.does(f"follows no known alternative: {'; '.join(told_in_order)}")
     return Judged(
         verdict="diverges",
         measured=measured,

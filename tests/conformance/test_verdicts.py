@@ -130,13 +130,14 @@ def test_where_no_alternative_fits_what_lies_outside_its_bound_departs(ratio: fl
     probe = next(one for one in probes("group_norm", "float32", (2,)) if one.requirement == "GN-01")
     names = next(axis.names for axis in AXES["group_norm"] if axis.name == "eps_placement")
     diagnosis = SimpleNamespace(
-        known=False, misfits=(), values={"eps_placement": names}, seen=[Seen(probe=probe, observation=Observation())]
-    )
+        layer="group_norm", known=False, misfits=(), values={"eps_placement": names},
+        seen=[Seen(probe=probe, observation=Observation())],
+    )  # fmt: skip
     furthest = Deviation(
         ratio=ratio, step=1, quantity="output", index=(0, 0), observed=1 + ratio / 8, expected=1.0, bound=0.125
     )
     evidence: Any = SimpleNamespace(
-        implementation="near", dtype="float32", diagnosis=diagnosis, of=lambda _: [],
+        implementation="near", dtype="float32", diagnosis=diagnosis, seen=(), of=lambda _: [],
         does=lambda text: Sentence(text=text, subject="near", joins=" "),
         best=lambda *_: (furthest, None), followed=[SimpleNamespace(choices={"eps_placement": "inside_sqrt"})],
     )  # fmt: skip
