@@ -52,3 +52,5 @@ KNOWN_DTYPES: Final[Mapping[str, Dtype]] = {
 DTYPES: Final = tuple(KNOWN_DTYPES)
 #: Those with digits enough to tell a setting from one that is a hundred thousandth off.
 FULL: Final = tuple(name for name, one in KNOWN_DTYPES.items() if not one.half)
+#: Those with fewer digits than float32.
+HALF: Final = tuple(name for name, one in KNOWN_DTYPES.items() if one.half)

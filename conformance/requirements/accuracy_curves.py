@@ -81,13 +81,13 @@ def _inputs_by_length(layer: Layer, rank: int) -> Iterator[tuple[int, Array]]:
     """Inputs of two sets of n values each."""
     for n in LENGTHS:
         if layer.statistics:
-            shape: tuple[int, ...] = (2, 2, *_extents(n // 2, rank)) if rank > 2 else (n, 2)
+            shape: tuple[int, ...] = (2, 2, *extents(n // 2, rank)) if rank > 2 else (n, 2)
         else:
-            shape = (1, 4, *_extents(n // 2, rank)) if rank > 2 else (1, 2 * n)
+            shape = (1, 4, *extents(n // 2, rank)) if rank > 2 else (1, 2 * n)
         yield n, _drifting(shape)
 
 
-def _extents(positions: int, rank: int) -> tuple[int, ...]:
+def extents(positions: int, rank: int) -> tuple[int, ...]:
     """A power of two as a product of rank - 2 powers of two, as equal as can be."""
     power, axes = round(math.log2(positions)), rank - 2
     return tuple(2 ** ((power + axis) // axes) for axis in range(axes))

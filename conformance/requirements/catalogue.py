@@ -11,9 +11,11 @@ from normgauge.conformance.requirements.affine import AFFINE
 from normgauge.conformance.requirements.axes import AXES
 from normgauge.conformance.requirements.committed_cases import COMMITTED
 from normgauge.conformance.requirements.gradients import GRADIENTS_CHAPTER
+from normgauge.conformance.requirements.half_precision import HALF_PRECISION
 from normgauge.conformance.requirements.memory_layouts import MEMORY_LAYOUTS
 from normgauge.conformance.requirements.parameter_types import PARAMETER_TYPES
 from normgauge.conformance.requirements.parameters import PARAMETERS_CHAPTER
+from normgauge.conformance.requirements.ranges import RANGES
 from normgauge.conformance.requirements.refusals import REFUSALS
 from normgauge.conformance.requirements.related_layers import RELATED_LAYERS
 from normgauge.conformance.requirements.requirement import Requirement
@@ -26,8 +28,8 @@ from normgauge.conformance.requirements.special_values import SPECIAL_VALUES
 
 _CHAPTERS = (
     AXES, SETTINGS, SHAPES, AFFINE, RUNNING_STATISTICS, REFUSALS, SIDE_EFFECTS, GRADIENTS_CHAPTER, SPECIAL_VALUES,
-    ACCURACY, SAVED_STATE, MEMORY_LAYOUTS, PARAMETERS_CHAPTER, PARAMETER_TYPES, RELATED_LAYERS,
-    COMMITTED,
+    ACCURACY, SAVED_STATE, MEMORY_LAYOUTS, PARAMETERS_CHAPTER, PARAMETER_TYPES, HALF_PRECISION,
+    RANGES, RELATED_LAYERS, COMMITTED,
 )  # fmt: skip
 
 #: Ids of requirements that are gone, with the reason: they are never used again.

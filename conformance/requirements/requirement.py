@@ -45,7 +45,7 @@ Make = Callable[[Asked], Iterable[Probe]]
 #: How a requirement is judged, each by a function in conformance/verdicts.
 Rule = Literal[
     "axis", "values", "constant", "answer", "parameter_types", "precision", "setting", "refusal", "unmodified",
-    "output_type", "kin",
+    "output_type", "gradient_types", "statistics_types", "range", "wide_sums", "beyond_half", "kin",
 ]  # fmt: skip
 
 
@@ -70,6 +70,11 @@ class Requirement:
     - ``refusal``: the implementation refuses every case
     - ``unmodified``: no call changes its inputs or what a user has from before, and every result is the user's to write
     - ``output_type``: the output has the type of the input
+    - ``gradient_types``: each gradient has the type of what it is the gradient of
+    - ``statistics_types``: the running statistics keep the type that they are given in
+    - ``range``: as ``values``, and where those say nothing as in the class that was measured
+    - ``wide_sums``: as ``values``, of sums in float32
+    - ``beyond_half``: as ``answer``, of the same numbers multiplied by powers of two that bring them into range
     - ``kin``: the framework's own layer of another kind agrees, in the ``relation`` of that name
 
     ``statement`` says all that is judged, and ``source`` where that is said, or what it follows from. ``ground`` is
@@ -78,8 +83,8 @@ class Requirement:
 
     ``probes`` makes its cases. Where the requirement diverges, exploration leaves out what it ``settles``; where it
     conforms, plans and sequences of calls may have what it ``allows``. ``about`` is ``gradients`` (of ordinary inputs:
-    a departure is not blamed on a special input), ``statistics`` (their accuracy), ``other samples`` (of the batch) or
-    ``committed``.
+    a departure is not blamed on a special input), ``statistics`` (their accuracy), ``range`` (which says nothing of
+    the accuracy), ``other samples`` (of the batch) or ``committed``.
 
     Raises:
         ValueError: another ``rule``, another ``ground``, or no ``source``.

@@ -80,6 +80,10 @@ def _keras(page: str, file: str) -> Work:
     return Work(name=f"keras 3.15.1, {page}", version="3.15.1", distribution="keras", files=(file,))
 
 
+def _jax(page: str, file: str) -> Work:
+    return Work(name=f"jax 0.10.2, {page}", version="0.10.2", distribution="jax", files=(file,))
+
+
 def _flax(page: str, *files: str) -> Work:
     return Work(name=f"flax 0.12.8, {page}", version="0.12.8", distribution="flax", files=files)
 
@@ -119,6 +123,8 @@ FLAX_SERIALIZATION: Final = _flax("serialization.from_state_dict", "flax/seriali
 JAX_ARRAYS: Final = Work(
     name="jax 0.10.2, jax.Array", version="0.10.2", distribution="jax", files=("jax/_src/numpy/array_methods.py",)
 )
+JAX_GRAD: Final = _jax("jax.grad", "jax/_src/api.py")
+JAX_SCAN: Final = _jax("jax.lax.scan", "jax/_src/lax/control_flow/loops.py")
 
 #: Words that several requirements are taken from.
 ADDED_TO_THE_VARIANCE: Final = "is a constant added to the mini-batch variance for numerical stability"

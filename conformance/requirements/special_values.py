@@ -121,7 +121,7 @@ SPECIAL_VALUES: Final[tuple[Requirement, ...]] = (
         probes=_constant,
     ),
     *twins(
-        "GN-30", "BN-39", ground="robustness", title="magnitudes at the ends of the range",
+        "GN-30", "BN-39", ground="robustness", rule="range", title="magnitudes at the ends of the range",
         statement=(
             "Output, statistics and gradients are in bounds as long as the squares fit the type that sums them, "
             "float32 at least, and for subnormal numbers."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from normgauge.adapters.dtypes import FULL
 from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen, diagnose, measured_setting
@@ -141,12 +141,16 @@ def _asked_of(subject: Subject, description: Description, dtype: str, wanted: Wa
             requirements.remove(one)
     beside = {related(layer)[kind] for kind in kin}
     requirements = [one for one in requirements if one.relation is None or one.id in beside]
-    if description.promotes:  # the type of the output is the framework's choice
-        requirements = [one for one in requirements if one.rule != "output_type"]
+    if description.promotes:  # the types of what comes out are the framework's choice
+        requirements = [one for one in requirements if one.rule not in _TYPES]
     if wanted.diagnosis_only:
         asked, left_out = _on_diagnosing_shapes(asked)
         requirements = [requirement for requirement in requirements if requirement.id not in left_out]
     return _Asked(probes=asked, requirements=requirements, committed=committed, kin=kin)
+
+
+#: The rules about the types of what comes out.
+_TYPES: Final = frozenset({"output_type", "gradient_types", "statistics_types"})
 
 
 def _on_diagnosing_shapes(asked: Sequence[Probe]) -> tuple[list[Probe], set[str]]:
@@ -263,9 +267,13 @@ def _judgement(
     )
 
 
+#: The rules that compare values, whose sentences have the numbers of the smallest input.
+_TOLD_SMALL: Final = frozenset({"values", "range", "wide_sums"})
+
+
 def _told_of(judged: Judged, evidence: Evidence, rule: str, smallest: Deviation) -> Judged:
     """The judgement in the numbers of its smallest form, which are those that the script prints."""
-    if rule != "values" or smallest.ratio <= 1:
+    if rule not in _TOLD_SMALL or smallest.ratio <= 1:
         return judged
     assert judged.shows is not None
     probe = replace(judged.shows.probe, label=f"{judged.shows.probe.label}, made small")

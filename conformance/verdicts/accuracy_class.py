@@ -66,6 +66,7 @@ def accuracy_class(evidence: Evidence) -> Arithmetic | None:
         if one.observation.steps
         and not one.observation.raised
         and not one.probe.measures
+        and requirements()[one.probe.requirement].about != "range"
         and one.probe.needs not in unexplained
         and not any(one is misfit for misfit in misfits)
     ]

@@ -10,8 +10,14 @@ from normgauge.conformance.requirements.requirement import Requirement, Rule
 from normgauge.conformance.verdicts.axis import judge_axis
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, advised, foreseen, raises
 from normgauge.conformance.verdicts.gradients import departs_forward, raised_gradients, raises_in_gradients
+from normgauge.conformance.verdicts.held_to import judge_beyond_half, judge_range, judge_wide_sums
 from normgauge.conformance.verdicts.in_common import MAY_RAISE, with_rule_of_raising
-from normgauge.conformance.verdicts.precision import judge_output_type, judge_precision
+from normgauge.conformance.verdicts.precision import (
+    judge_gradient_types,
+    judge_output_type,
+    judge_precision,
+    judge_statistics_types,
+)
 from normgauge.conformance.verdicts.refusal import judge_refusal
 from normgauge.conformance.verdicts.setting import judge_setting
 from normgauge.conformance.verdicts.side_effects import judge_unmodified
@@ -55,4 +61,9 @@ JUDGES: Final[Mapping[Rule, Callable[[Requirement, Evidence], Judged]]] = {
     "unmodified": judge_unmodified,
     "precision": judge_precision,
     "output_type": judge_output_type,
+    "gradient_types": judge_gradient_types,
+    "statistics_types": judge_statistics_types,
+    "range": judge_range,
+    "wide_sums": judge_wide_sums,
+    "beyond_half": judge_beyond_half,
 }

@@ -1,8 +1,11 @@
-"""Rules ``precision`` and ``output_type``: what is computed in, and what comes back."""
+"""Rules ``precision``, ``output_type``, ``gradient_types`` and ``statistics_types``: what is computed in, what comes out."""
 
 from __future__ import annotations
 
-from normgauge.conformance.diagnosis.candidates import compare
+from collections.abc import Sequence
+from typing import Final
+
+from normgauge.conformance.diagnosis.candidates import Seen, compare
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, Sentence, told, witness
 from normgauge.oracle import Arithmetic
@@ -61,5 +64,51 @@ def judge_output_type(requirement: Requirement, evidence: Evidence) -> Judged:
         sentence=evidence.note(text),
         notes=(),
         witnesses=(),
+        shows=one,
+    )
+
+
+def judge_gradient_types(requirement: Requirement, evidence: Evidence) -> Judged:
+    found = []
+    for one in evidence.seen:
+        of = {"dx": evidence.dtype} | {f"d{name}": one.probe.case.dtypes.get(name, evidence.dtype) for name in _AFFINE}
+        for step in one.observation.steps:
+            found += [(one, name, step.dtypes[name], of[name]) for name in step.gradients if name in step.dtypes]
+    return _judge_types(found, evidence)
+
+
+def judge_statistics_types(requirement: Requirement, evidence: Evidence) -> Judged:
+    found = []
+    for one in evidence.seen:
+        case = one.probe.case
+        given = {name: case.dtypes.get(name, evidence.dtype) for name in _STATISTICS if name in case.parameters}
+        steps = one.observation.steps if not any(step.before for step in case.steps) else ()
+        for step in steps:
+            found += [(one, name, step.dtypes[name], given[name]) for name in given if name in step.dtypes]
+    return _judge_types(found, evidence)
+
+
+_AFFINE: Final = ("weight", "bias")
+_STATISTICS: Final = ("running_mean", "running_var")
+
+
+def _judge_types(found: Sequence[tuple[Seen, str, str, str]], evidence: Evidence) -> Judged:
+    """By cases, each with the name of a result, its type and the type that is asked for."""
+    if not found:
+        return Judged(verdict="unsupported", sentence=evidence.note("no call showed any"))
+    other = [row for row in found if row[2] != row[3]]
+    if not other:
+        return Judged(verdict="conforms", sentence=evidence.note(f"as they are asked for, {len(found)} times"))
+    kinds: dict[str, int] = {}
+    for _, name, dtype, right in other:
+        what = f"{name} {dtype} instead of {right}"
+        kinds[what] = kinds.get(what, 0) + 1
+    notes = [f"{what}: {count} times, of {len(found)} that were looked at" for what, count in kinds.items()]
+    one, name, dtype, right = other[0]
+    return Judged(
+        verdict="diverges",
+        measured=f"{name} {dtype} instead of {right}",
+        sentence=evidence.note(f"{one.probe.label}: {name} of {dtype} instead of {right}"),
+        notes=tuple(notes),
         shows=one,
     )

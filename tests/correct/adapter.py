@@ -59,6 +59,10 @@ def laid_out(x: Array, salt: int) -> Array:
     return list(LAYOUTS.values())[zlib.crc32(x.tobytes(), salt) % len(LAYOUTS)](x)
 
 
+class Typed(np.ndarray[Any, np.dtype[Any]]):
+    """An array of a parameter that is not of the input's type, or of what belongs to it."""
+
+
 class CorrectAdapter(FaultyAdapter):
     framework = "correct"
     dtypes_together = True
@@ -86,12 +90,15 @@ class CorrectAdapter(FaultyAdapter):
         layer.style = STYLES[implementation.identity.module]
         if "running_mean" in case.dtypes:
             layer.kept = Machine(dtype=case.dtypes["running_mean"])
+        for name in case.dtypes:
+            setattr(layer, name, getattr(layer, name).view(Typed))
         return layer
 
     def native_dtype(self, value: Any) -> str:
         """NumPy has no bfloat16; its values lie in float32."""
         found = super().native_dtype(value)
-        return self.dtype if self.dtype == "bfloat16" and found == "float32" else found
+        carried = self.dtype == "bfloat16" and found == "float32" and not isinstance(value, Typed)
+        return self.dtype if carried else found
 
     def to_native(self, implementation: Implementation, x: Array) -> Any:
         return self._moved(implementation, laid_out(x, 0))

@@ -155,7 +155,7 @@ class BatchNorm(Styled, batch_norm.BatchNorm):
         f, momentum = self.f, float(self.weight_of_new())
         variance = self.style.unbiased(f, batch.var[:, 0], n)
         self.running_mean, self.running_var = (
-            (self.kept or self.store)(self.style.update(f, f(old), new, momentum))
+            (self.kept or self.store)(self.style.update(f, f(old), new, momentum)).view(type(old))
             for old, new in ((self.running_mean, batch.mean[:, 0]), (self.running_var, variance))
         )
 

@@ -119,9 +119,10 @@ class BatchNorm:
 
     def named(self, dx: Array, dweight: Array, dbias: Array) -> dict[str, Array]:
         found = {"dx": dx}
-        if self.weight is not None:
-            found["dweight"] = dweight
-        return found if self.bias is None else found | {"dbias": dbias}
+        for name, value, own in (("dweight", dweight, self.weight), ("dbias", dbias, self.bias)):
+            if own is not None:
+                found[name] = value.astype(own.dtype).view(type(own))
+        return found
 
     def statistics_in_use(self, sets: Array) -> tuple[Array, Array, float]:
         """Mean, variance, and how far they move with those of the batch."""

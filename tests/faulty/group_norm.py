@@ -74,9 +74,10 @@ class GroupNorm:
 
     def named(self, dx: Array, dweight: Array, dbias: Array) -> dict[str, Array]:
         found = {"dx": dx}
-        if self.weight is not None:
-            found["dweight"] = dweight
-        return found if self.bias is None else found | {"dbias": dbias}
+        for name, value, own in (("dweight", dweight, self.weight), ("dbias", dbias, self.bias)):
+            if own is not None:
+                found[name] = value.astype(own.dtype).view(type(own))
+        return found
 
     def scale(self) -> Array | None:
         return self.weight
