@@ -24,7 +24,7 @@ Predict = Callable[[Case, Semantics], Prediction]
 
 @dataclass(frozen=True, kw_only=True)
 class HeldTo(Evidence):
-    """The ``general`` evidence, where a case is held to what ``predicted`` gives, whatever the arithmetic."""
+    """The ``general`` evidence, where a case is held to what ``predicted`` gives in place of the widest arithmetic."""
 
     general: Evidence
     predicted: Predict
@@ -36,14 +36,16 @@ class HeldTo(Evidence):
 
     @property
     def precisions(self) -> tuple[Arithmetic, ...]:
-        return (self.arithmetic,)
+        return self.general.precisions[-1:]
 
     @functools.cached_property
     def wrong_gradients(self) -> frozenset[tuple[str, str]]:
         return self.general.wrong_gradients
 
     def expected(self, case: Case, semantics: Semantics, arithmetic: Arithmetic | None = None) -> Prediction:
-        return self.predicted(case, semantics)
+        if arithmetic is None or arithmetic in self.precisions:
+            return self.predicted(case, semantics)
+        return self.general.expected(case, semantics, arithmetic)
 
 
 def judge_range(requirement: Requirement, evidence: Evidence) -> Judged:
@@ -53,6 +55,8 @@ def judge_range(requirement: Requirement, evidence: Evidence) -> Judged:
     @functools.cache
     def measured() -> Arithmetic:
         found = accuracy_class(evidence) or widest
+        if found.result.is_half:  # whose results have too few digits to tell the classes apart
+            return replace(found, accuracy=widest.accuracy)
         # Welford's recursion is often as accurate as two passes, and has another range.
         return replace(found, accuracy="welford") if found.accuracy == "two_pass" else found
 
