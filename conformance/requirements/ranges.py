@@ -51,7 +51,11 @@ def _magnitudes_of_length(layer: Layer, asked: Asked) -> Iterator[Probe]:
         yield layer.probe(asked, f"times 2^{power}, {n:,} values", [("train", x)], **_sets(layer, asked, n))
     for n in () if own.half else LENGTHS[1:-1]:  # half precision does not tell one pass from two
         # The square of one value is in range, the sum of all of them is not.
-        shape, power, mean = _shape(layer, asked, n), _deviation(sums, n), math.ceil((sums + 1 - math.log2(2.25 * n)) / 2)
+        shape, power, mean = (
+            _shape(layer, asked, n),
+            _deviation(sums, n),
+            math.ceil((sums + 1 - math.log2(2.25 * n)) / 2),
+        )
         x = 1.5 * 2.0**mean + scrambled(shape) * 2.0**power
         label = f"2^{power} around a mean of 1.5 * 2^{mean}, {n:,} values"
         yield layer.probe(asked, label, [("train", x)], **_sets(layer, asked, n))

@@ -93,9 +93,7 @@ def _subnormals(asked: Sequence[Seen]) -> Iterator[str]:
 def _finite(wide: Reference, narrow: Reference) -> Reference:
     """``wide`` where it says something, else ``narrow``."""
     says = wide.says_something()
-    return Reference(
-        value=np.where(says, wide.value, narrow.value), bound=np.where(says, wide.bound, narrow.bound)
-    )
+    return Reference(value=np.where(says, wide.value, narrow.value), bound=np.where(says, wide.bound, narrow.bound))
 
 
 def judge_wide_sums(requirement: Requirement, evidence: Evidence) -> Judged:
