@@ -37,7 +37,9 @@ def _sets(layer: Layer, asked: Asked, n: int) -> dict[str, int]:
 def _constants_of_length(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for n in LENGTHS:
         shape = _shape(layer, asked, n)
-        values = np.array([significand * 2.0**exponent for significand, exponent in _CONSTANTS])
+        # The sum of as many as there are fits float16, too: what does not is asked for by other requirements.
+        most = 3 if KNOWN_DTYPES[asked.dtype].greatest_exponent < 100 else math.inf
+        values = np.array([significand * 2.0 ** min(exponent, most) for significand, exponent in _CONSTANTS])
         x = np.broadcast_to(per_channel(shape, np.repeat(values, shape[1] // CHANNELS)), shape)
         yield layer.probe(asked, f"constants, {n:,} values", [("train", x)], **_sets(layer, asked, n))
 
