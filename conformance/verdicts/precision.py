@@ -1,4 +1,4 @@
-"""Rules ``precision``, ``output_type``, ``gradient_types``, ``statistics_types``: what is computed in, what comes out."""
+"""Rules ``precision``, ``output_type``, ``gradient_types``, ``statistics_types``: what is computed in, what comes."""
 
 from __future__ import annotations
 
