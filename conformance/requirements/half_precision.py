@@ -107,7 +107,7 @@ class _Beyond(NamedTuple):
 
 _BEYOND_OF_GROUP_NORM: Final = (
     _Beyond("a weight near 2^-26", "train", -4, -26, 14, ("dx",)),
-    _Beyond("a weight near 2^17", "train", 4, 17, -6, ("dx",)),
+    _Beyond("a weight near 2^17", "train", 4, 17, -14, ("dx",)),
 )
 _BEYOND_OF_BATCH_NORM: Final = (
     *_BEYOND_OF_GROUP_NORM,
