@@ -70,7 +70,7 @@ def _long_sums(layer: Layer, asked: Asked) -> Iterator[Probe]:
     if many is None:
         return
     x, dy = _two_values(layer, len(asked.shape), many)
-    cases = [(f"{many:,} values", "train", 1.0, 1.0, GRADIENTS)]
+    cases: list[tuple[str, str, float, float, tuple[str, ...]]] = [(f"{many:,} values", "train", 1.0, 1.0, GRADIENTS)]
     if layer.statistics:
         cases.append((f"eval, {many:,} values", "eval", 1.0, 1.0, GRADIENTS))
     if asked.dtype == "float16":
@@ -131,7 +131,7 @@ def _beyond(rows: Sequence[_Beyond], layer: Layer, asked: Asked) -> Iterator[Pro
         wide = {name: value.astype(np.float32) for name, value in typed.items()}
         x = scrambled(asked.shape) * 2.0**row.x
         steps = [(row.mode, x)] if row.dy is None else [(row.mode, x, _upstream(x.shape) * 2.0**row.dy)]
-        nothing = {name: given[name] * 0 for name in ("bias", "running_mean") if name in given}
+        nothing: dict[str, Array] = {name: given[name] * 0 for name in ("bias", "running_mean") if name in given}
         case = layer.case(asked, steps, {**given, **nothing}, eps=2.0**-40)
         case = replace(case, parameters={**case.parameters, **wide}, dtypes=dict.fromkeys(wide, "float32"))
         yield Probe(label=f"{row.label}, of float32", case=case, quantities=row.quantities)

@@ -228,7 +228,7 @@ SHAPES: Final[tuple[Requirement, ...]] = (
         probes=Both(_no_positions_of_group_norm, _no_positions_of_batch_norm),
     ),
     of_batch_norm(
-        "BN-48", ground="convention", title="empty batches with momentum None",
+        "BN-48", ground="documentation", title="empty batches with momentum None",
         statement=(
             "With momentum None a batch without samples or positions does not count: the running statistics are the "
             "plain averages of the batches that have values."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from correct.choices import CHOICES, FAULTS
+from correct.choices import CHOICES, FAULTS, CountsEmptyBatches
 
 from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.layers.registry import requirements
@@ -46,11 +46,12 @@ def cases(table: dict[type, tuple[str, frozenset[str]]]) -> list[object]:
 
 
 @pytest.mark.parametrize(("layer", "dtype", "conventions"), cases(dict(CHOICES)))
-def test_a_choice_is_a_difference_of_convention_at_most(layer: type, dtype: str, conventions: frozenset[str]) -> None:
+def test_a_choice_is_no_error(layer: type, dtype: str, conventions: frozenset[str]) -> None:
     found = departures(layer, dtype)
     undecided = {name for name, one in found.items() if one.verdict == "cannot tell"}
     assert set(found) - undecided == conventions, {name: one.sentence for name, one in found.items()}
-    assert {requirements()[name].ground for name in found} <= {"convention"}
+    grounds = {requirements()[name].ground for name in set(found) - undecided}
+    assert grounds <= ({"documentation"} if layer is CountsEmptyBatches else {"convention"})  # torch's "simple average"
 
 
 @pytest.mark.parametrize(("layer", "dtype", "caught"), cases(dict(FAULTS)))

@@ -76,7 +76,7 @@ class RefusesEps:
     def __init__(self, *args: Any, eps: float, **options: Any) -> None:
         if eps <= 0:
             raise ValueError(f"eps must be positive: got {eps}")
-        super().__init__(*args, eps=eps, **options)
+        super().__init__(*args, eps=eps, **options)  # type: ignore[call-arg]
 
 
 class WideGradients:
@@ -111,7 +111,7 @@ def _both(choice: type) -> tuple[type, type]:
     return tuple(type(f"{choice.__name__}{layer.__name__}", (choice, layer), {}) for layer in (GroupNorm, BatchNorm))  # type: ignore[return-value]
 
 
-#: Each with the dtype at which it is a choice, and the conventions from which it departs; nothing else may be said.
+#: Each with the dtype at which it is a choice, and the requirements from which it departs without being an error.
 CHOICES: Mapping[type, tuple[str, frozenset[str]]] = {
     CountsEmptyBatches: ("float32", frozenset({"BN-48"})),
     TakesOneValue: ("float32", frozenset({"BN-06"})),
@@ -161,7 +161,7 @@ class AddsGradientsInHalf:
 
     def parameters(self, parts: Array, dy: Array) -> tuple[Array, Array]:
         if parts.shape[1] < 1000:
-            return super().parameters(parts, dy)  # type: ignore[misc, no-any-return]
+            return super().parameters(parts, dy)  # type: ignore[misc]
         weight, bias = (in_sequence(self.store, one)[:, 0] for one in (parts, dy))
         return weight, bias
 
@@ -175,7 +175,7 @@ class RoundsItsWeight:
     def scale_and_shift(self, x: Array) -> tuple[Array, Array]:
         given, self.weight = self.weight, None if self.weight is None else self.store(self.weight)
         try:
-            return super().scale_and_shift(x)  # type: ignore[misc, no-any-return]
+            return super().scale_and_shift(x)  # type: ignore[misc]
         finally:
             self.weight = given
 

@@ -89,8 +89,9 @@ class BatchNorm:
         assert self.running_var is not None
         new_mean, new_var = self.new_statistics(sets, mean)
         weight = sets.dtype.type(self.weight_of_new())
-        self.running_mean = (1 - weight) * self.running_mean + weight * new_mean
-        self.running_var = (1 - weight) * self.running_var + weight * new_var
+        mean = (1 - weight) * self.running_mean + weight * new_mean
+        var = (1 - weight) * self.running_var + weight * new_var
+        self.running_mean, self.running_var = mean.astype(self.running_mean.dtype), var.astype(self.running_var.dtype)
 
     def used_in_training(self, mean: Array, var: Array) -> tuple[Array, Array]:
         return mean, var
