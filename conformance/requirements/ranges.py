@@ -54,8 +54,9 @@ def _lengths(layer: Layer, asked: Asked) -> Iterator[Probe]:
     sums = max(own.greatest_exponent, KNOWN_DTYPES["float32"].greatest_exponent)
     for n in LENGTHS:
         yield _of_length(layer, asked, n, "constants", functools.partial(_constants, asked.dtype))
-    power = min(_deviation(sums, LENGTHS[-1]), own.greatest_exponent - 2)
-    yield _of_length(layer, asked, LENGTHS[-1], f"times 2^{power}", functools.partial(_around, power, 0.0))
+    power = _deviation(sums, LENGTHS[-1])
+    if power < own.greatest_exponent - 2:
+        yield _of_length(layer, asked, LENGTHS[-1], f"times 2^{power}", functools.partial(_around, power, 0.0))
     for n in () if own.half else LENGTHS[:-1]:  # half precision does not tell one pass from two
         # The square of one value is in range, the sum of all of them is not.
         power, mean = _deviation(sums, n), math.ceil((sums + 1 - math.log2(2.25 * n)) / 2)
