@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Final
 
+import numpy as np
+
 from normgauge.oracle.formats import Format, format_of
-from normgauge.oracle.moments import U64, gamma
+from normgauge.oracle.moments import U64, Float, gamma
 
 #: Accuracy classes, tightest first. Each holds whatever its predecessors hold.
 ACCURACY_CLASSES: Final = ("two_pass", "welford", "one_pass")
@@ -28,7 +31,8 @@ class Arithmetic:
     inputs, outputs, gradients and running statistics, ``dtype`` by default. With ``stored`` the mean, the
     variance and every elementwise intermediate are rounded to the storage type as well. ``shading`` allows what the
     languages of GPUs promise in place of IEEE 754 (docs/bounds.md): each operation within 4 units of the last place,
-    rounded in any direction, and a root as the reciprocal of a reciprocal root.
+    rounded in any direction, and a root as the reciprocal of a reciprocal root. With ``typical`` the ``bound`` of a
+    reference is the typical error of honest arithmetic, which excludes nothing: k roundings count as sqrt(k).
 
     Raises:
         ValueError: a dtype or class that is not known, a storage type that is not narrower, or ``shading`` in another
@@ -44,6 +48,7 @@ class Arithmetic:
     storage: str | None = None
     stored: bool = False
     shading: bool = False
+    typical: bool = False
 
     def __post_init__(self) -> None:
         format_of(self.dtype)
@@ -86,9 +91,26 @@ class Arithmetic:
         return int(self.stored or self.computing.is_half)
 
     def gamma(self, additions: float, others: float) -> float:
-        """The error constant of ``additions`` in a sum and ``others``, roundings to the type of intermediates."""
+        """The error constant of ``additions`` in a sum and ``others``, roundings to the type of intermediates.
+
+        The typical one is that of a sum of one sign: sqrt(additions u^2 + others u_h^2).
+        """
         held = self.held.u
+        if self.typical:
+            return math.sqrt(additions * self.u**2 + others * held**2)
         return gamma((additions * self.u + others * held) / held, held)
+
+    def of_sum(self, additions: float, others: float, total: Float, sizes: Float) -> Float:
+        """The error of a sum, or mean, with the absolute value ``total``, of summands with the absolute sum ``sizes``.
+
+        gamma * sizes, in any order of any summands. The typical one is that of summands in no order, whose partial
+        sums grow with their number to the total and wander about that:
+        sqrt(additions u^2 total^2 + (u^2 / 2 + others u_h^2) sizes^2).
+        """
+        if not self.typical:
+            return self.gamma(additions, others) * sizes
+        growing, wandering = additions * self.u**2, min(additions, 1) / 2 * self.u**2
+        return np.sqrt(growing * total**2 + (wandering + others * self.held.u**2) * sizes**2)
 
     def read(self, number: float) -> tuple[float, float]:
         """The least and the largest value that ``number`` may have in the type of intermediates, rounded or flushed."""

@@ -114,8 +114,11 @@ def _mean_of_a_sum(s: _Sets) -> Float:
 
     a is mean|x - mu|. Deviations add up to 0, so a sum of some of them is at most n a / 2, and a partial sum of
     k values k |mu| + n a / 2: with a mean near 0 this is far less than the worst case gamma * mean|x|. The square
-    of gamma covers the second order.
+    of gamma covers the second order. Typical partial sums are those of values in no order.
     """
+    if s.arithmetic.typical:
+        typical = s.arithmetic.of_sum(s.additions, 0, s.size, s.m.mean_abs)
+        return typical + s.arithmetic.gamma(0, 2 + s.arithmetic.rounds_sums) * s.size + _flushed_of_a_mean(s)
     u, held, again, n = s.arithmetic.u, s.arithmetic.held, s.arithmetic.rounds_sums, s.m.n
     g = s.arithmetic.gamma(s.additions, 2 + again)
     partial_sums = u * ((n + 3) / 2 * s.size + s.m.mean_abs + (n - 1) / 2 * s.m.deviation_abs) + g**2 * s.m.mean_abs
@@ -142,6 +145,8 @@ def _welford(s: _Sets) -> tuple[Float, Float]:
     Welford's recursion is the sum: all of it in the computing type.
     """
     n, again, eta_sums = s.m.n, s.arithmetic.rounds_sums, s.arithmetic.smallest_normal
+    if s.arithmetic.typical:
+        return _typical_welford(s)
     grown = n + 1.0 + 3 * float(np.log(n)) + 4
     g = gamma(grown, s.arithmetic.u)
     # Every running mean, in sequence or in a tree of combinations, is within d_node of its exact value.
@@ -156,6 +161,19 @@ def _welford(s: _Sets) -> tuple[Float, Float]:
     crossed = 2 * math.sqrt(2) * s.spread * d_node + 2 * np.square(d_node)
     g = s.arithmetic.gamma(grown + 6, again)
     return d_mean, g * s.m.var + (1 + g) * crossed
+
+
+def _typical_welford(s: _Sets) -> tuple[Float, Float]:
+    """d mu as for a sum and the shares of the deviations, d v = gamma v + 2 sigma d mu / sqrt(n) + 2 d mu^2.
+
+    The deviations that multiply the errors of the running means are in no order.
+    """
+    n, again, held = s.m.n, s.arithmetic.rounds_sums, s.arithmetic.held
+    d_node = s.arithmetic.of_sum(float(n), 0, s.size, s.m.mean_abs) + 2 * s.arithmetic.u * s.spread / math.sqrt(n)
+    d_node = d_node + (n / 2 + 3) * s.arithmetic.smallest_normal
+    crossed = 2 * s.spread * d_node / math.sqrt(n) + 2 * np.square(d_node)
+    d_var = s.arithmetic.gamma(n + 6.0, again) * s.m.var + crossed
+    return d_node + again * (held.u * s.size + held.smallest_normal), d_var
 
 
 def _one_pass(s: _Sets, d_sum: Float) -> Float:

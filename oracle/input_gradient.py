@@ -162,9 +162,10 @@ def _mean_bounds(s: Sets, p: _Parts, dependence: Dependence, products: Float) ->
     Sums in any order; m2 as sum(g (x - mean)) or as sum(g x) - mean sum(g). ``products`` are those of the last mean.
     """
     additions, again = dependence.batch.m.n - 1.0, s.arithmetic.rounds_sums
-    m1 = s.arithmetic.gamma(additions, 8 + again) * p.mean_g
+    m1 = s.arithmetic.of_sum(additions, 8 + again, p.m1, p.mean_g)
     m2, entered = s.used.mean.bound * s.reciprocal.size * p.m1, mean_of(products)
-    m2 = m2 + s.arithmetic.gamma(additions, 7 + again) * entered
+    moved = s.reciprocal.size * np.abs(s.used.mean.value) * p.m1  # what is subtracted from mean(g x)
+    m2 = m2 + s.arithmetic.of_sum(additions, 7 + again, p.m2 + moved, entered)
     return _MeanBounds(m1=m1, m2=m2, entered=entered)
 
 
@@ -176,7 +177,9 @@ def _deviation_bound(s: Sets, p: _Parts, dependence: Dependence, out: Float) -> 
     """
     held, r, batch = s.arithmetic.held, s.reciprocal.size, dependence.batch
     residue = mean_of(np.abs(batch.m.deviation)) + batch.bound.mean
-    residue = batch.bound.mean + s.arithmetic.gamma(batch.m.n - 1.0, 3 + s.arithmetic.rounds_sums) * residue
+    residue = batch.bound.mean + s.arithmetic.of_sum(
+        batch.m.n - 1.0, 3 + s.arithmetic.rounds_sums, batch.bound.mean, residue
+    )
     bound = np.multiply(p.about_batch, 6 * held.u, out=out)
     bound += batch.bound.mean
     bound *= r

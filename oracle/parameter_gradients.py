@@ -149,12 +149,14 @@ def parameter_gradients(sums: ParameterSums, count: int, arithmetic: Arithmetic)
     most, most_bias = (arithmetic.gamma(count - 1.0, others + 2 * again) for others in (6, 2))
     dweight, dbias = (pair[0] + pair[1] for pair in (sums.products, sums.upstream))
     inherited, rounding, flushed, products, reach, total = sums.sizes
+    rounded = arithmetic.of_sum(count - 1.0, 6 + 2 * again, np.abs(dweight), rounding)
+    rounded_bias = arithmetic.of_sum(count - 1.0, 2 + 2 * again, np.abs(dbias), total)
 
     own = 5 * U64 * products + U64 * np.abs(dweight)
-    bound = (1 + 16 * u) * (inherited + most * rounding + flushed) + own
+    bound = (1 + 16 * u) * (inherited + rounded + flushed) + own
     reach = np.maximum(reach, sums.largest)  # x - mean and x_hat, also where dy is 0
     bound = np.where(reach <= arithmetic.held.largest * (1 - most), bound, np.inf)
-    bias_bound = (1 + 16 * u) * (most_bias * total + 3 * eta * count) + U64 * (total + np.abs(dbias))
+    bias_bound = (1 + 16 * u) * (rounded_bias + 3 * eta * count) + U64 * (total + np.abs(dbias))
     bias_bound = np.where(total <= arithmetic.held.largest * (1 - most_bias), bias_bound, np.inf)
     return (
         judged(dweight, bound, lambda: sums.certain[0], arithmetic),

@@ -164,6 +164,8 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
     is the type whose bounds the results satisfy: float32 where float64 is taken but not honoured. ``types`` are the
     framework's own types of the output, the running statistics and the gradients, several joined by "or".
     ``layer_title`` is what a page calls the kind of layer.
+    ``typical`` has the largest error of an output in training, in units of the typical error of honest arithmetic, by
+    the number of values that are normalised together; older files have none.
     ``class_path``, ``options``, ``backend`` and ``mode`` are what ``implementation`` is made of; files that have no
     ``class_path`` are older than these fields.
     """
@@ -192,6 +194,7 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
     class_path: str = ""
     options: str = ""
     backend: str = ""
+    typical: dict[str, float] = {}
 
 
 class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record", kw_only=True):
@@ -227,13 +230,16 @@ class SeriesPoint(msgspec.Struct, frozen=True, kw_only=True):
     ``at`` is the place on the axis. ``error`` is the largest error of an element, relative to the largest exact
     value; null where a result is no number. ``bounds`` has for each class of the series the largest bound in the
     same unit, null where it is infinite; from 1 on nothing need be left of the value. ``holds`` is the tightest class
-    whose bound holds for every element, null where not even the widest does.
+    whose bound holds for every element, null where not even the widest does. ``typical`` is the largest error of an
+    element in units of its typical error: up to 1 it is rounding, above only a poor order of summation explains it,
+    and above the bound it is not rounding; null where it is infinite, and in older files.
     """
 
     at: float
     error: float | None
     bounds: list[float | None]
     holds: str | None
+    typical: float | None = None
 
 
 class Series(msgspec.Struct, frozen=True, tag="series", tag_field="record", kw_only=True):

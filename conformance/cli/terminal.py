@@ -26,6 +26,7 @@ from normgauge.results.records import (
     Record,
     Witness,
 )
+from normgauge.results.rounding import word_for as word_for_error
 
 
 def line_of(record: Record) -> str | None:
@@ -39,6 +40,7 @@ def line_of(record: Record) -> str | None:
         elif undecided:
             found += f" (not decided: {', '.join(undecided)})"
         lines = [f"[bold]{escape(record.implementation)}[/] {record.dtype}: {found}"]
+        lines += [f"  largest error: {_largest_of_typical(record)}"] if record.typical else []
         lines += [f"  [yellow]hazard[/] {escape(hazard)}" for hazard in record.hazards]
         return "\n".join(lines)
     if isinstance(record, Judgement) and record.verdict in DIVERGENT:
@@ -53,6 +55,13 @@ def line_of(record: Record) -> str | None:
         said = f"{in_words(record.departures, ALWAYS_COUNTED)} ({verdicts})" if verdicts else "nothing judged"
         return f"{said} in {record.seconds:.1f} s{_of_workers(record)}"
     return None
+
+
+def _largest_of_typical(profile: Profile) -> str:
+    """The largest error of an output beside the typical error, and the words for that."""
+    largest = max(profile.typical.values())
+    words = word_for_error(largest, within_bound=profile.accuracy is not None or largest <= 1)
+    return f"{largest:g} typical errors ({words})"
 
 
 def _departure(judgement: Judgement) -> str:
@@ -135,6 +144,10 @@ def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
         console.print(f"default {default.setting}: {_default(default)}", highlight=False)
     accuracy = f"{profile.accuracy.replace('_', '-')} statistics" if profile.accuracy else "outside every class"
     console.print(f"accuracy: {accuracy}")
+    if profile.typical:
+        by_length = ", ".join(f"{ratio:g} at n = {int(n):,}" for n, ratio in profile.typical.items())
+        largest = _largest_of_typical(profile)
+        console.print(f"largest error: {largest}; by n: {by_length}", highlight=False, soft_wrap=True)
     for hazard in profile.hazards:
         console.print(f"[yellow]hazard[/]: {escape(hazard)}", highlight=False, soft_wrap=True)
     divergent = [j for j in judgements if j.verdict in DIVERGENT]

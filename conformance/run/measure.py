@@ -216,6 +216,7 @@ def _profile(
         class_path=identity.class_path,
         options=identity.options,
         backend=identity.backend,
+        typical=accuracy.typical,
     )
 
 

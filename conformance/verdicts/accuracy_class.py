@@ -15,6 +15,7 @@ from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.remedies.remedy import Remedy
 from normgauge.conformance.requirements.accuracy_curves import LENGTH, RATIO
 from normgauge.conformance.verdicts.evidence import Evidence
+from normgauge.conformance.verdicts.rounding import typical_errors
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference
 from normgauge.oracle.moments import moments
 from normgauge.results.records import Series, SeriesPoint
@@ -25,12 +26,16 @@ DRAWN: Final = ("output", "dx")
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """What was measured: ``name`` is the class, None outside every one; ``computes_in`` names the type."""
+    """What was measured: ``name`` is the class, None outside every one; ``computes_in`` names the type.
+
+    ``typical`` has the largest error of an output in units of the typical error, by the number of values.
+    """
 
     name: str | None
     computes_in: str
     hazards: list[str]
     curves: list[Series]
+    typical: dict[str, float]
 
 
 def accuracy_of(evidence: Evidence, framework: str) -> Accuracy:
@@ -44,6 +49,7 @@ def accuracy_of(evidence: Evidence, framework: str) -> Accuracy:
         computes_in=computes_in(arithmetic),
         hazards=hazards,
         curves=curves,
+        typical=typical_errors(evidence, arithmetic) if evidence.diagnosis.known else {},
     )
 
 
@@ -153,7 +159,8 @@ def _points(one: Seen, axis: str, evidence: Evidence, arithmetic: Arithmetic) ->
     """For each step of a case and each quantity drawn, the point; where nothing was observed, none."""
     case = one.probe.case
     classes = [replace(arithmetic, accuracy=accuracy) for accuracy in ACCURACY_CLASSES]
-    in_class = [evidence.expected(case, evidence.followed[0], own).steps for own in classes]
+    ways = [*classes, replace(arithmetic, typical=True)]
+    in_class = [evidence.expected(case, evidence.followed[0], own).steps for own in ways]
     for step, seen, *expected in zip(case.steps, one.observation.steps, *in_class, strict=False):
         at = _place(case, step, axis)
         for quantity in DRAWN:
@@ -165,14 +172,22 @@ def _points(one: Seen, axis: str, evidence: Evidence, arithmetic: Arithmetic) ->
                 yield quantity, _point(at, actual, references)
 
 
-def _point(at: float, actual: Array, references: Sequence[Reference]) -> SeriesPoint:
+def _point(at: float, actual: Array, beside: Sequence[Reference]) -> SeriesPoint:
+    """The point for what came out ``beside`` the references of each class and, last, the typical one."""
+    *references, typical = beside
     exact = references[0].value
     unit = np.max(np.abs(exact))
     with np.errstate(all="ignore"):
         error = np.max(np.abs(actual.astype(np.float64) - exact)) / unit
         bounds = [np.max(reference.bound) / unit for reference in references]
     held = (name for name, own in zip(ACCURACY_CLASSES, references, strict=True) if not own.excludes(actual))
-    return SeriesPoint(at=at, error=_number(error), bounds=[_number(bound) for bound in bounds], holds=next(held, None))
+    return SeriesPoint(
+        at=at,
+        error=_number(error),
+        bounds=[_number(bound) for bound in bounds],
+        holds=next(held, None),
+        typical=_number(float(typical.ratio(actual).max())),
+    )
 
 
 def _number(value: float) -> float | None:

@@ -32,12 +32,25 @@ class AccuracyRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TypicalRow:
+    """Errors in units of the typical error that are alike: a text for each dtype, with a number for each n."""
+
+    members: list[Told]
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class AccuracyShown:
-    """The table of one layer kind and its pictures, one for each dtype."""
+    """The tables of one layer kind and its pictures, one for each dtype.
+
+    ``typical`` has the errors in units of the typical error, at the numbers of values in ``lengths``.
+    """
 
     name: str
     dtypes: tuple[str, ...]
     frameworks: tuple[tuple[str, tuple[AccuracyRow, ...]], ...]
+    lengths: tuple[int, ...]
+    typical: tuple[tuple[str, tuple[TypicalRow, ...]], ...]
     figures: tuple[CurvesFigure, ...]
 
 
@@ -60,9 +73,43 @@ def accuracy_of(profiles: Sequence[Profile], series: Sequence[Series], names: Na
                 for cells, same in grouped(rows, lambda row: row[0]).items()
             )
             frameworks.append((framework, tuple(shown)))
-        pictures = tuple(figure for figure in figures if figure.kind == kind)
-        found.append(AccuracyShown(name=name, dtypes=dtypes, frameworks=tuple(frameworks), figures=pictures))
+        lengths = tuple(sorted({int(n) for one in own for n in one.typical}))
+        shown_kind = AccuracyShown(
+            name=name,
+            dtypes=dtypes,
+            frameworks=tuple(frameworks),
+            lengths=lengths,
+            typical=_typical(own, dtypes, lengths, names),
+            figures=tuple(figure for figure in figures if figure.kind == kind),
+        )
+        found.append(shown_kind)
     return found
+
+
+def _typical(
+    own: Sequence[Profile], dtypes: Sequence[str], lengths: Sequence[int], names: Names
+) -> tuple[tuple[str, tuple[TypicalRow, ...]], ...]:
+    """By framework, a row for the implementations whose errors are alike in units of the typical error."""
+
+    def cells(measured: Sequence[Profile]) -> tuple[str, ...]:
+        by_dtype = {one.dtype: one.typical for one in measured if one.typical}
+        return tuple(_told_by_length(by_dtype[dtype], lengths) if dtype in by_dtype else "–" for dtype in dtypes)
+
+    measured = [one for one in own if one.typical]
+    found = []
+    for framework, alike in grouped(measured, lambda one: names.framework(one.framework)).items():
+        by_name = grouped(alike, lambda one: one.implementation)
+        rows = [(cells(profiles), name) for name, profiles in by_name.items()]
+        shown = (
+            TypicalRow(members=names.told((name, "") for _, name in same), cells=key)
+            for key, same in grouped(rows, lambda row: row[0]).items()
+        )
+        found.append((framework, tuple(shown)))
+    return tuple(found)
+
+
+def _told_by_length(typical: Mapping[str, float], lengths: Sequence[int]) -> str:
+    return " · ".join(f"{typical[str(n)]:.2g}" if str(n) in typical else "–" for n in lengths)
 
 
 def _cells(
