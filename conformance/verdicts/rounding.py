@@ -6,6 +6,7 @@ summation explains it. Above the bound it is no rounding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -54,7 +55,7 @@ def typical_errors(evidence: Evidence, arithmetic: Arithmetic) -> dict[str, floa
         if one.probe.diagnoses or one.probe.curve == LENGTH:
             for n, ratio in _outputs(one, evidence, replace(arithmetic, typical=True)):
                 found[n] = max(ratio, found.get(n, 0.0))
-    return {str(n): float(f"{found[n]:.2g}") for n in sorted(found) if found[n] < float("inf")}
+    return {str(n): float(f"{found[n]:.2g}") for n in sorted(found) if found[n] < math.inf}
 
 
 def _outputs(one: Seen, evidence: Evidence, typical: Arithmetic) -> Iterator[tuple[int, float]]:

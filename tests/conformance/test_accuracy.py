@@ -17,6 +17,7 @@ from pages import header, profile, section, shown
 
 from normgauge.adapters.script import literal
 from normgauge.conformance.cli.main import main
+from normgauge.conformance.cli.terminal import line_of
 from normgauge.conformance.requirements.accuracy_curves import LENGTHS, inputs_by_ratio
 from normgauge.conformance.requirements.inputs import cast
 from normgauge.conformance.run.engine import run_framework
@@ -141,6 +142,16 @@ def test_a_large_array_has_a_literal_with_the_same_bits(dtype: str, period: int)
     assert len(written) < (400 if period < 10 else 8 * values.nbytes)
 
 
+def test_the_profile_has_the_errors_in_units_of_the_typical_error_by_n(measured: dict[str, list[Record]]) -> None:
+    (honest,) = [r for r in measured["group_norm.GroupNorm"] if isinstance(r, Profile)]
+    assert {str(n) for n in LENGTHS} <= set(honest.typical)
+    assert all(0 < ratio <= 1 for ratio in honest.typical.values())
+    assert honest.typical["262144"] < honest.typical["256"]  # NumPy adds in pairs
+    poor = curve(measured["group_norm.MeanInTwelveBits"], "ratio").points
+    assert max(point.typical or 0 for point in poor) > 10
+    assert all((point.typical or 0) <= 1 for point in curve(measured["group_norm.GroupNorm"], "ratio").points)
+
+
 # --- how it is shown ----------------------------------------------------------------------------
 
 
@@ -170,7 +181,12 @@ ONE_PASS = "flax.nnx.GroupNorm"
 
 def two_frameworks() -> list[list[Record]]:
     return [
-        [header("torch", "torch.nn.GroupNorm"), profile(), series(), series(axis="n", half_gone_at=None)],
+        [
+            header("torch", "torch.nn.GroupNorm"),
+            profile(typical={"2": 0.05, "256": 0.01}),
+            series(),
+            series(axis="n", half_gone_at=None),
+        ],
         [header("flax", ONE_PASS), profile(ONE_PASS, accuracy="one_pass"), series(ONE_PASS, half_gone_at=85.49)],
     ]
 
@@ -179,6 +195,20 @@ def test_the_report_has_the_class_of_each_implementation_and_dtype() -> None:
     told = section(shown(*two_frameworks()), "accuracy").text
     assert "torch.nn.GroupNorm two-passhalf gone: 10,000" in told.replace("two-pass half", "two-passhalf")
     assert "half gone: 85" in told
+
+
+def test_the_report_has_the_errors_in_units_of_the_typical_error() -> None:
+    run: list[Record] = [header(), profile(typical={"2": 0.052, "256": 1.31}), series()]
+    told = section(shown(run), "accuracy").text
+    assert "at n = 2 · 256" in told
+    assert "0.052 · 1.3" in told
+
+
+def test_the_terminal_says_whether_the_largest_error_is_rounding() -> None:
+    assert "largest error: 0.3 typical errors (rounding)" in str(line_of(profile(typical={"2": 0.3, "8": 0.1})))
+    poor = str(line_of(profile(typical={"2": 0.3, "8": 1.4})))
+    assert "1.4 typical errors (only a poor order of summation explains it)" in poor
+    assert "(not rounding)" in str(line_of(profile(typical={"8": 1.4}, accuracy=None)))
 
 
 def test_a_picture_has_a_line_for_each_implementation_in_the_colour_of_its_class() -> None:
@@ -225,6 +255,8 @@ def test_the_page_for_the_documentation_is_made_by_one_command(tmp_path: Path) -
     page = (docs / "accuracy.md").read_text(encoding="utf-8")
     assert "| flax | `flax.nnx.GroupNorm` | one-pass; 85 |" in page
     assert "| torch | `torch.nn.GroupNorm` | two-pass; 10,000 |" in page
+    assert "at n = 2 · 256 values:\n\n| framework | implementation | float32 |" in page
+    assert "| torch | `torch.nn.GroupNorm` | 0.05 · 0.01 |" in page
     pictures = re.findall(r"\((accuracy-[^)]*\.svg)\)", page)
     assert pictures == ["accuracy-group_norm-float32.svg"]
     assert (docs / pictures[0]).read_text(encoding="utf-8").startswith("<svg ")
