@@ -12,6 +12,7 @@ from normgauge.oracle.backward import Gradients
 from normgauge.oracle.batch_norm import BatchNormReference, batch_norm, batch_norm_backward
 from normgauge.oracle.formats import rounded
 from normgauge.oracle.group_norm import group_norm, group_norm_backward
+from normgauge.oracle.higher_derivatives import batch_norm_higher, group_norm_higher
 from normgauge.oracle.layer_state import LayerState
 from normgauge.oracle.reference import Reference, Refusal, distance, exactly
 from normgauge.oracle.running_statistics import RunningStatistics, initial_statistics
@@ -44,6 +45,7 @@ __all__ = [
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_gradient_errors",
+    "batch_norm_higher",
     "candidates",
     "digits_of",
     "distance",
@@ -51,6 +53,7 @@ __all__ = [
     "group_norm",
     "group_norm_backward",
     "group_norm_gradient_errors",
+    "group_norm_higher",
     "initial_statistics",
     "precisions",
     "rounded",

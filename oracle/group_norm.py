@@ -74,7 +74,7 @@ def _forward(given: Inputs, groups: int, formula: Formula) -> Reference:
     whole = empty(given.x.shape)
     if given.x.size == 0:
         return whole
-    layout = _layout(given.x.shape, groups, formula.semantics)
+    layout = layout_of(given.x.shape, groups, formula.semantics)
     weight, bias = (_by_set(one, layout, formula.semantics) for one in (given.weight, given.bias))
     divisor = formula.semantics.choice("variance")
 
@@ -146,7 +146,7 @@ def backward_sets(
     given: Inputs, dy: NDArray[Any], groups: int, formula: Formula
 ) -> tuple[Layout, Callable[[Block], tuple[Sets, Dependence]]]:
     """How the input splits into sets, and what the gradients of some of them are made of; the input is not empty."""
-    layout, divisor = _layout(given.x.shape, groups, formula.semantics), formula.semantics.choice("variance")
+    layout, divisor = layout_of(given.x.shape, groups, formula.semantics), formula.semantics.choice("variance")
     weight = _by_set(given.weight, layout, formula.semantics)
     if weight is not None:  # for each element of a set
         weight = np.repeat(weight, layout.n // layout.channels).reshape(1, groups, layout.n)
@@ -160,7 +160,7 @@ def backward_sets(
     return layout, sets_of
 
 
-def _layout(shape: tuple[int, ...], groups: int, semantics: Semantics) -> Layout:
+def layout_of(shape: tuple[int, ...], groups: int, semantics: Semantics) -> Layout:
     """Each sample's channels in groups: adjacent ones, or every G-th one."""
     order = None
     if semantics.choice("grouping") == "interleaved":
