@@ -36,6 +36,8 @@ from normgauge.adapters.memory_layouts import laid_out
 
 #: Those that no call changes.
 _UNCHANGED: Final = ("weight", "bias")
+#: Results of shape (C,); all others have the shape of the input.
+OF_PARAMETERS: Final = ("dweight", "dbias", "second_weight")
 #: Terminal colours that some frameworks put into messages.
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;]*m")
 #: Where an object lies in memory, which some messages tell and which is another place in every run.
@@ -116,6 +118,16 @@ class Adapter(Acting, ABC):
         """The native output on ``x``, and the native gradients of sum(y * dy): ``dx``, ``dweight``, ``dbias``."""
         raise undeclared("gradients=True")
 
+    def derivatives(self, implementation: Implementation) -> tuple[str, ...]:
+        """Which of :data:`~normgauge.adapters.case.DERIVATIVES` it takes; a case with another one is not asked."""
+        return ()
+
+    def derived(
+        self, layer: Any, x: Any, dy: Any, derivative: str, *, training: bool
+    ) -> tuple[Any, Mapping[str, Any]]:
+        """The native output on ``x``, and the native arrays that the ``derivative`` asks for."""
+        raise undeclared(f"derivative={derivative!r}")
+
     @abstractmethod
     def state(self, layer: Any) -> Mapping[str, Any]:
         """Native running statistics and parameters by canonical name, as far as the layer has them."""
@@ -177,6 +189,7 @@ class Adapter(Acting, ABC):
             "promotes": implementation.way.promotes,
             "equal_samples": implementation.way.equal_samples,
             "lacks": self.declared(implementation),
+            "derivatives": list(self.derivatives(implementation)),
         }
 
     def declared(self, implementation: Implementation) -> list[dict[str, Any]]:
@@ -270,6 +283,8 @@ class Adapter(Acting, ABC):
         with noted(caught):
             if dy is None:
                 output = self.forward(layer, x.native, training=training)
+            elif step.derivative:
+                output, gradients = self.derived(layer, x.native, dy.native, step.derivative, training=training)
             else:
                 output, gradients = self.backward(layer, x.native, dy.native, training=training)
         inside = self.state(layer)
@@ -314,7 +329,7 @@ class Adapter(Acting, ABC):
         """A result of a call: an output, or the gradient of this name."""
 
         def read() -> Array:
-            return self.to_numpy(implementation, value) if name in {"output", "dx"} else self.vector(value)
+            return self.vector(value) if name in OF_PARAMETERS else self.to_numpy(implementation, value)
 
         return Kept(name=OUTPUT if name == "output" else GRADIENT, value=np.array(read()), read=read)
 

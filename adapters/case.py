@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -47,6 +47,11 @@ class Action:
         return f"momentum={self.value}" if self.name == "momentum" else self.name.replace("_", " ")
 
 
+#: Derivatives of a call beyond its gradients. ``second``: of <dx, dy>, whose second dy is a constant, by x, dy and the
+#: weight. ``forward``: of y along dy as a direction of x, and of that derivative along dy.
+DERIVATIVES: Final = ("second", "forward")
+
+
 @dataclass(frozen=True)
 class Step:
     """One call of the living layer: ``train`` or ``eval`` on x of shape (N, C, *spatial).
@@ -54,7 +59,8 @@ class Step:
     With ``dy``, of the shape of x, the call is differentiated, too: what is asked for are the gradients
     of sum(y * dy). ``before`` is what is done to the layer before the call. With ``inspect`` the parameters are
     asked for after it, and which of them are trainable. ``layout`` and ``dy_layout`` say how x and dy lie in memory
-    (:data:`~normgauge.adapters.memory_layouts.LAYOUTS`); empty means in the order of the indices.
+    (:data:`~normgauge.adapters.memory_layouts.LAYOUTS`); empty means in the order of the indices. With a
+    ``derivative`` of :data:`DERIVATIVES` that is asked for in place of the gradients.
     """
 
     mode: str
@@ -64,6 +70,18 @@ class Step:
     inspect: bool = False
     layout: str = ""
     dy_layout: str = ""
+    derivative: str = ""
+
+
+def derivatives_of(step: Step, names: Collection[str]) -> tuple[str, ...]:
+    """The names of what a step asks for beside the output, of a layer that has the parameters ``names``."""
+    if step.dy is None:
+        return ()
+    if step.derivative == "forward":
+        return "jvp", "jvp_of_jvp"
+    if step.derivative == "second":
+        return "second_x", "second_dy", *(("second_weight",) if "weight" in names else ())
+    return "dx", *(f"d{name}" for name in ("weight", "bias") if name in names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +118,7 @@ class Case:
                     _add(digest, name, value)
             _add(digest, "x", step.x)
             if step.dy is not None:
-                _add(digest, "dy", step.dy)
+                _add(digest, f"{step.derivative}dy", step.dy)
         return digest.digest()
 
     def parameter_arrays(self) -> Iterator[tuple[str, Array]]:
@@ -148,7 +166,8 @@ class StepResult:
     ``itself`` where it is the output's, and such as ``dweight and dbias`` where it is another result's; ``read_only``
     names the results that cannot be written to in a framework whose arrays can. ``gradients`` has
     ``dx`` in canonical layout and, as far as the layer has the parameters, ``dweight`` and ``dbias``, of shape
-    (C,). ``dtypes`` are the native dtypes of the arrays in ``state`` and ``gradients``. If the step has
+    (C,); in place of these what the step's ``derivative`` asks for, ``second_x``, ``second_dy``, ``second_weight`` or
+    ``jvp``, ``jvp_of_jvp``. ``dtypes`` are the native dtypes of the arrays in ``state`` and ``gradients``. If the step has
     ``inspect``, the state also has the weight and the bias, and ``trainable`` names the trainable parameters.
     """
 

@@ -91,7 +91,8 @@ class Operations:
     ``gradient`` does so with a gradient that is neither.
 
     ``call`` sets ``y`` from ``x`` in each mode; ``gradients`` sets ``y`` and ``gradients``, by the names dx, dweight
-    and dbias, from ``x`` and ``dy``. ``read`` gives a parameter or running statistic. ``actions`` has those of
+    and dbias, from ``x`` and ``dy``. ``derivatives`` has, by the names of :data:`DERIVATIVES`, what sets ``y`` and
+    ``gradients`` in each mode from ``x`` and ``dy``. ``read`` gives a parameter or running statistic. ``actions`` has those of
     :data:`ACTIONS` that there are; ``momentum`` takes a variable of this name, and between ``save`` and ``load``,
     which stand for save_load, a new layer is constructed. ``trainable`` gives canonical names.
     """
@@ -101,6 +102,7 @@ class Operations:
     gradient: Operation | None = None
     call: Mapping[str, Steps]
     gradients: Mapping[str, Steps] = field(default_factory=dict)
+    derivatives: Mapping[str, Mapping[str, Steps]] = field(default_factory=dict)
     read: Mapping[str, Operation] = field(default_factory=lambda: ATTRIBUTES)
     actions: Mapping[str, Steps] = field(default_factory=dict)
     trainable: Operation
@@ -255,6 +257,17 @@ class ScriptedAdapter(Adapter):
             return super().backward(layer, x, dy, training=training)
         layer.update(x=x, dy=dy)
         layer.perform(layer.operations.gradients[mode])
+        del layer["x"], layer["dy"]
+        return layer.pop("y"), layer.pop("gradients")
+
+    def derivatives(self, implementation: Implementation) -> tuple[str, ...]:
+        return tuple(self.known_operations(implementation).derivatives)
+
+    def derived(
+        self, layer: Variables, x: Any, dy: Any, derivative: str, *, training: bool
+    ) -> tuple[Any, Mapping[str, Any]]:
+        layer.update(x=x, dy=dy)
+        layer.perform(layer.operations.derivatives[derivative]["train" if training else "eval"])
         del layer["x"], layer["dy"]
         return layer.pop("y"), layer.pop("gradients")
 

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 
 from normgauge.adapters.actions import bare
-from normgauge.adapters.base import Adapter
-from normgauge.adapters.case import PARAMETERS, Action, Array, Case, Implementation, Step
+from normgauge.adapters.base import OF_PARAMETERS, Adapter
+from normgauge.adapters.case import PARAMETERS, Action, Array, Case, Implementation, Step, derivatives_of
 from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.functions import LARGE, shown, shown_in_part
 from normgauge.adapters.memory_layouts import LAYOUTS
@@ -195,6 +195,7 @@ class _Body:
         if step.dy is not None:
             self._give("dy", step.dy, step.dy_layout, self._adapter.native_upstream(self._implementation, step.dy))
         known = self._operations.call if step.dy is None else self._operations.gradients
+        known = self._operations.derivatives[step.derivative] if step.derivative else known
         if step.mode not in known:
             self.lines.append("raise NotImplementedError('no automatic differentiation')")
         self._do(known.get(step.mode, ()))
@@ -212,10 +213,10 @@ class _Body:
         for name in names:
             if step.inspect or name.startswith("running_"):
                 yield name, self._of(vector, self.source.expression(read[name], {}))
-        for name in () if step.dy is None else ("x", *(name for name in ("weight", "bias") if name in names)):
-            one = parsed(f"gradients['d{name}']")
-            operation = self._operations.gradient or (canonical if name == "x" and step.x.ndim > 1 else vector)
-            yield f"d{name}", self._of(operation, one)
+        for name in derivatives_of(step, names):
+            one = parsed(f"gradients['{name}']")
+            plain = vector if name in OF_PARAMETERS or step.x.ndim == 1 else canonical
+            yield name, self._of(self._operations.gradient or plain, one)
 
     def _of(self, operation: Operation, value: ast.expr) -> ast.expr:
         return self.source.expression(operation, {"value": value})

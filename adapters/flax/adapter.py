@@ -159,6 +159,7 @@ class FlaxAdapter(OnJax, ScriptedAdapter):
             vector=to_numpy,
             call=calls,
             gradients=gradients,
+            derivatives=self._derivatives(implementation) if implementation.mode == "eager" else {},
             read={
                 name: do(f.read, **({"collection": _collection(name)} if is_linen else {}), name=native)
                 for name, native in implementation.names.items()
@@ -166,6 +167,17 @@ class FlaxAdapter(OnJax, ScriptedAdapter):
             actions=actions_of(f) | changed | {"load": (do(f.load, "variables" if is_linen else "layer"),)},
             trainable=do(f.trained),
         )
+
+    def _derivatives(self, implementation: Implementation) -> dict[str, dict[str, Steps]]:
+        f, found = self.functions(implementation), dict[str, dict[str, Steps]]()
+        for name, function in (("second", f.differentiate_twice), ("forward", f.differentiate_forward)):
+            found[name] = {}
+            for mode, switch in SWITCH.items():
+                flags = {"use_running_average": mode == "eval", "mutable": "batch_stats"}
+                tracks = _is_linen(implementation) and implementation.layer == "batch_norm"
+                derive = do(function, "y, gradients", **(flags if tracks else {}))
+                found[name][mode] = (derive,) if _is_linen(implementation) else (switch, derive)
+        return found
 
     def _nnx_steps(self, implementation: Implementation, mode: str) -> tuple[Steps, Steps]:
         """What calls an nnx module, and what differentiates it."""

@@ -13,6 +13,7 @@ from flax import (
 )
 
 from normgauge.adapters.flax.functions import AXIS_NAME, CANONICAL
+from normgauge.adapters.jax_derivatives import forward_of, named_second, second_of
 
 
 def initial(layer: Any, shape: tuple[int, ...], dtype: Any, **arguments: Any) -> Any:
@@ -70,6 +71,23 @@ def gradients_with_statistics(layer: Any, variables: Any, x: Any, dy: Any, funct
     differentiate = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
     (_, (y, changed)), (own, dx) = differentiate(variables.get("params", {}), x)
     return y, dx, own, changed
+
+
+def output_of(layer: Any, variables: Any, params: Any, x: Any, arguments: Any) -> Any:
+    """The output alone, where the layer gives changed statistics beside it as well."""
+    found = layer.apply({**variables, "params": params}, x, **arguments)
+    return found[0] if "mutable" in arguments else found
+
+
+def differentiate_twice(layer: Any, variables: Any, x: Any, dy: Any, **arguments: Any) -> Any:
+    params = variables.get("params", {})
+    by_x, by_dy, own = second_of(lambda p, x: output_of(layer, variables, p, x, arguments), params, x, dy)
+    return output_of(layer, variables, params, x, arguments), named_second(by_x, by_dy, own.get("scale"))
+
+
+def differentiate_forward(layer: Any, variables: Any, x: Any, dy: Any, **arguments: Any) -> Any:
+    params = variables.get("params", {})
+    return forward_of(lambda x: output_of(layer, variables, params, x, arguments), x, dy)
 
 
 @functools.partial(jax.jit, static_argnames="layer")

@@ -7,10 +7,12 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp  # noqa: F401 (scripts name its types)
+import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from normgauge.adapters.flax.functions import AXIS_NAME, CANONICAL, full_mask
+from normgauge.adapters.jax_derivatives import forward_of, named_second, second_of
 
 
 def new_rngs() -> Any:
@@ -54,6 +56,27 @@ def gradients_of(layer: Any, x: Any, dy: Any, function: Callable[[Any, Any], Any
 @nnx.jit  # type: ignore[untyped-decorator]
 def compiled_gradients(layer: Any, x: Any, dy: Any) -> Any:
     return gradients_of(layer, x, dy, call)
+
+
+def parts_of(layer: Any) -> Any:
+    """A function of the parameters and x, and the parameters; nothing of the layer itself changes."""
+    graph, parameters, rest = nnx.split(layer, nnx.Param, ...)
+
+    def function(parameters: Any, x: Any) -> Any:
+        return nnx.merge(graph, parameters, jax.tree.map(jnp.asarray, rest))(x)
+
+    return function, parameters
+
+
+def differentiate_twice(layer: Any, x: Any, dy: Any) -> Any:
+    function, parameters = parts_of(layer)
+    by_x, by_dy, own = second_of(function, parameters, x, dy)
+    return layer(x), named_second(by_x, by_dy, own["scale"][...] if "scale" in own else None)
+
+
+def differentiate_forward(layer: Any, x: Any, dy: Any) -> Any:
+    function, parameters = parts_of(layer)
+    return forward_of(lambda x: function(parameters, x), x, dy)
 
 
 def values_of(own: Any) -> dict[str, Any]:

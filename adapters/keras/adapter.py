@@ -152,7 +152,7 @@ class KerasAdapter(ScriptedAdapter):
     def operations(self, implementation: Implementation) -> Operations:
         f, to_numpy = self.module, self.numpy_of_value()
         last = implementation.layout == CHANNELS_LAST
-        calls, gradients = {}, {}
+        calls, gradients, derivatives = {}, {}, dict[str, dict[str, Steps]]()
         for mode in ("train", "eval"):
             # Only BatchNormalization tells training from inference.
             arguments: dict[str, Any] = {"training": mode == "train"} if implementation.layer == "batch_norm" else {}
@@ -160,11 +160,15 @@ class KerasAdapter(ScriptedAdapter):
                 arguments["mask"] = do(f.full_mask)
             calls[mode] = self._call(implementation.mode, arguments)
             gradients[mode] = self._gradients(implementation.mode, arguments)
+            if implementation.mode == "eager":
+                for name, steps in self._derivatives(arguments).items():
+                    derivatives.setdefault(name, {})[mode] = steps
         return Operations(
             canonical=do(channels_first, value=to_numpy) if last else to_numpy,
             vector=to_numpy,
             call=calls,
             gradients={mode: steps for mode, steps in gradients.items() if steps},
+            derivatives=derivatives,
             read={name: do(read, name=native) for name, native in implementation.names.items()},
             actions=actions_of(f),
             trainable=do(f.trained),
@@ -175,6 +179,9 @@ class KerasAdapter(ScriptedAdapter):
 
     def _gradients(self, mode: str, arguments: Mapping[str, Any]) -> Steps:
         return ()
+
+    def _derivatives(self, arguments: Mapping[str, Any]) -> dict[str, Steps]:
+        return {}
 
     def native_dtype(self, value: Any) -> str:
         return str(self.keras.backend.standardize_dtype(value.dtype))
@@ -197,6 +204,14 @@ class _CompilingAdapter(KerasAdapter):
         compiled = (do(backend.compile_function, "function", **self._flag(mode)),) if mode in COMPILED else ()
         function = do(backend.gradients_of, "function", **arguments)
         return function, *compiled, do(backend.differentiate, "y, gradients")
+
+
+    def _derivatives(self, arguments: Mapping[str, Any]) -> dict[str, Steps]:
+        twice, forward = self.on_backend.differentiate_twice, self.on_backend.differentiate_forward
+        return {
+            "second": (do(twice, "y, gradients", **arguments),),
+            "forward": (do(forward, "y, gradients", **arguments),),
+        }
 
 
 class KerasOnJaxAdapter(OnJax, _CompilingAdapter):

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from normgauge.adapters.jax_derivatives import forward_of, named_second, second_of
 from normgauge.adapters.keras.functions import named
 
 
@@ -32,6 +33,19 @@ def gradients_of(layer: Any, **arguments: Any) -> Callable[..., Any]:
         return (y * dy).sum(), (y, changed)
 
     return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)  # type: ignore[no-any-return]
+
+
+def differentiate_twice(layer: Any, x: Any, dy: Any, **arguments: Any) -> Any:
+    trainable, others = variables_of(layer)
+    by_x, by_dy, own = second_of(lambda own, x: layer.stateless_call(own, others, x, **arguments)[0], trainable, x, dy)
+    y, changed = layer.stateless_call(trainable, others, x, **arguments)
+    update(layer, changed)
+    return y, named_second(by_x, by_dy, named(layer, own).get("dweight"))
+
+
+def differentiate_forward(layer: Any, x: Any, dy: Any, **arguments: Any) -> Any:
+    trainable, others = variables_of(layer)
+    return forward_of(lambda x: layer.stateless_call(trainable, others, x, **arguments)[0], x, dy)
 
 
 def compile_function(function: Any) -> Any:

@@ -144,6 +144,11 @@ class MlxAdapter(ScriptedAdapter):
             vector=to_numpy,
             call={mode: (SWITCH[mode], *calls[mode], do(f.compute)) for mode in SWITCH},
             gradients={mode: (SWITCH[mode], *gradients[mode], do(f.compute_gradients)) for mode in SWITCH},
+            derivatives={
+                name: {mode: (SWITCH[mode], do(one, "y, gradients"), do(f.compute_gradients)) for mode in SWITCH}
+                for name, one in (("second", f.differentiate_twice), ("forward", f.differentiate_forward))
+                if implementation.mode == "eager"
+            },
             actions=actions_of(f),
             trainable=do(f.trained),
         )

@@ -60,6 +60,30 @@ def differentiate(layer: Any, x: Any, dy: Any) -> Any:
     return y, {"dx": dx} | {f"d{name}": gradient for name, gradient in found.items()}
 
 
+def differentiate_twice(layer: Any, x: Any, dy: Any) -> Any:
+    """The gradients of <dx, direction>, whose direction is dy as a constant."""
+    kept, direction = layer.parameters(), dy
+
+    def moved(x: Any, dy: Any, parameters: Any) -> Any:
+        layer.update(parameters)
+        dx = mx.grad(lambda x: (layer(x) * dy).sum())(x)
+        return (dx * direction).sum()
+
+    by_x, by_dy, found = mx.grad(moved, argnums=(0, 1, 2))(x, dy, layer.trainable_parameters())
+    layer.update(kept)
+    of_weight = {f"second_{name}": gradient for name, gradient in found.items() if name == "weight"}
+    return layer(x), {"second_x": by_x, "second_dy": by_dy} | of_weight
+
+
+def differentiate_forward(layer: Any, x: Any, dy: Any) -> Any:
+    """The derivative of y along dy, and the derivative of that along dy."""
+    kept = layer.parameters()
+    _, (jvp,) = mx.jvp(lambda x: layer(x), [x], [dy])  # noqa: PLW0108 (a function, no module)
+    _, (jvp_of_jvp,) = mx.jvp(lambda x: mx.jvp(lambda x: layer(x), [x], [dy])[1][0], [x], [dy])  # noqa: PLW0108
+    layer.update(kept)
+    return layer(x), {"jvp": jvp, "jvp_of_jvp": jvp_of_jvp}
+
+
 def compiled_gradients(layer: Any) -> Any:
     return mx.compile(lambda x, dy: differentiate(layer, x, dy), inputs=layer.state, outputs=layer.state)
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from normgauge.adapters.case import Array, Case, Implementation
 from normgauge.adapters.implementations import implementations_of
@@ -27,6 +27,10 @@ from normgauge.adapters.torch.modes import HALF, MODES
 from normgauge.adapters.torch_interface import KIN, LAYERS, lacks_of, settings_of
 
 _PAGE = "https://docs.pytorch.org/docs/stable/generated/torch.nn.{}.html"
+
+
+#: The modes whose derivatives above the first, and in forward mode, are asked for.
+_DIFFERENTIATED_FURTHER: Final = ("eager", "channels_last")
 
 
 class TorchAdapter(ScriptedAdapter):
@@ -115,6 +119,14 @@ class TorchAdapter(ScriptedAdapter):
             vector=to_numpy,
             call={mode: (SWITCH[mode], do(f.call, "y", forward=forward)) for mode in SWITCH},
             gradients={mode: (SWITCH[mode], differentiate) for mode in SWITCH},
+            derivatives={
+                name: {mode: (SWITCH[mode], derive) for mode in SWITCH}
+                for name, derive in (
+                    ("second", do(f.differentiate_twice, "y, gradients", forward=forward)),
+                    ("forward", do(f.differentiate_forward, "y, gradients")),
+                )
+                if implementation.mode in _DIFFERENTIATED_FURTHER
+            },
             actions=actions_of(f),
             trainable=do(f.trained),
         )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Callable
 from typing import Any
@@ -92,6 +93,30 @@ def differentiate(layer: Any, x: Any, dy: Any, forward: Any) -> Any:
     y = forward(x)
     found = torch.autograd.grad(y, list(wanted.values()), dy)
     return y.detach(), dict(zip(wanted, found, strict=True))
+
+
+def differentiate_twice(layer: Any, x: Any, dy: Any, forward: Any) -> Any:
+    """The gradients of <dx, direction>, whose direction is dy as a constant."""
+    wanted = {"second_x": x.requires_grad_(), "second_dy": dy.requires_grad_(), "second_weight": layer.weight}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    y = forward(x)
+    (dx,) = torch.autograd.grad(y, x, dy, create_graph=True)
+    inputs = list(wanted.values())
+    found = torch.autograd.grad(dx, inputs, dy.detach(), allow_unused=True, materialize_grads=True)
+    return y.detach(), dict(zip(wanted, found, strict=True))
+
+
+def differentiate_forward(layer: Any, x: Any, dy: Any) -> Any:
+    """The derivative of y along dy, and the derivative of that along dy.
+
+    torch.func takes no layer that changes running statistics in place; in training it has a function to leave them out.
+    """
+    forward = copy.deepcopy(layer).requires_grad_(False)
+    if layer.training:
+        torch.func.replace_all_batch_norm_modules_(forward)
+    y, jvp = torch.func.jvp(forward, (x,), (dy,))
+    _, jvp_of_jvp = torch.func.jvp(lambda x: torch.func.jvp(forward, (x,), (dy,))[1], (x,), (dy,))
+    return y, {"jvp": jvp, "jvp_of_jvp": jvp_of_jvp}
 
 
 def differentiate_mapped(layer: Any, x: Any, dy: Any) -> Any:

@@ -69,6 +69,7 @@ def _encode_step(step: Step) -> dict[str, Any]:
     if step.before:
         message["before"] = [_encode_action(action) for action in step.before]
     message |= {name: layout for name, layout in (("layout", step.layout), ("dy_layout", step.dy_layout)) if layout}
+    message |= {"derivative": step.derivative} if step.derivative else {}
     return message | {"inspect": True} if step.inspect else message
 
 
@@ -97,6 +98,7 @@ def _decode_step(message: Mapping[str, Any]) -> Step:
         inspect=message.get("inspect", False),
         layout=message.get("layout", ""),
         dy_layout=message.get("dy_layout", ""),
+        derivative=message.get("derivative", ""),
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.case import PARAMETERS, Case, Step
+from normgauge.adapters.base import OF_PARAMETERS
+from normgauge.adapters.case import PARAMETERS, Case, Step, derivatives_of
 from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.memory import PAIRS, RESULTS
 from normgauge.conformance.form.cases import Question
@@ -75,8 +76,8 @@ def _of_result(result: Mapping[str, Any], step: Step, case: Case, place: str) ->
     yield from _native(result["output"], result["dtype"], f"{place}.output")
     state = (*(_STATISTICS if tracked else ()), *(layer if step.inspect else ()))
     yield from _named(result["state"], state, f"{place}.state", channels)
-    gradients = ("dx", *(f"d{name}" for name in layer)) if step.dy is not None else ()
-    shapes = {"dx": step.x.shape}
+    gradients = derivatives_of(step, layer)
+    shapes = {name: step.x.shape for name in gradients if name not in OF_PARAMETERS}
     yield from _named(result.get("gradients", {}), gradients, f"{place}.gradients", channels, shapes)
     for name in result.get("dtypes", {}):
         if name not in {*result["state"], *result.get("gradients", {})}:

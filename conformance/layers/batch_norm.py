@@ -11,7 +11,7 @@ import numpy as np
 
 from normgauge.adapters.case import Action, Case
 from normgauge.conformance.layers.kind import LayerKind
-from normgauge.conformance.layers.parameters import affine, shown, with_those_set
+from normgauge.conformance.layers.parameters import affine, higher, shown, with_those_set
 from normgauge.conformance.remedies import catalogue as remedies
 from normgauge.conformance.requirements.catalogue import of_layer
 from normgauge.oracle import (
@@ -26,6 +26,7 @@ from normgauge.oracle import (
     batch_norm,
     batch_norm_backward,
     batch_norm_gradient_errors,
+    batch_norm_higher,
     exactly,
     initial_statistics,
 )
@@ -44,6 +45,10 @@ def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator
             raise Refusal(f"the layer has {channels} channels, the input {step.x.shape[1]}")
         common: dict[str, Any] = {"training": step.mode == "train", "momentum": state.momentum}
         common |= {"eps": settings["eps"], "semantics": semantics, "arithmetic": arithmetic}
+        if step.dy is not None and step.derivative:
+            del common["momentum"]
+            yield higher(batch_norm_higher, step, case, state.running, given["weight"], **common)
+            continue  # what it makes of the running statistics is asked elsewhere: such a step is the last
         result = batch_norm(step.x, state.running, **given, **common)
         quantities = {"output": result.output}
         if step.dy is not None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from normgauge.adapters.case import Case
 from normgauge.conformance.layers.kind import LayerKind
-from normgauge.conformance.layers.parameters import affine, shown, with_those_set
+from normgauge.conformance.layers.parameters import affine, higher, shown, with_those_set
 from normgauge.conformance.remedies import catalogue as remedies
 from normgauge.conformance.requirements.catalogue import of_layer
 from normgauge.oracle import (
@@ -19,6 +19,7 @@ from normgauge.oracle import (
     group_norm,
     group_norm_backward,
     group_norm_gradient_errors,
+    group_norm_higher,
 )
 
 
@@ -28,6 +29,9 @@ def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator
     for step in case.steps:
         case = with_those_set(case, step)
         given = affine(case)
+        if step.dy is not None and step.derivative:
+            yield higher(group_norm_higher, step, case, settings["num_groups"], given["weight"], **common)
+            continue
         output = group_norm(step.x, settings["num_groups"], **given, num_channels=settings["num_channels"], **common)
         gradients: dict[str, Reference] = {}
         if step.dy is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from normgauge.adapters.case import Case, Step
+from normgauge.adapters.case import Case, Step, derivatives_of
 from normgauge.oracle import Gradients, Reference
 
 
@@ -25,3 +26,11 @@ def shown(gradients: Gradients, case: Case) -> dict[str, Reference]:
     """The gradients by name, of the parameters that the layer has."""
     found = {"dx": gradients.dx, "dweight": gradients.dweight, "dbias": gradients.dbias}
     return {name: one for name, one in found.items() if case.settings.get(name[1:], True)}
+
+
+def higher(derive: Callable[..., dict[str, Reference]], step: Step, case: Case, *given: Any, **common: Any) -> Any:
+    """What the step's ``derivative`` asks for, of the parameters that the layer has; dy is the direction, too."""
+    upstream = {"dy": step.dy} if step.derivative == "second" else {}
+    found = derive(step.x, step.dy, *given, **upstream, **common)
+    has = [name for name in ("weight", "bias") if case.settings.get(name, True)]
+    return {name: found[name] for name in derivatives_of(step, has)}

@@ -12,6 +12,7 @@ from normgauge.conformance.requirements.axes import AXES
 from normgauge.conformance.requirements.committed_cases import COMMITTED
 from normgauge.conformance.requirements.gradients import GRADIENTS_CHAPTER
 from normgauge.conformance.requirements.half_precision import HALF_PRECISION
+from normgauge.conformance.requirements.higher_derivatives import HIGHER_DERIVATIVES
 from normgauge.conformance.requirements.memory_layouts import MEMORY_LAYOUTS
 from normgauge.conformance.requirements.parameter_types import PARAMETER_TYPES
 from normgauge.conformance.requirements.parameters import PARAMETERS_CHAPTER
@@ -27,8 +28,8 @@ from normgauge.conformance.requirements.side_effects import SIDE_EFFECTS
 from normgauge.conformance.requirements.special_values import SPECIAL_VALUES
 
 _CHAPTERS = (
-    AXES, SETTINGS, SHAPES, AFFINE, RUNNING_STATISTICS, REFUSALS, SIDE_EFFECTS, GRADIENTS_CHAPTER, SPECIAL_VALUES,
-    ACCURACY, SAVED_STATE, MEMORY_LAYOUTS, PARAMETERS_CHAPTER, PARAMETER_TYPES, HALF_PRECISION,
+    AXES, SETTINGS, SHAPES, AFFINE, RUNNING_STATISTICS, REFUSALS, SIDE_EFFECTS, GRADIENTS_CHAPTER,
+    HIGHER_DERIVATIVES, SPECIAL_VALUES, ACCURACY, SAVED_STATE, MEMORY_LAYOUTS, PARAMETERS_CHAPTER, PARAMETER_TYPES, HALF_PRECISION,
     RANGES, RELATED_LAYERS, COMMITTED,
 )  # fmt: skip
 

@@ -11,8 +11,11 @@ from normgauge.conformance.requirements.inputs import biases, cast, weights
 
 #: Those that a step with an upstream gradient has.
 GRADIENTS: Final = ("dx", "dweight", "dbias")
-#: What a step can show; the last three where it is asked for them.
-QUANTITIES: Final = ("output", "running_mean", "running_var", *GRADIENTS, "weight", "bias", "trainable")
+#: What a step can show; the parameters, and what a derivative asks for, where it is asked for them.
+QUANTITIES: Final = (
+    "output", "running_mean", "running_var", *GRADIENTS, "weight", "bias", "trainable",
+    "second_x", "second_dy", "second_weight", "jvp", "jvp_of_jvp",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -50,7 +50,8 @@ class Description(Message, frozen=True, kw_only=True):
     """What a worker says of an implementation.
 
     ``dtypes`` are those that it is made for; where the worker names none, those of the framework. ``promotes`` and
-    ``equal_samples`` are None where the worker leaves them to what the name of its ``mode`` means.
+    ``equal_samples`` are None where the worker leaves them to what the name of its ``mode`` means. ``derivatives`` are
+    those that it takes in a step, in place of gradients; it is asked no others.
     """
 
     id: Name
@@ -72,6 +73,7 @@ class Description(Message, frozen=True, kw_only=True):
     promotes: bool | None = None
     equal_samples: bool | None = None
     lacks: tuple[Lack, ...] = ()
+    derivatives: tuple[Literal["second", "forward"], ...] = ()
 
     @property
     def identity(self) -> ImplementationId:

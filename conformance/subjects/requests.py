@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec import UNSET, UnsetType
 
-from normgauge.adapters.case import ACTIONS, PARAMETERS
+from normgauge.adapters.case import ACTIONS, DERIVATIVES, PARAMETERS
 from normgauge.adapters.memory_layouts import LAYOUTS
 from normgauge.conformance.subjects.messages import DtypeName, Message, Number, Numbers
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     ActionName: TypeAlias = str
     ParameterName: TypeAlias = str
     LayoutName: TypeAlias = str
+    DerivativeName: TypeAlias = str
 else:
     ActionName = Literal[ACTIONS]
     ParameterName = Literal[PARAMETERS]
     LayoutName = Literal[tuple(LAYOUTS)]
+    DerivativeName = Literal[DERIVATIVES]
 
 
 class Settings(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +55,8 @@ class ActionRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class StepRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One call of the living layer; with ``dy`` it is asked for gradients, with ``inspect`` for the parameters.
 
-    ``layout`` and ``dy_layout`` say how x and dy lie in memory, where that is not densely.
+    ``layout`` and ``dy_layout`` say how x and dy lie in memory, where that is not densely. ``derivative`` asks for other
+    derivatives in place of the gradients: the implementation has it among its ``derivatives``.
     """
 
     mode: Literal["train", "eval"]
@@ -63,6 +66,7 @@ class StepRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True
     inspect: bool | UnsetType = UNSET
     layout: LayoutName | UnsetType = UNSET
     dy_layout: LayoutName | UnsetType = UNSET
+    derivative: DerivativeName | UnsetType = UNSET
 
 
 class CaseRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
