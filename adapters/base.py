@@ -122,9 +122,7 @@ class Adapter(Acting, ABC):
         """Which of :data:`~normgauge.adapters.case.DERIVATIVES` it takes; a case with another one is not asked."""
         return ()
 
-    def derived(
-        self, layer: Any, x: Any, dy: Any, derivative: str, *, training: bool
-    ) -> tuple[Any, Mapping[str, Any]]:
+    def derived(self, layer: Any, x: Any, dy: Any, derivative: str, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
         """The native output on ``x``, and the native arrays that the ``derivative`` asks for."""
         raise undeclared(f"derivative={derivative!r}")
 

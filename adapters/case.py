@@ -167,8 +167,8 @@ class StepResult:
     names the results that cannot be written to in a framework whose arrays can. ``gradients`` has
     ``dx`` in canonical layout and, as far as the layer has the parameters, ``dweight`` and ``dbias``, of shape
     (C,); in place of these what the step's ``derivative`` asks for, ``second_x``, ``second_dy``, ``second_weight`` or
-    ``jvp``, ``jvp_of_jvp``. ``dtypes`` are the native dtypes of the arrays in ``state`` and ``gradients``. If the step has
-    ``inspect``, the state also has the weight and the bias, and ``trainable`` names the trainable parameters.
+    ``jvp``, ``jvp_of_jvp``. ``dtypes`` are the native dtypes of the arrays in ``state`` and ``gradients``. If the step
+    has ``inspect``, the state also has the weight and the bias, and ``trainable`` names the trainable parameters.
     """
 
     output: Array

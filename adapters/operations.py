@@ -92,9 +92,9 @@ class Operations:
 
     ``call`` sets ``y`` from ``x`` in each mode; ``gradients`` sets ``y`` and ``gradients``, by the names dx, dweight
     and dbias, from ``x`` and ``dy``. ``derivatives`` has, by the names of :data:`DERIVATIVES`, what sets ``y`` and
-    ``gradients`` in each mode from ``x`` and ``dy``. ``read`` gives a parameter or running statistic. ``actions`` has those of
-    :data:`ACTIONS` that there are; ``momentum`` takes a variable of this name, and between ``save`` and ``load``,
-    which stand for save_load, a new layer is constructed. ``trainable`` gives canonical names.
+    ``gradients`` in each mode from ``x`` and ``dy``. ``read`` gives a parameter or running statistic. ``actions`` has
+    those of :data:`ACTIONS` that there are; ``momentum`` takes a variable of this name, and between ``save`` and
+    ``load``, which stand for save_load, a new layer is constructed. ``trainable`` gives canonical names.
     """
 
     canonical: Operation

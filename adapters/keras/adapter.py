@@ -205,7 +205,6 @@ class _CompilingAdapter(KerasAdapter):
         function = do(backend.gradients_of, "function", **arguments)
         return function, *compiled, do(backend.differentiate, "y, gradients")
 
-
     def _derivatives(self, arguments: Mapping[str, Any]) -> dict[str, Steps]:
         twice, forward = self.on_backend.differentiate_twice, self.on_backend.differentiate_forward
         return {

@@ -48,8 +48,8 @@ def _requirements(*ids: str, derivative: str, title: str, statement: str) -> tup
     return twins(
         *ids, ground="formula", title=title, dtypes=_DTYPES, statement=statement,
         source=Both(
-            (GROUP_NORM_PAPER.implies("the chain rule, applied twice, goes through mu and sigma", at="equations 1, 2 and 7"),),
-            (BATCH_NORM_PAPER.implies("the chain rule, applied twice, goes through mean and variance", at="algorithm 1"),),
+            (GROUP_NORM_PAPER.implies("the chain rule, twice, goes through mu and sigma", at="equations 1 and 2"),),
+            (BATCH_NORM_PAPER.implies("the chain rule, twice, goes through mean and variance", at="algorithm 1"),),
         ),
         probes=functools.partial(_cases, derivative),
     )  # fmt: skip

@@ -55,8 +55,8 @@ class ActionRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class StepRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One call of the living layer; with ``dy`` it is asked for gradients, with ``inspect`` for the parameters.
 
-    ``layout`` and ``dy_layout`` say how x and dy lie in memory, where that is not densely. ``derivative`` asks for other
-    derivatives in place of the gradients: the implementation has it among its ``derivatives``.
+    ``layout`` and ``dy_layout`` say how x and dy lie in memory, where that is not densely. ``derivative`` asks for
+    other derivatives in place of the gradients: the implementation has it among its ``derivatives``.
     """
 
     mode: Literal["train", "eval"]

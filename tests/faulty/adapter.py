@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from faulty import batch_norm, group_norm, process, rare, state
+from faulty import batch_norm, group_norm, higher, process, rare, state
 from normgauge.adapters.base import Adapter
-from normgauge.adapters.case import Array, Case, Implementation
+from normgauge.adapters.case import DERIVATIVES, Array, Case, Implementation
 
 _NAMES = {"weight": "weight", "bias": "bias", "eps": "eps", "num_channels": "num_channels"}
 _GROUP_NAMES = _NAMES | {"num_groups": "num_groups"}
@@ -158,6 +158,12 @@ CAUGHT: Mapping[str, Mapping[str, str]] = {
     "batch_norm.ComputesInTheTypeOfItsStatistics": {"BN-49": "diverges"},
     "state.FoldsItsEvalOnce": {"BN-47": "diverges"},
     "state.TrainsFromACopyOfItsStatistics": {"BN-47": "diverges"},
+    "higher.GroupNorm": {},
+    "higher.BatchNorm": {},
+    "higher.GroupNormOfAConstantMean": {"GN-56": "diverges"},
+    "higher.BatchNormOfAConstantMean": {"BN-67": "diverges"},
+    "higher.GroupNormOfASavedDeviation": {"GN-55": "diverges"},
+    "higher.BatchNormOfASavedDeviation": {"BN-66": "diverges"},
 }
 
 
@@ -167,6 +173,8 @@ def _implementations() -> tuple[Implementation, ...]:
         (batch_norm, "batch_norm", _BATCH_NAMES),
         (state, "batch_norm", _BATCH_NAMES),
         (process, "group_norm", _GROUP_NAMES),
+        (higher, "group_norm", _GROUP_NAMES),
+        (higher, "batch_norm", _BATCH_NAMES),
         (rare, "group_norm", _GROUP_NAMES),
         (rare, "batch_norm", _BATCH_NAMES),
     )
@@ -180,7 +188,9 @@ def _implementations() -> tuple[Implementation, ...]:
         )
         for module, layer, names in modules
         for name, found in inspect.getmembers(module, inspect.isclass)
-        if found.__module__ == module.__name__ and issubclass(found, batch_norm.BatchNorm) == (layer == "batch_norm")
+        if found.__module__ == module.__name__
+        and not name.startswith("_")
+        and issubclass(found, batch_norm.BatchNorm) == (layer == "batch_norm")
     )
 
 
@@ -191,7 +201,7 @@ class FaultyAdapter(Adapter):
     implementations = _implementations()
 
     def layer_class(self, implementation: Implementation) -> Any:
-        wanted, modules = implementation.identity, (group_norm, batch_norm, state, process, rare)
+        wanted, modules = implementation.identity, (group_norm, batch_norm, state, process, rare, higher)
         return getattr(next(one for one in modules if one.__name__ == f"faulty.{wanted.module}"), wanted.class_name)
 
     def construct(self, implementation: Implementation, case: Case) -> Any:
@@ -219,6 +229,14 @@ class FaultyAdapter(Adapter):
         before.check(untouched)
         with np.errstate(all="ignore"):
             return y, before.gradients(untouched, dy)
+
+    def derivatives(self, implementation: Implementation) -> tuple[str, ...]:
+        return DERIVATIVES if implementation.identity.module == "higher" else ()
+
+    def derived(self, layer: Any, x: Any, dy: Any, derivative: str, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+        layer.training = training
+        before, untouched = copy.deepcopy(layer), x.copy()
+        return self.forward(layer, x, training=training), before.derived(untouched, dy, derivative)
 
     def reset(self, layer: Any) -> None:
         layer.reset()
