@@ -233,7 +233,8 @@ def _hold_support(
     """Tell what is supposed to be decided and is not even asked; note where nothing says what is supported."""
     for (implementation, dtype), verdicts in _by_implementation(measured).items():
         layer = next(requirements()[one].layer for one in verdicts)
-        asked = [one.id for one in requirements().values() if one.layer == layer and dtype in one.dtypes]
+        own = [one for one in requirements().values() if one.layer == layer and dtype in one.dtypes]
+        asked = [one.id for one in own if not one.derivative]
         undecided = [one for one in asked if verdicts.get(one, "cannot tell") in UNDECIDED]
         support = expectations.support_of(implementation, dtype, header.versions)
         if support is None:

@@ -46,7 +46,7 @@ def _of(case: Case, derivative: str) -> Case:
 
 def _requirements(*ids: str, derivative: str, title: str, statement: str) -> tuple[Requirement, ...]:
     return twins(
-        *ids, ground="formula", title=title, dtypes=_DTYPES, statement=statement,
+        *ids, ground="formula", title=title, dtypes=_DTYPES, statement=statement, derivative=derivative,
         source=Both(
             (GROUP_NORM_PAPER.implies("the chain rule, twice, goes through mu and sigma", at="equations 1 and 2"),),
             (BATCH_NORM_PAPER.implies("the chain rule, twice, goes through mean and variance", at="algorithm 1"),),

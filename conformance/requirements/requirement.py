@@ -84,7 +84,8 @@ class Requirement:
     ``probes`` makes its cases. Where the requirement diverges, exploration leaves out what it ``settles``; where it
     conforms, plans and sequences of calls may have what it ``allows``. ``about`` is ``gradients`` (of ordinary inputs:
     a departure is not blamed on a special input), ``statistics`` (their accuracy), ``range`` (which says nothing of
-    the accuracy), ``other samples`` (of the batch) or ``committed``.
+    the accuracy), ``other samples`` (of the batch) or ``committed``. A requirement on a ``derivative`` is asked of
+    implementations that declare it, and has no verdict for the others.
 
     Raises:
         ValueError: another ``rule``, another ``ground``, or no ``source``.
@@ -105,6 +106,7 @@ class Requirement:
     settles: tuple[str, ...] = ()
     allows: tuple[str, ...] = ()
     about: str = ""
+    derivative: str = ""
 
     def __post_init__(self) -> None:
         if self.rule not in get_args(Rule):

@@ -140,11 +140,10 @@ def _asked_of(subject: Subject, description: Description, dtype: str, wanted: Wa
         if not stored:
             requirements.remove(one)
     beside = {related(layer)[kind] for kind in kin}
-    known_to = {"", *description.derivatives}
     requirements = [one for one in requirements if one.relation is None or one.id in beside]
     if description.promotes:  # the types of what comes out are the framework's choice
         requirements = [one for one in requirements if one.rule not in _TYPES]
-    beyond = {one.requirement for one in asked for step in one.case.steps if step.derivative not in known_to}
+    beyond = {one.id for one in requirements if one.derivative and one.derivative not in description.derivatives}
     asked = [one for one in asked if one.requirement not in beyond]
     requirements = [one for one in requirements if one.id not in beyond]
     if wanted.diagnosis_only:
