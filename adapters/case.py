@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -73,8 +73,9 @@ class Step:
     derivative: str = ""
 
 
-def derivatives_of(step: Step, names: Collection[str]) -> tuple[str, ...]:
+def derivatives_of(step: Step, names: Iterable[str]) -> tuple[str, ...]:
     """The names of what a step asks for beside the output, of a layer that has the parameters ``names``."""
+    names = set(names)
     if step.dy is None:
         return ()
     if step.derivative == "forward":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -28,7 +28,8 @@ _DTYPES: Final = ("float32", "float64")
 def _cases(derivative: str, layer: Layer, asked: Asked) -> Iterator[Probe]:
     quantities = _SECOND if derivative == "second" else _FORWARD
     for mode in ("train", "eval") if layer.statistics else ("train",):
-        for seed, changes in ((60, {}), (61, {"weight": False, "bias": False})):
+        neither: dict[str, Any] = {"weight": False, "bias": False}
+        for seed, changes in ((60, dict[str, Any]()), (61, neither)):
             x = scrambled(asked.shape, seed)
             case = layer.case(asked, [(mode, x, _direction(x))], **changes)
             what = "neither weight nor bias" if changes else "weight and bias"
@@ -37,7 +38,7 @@ def _cases(derivative: str, layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 
 def _direction(x: Array) -> Array:
-    return along(x, 3) + np.asarray(0.5)
+    return np.asarray(along(x, 3) + 0.5)
 
 
 def _of(case: Case, derivative: str) -> Case:

@@ -35,6 +35,8 @@ INFINITE: Final = {"float32": 2.0**128 - 2.0**103, "float64": sys.float_info.max
 HALF: Final = (1 + MP.mpf(10) ** -40) / 2
 #: A number of so few digits may be printed whole, whatever its bound.
 WHOLE: Final = 5
+#: What a step with a derivative shows in place of its output and gradients.
+DERIVED: Final = ("second_x", "second_dy", "second_weight", "jvp", "jvp_of_jvp")
 #: As many values of a large array are shown.
 SHOWN: Final = 64
 
@@ -122,14 +124,41 @@ def rows(example: Example, layer: str, dtype: str) -> Iterator[Row]:
         own = Layer(settings=example.settings, chosen=CANONICAL[layer] | chosen, **affine)
         exact: dict[str, Values] = {}
         refused = False
+        shown = labels(getattr(example, name))
         try:
             for number, found in enumerate(FORMULAS[layer](case, own), start=1):
-                for quantity, values in vars(found).items():
-                    exact[f"step {number} {quantity}"] = values
+                derived = [label for label in shown if label.partition(f"step {number} ")[2] in DERIVED]
+                quantities = along_dy(case, own, layer, number) if derived else vars(found)
+                exact |= {f"step {number} {quantity}": values for quantity, values in quantities.items()}
                 exact |= {f"step {number} {quantity}": values for quantity, values in affine.items()}
         except Refused:
             refused = True
         yield Row(name=name, lines=getattr(example, name), bounds=example.bounds[name], exact=exact, refused=refused)
+
+
+def along_dy(case: Written, layer: Layer, name: str, number: int) -> dict[str, Values]:
+    """What a step's derivatives are, by differences of its quantities along dy as a direction of x."""
+    h = MP.mpf(10) ** -15
+
+    def moved(times: int) -> dict[str, Values]:
+        step = case.steps[number - 1]
+        x = [value + times * h * u for value, u in zip(step.x, step.dy or [], strict=True)]
+        steps = [*case.steps[: number - 1], replace(step, x=x)]
+        return vars(list(FORMULAS[name](replace(case, steps=steps), layer))[-1])
+
+    back, here, forth = (moved(times) for times in (-1, 0, 1))
+
+    def first(quantity: str) -> Values:
+        return [(b - a) / (2 * h) for a, b in zip(back[quantity], forth[quantity], strict=True)]
+
+    outputs = zip(back["output"], here["output"], forth["output"], strict=True)
+    return {
+        "jvp": first("output"),
+        "jvp_of_jvp": [(a - 2 * b + c) / h**2 for a, b, c in outputs],
+        "second_dy": first("output"),
+        "second_x": first("dx"),
+        "second_weight": first("dweight"),
+    }
 
 
 def labels(lines: Iterable[str]) -> list[str]:
@@ -267,9 +296,10 @@ def told(sentence: str, example: Example, found: Sequence[Row], dtype: str) -> I
     said = _TOLD.search(sentence)
     if said is None:
         return
-    label, number, quantity, place, text, bound = said.groups()
+    label, number, _, place, text, bound = said.groups()
     shape = example.shapes[int(number) - 1]
-    index = np.ravel_multi_index(tuple(map(int, place.split(", "))), shape if quantity in {"output", "dx"} else [2**40])
+    of_channels = len(place.split(", ")) < len(shape)
+    index = np.ravel_multi_index(tuple(map(int, place.split(", "))), [2**40] if of_channels else shape)
     exact = next(row for row in reversed(found) if row.name != "set_right").exact[label][int(index)]
     if MP.isnan(exact) and MP.isnan(MP.mpf(text)):
         return
