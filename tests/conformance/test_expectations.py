@@ -30,14 +30,17 @@ from normgauge.adapters.registry import registered, registered_implementations
 from normgauge.conformance.gating.entries import TO_BE_WRITTEN, BrokenExpectations
 from normgauge.conformance.gating.expectations import SHIPPED, load_expectations, of_judgement
 from normgauge.conformance.gating.gate import Gated, suggestions
+from normgauge.conformance.layers.registry import requirements
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
-from normgauge.results.file import ResultsWriter
+from normgauge.results.file import ResultsWriter, read_records
 from normgauge.results.records import (
     Claim,
     Header,
+    Judgement,
     NotRun,
+    Profile,
 )
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -425,6 +428,21 @@ def test_the_gate_is_silent_on_the_pinned_releases(results: Path) -> None:
     assert result.exit_code == 0, result.output
     told = r"\d+ expected met \(\d+ .+\), 0 new, 0 gone, 0 changed, 0 not checked(, \d+ hazards?)?\n"
     assert re.fullmatch(told, result.stdout)
+
+
+#: The frameworks whose plain layers declare derivatives above the first: the gate holds nobody else to these.
+DERIVED = ("torch", "mlx", "flax", "keras-jax", "keras-tensorflow")
+
+
+@for_each(*MODULES)
+def test_derivatives_above_the_first_are_asked_of_every_plain_layer_that_has_them(results: Path) -> None:
+    own = {name for name, one in requirements().items() if one.derivative}
+    records = list(read_records(results))
+    kinds = {one.implementation: one.layer for one in records if isinstance(one, Profile) and one.mode == "eager"}
+    asked = {(one.implementation, one.requirement) for one in records if isinstance(one, Judgement)}
+    wanted = {(name, one) for name, kind in kinds.items() for one in own if requirements()[one].layer == kind}
+    got = {pair for pair in asked if pair[1] in own and pair[0] in kinds}
+    assert got == (wanted if results.stem in DERIVED else set())
 
 
 def test_the_page_about_gating_shows_an_entry_that_loads(tmp_path: Path) -> None:
