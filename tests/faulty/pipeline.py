@@ -224,12 +224,17 @@ class BatchNorm(Steps, batch_norm.BatchNorm):  # type: ignore[misc]
     def uses_batch(self) -> bool:
         return self.training or self.running_mean is None
 
+    def of_batch(self, x: Array) -> Forward:
+        """The call with the batch's own statistics."""
+        self.shape = x.shape
+        sets = self.sets(np.arange(x.size).reshape(x.shape))
+        found = self.statistics(x, sets)
+        return self.finished(x, self.users(sets, x.shape), found, found.mean, found.var)
+
     def passed(self, x: Array) -> Forward:
         self.shape = x.shape
         if self.uses_batch():
-            sets = self.sets(np.arange(x.size).reshape(x.shape))
-            found = self.statistics(x, sets)
-            return self.finished(x, self.users(sets, x.shape), found, found.mean, found.var)
+            return self.of_batch(x)
         channels = np.broadcast_to(np.arange(self.channels).reshape(1, -1, *(1,) * (x.ndim - 2)), x.shape)
         return self.finished(x, channels, None, *self.used_in_eval())
 

@@ -25,7 +25,7 @@ class Mistake:
     ``change`` maps names of methods or attributes of the layer to what stands in their place. ``why`` says who did it,
     or how a port comes to it; ``link`` is the thread, empty for a classic without one. ``named`` is a regular
     expression for what the suite must say of it, in letters of either case. ``caught`` are requirements that must
-    fall, of either kind of layer; empty for what nothing catches yet.
+    fall, of either kind of layer; empty for what nothing catches yet. ``dtype`` is the one that shows it.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Mistake:
     kinds: tuple[str, ...] = (GROUP, BATCH)
     caught: tuple[str, ...] = ()
     on: Mapping[str, Any] = field(default_factory=lambda: STEPS)
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)

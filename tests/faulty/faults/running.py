@@ -24,15 +24,6 @@ def _twice(layer: Layer, p: Forward, x: Array) -> None:
     BatchNorm.update_with(layer, p, x)
 
 
-def _of_batch(layer: Layer, x: Array) -> Forward:
-    """The call as training would make it."""
-    training, layer.training = layer.training, True
-    try:
-        return BatchNorm.passed(layer, x)
-    finally:
-        layer.training = training
-
-
 def _bessel_of_samples(layer: Layer) -> float:
     samples = layer.shape[0]
     return float(samples / max(samples - 1, 1))
@@ -54,7 +45,7 @@ def _second_moment(layer: Layer, s: Statistics) -> Pair:
 
 
 def _first_sample(layer: Layer, p: Forward, x: Array) -> None:
-    BatchNorm.update_with(layer, _of_batch(layer, x[:1]) if x[:1].size > layer.channels else p, x)
+    BatchNorm.update_with(layer, layer.of_batch(x[:1]) if x[:1].size > layer.channels else p, x)
 
 
 def _in_parts(layer: Layer, p: Forward, x: Array) -> None:
@@ -64,7 +55,7 @@ def _in_parts(layer: Layer, p: Forward, x: Array) -> None:
         BatchNorm.update_with(layer, p, x)
         return
     for part in (x[:half], x[half:]):
-        BatchNorm.update_with(layer, _of_batch(layer, part), x)
+        BatchNorm.update_with(layer, layer.of_batch(part), x)
 
 
 def _weight(change: Any) -> Any:

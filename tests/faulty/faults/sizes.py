@@ -83,16 +83,16 @@ def _shared_from_65_groups(layer: Layer, count: int) -> Array:
     return sets // groups * groups + sets % groups % 64
 
 
-def _parameter_sums(most: int) -> dict[str, Any]:
-    """dweight and dbias are sums of the first samples."""
+def _parameter_sums(count: Any) -> dict[str, Any]:
+    """dweight and dbias are sums of the first samples, as many as ``count`` says."""
 
     def gradients(layer: Layer, x: Array, dy: Array) -> dict[str, Array]:
         honest = HONEST["group_norm" if hasattr(layer, "groups") else "batch_norm"]
         found: dict[str, Array] = honest.gradients(layer, x, dy)
-        if len(x) <= most:
+        if count(len(x)) >= len(x):
             return found
         cut = dy.copy()
-        cut[most:] = 0
+        cut[count(len(x)) :] = 0
         return found | {name: value for name, value in honest.gradients(layer, x, cut).items() if name != "dx"}
 
     return {"gradients": gradients}
@@ -186,14 +186,15 @@ MISTAKES: Final = (
         name="parameter gradients of 4 samples",
         why="a grid stride that covers 4 samples of the sums of dweight and dbias",
         named=_many("samples"),
-        change=_parameter_sums(4),
+        change=_parameter_sums(lambda n: 4),
         on=HONEST,
     ),
     Mistake(
-        name="parameter gradients of 64 samples",
-        why="the same with 64",
-        named=_many("samples"),
-        change=_parameter_sums(64),
+        name="parameter gradients without the last block",
+        why="a buffer of n // 8 rows for n / 8 blocks, rounded up",
+        link="https://github.com/BobMcDear/attorch/issues/18",
+        named=rf"{_many('samples')}|multiple of 8",
+        change=_parameter_sums(lambda n: n - n % 8 if n > 8 else n),
         on=HONEST,
     ),
 )

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from faulty.faults.fault import BATCH, Mistake
-from faulty.pipeline import Array, BatchNorm, Forward, Statistics
+from faulty.pipeline import Array, BatchNorm, Statistics
 
 Layer = Any
 Pair = tuple[Array, Array]
@@ -18,17 +18,8 @@ FAMILY: Final = "running statistics"
 def _also_in_eval(layer: Layer, x: Array) -> Array:
     y = BatchNorm.__call__(layer, x)
     if not layer.training and layer.running_mean is not None and x.size:
-        layer.update_with(_of_batch(layer, x), x)
+        layer.update_with(layer.of_batch(x), x)
     return y
-
-
-def _of_batch(layer: Layer, x: Array) -> Forward:
-    """The call as training would make it."""
-    training, layer.training = layer.training, True
-    try:
-        return BatchNorm.passed(layer, x)
-    finally:
-        layer.training = training
 
 
 def _deviation(layer: Layer, s: Statistics) -> Pair:
@@ -159,6 +150,7 @@ MISTAKES: Final = (
     Mistake(
         name="updated in eval",
         why="the flag of eval reaches the output and not the update",
+        link="https://github.com/rwth-i6/returnn/issues/1625",
         named="updated in eval",
         kinds=(BATCH,),
         change={
@@ -249,7 +241,8 @@ MISTAKES: Final = (
     ),
     Mistake(
         name="eval uses the batch",
-        why="use_running_average was not set",
+        why="the flag does not reach the kernel, as where use_running_average was not set",
+        link="https://github.com/pytorch/xla/pull/806",
         named="eval uses the batch",
         kinds=(BATCH,),
         change={
@@ -263,7 +256,7 @@ MISTAKES: Final = (
         kinds=(BATCH,),
         change={
             "uses_batch": _frozen,
-            "update_with": lambda layer, p, x: BatchNorm.update_with(layer, _of_batch(layer, x), x),
+            "update_with": lambda layer, p, x: BatchNorm.update_with(layer, layer.of_batch(x), x),
         },
     ),
     Mistake(

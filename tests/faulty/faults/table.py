@@ -6,11 +6,35 @@ from types import ModuleType
 from typing import Any, Final
 
 from faulty.adapter import _BATCH_NAMES, _GROUP_NAMES, FaultyAdapter
-from faulty.faults import affine, centre, eps, running, sets, sizes, stored
+from faulty.faults import (
+    affine,
+    centre,
+    eps,
+    gradients,
+    precision,
+    refusals,
+    running,
+    sets,
+    sizes,
+    state,
+    stored,
+)
 from faulty.faults.fault import GROUP, Fault
 from normgauge.adapters.case import Implementation
 
-FAMILIES: Final[tuple[ModuleType, ...]] = (sets, centre, eps, affine, running, stored, sizes)
+FAMILIES: Final[tuple[ModuleType, ...]] = (
+    sets,
+    centre,
+    eps,
+    affine,
+    running,
+    stored,
+    sizes,
+    gradients,
+    precision,
+    state,
+    refusals,
+)
 FAULTS: Final = tuple(
     Fault(mistake=mistake, kind=kind, family=module.FAMILY)
     for module in FAMILIES
