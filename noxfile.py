@@ -173,6 +173,17 @@ def audit(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Run every fault of tests/faulty/faults through the suite, and through three other ways of testing.
+
+    `-- --write docs/mutants.md` keeps the table; `-- --only eps` takes the faults that have it in their id or family.
+    """
+    install(session, *releases.pins("torch", "mutants"))
+    environment = {"PYTHONPATH": os.pathsep.join(["tests", "tests/support"])}
+    session.run("python", "tests/support/mutation_table.py", *session.posargs, env=environment)
+
+
+@nox.session
 def correct(session: nox.Session) -> None:
     """Explore correct layers in six styles, from three seeds: nothing but `conforms` may come of it."""
     install(session)

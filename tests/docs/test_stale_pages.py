@@ -16,6 +16,7 @@ REMEDIES = {
     "docs/timeline.md": "nox -s timeline -- mlx, then copy timeline.md and its picture from build/timeline/mlx",
     "docs/accuracy.md": "nox -s conformance, then normgauge accuracy build/results --out docs",
     "docs/soak.md": "nox -s soak -- --write docs/soak.md",
+    "docs/mutants.md": "nox -s mutants -- --write docs/mutants.md",
     "docs/performance.md": "nox -s benchmarks, then write down its tables and the digest that digests.py prints",
 }
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+import mutation_table
 import soak
 
 from normgauge.conformance.layers.registry import digests
@@ -49,6 +50,7 @@ CURRENT: Final[Mapping[str, Callable[[], str]]] = {
     "docs/accuracy.md": lambda: of_catalogue("curves", budget="default"),
     "docs/soak.md": soak.digest,
     "docs/performance.md": lambda: of_code("benchmarks/*.py"),
+    "docs/mutants.md": lambda: of_code(*mutation_table.SOURCES),
 }
 
 

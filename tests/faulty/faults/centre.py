@@ -47,16 +47,6 @@ def _about_samples(layer: Layer, values: Array, mean: Array) -> Array:
     return _about_parts(layer.shape[0])(layer, values, mean)
 
 
-def _about_first(layer: Layer, values: Array, mean: Array) -> Array:
-    return values[:, :1]
-
-
-def _first_over_batch(layer: Layer, mean: Array) -> Array:
-    """The mean of all sets that have the same place in their sample."""
-    groups = getattr(layer, "groups", layer.channels)
-    return np.tile(mean.reshape(-1, groups).mean(axis=0), len(mean) // groups)
-
-
 def _without_root(layer: Layer, var: Array) -> Array:
     return 1 / (var + var.dtype.type(layer.eps))
 
@@ -115,12 +105,6 @@ MISTAKES: Final = (
         change={"about": _about_samples},
     ),
     Mistake(
-        name="variance about the first value",
-        why="shifted data, whose shift is not taken out again",
-        named="about the first value",
-        change={"about": _about_first, "about_moves": 0.0},
-    ),
-    Mistake(
         name="divisor n - 1",
         why="std(x) of a library whose default is the unbiased one",
         link="https://github.com/taokong/group_normalization/issues/1",
@@ -158,12 +142,5 @@ MISTAKES: Final = (
         link="https://github.com/jax-ml/jax/pull/443",
         named="the root",
         change={"reciprocal": _without_root, "slope": lambda layer, var: 2 * (var + var.dtype.type(layer.eps))},
-    ),
-    Mistake(
-        name="centred on the whole batch",
-        why="the mean over the batch, too, is subtracted; the variance is each sample's",
-        named="all samples",
-        kinds=(GROUP,),
-        change={"centre": _first_over_batch},
     ),
 )

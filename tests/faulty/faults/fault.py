@@ -11,7 +11,6 @@ from faulty import batch_norm, group_norm, pipeline
 
 GROUP: Final = "group_norm"
 BATCH: Final = "batch_norm"
-_PREFIX: Final = {GROUP: "GN-", BATCH: "BN-"}
 #: The layers that a fault overrides: those whose steps it replaces one by one, with gradients that follow.
 STEPS: Final[Mapping[str, Any]] = {GROUP: pipeline.GroupNorm, BATCH: pipeline.BatchNorm}
 #: And the honest ones, for what a backward kernel does and what a layer keeps.
@@ -24,8 +23,8 @@ class Mistake:
 
     ``change`` maps names of methods or attributes of the layer to what stands in their place. ``why`` says who did it,
     or how a port comes to it; ``link`` is the thread, empty for a classic without one. ``named`` is a regular
-    expression for what the suite must say of it, in letters of either case. ``caught`` are requirements that must
-    fall, of either kind of layer; empty for what nothing catches yet. ``dtype`` is the one that shows it.
+    expression for what the suite must say of it, in letters of either case. ``dtype`` is the one
+    that shows it.
     """
 
     name: str
@@ -34,7 +33,6 @@ class Mistake:
     change: Mapping[str, Any]
     link: str = ""
     kinds: tuple[str, ...] = (GROUP, BATCH)
-    caught: tuple[str, ...] = ()
     on: Mapping[str, Any] = field(default_factory=lambda: STEPS)
     dtype: str = "float32"
 
@@ -54,10 +52,6 @@ class Fault:
     @property
     def id(self) -> str:
         return f"{self.kind}.{self.class_name}"
-
-    @property
-    def caught(self) -> tuple[str, ...]:
-        return tuple(one for one in self.mistake.caught if one.startswith(_PREFIX[self.kind]))
 
     @functools.cached_property
     def layer(self) -> Any:

@@ -1,0 +1,93 @@
+"""The faults of tests/faulty/faults: the layers that they change are right, and each is seen, but for a list."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import mutation_table
+import numpy as np
+import pytest
+from faulty.faults.fault import STEPS, Fault
+from faulty.faults.table import FAULTS, NOT_YET_CAUGHT, WITHOUT
+from mutation_table import ADAPTER, records_of
+from peers import PEERS, made
+from references import InMemory
+
+from normgauge.adapters.worker.main import Adapters
+from normgauge.conformance.diagnosis.candidates import compare
+from normgauge.conformance.diagnosis.references import References
+from normgauge.conformance.layers.experiments import probes
+from normgauge.oracle import CANONICAL, Arithmetic
+from normgauge.oracle.arithmetic import WIDEST
+from normgauge.results.records import Judgement
+
+#: Families whose faults show in values that the oracle has; the others are refusals, and what is done to memory.
+OF_VALUES = {"sets", "centre and variance", "eps", "affine", "running statistics", "sizes", "gradients", "precision"}
+ids = {"ids": lambda fault: fault.id}
+
+
+def _in_its_class(fault: Fault) -> bool:
+    """Within the bounds of the widest class, and caught by what that class must not do."""
+    return fault.class_name == "OnePassWithoutAFloor"
+
+
+def _derived(fault: Fault) -> bool:
+    """Whether the gradients are those of the steps, at a size and in digits that a difference quotient shows."""
+    return fault.mistake.on == STEPS and fault.family not in {"precision", "sizes"} and not _calls(fault)
+
+
+def _calls(fault: Fault) -> bool:
+    """Whether the whole call is another, with the right gradients."""
+    return "__call__" in fault.mistake.change
+
+
+@pytest.mark.parametrize("fault", WITHOUT, **ids)
+def test_layers_without_a_fault_conform_and_pass_the_peers(fault: Fault) -> None:
+    verdicts = {r.requirement: r.verdict for r in records_of(fault) if isinstance(r, Judgement)}
+    assert set(verdicts.values()) == {"conforms"}
+    assert not any(peer(fault) for name, peer in PEERS.items() if name == "benchdnn" or pytest.importorskip("torch"))
+
+
+@pytest.mark.parametrize("fault", [one for one in FAULTS if one.family in OF_VALUES and not _in_its_class(one)], **ids)
+def test_a_fault_departs_from_the_canonical_semantics_on_a_probe(fault: Fault, references: InMemory) -> None:
+    dtype, known = fault.mistake.dtype, References(references)
+    worker, arithmetic = Adapters(ADAPTER, dtype).of(dtype), Arithmetic(dtype, WIDEST)
+    asked = (one.case for one in probes(fault.kind, dtype, (2, 3, 4, 5)) if one.measures is None)
+
+    def departs() -> bool:
+        for case in asked:
+            prediction = known.predict(case, CANONICAL[fault.kind], arithmetic)
+            observation = worker.run(fault.id, case)
+            if prediction.steps and (observation.raised or compare(observation, prediction).ratio > 1):
+                return True
+        return False
+
+    assert departs() != (fault.id in NOT_YET_CAUGHT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS, **ids)
+def test_a_fault_is_caught_unless_it_is_in_the_list(fault: Fault) -> None:
+    found = mutation_table.outcome(fault, records_of(fault), {})
+    assert found.caught != (fault.id in NOT_YET_CAUGHT)
+
+
+@pytest.mark.parametrize("fault", filter(_derived, (*WITHOUT, *FAULTS)), **ids)
+def test_the_gradients_of_a_replaced_step_are_those_of_its_output(fault: Fault) -> None:
+    rng = np.random.default_rng(3)
+    shape = (3, 8, 3, 3)
+    x, dy, direction = (rng.standard_normal(shape) for _ in range(3))
+    layer = made(fault, 8, 4, 1e-2, dtype="float64")
+    layer.weight, layer.bias = rng.standard_normal(8), rng.standard_normal(8)
+
+    def loss(step: float) -> float:
+        return float((deepcopy(layer)(x + step * direction) * dy).sum())
+
+    slope = (loss(1e-6) - loss(-1e-6)) / 2e-6
+    assert (layer.gradients(x, dy)["dx"] * direction).sum() == pytest.approx(slope, rel=1e-4, abs=1e-4)
+
+
+def test_every_fault_has_a_name_of_its_own_and_says_why() -> None:
+    assert len({one.id for one in FAULTS}) == len(FAULTS) >= 120
+    assert all(one.mistake.why and one.mistake.named for one in FAULTS)
+    assert {one.id for one in FAULTS} >= NOT_YET_CAUGHT

@@ -1,0 +1,172 @@
+"""The mutation table: every fault of ``faulty.faults`` through the suite, and through three other ways of testing.
+
+``nox -s mutants`` runs it and prints the totals; ``--write docs/mutants.md`` keeps the table. A fault is *caught* where
+a requirement falls or nothing could be measured, and *named* where the phrase that it must be named as stands in what
+is said of it. The peers are those of peers.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from faulty.faults.fault import Fault
+from faulty.faults.table import FAULTS
+from references import InMemory
+
+from normgauge.conformance.run import parallel
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
+from normgauge.conformance.subjects.subject import Launch
+from normgauge.results.records import DIVERGENT, Judgement, NotRun, Record
+
+ADAPTER: Final = "faulty.faults.table:FaultsAdapter"
+PAGE: Final = """# The mutation table
+
+<!-- asked: {digest} -->
+
+`nox -s mutants -- --write docs/mutants.md` wrote this page. Each row is a fault of `tests/faulty/faults`: one step of
+an honest NumPy layer is replaced by what somebody shipped, by what somebody reported, or by a classic mistake of kernels.
+*Caught* are the requirements that fell; *named* says whether the suite said the phrase in the column before.
+
+{totals}
+
+The peers, on the same faults in the same run:
+
+- **ONNX**: the node test cases of the `onnx` package for BatchNormalization and GroupNormalization, with its data and
+  tolerances. They are forward cases, and the running statistics of training.
+- **one shape**: output, running statistics and gradients beside torch's own layer, for one `randn` input of shape
+  (2, 32, 8, 8) with 8 groups, one call in training and one in eval, by `torch.testing.assert_close` with its defaults.
+- **benchdnn**: oneDNN's way, exact inputs of few bits and a fixed threshold, on three of its shapes.
+
+{families}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What the suite and the peers said of a fault."""
+
+    fault: Fault
+    fallen: tuple[str, ...]
+    named: bool
+    measured: bool
+    peers: dict[str, bool]
+
+    @property
+    def caught(self) -> bool:
+        return bool(self.fallen) or not self.measured
+
+
+def records_of(fault: Fault) -> list[Record]:
+    """The records of a fault at the dtype that shows it, without exploration, in this process."""
+    wanted = Wanted(dtypes=(fault.mistake.dtype,), implementations=(fault.id,), in_process=True)
+    return list(run_framework(Launch(framework=ADAPTER), wanted))
+
+
+def outcome(fault: Fault, records: Iterable[Record], peers: dict[str, bool]) -> Outcome:
+    records = list(records)
+    fallen = [r for r in records if isinstance(r, Judgement) and r.verdict in DIVERGENT]
+    reasons = [r.reason for r in records if isinstance(r, NotRun)]
+    said = " ".join([*(f"{r.measured} {r.sentence} {' '.join(r.notes)}" for r in fallen), *reasons])
+    return Outcome(
+        fault=fault,
+        fallen=tuple(r.requirement for r in fallen),
+        named=re.search(fault.mistake.named, said, re.IGNORECASE) is not None,
+        measured=not reasons,
+        peers=peers,
+    )
+
+
+def outcomes(
+    faults: Sequence[Fault], peers: dict[str, Callable[[Fault], bool]], tell: Callable[[str], None] = lambda _: None
+) -> list[Outcome]:
+    found = []
+    for fault in faults:
+        one = outcome(fault, records_of(fault), {name: peer(fault) for name, peer in peers.items()})
+        found.append(one)
+        tell(f"{fault.id}: {len(one.fallen)} fell{', named' if one.named else ''} {one.peers}")
+    return found
+
+
+# --- showing ----------------------------------------------------------------------------------------------
+
+
+def totals(found: Sequence[Outcome]) -> str:
+    count = len(found)
+
+    def share(number: int) -> str:
+        return f"{number} of {count} ({100 * number / count:.0f} %)"
+
+    peers = list(found[0].peers) if found else []
+    caught = [one for one in found if one.caught]
+    rows = [
+        ["", "normgauge", *peers],
+        ["---"] * (len(peers) + 2),
+        ["caught", share(len(caught)), *(share(sum(one.peers[name] for one in found)) for name in peers)],
+        ["named", share(sum(one.named for one in found)), *("-" for _ in peers)],
+        ["median requirements a fault that is caught", f"{statistics.median(len(one.fallen) for one in caught):g}",
+         *("-" for _ in peers)],
+    ]  # fmt: skip
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def table(found: Sequence[Outcome]) -> str:
+    peers = list(found[0].peers)
+    header = ["fault", "layer", "why", "must be named as", "named", "fell", "caught by", *peers]
+    lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
+    for one in found:
+        mistake = one.fault.mistake
+        name = f"[{mistake.name}]({mistake.link})" if mistake.link else mistake.name
+        by = " ".join(one.fallen[:6]) + (" …" if len(one.fallen) > 6 else "") if one.measured else "nothing measured"
+        phrase = f"`{mistake.named}`".replace("|", "\\|")
+        why = mistake.why.replace("|", "\\|")
+        cells = [
+            name, one.fault.kind, why, phrase, "yes" if one.named else "no", str(len(one.fallen)), by or "nothing",
+            *("yes" if one.peers[peer] else "no" for peer in peers),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def page(found: Sequence[Outcome], digest: str) -> str:
+    families = dict.fromkeys(one.fault.family for one in found)
+    sections = [
+        f"## {family.capitalize()}\n\n{table([one for one in found if one.fault.family == family])}"
+        for family in families
+    ]
+    return PAGE.format(digest=digest, totals=totals(found), families="\n\n".join(sections))
+
+
+def main(words: list[str] | None = None) -> int:
+    from digests import of_code
+    from peers import PEERS
+
+    parser = argparse.ArgumentParser(description="Run every fault through the suite and three other ways of testing.")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="keep the table as a page")
+    parser.add_argument("--only", default="", metavar="TEXT", help="faults whose id or family has this text in it")
+    options = parser.parse_args(words)
+    faults = [one for one in FAULTS if options.only in f"{one.id} {one.family}"]
+    if not faults:
+        parser.error(f"--only {options.only}: no fault has it in its id or family, such as {FAULTS[0].id}")
+    store = InMemory()
+    parallel.default_store = lambda: store  # type: ignore[assignment,return-value]
+    found = outcomes(faults, PEERS, lambda line: print(line, file=sys.stderr, flush=True))
+    print(totals(found))
+    if options.write is not None:
+        options.write.write_text(page(found, of_code(*SOURCES)), encoding="utf-8")
+    return 0
+
+
+#: What makes the page: the faults and what they replace, and the peers. What the suite asks is in it by its numbers.
+SOURCES: Final = ("tests/faulty/faults/*.py", "tests/faulty/pipeline.py", "tests/support/peers.py")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
