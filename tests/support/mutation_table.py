@@ -32,7 +32,8 @@ PAGE: Final = """# The mutation table
 <!-- asked: {digest} -->
 
 `nox -s mutants -- --write docs/mutants.md` wrote this page. Each row is a fault of `tests/faulty/faults`: one step of
-an honest NumPy layer is replaced by what somebody shipped, by what somebody reported, or by a classic mistake of kernels.
+an honest NumPy layer is replaced by what somebody shipped, by what somebody reported, or by a classic mistake of
+kernels.
 *Caught* are the requirements that fell; *named* says whether the suite said the phrase in the column before.
 
 {totals}
