@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-import mutation_table
 import soak
 
 from normgauge.conformance.layers.registry import digests
@@ -50,7 +49,9 @@ CURRENT: Final[Mapping[str, Callable[[], str]]] = {
     "docs/accuracy.md": lambda: of_catalogue("curves", budget="default"),
     "docs/soak.md": soak.digest,
     "docs/performance.md": lambda: of_code("benchmarks/*.py"),
-    "docs/mutants.md": lambda: of_code(*mutation_table.SOURCES),
+    "docs/mutants.md": lambda: of_code(
+        "tests/faulty/faults/*.py", "tests/faulty/pipeline.py", "tests/support/peers.py"
+    ),
 }
 
 

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from digests import CURRENT
 from faulty.faults.fault import Fault
 from faulty.faults.table import FAULTS
+from peers import PEERS
 from references import InMemory
 
 from normgauge.conformance.run import parallel
@@ -146,9 +148,6 @@ def page(found: Sequence[Outcome], digest: str) -> str:
 
 
 def main(words: list[str] | None = None) -> int:
-    from digests import of_code
-    from peers import PEERS
-
     parser = argparse.ArgumentParser(description="Run every fault through the suite and three other ways of testing.")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="keep the table as a page")
     parser.add_argument("--only", default="", metavar="TEXT", help="faults whose id or family has this text in it")
@@ -161,12 +160,8 @@ def main(words: list[str] | None = None) -> int:
     found = outcomes(faults, PEERS, lambda line: print(line, file=sys.stderr, flush=True))
     print(totals(found))
     if options.write is not None:
-        options.write.write_text(page(found, of_code(*SOURCES)), encoding="utf-8")
+        options.write.write_text(page(found, CURRENT["docs/mutants.md"]()), encoding="utf-8")
     return 0
-
-
-#: What makes the page: the faults and what they replace, and the peers. What the suite asks is in it by its numbers.
-SOURCES: Final = ("tests/faulty/faults/*.py", "tests/faulty/pipeline.py", "tests/support/peers.py")
 
 
 if __name__ == "__main__":
