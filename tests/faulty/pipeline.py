@@ -208,7 +208,7 @@ class GroupNorm(Steps, group_norm.GroupNorm):  # type: ignore[misc]
         return self.named(*self.backward(self.passed(x), dy)) if x.size else super().gradients(x, dy)
 
 
-class BatchNorm(Steps, batch_norm.BatchNorm):  # type: ignore[misc]
+class BatchNorm(Steps, batch_norm.BatchNorm):
     def sets(self, places: Array) -> Array:
         return np.moveaxis(places, 1, 0).reshape(places.shape[1], -1)
 

@@ -113,7 +113,7 @@ def _of_samples(name: str, chosen: slice) -> dict[str, Any]:
 
 def _of_first_position(layer: Layer, x: Array, dy: Array, right: Array) -> Array:
     cut = np.zeros_like(dy)
-    cut[(slice(None), slice(None), *(0,) * (dy.ndim - 2))] = dy[(slice(None), slice(None), *(0,) * (dy.ndim - 2))]
+    cut[(slice(None), slice(None), *(0,) * (dy.ndim - 2))] = dy[(slice(None), slice(None), *(0,) * (dy.ndim - 2))]  # type: ignore[arg-type,index]
     found: Gradients = _honest(layer).gradients(layer, x, cut)
     return found["dweight"]
 

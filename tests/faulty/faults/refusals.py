@@ -49,7 +49,7 @@ def _first_channels(layer: Layer, x: Array) -> Array:
     """Of an input with more channels those beyond are left as they are."""
     honest = HONEST[GROUP if hasattr(layer, "groups") else BATCH]
     if x.shape[1] <= layer.channels:
-        return honest.__call__(layer, x)  # type: ignore[no-any-return]
+        return honest.__call__(layer, x)
     return np.concatenate([honest.__call__(layer, x[:, : layer.channels]), x[:, layer.channels :]], axis=1)
 
 

@@ -24,7 +24,7 @@ def _m(name: str, why: str, named: str, layers: tuple[Any, ...], link: str = "")
 def _stale(layer: Layer, x: Array) -> Array:
     """Statistics of an earlier input of the same shape are used again."""
     honest = HONEST[GROUP if hasattr(layer, "groups") else BATCH]
-    seen = vars(layer).setdefault("seen", {})
+    seen = vars(layer).setdefault("seen", {})  # type: ignore[attr-defined]
     y: Array = honest.__call__(layer, x)
     return np.array(seen.setdefault((x.shape, layer.training), y), copy=True)
 
