@@ -119,9 +119,9 @@ def passes_one_shape(fault: Fault) -> bool:
 
 # --- benchdnn ---------------------------------------------------------------------------------------------
 
-#: Shapes in the manner of its inputs shapes_ci: (N, C, H, W) and the groups.
+#: Shapes chosen here: (N, C, H, W) and the groups.
 _SHAPES: Final = (((2, 16, 8, 8), 4), ((3, 32, 5, 7), 8), ((2, 64, 14, 14), 32))
-#: The threshold of its output and gradients for float32, in relation to the largest value.
+#: A threshold chosen here for float32, in relation to the largest value; oneDNN has its own.
 _THRESHOLD: Final = 1e-5
 
 
