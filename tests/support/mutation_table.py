@@ -46,8 +46,8 @@ The peers, on the same faults in the same run:
   tolerances. They are forward cases, and the running statistics of training.
 - **one shape**: output, running statistics and gradients beside torch's own layer, for one `randn` input of shape
   (2, 32, 8, 8) with 8 groups, one call in training and one in eval, by `torch.testing.assert_close` with its defaults.
-- **benchdnn**: an imitation of oneDNN's way for training: the fill of its bnorm driver, sparse integers as dy, and a threshold
-  and three shapes that are chosen here, not oneDNN's own.
+- **benchdnn**: an imitation of oneDNN's way for training: the fill of its bnorm driver, sparse integers as dy, and a
+  threshold and three shapes that are chosen here, not oneDNN's own.
 
 {families}
 """
