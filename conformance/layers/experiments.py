@@ -13,9 +13,11 @@ from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.requirements.requirement import Asked, probes_of
 
 
-def probes(layer: str, dtype: str, ranks: tuple[int, ...], *, equal_samples: bool = False) -> tuple[Probe, ...]:
+def probes(
+    layer: str, dtype: str, ranks: tuple[int, ...], *, equal_samples: bool = False, few_shapes: bool = False
+) -> tuple[Probe, ...]:
     """Every probe for a ``layer`` made for inputs of these ranks; for some modes with equal samples."""
-    asked = _probes(layer, dtype, ranks)
+    asked = _probes(layer, Asked(dtype=dtype, ranks=ranks, few_shapes=few_shapes))
     if not equal_samples:
         return asked
     # How unlike samples affect each other cannot be asked.
@@ -24,9 +26,9 @@ def probes(layer: str, dtype: str, ranks: tuple[int, ...], *, equal_samples: boo
 
 
 @functools.lru_cache(maxsize=4)
-def _probes(layer: str, dtype: str, ranks: tuple[int, ...]) -> tuple[Probe, ...]:
+def _probes(layer: str, asked: Asked) -> tuple[Probe, ...]:
     """The modes of a layer, one after the other, are asked the same."""
-    return tuple(probes_of(kind_of(layer).requirements, Asked(dtype=dtype, ranks=ranks)))
+    return tuple(probes_of(kind_of(layer).requirements, asked))
 
 
 def with_equal_samples(case: Case) -> Case:

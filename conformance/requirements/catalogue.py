@@ -25,12 +25,13 @@ from normgauge.conformance.requirements.saved_state import SAVED_STATE
 from normgauge.conformance.requirements.settings import SETTINGS
 from normgauge.conformance.requirements.shapes import SHAPES
 from normgauge.conformance.requirements.side_effects import SIDE_EFFECTS
+from normgauge.conformance.requirements.sizes import SIZES
 from normgauge.conformance.requirements.special_values import SPECIAL_VALUES
 
 _CHAPTERS = (
     AXES, SETTINGS, SHAPES, AFFINE, RUNNING_STATISTICS, REFUSALS, SIDE_EFFECTS, GRADIENTS_CHAPTER,
     HIGHER_DERIVATIVES, SPECIAL_VALUES, ACCURACY, SAVED_STATE, MEMORY_LAYOUTS, PARAMETERS_CHAPTER, PARAMETER_TYPES,
-    HALF_PRECISION, RANGES, RELATED_LAYERS, COMMITTED,
+    HALF_PRECISION, RANGES, SIZES, RELATED_LAYERS, COMMITTED,
 )  # fmt: skip
 
 #: Ids of requirements that are gone, with the reason: they are never used again.

@@ -30,10 +30,14 @@ MOMENTUM: Final = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """For whom cases are made: an implementation for inputs of ``ranks``, at one dtype."""
+    """For whom cases are made: an implementation for inputs of ``ranks``, at one dtype.
+
+    ``few_shapes`` says that each further shape costs much, as where a framework compiles for it.
+    """
 
     dtype: str
     ranks: tuple[int, ...]
+    few_shapes: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -45,7 +49,7 @@ Make = Callable[[Asked], Iterable[Probe]]
 #: How a requirement is judged, each by a function in conformance/verdicts.
 Rule = Literal[
     "axis", "values", "constant", "answer", "parameter_types", "precision", "setting", "refusal", "unmodified",
-    "output_type", "gradient_types", "statistics_types", "range", "wide_sums", "beyond_half", "kin",
+    "output_type", "gradient_types", "statistics_types", "range", "wide_sums", "beyond_half", "kin", "sizes",
 ]  # fmt: skip
 
 
@@ -63,6 +67,7 @@ class Requirement:
     - ``axis``: the values of ``axis`` that survived the diagnosis
     - ``values``: every result lies within the bound of the surviving semantics
     - ``constant``: as ``values``; a note says in how many cases the output equals the bias bit for bit
+    - ``sizes``: as ``values``; sentence and notes say at which sizes it departs, as a rule
     - ``answer``: as ``values``, or the implementation refuses
     - ``parameter_types``: as ``answer``; notes say of which type the outputs are
     - ``precision``: the type given is the type computed in

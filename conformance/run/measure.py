@@ -128,7 +128,8 @@ class _Asked:
 def _asked_of(subject: Subject, description: Description, dtype: str, wanted: Wanted) -> _Asked:
     """The cases, and the requirements that something can be asked about."""
     layer, equal = description.layer, bool(description.equal_samples)
-    asked = list(probes(layer, dtype, description.ranks, equal_samples=equal))
+    few = bool(description.compiles) and not wanted.budget.thorough
+    asked = list(probes(layer, dtype, description.ranks, equal_samples=equal, few_shapes=few))
     committed = [*promoted_cases(), *wanted.cases]
     kin = {} if wanted.diagnosis_only else kin_of(subject, description)
     requirements = [one for one in kind_of(layer).requirements if dtype in one.dtypes]
@@ -272,7 +273,7 @@ def _judgement(
 
 
 #: The rules that compare values, whose sentences have the numbers of the smallest input.
-_TOLD_SMALL: Final = frozenset({"values", "range", "wide_sums"})
+_TOLD_SMALL: Final = frozenset({"values", "range", "wide_sums", "sizes"})
 
 
 def _told_of(judged: Judged, evidence: Evidence, rule: str, smallest: Deviation) -> Judged:

@@ -21,6 +21,7 @@ from normgauge.conformance.verdicts.precision import (
 from normgauge.conformance.verdicts.refusal import judge_refusal
 from normgauge.conformance.verdicts.setting import judge_setting
 from normgauge.conformance.verdicts.side_effects import judge_unmodified
+from normgauge.conformance.verdicts.sizes import judge_sizes
 from normgauge.conformance.verdicts.values import judge_answer, judge_constant, judge_parameter_types, judge_values
 from normgauge.results.records import DIVERGENT
 
@@ -66,4 +67,5 @@ JUDGES: Final[Mapping[Rule, Callable[[Requirement, Evidence], Judged]]] = {
     "range": judge_range,
     "wide_sums": judge_wide_sums,
     "beyond_half": judge_beyond_half,
+    "sizes": judge_sizes,
 }

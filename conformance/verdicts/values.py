@@ -149,8 +149,8 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
         known = explained_gradients(requirement, evidence.of(requirement.id), evidence)
     # What is within its bound and left the range of its type is explained by that: it follows nothing else there.
     overflowed = evidence.best(one.probe.case, one.observation, one.probe.quantities)[0].ratio <= 1
-    elsewhere = "" if known.cause or overflowed else _follows_there(one, evidence)
-    rule, shared = ("", ()) if overflowed else notes_on(evidence, deviation.quantity)
+    elsewhere = "" if known.cause or overflowed or requirement.rule == "sizes" else _follows_there(one, evidence)
+    rule, shared = ("", ()) if overflowed or requirement.rule == "sizes" else notes_on(evidence, deviation.quantity)
     cause, ending = known.cause or elsewhere, known.ending or rule
     notes = (*notes, *known.notes, *shared)
     if len(found.outside) > 1:

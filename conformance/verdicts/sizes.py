@@ -1,0 +1,186 @@
+"""Rule ``sizes``: as by values, and at which sizes a layer departs, as a rule found from the cases themselves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normgauge.adapters.case import Case
+from normgauge.conformance.diagnosis.candidates import Seen
+from normgauge.conformance.layers.registry import kind_of, requirements
+from normgauge.conformance.requirements.probe import GRADIENTS
+from normgauge.conformance.requirements.requirement import Requirement
+from normgauge.conformance.requirements.sizes import BLOCKS
+from normgauge.conformance.verdicts.evidence import Evidence, Judged, foreseen, raises
+from normgauge.conformance.verdicts.values import judge_values
+
+#: The part of the elements from a place on that must be wrong where the layer is said to depart from there on.
+_MOST: Final = 0.5
+
+
+def judge_sizes(requirement: Requirement, evidence: Evidence) -> Judged:
+    """As by values, with the rule behind the numbers.
+
+    A case tells nothing where a requirement before this one tells it: of gradients where the output departs at the same
+    size, of many elements where smaller inputs depart.
+    """
+    own = evidence.of(requirement.id)
+    judged, told = judge_values(requirement, evidence), list[Seen]()
+    if judged.verdict == "diverges":
+        told = [one for one in own if _told_before(one, requirement, evidence)]
+        cases = [one.probe.case for one in told]
+        left = tuple(one for one in evidence.seen if not any(one.probe.case is case for case in cases))
+        judged = judge_values(requirement, replace(evidence, seen=left)) if len(told) < len(own) else _nothing(evidence)
+    raised = [one for one in own if one.observation.raised and not foreseen(one, evidence)]
+    if judged.verdict == "conforms" and raised:
+        judged = raises(raised, len(own), evidence)
+    rest = [one for one in own if one not in told]
+    departing = [one for one in rest if one in raised or _departs(one, evidence)]
+    notes = (*judged.notes, *(f"{one.probe.label}: {_BEFORE}" for one in told))
+    if judged.verdict not in {"diverges", "raises"}:
+        return replace(judged, notes=(*notes, f"sizes: {_ranges(rest)}") if rest else notes)
+    return _with_rule(replace(judged, notes=notes), departing, [one for one in rest if one not in departing], evidence)
+
+
+_BEFORE: Final = "departs as at the sizes of a requirement before this one"
+
+
+def _nothing(evidence: Evidence) -> Judged:
+    return Judged(verdict="cannot tell", sentence=evidence.note(f"every case {_BEFORE}"))
+
+
+def _told_before(one: Seen, requirement: Requirement, evidence: Evidence) -> bool:
+    if not _departs(one, evidence):
+        return False
+    gradient = _of_gradients(one)
+    if gradient and evidence.best(one.probe.case, one.observation, ("output",))[0].ratio > 1:
+        return True
+    before = [r.id for r in requirements().values() if r.rule == "sizes" and r.layer == requirement.layer]
+    before = before[: before.index(requirement.id)]
+    others = (other for name in before for other in evidence.of(name))
+    return any(_of_gradients(other) == gradient and _departs(other, evidence) for other in others)
+
+
+def _of_gradients(one: Seen) -> bool:
+    return set(one.probe.quantities) <= {*GRADIENTS}
+
+
+def _departs(one: Seen, evidence: Evidence) -> bool:
+    return evidence.best(one.probe.case, one.observation, one.probe.quantities)[0].ratio > 1
+
+
+def _with_rule(judged: Judged, departing: Sequence[Seen], holding: Sequence[Seen], evidence: Evidence) -> Judged:
+    """The judgement with the rule in its sentence, and as what was measured."""
+    rule = "; ".join(filter(None, (rule_of(departing, holding), _place(departing, evidence))))
+    held = f"holds in {len(holding)} of {len(departing) + len(holding)} cases: {_ranges(holding)}" if holding else ""
+    shown = f"departs in {len(departing)} of {len(departing) + len(holding)} cases: {_ranges(departing)}"
+    notes = (*judged.notes, shown, *([held] if held else []))
+    if not rule:
+        return replace(judged, notes=notes)
+    ending = f": departs {rule}"
+    sentence = replace(judged.sentence, text=f"{judged.sentence.text}{ending}")
+    measured = f"{judged.measured} {rule}" if judged.verdict == "raises" else rule
+    return replace(judged, sentence=sentence, measured=measured, notes=notes, explained=True, ending=ending)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sizes:
+    """The sizes of a case, each by its name in the plural."""
+
+    of: dict[str, int]
+
+    @classmethod
+    def of_case(cls, case: Case) -> _Sizes:
+        shape, groups = case.steps[0].x.shape, int(case.settings.get("num_groups", 1))
+        kind = kind_of(case.layer)
+        grouped = {"groups": groups, "channels a group": shape[1] // groups} if kind.grouped else {}
+        of = {"samples": shape[0], "channels": shape[1], **grouped, "positions": math.prod(shape[2:])}
+        whole = "group" if kind.grouped else "channel"
+        return cls(of={**of, f"values a {whole}": kind.values_per_set(shape, groups), "elements": math.prod(shape)})
+
+
+def rule_of(departing: Sequence[Seen], holding: Sequence[Seen]) -> str:
+    """What the sizes of the departing cases have in common that those of the others lack; empty if nothing does.
+
+    A size from a number on or up to one; beyond a number where a block does not divide it. Where several sizes fit,
+    the first.
+    """
+    wrong = [_Sizes.of_case(one.probe.case).of for one in departing]
+    right = [_Sizes.of_case(one.probe.case).of for one in holding]
+    if not wrong or not right:
+        return ""
+    for name in wrong[0]:
+        own, others = [one[name] for one in wrong], [one[name] for one in right]
+        if rule := _limit(name, own, others) or _undivided(name, own, others):
+            return rule
+    return ""
+
+
+def _limit(name: str, wrong: Sequence[int], right: Sequence[int]) -> str:
+    if max(right) < min(wrong):
+        return f"from {min(wrong):,} {name} on, holds up to {max(right):,}"
+    if max(wrong) < min(right):
+        return f"up to {max(wrong):,} {name}, holds from {min(right):,} on"
+    return ""
+
+
+def _undivided(name: str, wrong: Sequence[int], right: Sequence[int]) -> str:
+    """As by a kernel that takes blocks and forgets or pads the last one."""
+    least = min(wrong)
+    beyond = [n for n in right if n >= least]
+    for block in BLOCKS:
+        if beyond and all(n % block for n in wrong) and not any(n % block for n in beyond):
+            return f"from {least:,} {name} on where {block:,} does not divide them"
+    return ""
+
+
+def _place(departing: Sequence[Seen], evidence: Evidence) -> str:
+    """From which sample, channel, position or element on the outputs are wrong, where it is the same in all cases."""
+    masks = [mask for one in departing if (mask := _outside(one, evidence)) is not None]
+    for name, flat in _FLAT.items():
+        first = {_first(flat(mask)) for mask in masks}
+        if len(first) == 1 and (place := first.pop()):
+            return f"wrong are the {name} from number {place:,} on, counted from 0"
+    return ""
+
+
+#: An array of shape (N, C, *spatial) as (places, elements of a place).
+_FLAT: Final = {
+    "samples": lambda mask: mask.reshape(len(mask), -1),
+    "channels": lambda mask: np.moveaxis(mask, 1, 0).reshape(mask.shape[1], -1),
+    "positions": lambda mask: mask.reshape(mask.shape[0] * mask.shape[1], -1).T,
+    "elements": lambda mask: mask.reshape(-1, 1),
+}
+
+
+def _first(wrong: NDArray[np.bool_]) -> int:
+    """The first place with a wrong element, where most elements from there on are wrong; else 0."""
+    first = int(np.argmax(wrong.any(axis=1)))
+    return first if wrong[first:].mean() > _MOST else 0
+
+
+def _outside(one: Seen, evidence: Evidence) -> NDArray[np.bool_] | None:
+    """Which elements of the first output are outside their bound; None where none is, or another shape came out."""
+    if not one.observation.steps or "output" not in one.probe.quantities:
+        return None
+    expected = evidence.expected(one.probe.case, evidence.followed[0]).steps[0]["output"]
+    output = one.observation.steps[0].output
+    if output.shape != expected.value.shape:
+        return None
+    outside: NDArray[np.bool_] = expected.ratio(output) > 1
+    return outside if outside.any() else None
+
+
+def _ranges(cases: Sequence[Seen]) -> str:
+    sizes = [_Sizes.of_case(one.probe.case).of for one in cases]
+    return ", ".join(f"{name} {_range([one[name] for one in sizes])}" for name in sizes[0]) if sizes else ""
+
+
+def _range(numbers: Sequence[int]) -> str:
+    least, most = min(numbers), max(numbers)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
