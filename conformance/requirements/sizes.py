@@ -36,8 +36,9 @@ from normgauge.conformance.requirements.sources import (
 
 #: What kernels cut their work into.
 BLOCKS: Final = (32, 64, 128, 256, 512, 1024, 2048, 4096)
-#: A bound on a set of so few rows leaves room for telling elements in each of them.
+#: A set of so few rows, each of so many positions, has telling elements in each row.
 _FEW_ROWS: Final = 4
+_MANY_POSITIONS: Final = 16
 #: No block has a multiple of it, so that a parameter that is taken from another block is another number.
 _PERIOD: Final = 61
 
@@ -69,11 +70,14 @@ def _size(samples: int, channels: int, positions: int, groups: int = 1, *, few: 
 
 
 #: One dimension after the other; the multiples of blocks beside the odd numbers tell a tail from a limit.
-_POSITIONS: Final = (31, 32, 33, 63, 65, 127, 129, 255, 256, 257, 1023, 1024, 1025, 1056, 1152, 4095, 4096, 4097)
+_POSITIONS: Final = (
+    31, 32, 33, 63, 65, 127, 129, 255, 256, 257, 1023, 1024, 1025, 1056, 1088, 1152, 1280, 1536, 4095, 4096, 4097,
+)  # fmt: skip
 _SAMPLES: Final = (7, 8, 9, 31, 32, 33, 65, 130)
 #: Channels, with groups of 1, 3 and 5 that divide them.
 _CHANNELS: Final = ((31, 31), (33, 11), (63, 21), (65, 13), (129, 43), (255, 85), (513, 171), (1023, 341), (1024, 256))
 _CHANNELS_A_GROUP: Final = (31, 32, 33, 65, 129, 257, 1023)
+_MOST_CHANNELS: Final = 1024
 _FEW_POSITIONS: Final = (33, 257, 4097)
 
 _OF_GROUP_NORM: Final = (
@@ -81,12 +85,15 @@ _OF_GROUP_NORM: Final = (
     *(_size(n, 4, 3, 2) for n in _SAMPLES),
     *(_size(1, channels, 3, groups) for channels, groups in _CHANNELS),
     *(_size(2, n, 2, few=n == 129) for n in _CHANNELS_A_GROUP),
+    *(_size(1, 2 * n, 2, 2) for n in _CHANNELS_A_GROUP if 2 * n <= _MOST_CHANNELS),
+    _size(1, 1023, 9, 1),
     _size(130, 1023, 1, 341, few=True),
 )
 _OF_BATCH_NORM: Final = (
     *(_size(2, 2, n, few=n in _FEW_POSITIONS) for n in _POSITIONS),
     *(_size(n, 2, 3) for n in _SAMPLES),
     *(_size(2, channels, 3) for channels, _ in _CHANNELS),
+    _size(130, 2, 65),
     _size(130, 1023, 1, few=True),
 )
 _DIFFERENTIATED: Final = (
@@ -155,14 +162,17 @@ def _case(layer: Layer, asked: Asked, steps: Any, groups: int) -> Case:
 
 
 def telling_input(layer: Layer, shape: tuple[int, ...], groups: int) -> Array:
-    """Sixteenths about 1/2 with telling elements of either sign, about sqrt(n) deviations together.
+    """Sixteenths with telling elements of either sign, about sqrt(n) deviations together.
 
-    The mean, and what is summed where there are no telling elements, are exact on the way in any order.
+    Each set has another mean, above its deviation so that zeros beside it show, and other telling elements than its
+    neighbours. Sums of the values are exact in float32, in any order.
     """
-    x = scrambled(shape) + 0.5
+    x = scrambled(shape)
     sets = _sets(layer, x, groups)
+    number = np.arange(len(sets))[:, None]
+    sets += (2 + number % 7 / 8)[:, :, None]
     row, position = _telling(*sets.shape[1:])
-    sets[:, row, position] = _amplitude(sets[0].size, len(row))
+    sets[:, row, position] = _amplitude(sets[0].size, len(row)) * (1 + number % 3 / 2)
     return x
 
 
@@ -188,10 +198,10 @@ def _sets(layer: Layer, values: Array, groups: int) -> Array:
 def _telling(rows: int, positions: int) -> tuple[Array, Array]:
     """Row and position of the telling elements: the last, and those on both sides of the boundaries of blocks.
 
-    Blocks are those of a row where there are few rows, and of all rows one after the other.
+    Blocks are those of positions where there are few rows, and otherwise those of rows.
     """
     flat = [rows * positions - 1]
-    if rows <= _FEW_ROWS:
+    if rows <= _FEW_ROWS and positions >= _MANY_POSITIONS:
         edges = [place for block in BLOCKS if block < positions for place in (block - 1, block)]
         flat += [row * positions + place for row in range(rows) for place in (*edges, positions - 1)]
     else:

@@ -19,7 +19,7 @@ from normgauge.conformance.verdicts.evidence import Evidence, Judged, foreseen
 from normgauge.oracle import Arithmetic, Semantics
 
 #: The rules of requirements by which a refusal is an answer.
-MAY_RAISE: Final = frozenset({"refusal", "answer", "parameter_types", "beyond_half"})
+MAY_RAISE: Final = frozenset({"refusal", "answer", "parameter_types", "beyond_half", "sizes"})
 #: What a call in training shows does not depend on earlier calls.
 _OF_THE_CALL: Final = ("output", *GRADIENTS)
 #: The name under which the rule of the calls that raise is kept.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -27,7 +28,8 @@ def judge_sizes(requirement: Requirement, evidence: Evidence) -> Judged:
     """As by values, with the rule behind the numbers.
 
     A case tells nothing where a requirement before this one tells it: of gradients where the output departs at the same
-    size, of many elements where smaller inputs depart.
+    size, of many elements where smaller inputs depart. Where no size begins it and ordinary inputs depart, too, it is
+    not about size.
     """
     own = evidence.of(requirement.id)
     judged, told = judge_values(requirement, evidence), list[Seen]()
@@ -44,9 +46,32 @@ def judge_sizes(requirement: Requirement, evidence: Evidence) -> Judged:
     notes = (*judged.notes, *(f"{one.probe.label}: {_BEFORE}" for one in told))
     if judged.verdict not in {"diverges", "raises"}:
         return replace(judged, notes=(*notes, f"sizes: {_ranges(rest)}") if rest else notes)
-    return _with_rule(replace(judged, notes=notes), departing, [one for one in rest if one not in departing], evidence)
+    holding = [one for one in rest if one not in departing]
+    begins = any(rule in rule_of(departing, holding) for rule in _BEGIN)
+    if not begins and (others := _ordinary(departing, evidence)):
+        sentence = evidence.note(f"it departs at ordinary sizes, too, and no size begins it: {', '.join(others)}")
+        return Judged(verdict="cannot tell", sentence=sentence, notes=notes)
+    return _with_rule(replace(judged, notes=notes), departing, holding, evidence)
 
 
+def _ordinary(departing: Sequence[Seen], evidence: Evidence) -> list[str]:
+    """The requirements on ordinary inputs of which a case departs, too, in what these cases depart in."""
+    raised = any(one.observation.raised for one in departing)
+    gradients = all(_of_gradients(one) for one in departing)
+    found = dict.fromkeys(
+        one.probe.requirement
+        for one in evidence.seen
+        if requirements()[one.probe.requirement].rule in _ORDINARY
+        and one.probe.judged
+        and not one.probe.measures
+        and not foreseen(one, evidence)
+        and ((raised and one.observation.raised) or (_of_gradients(one) == gradients and _departs(one, evidence)))
+    )
+    return list(found)
+
+
+#: The rules whose cases are about results at ordinary sizes.
+_ORDINARY: Final = ("axis", "values", "constant", "setting")
 _BEFORE: Final = "departs as at the sizes of a requirement before this one"
 
 
@@ -76,67 +101,82 @@ def _departs(one: Seen, evidence: Evidence) -> bool:
 
 def _with_rule(judged: Judged, departing: Sequence[Seen], holding: Sequence[Seen], evidence: Evidence) -> Judged:
     """The judgement with the rule in its sentence, and as what was measured."""
-    rule = "; ".join(filter(None, (rule_of(departing, holding), _place(departing, evidence))))
-    held = f"holds in {len(holding)} of {len(departing) + len(holding)} cases: {_ranges(holding)}" if holding else ""
-    shown = f"departs in {len(departing)} of {len(departing) + len(holding)} cases: {_ranges(departing)}"
-    notes = (*judged.notes, shown, *([held] if held else []))
-    if not rule:
-        return replace(judged, notes=notes)
-    ending = f": departs {rule}"
-    sentence = replace(judged.sentence, text=f"{judged.sentence.text}{ending}")
-    measured = f"{judged.measured} {rule}" if judged.verdict == "raises" else rule
-    return replace(judged, sentence=sentence, measured=measured, notes=notes, explained=True, ending=ending)
+    rule, place = rule_of(departing, holding), _place(departing, evidence)
+    count = len(departing) + len(holding)
+    parts = (("departs", departing), ("holds", holding))
+    told = tuple(f"{what} in {len(cases)} of {count} cases: {_ranges(cases)}" for what, cases in parts if cases)
+    cause = "; ".join(filter(None, (f"departs {rule}" if rule else "", place)))
+    if not cause:
+        return replace(judged, notes=(*judged.notes, *told))
+    sentence = replace(judged.sentence, text=f"{judged.sentence.text}: {cause}")
+    measured = f"{judged.measured}: {cause}" if judged.verdict == "raises" else cause
+    notes = (*judged.notes, *told)
+    return replace(judged, sentence=sentence, measured=measured, notes=notes, explained=True, ending=f": {cause}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Sizes:
+def _sizes(case: Case) -> dict[str, int]:
     """The sizes of a case, each by its name in the plural."""
-
-    of: dict[str, int]
-
-    @classmethod
-    def of_case(cls, case: Case) -> _Sizes:
-        shape, groups = case.steps[0].x.shape, int(case.settings.get("num_groups", 1))
-        kind = kind_of(case.layer)
-        grouped = {"groups": groups, "channels a group": shape[1] // groups} if kind.grouped else {}
-        of = {"samples": shape[0], "channels": shape[1], **grouped, "positions": math.prod(shape[2:])}
-        whole = "group" if kind.grouped else "channel"
-        return cls(of={**of, f"values a {whole}": kind.values_per_set(shape, groups), "elements": math.prod(shape)})
+    shape, groups, kind = case.steps[0].x.shape, int(case.settings.get("num_groups", 1)), kind_of(case.layer)
+    grouped = {"groups": groups, "channels a group": shape[1] // groups} if kind.grouped else {}
+    sizes = {"samples": shape[0], "channels": shape[1], **grouped, "positions": math.prod(shape[2:])}
+    values = f"values a {'group' if kind.grouped else 'channel'}"
+    return {**sizes, values: kind.values_per_set(shape, groups), "elements": math.prod(shape)}
 
 
 def rule_of(departing: Sequence[Seen], holding: Sequence[Seen]) -> str:
     """What the sizes of the departing cases have in common that those of the others lack; empty if nothing does.
 
-    A size from a number on or up to one; beyond a number where a block does not divide it. Where several sizes fit,
-    the first.
+    A size from a number on; beyond a number where a block does not divide it; up to a number. The rule with the fewest
+    exceptions, which are cases that it covers and that hold all the same, as where a mistake is smaller than the bound;
+    there may be one for :data:`_EXCEPTIONS` that depart. The first of several.
     """
-    wrong = [_Sizes.of_case(one.probe.case).of for one in departing]
-    right = [_Sizes.of_case(one.probe.case).of for one in holding]
+    wrong = [_sizes(one.probe.case) for one in departing]
+    right = [_sizes(one.probe.case) for one in holding]
     if not wrong or not right:
         return ""
-    for name in wrong[0]:
-        own, others = [one[name] for one in wrong], [one[name] for one in right]
-        if rule := _limit(name, own, others) or _undivided(name, own, others):
-            return rule
-    return ""
+    found = []
+    for kind in (_from_on, _undivided, _up_to):
+        for name in wrong[0]:
+            for covers, text in kind(name, [one[name] for one in wrong]):
+                found.append((sum(covers(one[name]) for one in right), covers, text, name))
+    exceptions, covers, text, name = min(found, key=lambda one: one[0])
+    if exceptions * _EXCEPTIONS > len(wrong) or exceptions == len(right):
+        return ""
+    held = [one[name] for one in right if not covers(one[name])]
+    beside = [n for n in held if n < min(one[name] for one in wrong)]
+    known = f", holds up to {max(beside):,}" if beside else ""
+    but = f", but for {exceptions} of {exceptions + len(wrong)} cases" if exceptions else ""
+    return f"{text}{known}{but}"
 
 
-def _limit(name: str, wrong: Sequence[int], right: Sequence[int]) -> str:
-    if max(right) < min(wrong):
-        return f"from {min(wrong):,} {name} on, holds up to {max(right):,}"
-    if max(wrong) < min(right):
-        return f"up to {max(wrong):,} {name}, holds from {min(right):,} on"
-    return ""
+#: In the text of a rule by which a mistake begins at a size.
+_BEGIN: Final = (" on, holds up to", " on where ")
+#: A rule of the numbers of one size: whether it covers a number, and its text.
+_Rules = Iterator[tuple[Callable[[int], bool], str]]
+_EXCEPTIONS: Final = 5
 
 
-def _undivided(name: str, wrong: Sequence[int], right: Sequence[int]) -> str:
-    """As by a kernel that takes blocks and forgets or pads the last one."""
+def _from_on(name: str, wrong: Sequence[int]) -> _Rules:
     least = min(wrong)
-    beyond = [n for n in right if n >= least]
+    yield (lambda n: n >= least), f"from {least:,} {name} on"
+
+
+def _up_to(name: str, wrong: Sequence[int]) -> _Rules:
+    most = max(wrong)
+    yield (lambda n: n <= most), f"up to {most:,} {name}"
+
+
+def _undivided(name: str, wrong: Sequence[int]) -> _Rules:
+    """As of a kernel that takes blocks and forgets or pads the last one."""
+    least = min(wrong)
     for block in BLOCKS:
-        if beyond and all(n % block for n in wrong) and not any(n % block for n in beyond):
-            return f"from {least:,} {name} on where {block:,} does not divide them"
-    return ""
+        if all(n % block for n in wrong):
+            covers = functools.partial(_is_undivided, least, block)
+            yield covers, f"from {least:,} {name} on where {block:,} does not divide them"
+
+
+def _is_undivided(least: int, block: int, n: int) -> bool:
+    return n >= least and n % block != 0
 
 
 def _place(departing: Sequence[Seen], evidence: Evidence) -> str:
@@ -145,7 +185,7 @@ def _place(departing: Sequence[Seen], evidence: Evidence) -> str:
     for name, flat in _FLAT.items():
         first = {_first(flat(mask)) for mask in masks}
         if len(first) == 1 and (place := first.pop()):
-            return f"wrong are the {name} from number {place:,} on, counted from 0"
+            return f"the {name} from number {place:,} on are wrong (counted from 0)"
     return ""
 
 
@@ -177,7 +217,7 @@ def _outside(one: Seen, evidence: Evidence) -> NDArray[np.bool_] | None:
 
 
 def _ranges(cases: Sequence[Seen]) -> str:
-    sizes = [_Sizes.of_case(one.probe.case).of for one in cases]
+    sizes = [_sizes(one.probe.case) for one in cases]
     return ", ".join(f"{name} {_range([one[name] for one in sizes])}" for name in sizes[0]) if sizes else ""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from faulty import batch_norm, group_norm, higher, process, rare, state
+from faulty import batch_norm, group_norm, higher, process, rare, sizes, state
 from normgauge.adapters.base import Adapter
 from normgauge.adapters.case import DERIVATIVES, Array, Case, Implementation
 
@@ -46,10 +46,10 @@ CAUGHT: Mapping[str, Mapping[str, str]] = {
     "group_norm.SingleValuePassesThrough": {"GN-11": "diverges"},
     "group_norm.SingleSampleRefused": {"GN-11": "raises"},
     "group_norm.MeanInTwelveBits": dict.fromkeys(("GN-12", "GN-21 float64", "GN-48 float64"), "diverges"),
-    "group_norm.LongTailUncounted": {"GN-24": "diverges", "GN-48": "diverges"},
+    "group_norm.LongTailUncounted": dict.fromkeys(("GN-24", "GN-39", "GN-48"), "diverges") | {"GN-41": "cannot tell"},
     "group_norm.NoSamplesRaise": {"GN-13": "raises", "GN-31": "raises"},
     "group_norm.NoPositionsBecomeOne": {"GN-14": "crashes", "GN-31": "crashes"},
-    "group_norm.IndivisibleAccepted": {"GN-15": "diverges"},
+    "group_norm.IndivisibleAccepted": {"GN-15": "diverges", "GN-42": "diverges"},
     "group_norm.AnyChannelCount": {"GN-16": "diverges"},
     "group_norm.ChangesItsInput": {"GN-17": "crashes"},
     "group_norm.HandsOutItsBias": {"GN-17": "diverges"},
@@ -114,7 +114,7 @@ CAUGHT: Mapping[str, Mapping[str, str]] = {
     "batch_norm.EvalUpdates": {"BN-15": "diverges"},
     "batch_norm.MomentumZeroFreezes": {"BN-16": "diverges"},
     "batch_norm.MeanInTwelveBits": dict.fromkeys(("BN-17", "BN-25 float64", "BN-60 float64"), "diverges"),
-    "batch_norm.LongTailUncounted": {"BN-32": "diverges", "BN-60": "diverges"},
+    "batch_norm.LongTailUncounted": dict.fromkeys(("BN-32", "BN-50", "BN-60"), "diverges") | {"BN-52": "cannot tell"},
     "batch_norm.EmptyBatchIsNan": dict.fromkeys(("BN-18", "BN-19", "BN-48"), "diverges"),
     "batch_norm.EmptyBatchCounts": {"BN-48": "diverges"},
     "batch_norm.NoPositionsDecay": {"BN-19": "diverges", "BN-48": "diverges"},
@@ -156,6 +156,26 @@ CAUGHT: Mapping[str, Mapping[str, str]] = {
     "group_norm.KeepsItsFirstParameters": {"GN-37": "diverges"},
     "group_norm.ComputesInTheTypeOfItsWeight": {"GN-38": "diverges"},
     "batch_norm.ComputesInTheTypeOfItsStatistics": {"BN-49": "diverges"},
+    "sizes.TailOf32Dropped": {"GN-06": "diverges", "GN-39": "diverges"},
+    "sizes.TailOf256Dropped": {"GN-39": "diverges"},
+    # What departs at a size in its output is not told again of an input of many elements.
+    "sizes.TailOf1024Dropped": {"GN-39": "diverges", "GN-41": "cannot tell"},
+    "sizes.PaddedTo32Above32Positions": {"GN-39": "diverges"},
+    "sizes.SamplesFromEightOnUntouched": {"GN-39": "diverges"},
+    "sizes.ChannelsFrom32OnUntouched": {"GN-39": "diverges", "GN-41": "cannot tell"},
+    "sizes.ElementsBeyondAMillionUntouched": {"GN-41": "diverges"},
+    "sizes.GroupsAtMost32": {"GN-39": "diverges"},
+    "sizes.MoreGroupsThanChannelsBecomeChannels": {"GN-42": "diverges"},
+    "sizes.LastElementCountsTwice": {"GN-24 float64": "diverges", "GN-39": "diverges", "GN-41": "cannot tell"},
+    "sizes.TailDroppedBackward": {"GN-40": "diverges"},
+    "sizes.WeightGradientOf32Samples": {"GN-40": "diverges"},
+    "sizes.ChannelTailOf1024Dropped": {"BN-50": "diverges", "BN-52": "cannot tell"},
+    "sizes.RunningVarianceWithoutTail": {"BN-50": "diverges", "BN-52": "cannot tell"},
+    "sizes.SamplesFromEightOnUntouchedInEval": {"BN-50": "diverges"},
+    "sizes.ChannelsFrom32OnRepeat": {"BN-50": "diverges", "BN-52": "cannot tell"},
+    "sizes.ElementsOfAChannelBeyondAMillionUntouched": {"BN-52": "diverges"},
+    "sizes.ChannelTailDroppedBackward": {"BN-51": "diverges"},
+    "sizes.BiasGradientOf64Samples": {"BN-51": "diverges"},
     "state.FoldsItsEvalOnce": {"BN-47": "diverges"},
     "state.TrainsFromACopyOfItsStatistics": {"BN-47": "diverges"},
     "higher.GroupNorm": {},
@@ -177,6 +197,8 @@ def _implementations() -> tuple[Implementation, ...]:
         (higher, "batch_norm", _BATCH_NAMES),
         (rare, "group_norm", _GROUP_NAMES),
         (rare, "batch_norm", _BATCH_NAMES),
+        (sizes, "group_norm", _GROUP_NAMES),
+        (sizes, "batch_norm", _BATCH_NAMES),
     )
     return tuple(
         Implementation(
@@ -201,7 +223,7 @@ class FaultyAdapter(Adapter):
     implementations = _implementations()
 
     def layer_class(self, implementation: Implementation) -> Any:
-        wanted, modules = implementation.identity, (group_norm, batch_norm, state, process, rare, higher)
+        wanted, modules = implementation.identity, (group_norm, batch_norm, state, process, rare, higher, sizes)
         return getattr(next(one for one in modules if one.__name__ == f"faulty.{wanted.module}"), wanted.class_name)
 
     def construct(self, implementation: Implementation, case: Case) -> Any:
