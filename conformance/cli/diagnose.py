@@ -10,10 +10,11 @@ from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.cli.errors import Mistake, NotRunnable
 from normgauge.conformance.cli.frameworks import check_selection, framework_of
 from normgauge.conformance.cli.interruption import ended_by_signals
+from normgauge.conformance.cli.size_options import with_size_options
 from normgauge.conformance.cli.terminal import print_diagnosis
 from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
 from normgauge.conformance.run.engine import run_framework
-from normgauge.conformance.run.request import Wanted, is_pattern
+from normgauge.conformance.run.request import OwnSize, Wanted, is_pattern
 from normgauge.conformance.subjects.subject import CannotRun
 from normgauge.results.records import NotRun
 
@@ -22,9 +23,12 @@ from normgauge.results.records import NotRun
 @click.argument("implementation")
 @click.option("--framework", help="Where it belongs, if not to a registered framework: module:Class of an adapter.")
 @click.option("--dtype", default=DTYPES[0], show_default=True, type=click.Choice(DTYPES))
+@with_size_options
 @with_worker_options
 @ended_by_signals()
-def diagnose(implementation: str, framework: str | None, dtype: str, worker: WorkerOptions) -> None:
+def diagnose(
+    implementation: str, framework: str | None, dtype: str, worker: WorkerOptions, sizes: tuple[OwnSize, ...]
+) -> None:
     """Print what IMPLEMENTATION computes, axis by axis, with the evidence, and where it diverges.
 
     Example: normgauge diagnose mlx.nn.GroupNorm
@@ -35,7 +39,11 @@ def diagnose(implementation: str, framework: str | None, dtype: str, worker: Wor
     if is_pattern(implementation):
         raise Mistake(f"{implementation!r} is a pattern; diagnose takes the id of one implementation")
     wanted = Wanted(
-        dtypes=(dtype,), implementations=(implementation,), in_process=worker.in_process, diagnosis_only=True
+        dtypes=(dtype,),
+        implementations=(implementation,),
+        in_process=worker.in_process,
+        diagnosis_only=True,
+        sizes=sizes,
     )
     try:
         records = list(run_framework(launch, wanted))
@@ -45,4 +53,6 @@ def diagnose(implementation: str, framework: str | None, dtype: str, worker: Wor
         if isinstance(record, NotRun):
             raise NotRunnable(record.reason)
     everything = ["normgauge", "run", name, *worker.words(), "-i", implementation, "--dtype", dtype]
+    everything += [word for one in sizes for word in ("--shape", ",".join(map(str, one.shape)))]
+    everything += ["--groups", str(sizes[0].groups)] if sizes else []
     print_diagnosis(records, everything=shlex.join(everything))

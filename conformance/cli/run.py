@@ -20,13 +20,14 @@ from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.cli.errors import Mistake, NotRunnable, make_folder
 from normgauge.conformance.cli.frameworks import check_selection, selected_of
 from normgauge.conformance.cli.interruption import ended_by_signals
+from normgauge.conformance.cli.size_options import with_size_options
 from normgauge.conformance.cli.terminal import Lines, console_for, progress_on
 from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
 from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.requirements.case_files import BrokenCase, StoredCase, read_folder
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.parallel import processors
-from normgauge.conformance.run.request import Wanted
+from normgauge.conformance.run.request import OwnSize, Wanted
 from normgauge.conformance.subjects.subject import CannotRun, Launch
 from normgauge.results.file import ResultsWriter
 from normgauge.results.records import FORMAT, Footer, Header, NotRun, Record
@@ -45,6 +46,7 @@ class _RunOptions:
     store: Path | None
     cases: tuple[Path, ...]
     jobs: int
+    sizes: tuple[OwnSize, ...]
 
 
 @click.command()
@@ -74,6 +76,7 @@ class _RunOptions:
     help="Folder of counterexamples, replayed first.  [default: counterexamples in --out]",
 )
 @click.option("--cases", multiple=True, type=click.Path(path_type=Path), help="Folder of promoted cases (repeatable).")
+@with_size_options
 @with_worker_options
 @click.option(
     "--jobs", default=processors(), show_default="processors", type=click.IntRange(1), help="Implementations at a time."
@@ -102,6 +105,7 @@ def run(frameworks: tuple[str, ...], worker: WorkerOptions, **given: Any) -> Non
         seed=options.seed,
         store=store,
         cases=committed,
+        sizes=options.sizes,
         all_dtypes=not options.dtype,
     )
     failed = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +18,8 @@ from normgauge.adapters.case import Array, Case
 from normgauge.conformance.requirements.inputs import scrambled
 from normgauge.conformance.requirements.probe import GRADIENTS, Probe
 from normgauge.conformance.requirements.requirement import (
+    BATCH_NORM,
+    GROUP_NORM,
     Asked,
     Both,
     Layer,
@@ -122,6 +124,16 @@ def _backward(layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 def _beyond(layer: Layer, asked: Asked) -> Iterator[Probe]:
     yield size_probe(layer, asked, _MANY.shape(len(asked.shape)), _MANY.groups)
+
+
+def own_probes(layer: str, asked: Asked, shape: tuple[int, ...], groups: int) -> Iterator[Probe]:
+    """The cases of a size that a user names: a call, and one with gradients, of the requirements on real sizes."""
+    own = {GROUP_NORM.name: (GROUP_NORM, "GN-39", "GN-40"), BATCH_NORM.name: (BATCH_NORM, "BN-50", "BN-51")}
+    if layer not in own or len(shape) not in asked.ranks:
+        return
+    made_for, forward, backward = own[layer]
+    yield replace(size_probe(made_for, asked, shape, groups), requirement=forward)
+    yield replace(size_probe(made_for, asked, shape, groups, differentiated=True), requirement=backward)
 
 
 def _fitting(sizes: tuple[Size, ...], asked: Asked) -> Iterator[Size]:

@@ -187,6 +187,15 @@ def _check_selection(greeting: Hello, wanted: Wanted) -> None:
         if not {*wanted.dtypes} & {*dtypes}:
             made_for, asked = " and ".join(dtypes), " and ".join(wanted.dtypes)
             raise CannotRun(f"{selected} is made for {made_for}, not for {asked}")
+    selects = [one for one in greeting.implementations if wanted.selects(one)]
+    for size in wanted.sizes:
+        if not any(len(size.shape) in one.ranks for one in selects):
+            ranks = " and ".join(map(str, sorted({rank for one in selects for rank in one.ranks})))
+            given = ",".join(map(str, size.shape))
+            raise CannotRun(
+                f"--shape {given} has rank {len(size.shape)}, and what is run takes rank {ranks}; "
+                "give as many numbers as a rank that it takes"
+            )
 
 
 def _header(framework: str, wanted: Wanted, greeting: Hello) -> Header:

@@ -18,7 +18,8 @@ from normgauge.conformance.layers.registry import requirements as catalogue
 from normgauge.conformance.requirements.case_files import StoredCase, promoted_cases
 from normgauge.conformance.requirements.committed_cases import promoted_probes
 from normgauge.conformance.requirements.probe import Probe
-from normgauge.conformance.requirements.requirement import Requirement
+from normgauge.conformance.requirements.requirement import Asked, Requirement
+from normgauge.conformance.requirements.sizes import own_probes
 from normgauge.conformance.run.parallel import Progress
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.shrinking.example import shrunk_example
@@ -147,9 +148,14 @@ def _asked_of(subject: Subject, description: Description, dtype: str, wanted: Wa
     beyond = {one.id for one in requirements if one.derivative and one.derivative not in description.derivatives}
     asked = [one for one in asked if one.requirement not in beyond]
     requirements = [one for one in requirements if one.id not in beyond]
+    made_for = Asked(dtype=dtype, ranks=description.ranks)
+    named = [probe for one in wanted.sizes for probe in own_probes(layer, made_for, one.shape, one.groups)]
+    named = [replace(probe, case=with_equal_samples(probe.case)) if equal else probe for probe in named]
     if wanted.diagnosis_only:
         asked, left_out = _on_diagnosing_shapes(asked)
+        left_out -= {probe.requirement for probe in named}
         requirements = [requirement for requirement in requirements if requirement.id not in left_out]
+    asked += named
     return _Asked(probes=asked, requirements=requirements, committed=committed, kin=kin)
 
 

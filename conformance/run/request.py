@@ -14,6 +14,14 @@ from normgauge.conformance.subjects.messages import Description
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnSize:
+    """The size of an input that a user names: ``shape`` is (N, C, *spatial), ``groups`` those of GroupNorm."""
+
+    shape: tuple[int, ...]
+    groups: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Wanted:
     """What a run is asked for. Empty selections mean everything; ``implementations`` are ids, or patterns of ids.
 
@@ -21,7 +29,8 @@ class Wanted:
     which it does for each dtype anew.
 
     ``budget`` and ``seed`` are the exploration's; counterexamples are kept in the folder ``store`` and
-    replayed from there. ``cases`` are committed cases beside those of this distribution.
+    replayed from there. ``cases`` are committed cases beside those of this distribution, ``sizes`` the user's own beside
+    those of the requirements on sizes.
     """
 
     dtypes: tuple[str, ...] = FULL
@@ -32,6 +41,7 @@ class Wanted:
     seed: int = 0
     store: Path | None = None
     cases: tuple[StoredCase, ...] = ()
+    sizes: tuple[OwnSize, ...] = ()
     all_dtypes: bool = False
 
     def selects(self, description: Description) -> bool:
