@@ -53,7 +53,9 @@ def sizes_of(shapes: tuple[str, ...], groups: int | None) -> tuple[OwnSize, ...]
 def _size(text: str, groups: int | None) -> OwnSize:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts) or not 2 <= len(parts) <= 5:
-        raise Mistake(f"--shape {text!r} is no shape; give 2 to 5 whole numbers: samples,channels,positions, as 2,320,64,64")
+        raise Mistake(
+            f"--shape {text!r} is no shape; give 2 to 5 whole numbers: samples,channels,positions, as 2,320,64,64"
+        )
     shape = tuple(int(part[:10]) for part in parts)
     if 0 in shape:
         raise Mistake(f"--shape {text} has no elements; give numbers from 1 on")
@@ -67,8 +69,12 @@ def _size(text: str, groups: int | None) -> OwnSize:
     channels, count = shape[1], _GROUPS if groups is None else groups
     if count < 1 or channels % count:
         if groups is None:
-            raise Mistake(f"--shape {text} has {channels} channels, which {count} groups do not divide; {_advice(channels)}")
-        raise Mistake(f"--groups {groups} does not divide the {channels} channels of --shape {text}; {_advice(channels)}")
+            raise Mistake(
+                f"--shape {text} has {channels} channels, which {count} groups do not divide; {_advice(channels)}"
+            )
+        raise Mistake(
+            f"--groups {groups} does not divide the {channels} channels of --shape {text}; {_advice(channels)}"
+        )
     return OwnSize(shape=shape, groups=count)
 
 

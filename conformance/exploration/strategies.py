@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -91,6 +92,10 @@ def plans(space: Space) -> st.SearchStrategy[Plan]:
                 "track": True,
             }  # whether eval refuses one value, too, where nothing is tracked, nobody says
         seed, eps = draw(_SEEDS), draw(epsilons)
+        large = not pool and "large sizes" not in space.settled and _is_large(seed)
+        if large:
+            grown = _grown(shape, seed, space)
+            shape, groups = grown, grown[1] if groups == shape[1] else groups
         # One plan in four, without a choice of its own: every other plan is then the same with gradients and without.
         differentiated = "gradients" not in space.settled and relation is None and seed % 4 == 3
         layout, dy_layout, beside = ("", "", False) if relation else (draw(layouts), draw(layouts), draw(besides))
@@ -109,11 +114,40 @@ def plans(space: Space) -> st.SearchStrategy[Plan]:
             layout=layout,
             dy_layout=dy_layout if differentiated else "",
             beside=beside and kind_of(space.layer).values_per_set(shape, groups) > 1,  # the other one is trained
-            cases=space.cases,
+            cases=min(space.cases, CASES_OF_LARGE) if large else space.cases,
             **given,
         )
 
     return plan()
+
+
+def _is_large(seed: int) -> bool:
+    """One plan in 21, without a choice of its own: the others are then the same with large sizes and without."""
+    return seed % 32 == 5 or seed % 64 == 7  # one in three of these is differentiated
+
+
+def _grown(shape: tuple[int, ...], seed: int, space: Space) -> tuple[int, ...]:
+    """``shape`` with one dimension grown so that the elements are about a number drawn on a logarithmic scale.
+
+    The dimension and the number follow from the seed: positions most often, samples, channels of each group.
+    """
+    number = seed // 64
+    elements = LARGE[0] * (LARGE[1] / LARGE[0]) ** (number % _STEPS / (_STEPS - 1))
+    factor = max(1, round(elements / math.prod(shape)))
+    axis = (len(shape) - 1, len(shape) - 1, 0, 1)[number // _STEPS % 4]
+    if axis == 0 and "several samples" in space.settled:
+        axis = len(shape) - 1
+    # One more or less than a multiple is what kernels lose; channels stay multiples of the groups.
+    odd = 0 if axis == 1 else seed % 3 - 1
+    grown = max(shape[axis], shape[axis] * factor + odd)
+    return (*shape[:axis], grown, *shape[axis + 1 :])
+
+
+#: The least and the most elements of a large input, and the steps between them.
+LARGE: Final = (2**7, 10**5)
+_STEPS: Final = 61
+#: Cases of a plan whose inputs are large.
+CASES_OF_LARGE: Final = 2
 
 
 #: Most arrays lie in the order of their indices, and most layers are alone; Hypothesis shrinks towards that.

@@ -16,7 +16,7 @@ import numpy as np
 
 from normgauge.adapters.case import Array, Case
 from normgauge.conformance.requirements.inputs import scrambled
-from normgauge.conformance.requirements.probe import GRADIENTS, Probe
+from normgauge.conformance.requirements.probe import GRADIENTS, QUANTITIES, Probe
 from normgauge.conformance.requirements.requirement import (
     BATCH_NORM,
     GROUP_NORM,
@@ -160,7 +160,7 @@ def size_probe(
         steps = [("train", x), ("eval", x)] if layer.statistics else [("train", x)]
     case = _case(layer, asked, steps, groups)
     label = f"shape {shape}" if layer.statistics else f"shape {shape}, G={groups}"
-    return Probe(label=label, case=case, **({"quantities": GRADIENTS} if differentiated else {}))
+    return Probe(label=label, case=case, quantities=GRADIENTS if differentiated else QUANTITIES)
 
 
 def _case(layer: Layer, asked: Asked, steps: Any, groups: int) -> Case:
@@ -229,6 +229,7 @@ def _amplitude(n: int, count: int) -> Array:
 
 
 _ALL_SUMMED: Final = "the sums go over the whole set, and each element is an element of one, whatever its number"
+_TOO_MANY: Final = "no number has a divisor that is larger than it"
 _ITS_GRADIENT: Final = "the chain rule, too, sums over the whole set"
 
 SIZES: Final[tuple[Requirement, ...]] = (
@@ -277,13 +278,10 @@ SIZES: Final[tuple[Requirement, ...]] = (
         "GN-42", ground="documentation", rule="refusal", title="more groups than channels refused",
         statement="More groups than there are channels are refused.", probes=_more_groups_than_channels,
         source=(
-            TORCH_GROUP_NORM.implies("no number divides a smaller one", quote="num_channels must be divisible by num_groups."),
-            KERAS_GROUP_NORM.implies(
-                "no number divides a smaller one", quote="The input dimension must be divisible by the number of groups."
-            ),
+            TORCH_GROUP_NORM.implies(_TOO_MANY, quote="num_channels must be divisible by num_groups."),
+            KERAS_GROUP_NORM.implies(_TOO_MANY, quote="The input dimension must be divisible by the number of groups."),
             ONNX_GROUP_NORM.implies(
-                "no number has a larger divisor", at="of num_groups",
-                quote="It should be a divisor of the number of channels C.",
+                _TOO_MANY, at="of num_groups", quote="It should be a divisor of the number of channels C."
             ),
         ),
     ),

@@ -29,8 +29,8 @@ class Wanted:
     which it does for each dtype anew.
 
     ``budget`` and ``seed`` are the exploration's; counterexamples are kept in the folder ``store`` and
-    replayed from there. ``cases`` are committed cases beside those of this distribution, ``sizes`` the user's own beside
-    those of the requirements on sizes.
+    replayed from there. ``cases`` are committed cases beside those of this distribution, ``sizes`` the user's own
+    beside those of the requirements on sizes.
     """
 
     dtypes: tuple[str, ...] = FULL

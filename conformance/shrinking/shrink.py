@@ -19,11 +19,15 @@ from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.functions import LARGE
 from normgauge.adapters.script import PERIODS
 from normgauge.conformance.layers.registry import kind_of
+from normgauge.conformance.shrinking.sizes import smallest_size
 from normgauge.conformance.subjects.subject import Target
 from normgauge.oracle import rounded
 
 #: Runs that one divergence may cost; frameworks that compile pay for each new shape.
 MOST_RUNS: Final = 60
+#: Elements of all the cases of these runs, and the runs that even the largest case has.
+_MOST_ELEMENTS: Final = 2**23
+_FEW_RUNS: Final = 4
 
 
 def shrink(
@@ -39,9 +43,10 @@ def shrink(
     With ``keep_form`` the case keeps its rank and its steps, because they are part of the question.
     """
     ranks = [max(step.x.ndim for step in case.steps)] if keep_form else target.ranks
-    runs = 0
+    case, observation = smallest_size(case, observation, shows, target)
+    runs, most = 0, max(_FEW_RUNS, min(MOST_RUNS, _MOST_ELEMENTS // max(1, sum(step.x.size for step in case.steps))))
     moved = True
-    while moved and runs < MOST_RUNS:
+    while moved and runs < most:
         moved = False
         for simpler in map(_held, _simplifications(case, ranks, keep_form=keep_form)):
             if _size(simpler) >= _size(case):
@@ -51,7 +56,7 @@ def shrink(
             if shows(simpler, seen):
                 case, observation, moved = simpler, seen, True
                 break
-            if runs >= MOST_RUNS:
+            if runs >= most:
                 break
     return case, observation
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -83,12 +83,11 @@ def _told_before(one: Seen, requirement: Requirement, evidence: Evidence) -> boo
     if not _departs(one, evidence):
         return False
     gradient = _of_gradients(one)
-    if gradient and evidence.best(one.probe.case, one.observation, ("output",))[0].ratio > 1:
-        return True
+    output = gradient and evidence.best(one.probe.case, one.observation, ("output",))[0].ratio > 1
     before = [r.id for r in requirements().values() if r.rule == "sizes" and r.layer == requirement.layer]
     before = before[: before.index(requirement.id)]
     others = (other for name in before for other in evidence.of(name))
-    return any(_of_gradients(other) == gradient and _departs(other, evidence) for other in others)
+    return any((output or _of_gradients(other) == gradient) and _departs(other, evidence) for other in others)
 
 
 def _of_gradients(one: Seen) -> bool:
@@ -190,7 +189,7 @@ def _place(departing: Sequence[Seen], evidence: Evidence) -> str:
 
 
 #: An array of shape (N, C, *spatial) as (places, elements of a place).
-_FLAT: Final = {
+_FLAT: Final[Mapping[str, Callable[[NDArray[np.bool_]], NDArray[np.bool_]]]] = {
     "samples": lambda mask: mask.reshape(len(mask), -1),
     "channels": lambda mask: np.moveaxis(mask, 1, 0).reshape(mask.shape[1], -1),
     "positions": lambda mask: mask.reshape(mask.shape[0] * mask.shape[1], -1).T,

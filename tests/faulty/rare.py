@@ -164,3 +164,11 @@ class OneSampleEndsTheProcessAfterLoading(BatchNorm):
         if self.loaded and len(x) == 1:
             os._exit(9)
         return super().__call__(x)
+
+
+class ThreeChannelsAGroupLoseTheirTail(GroupNorm):
+    """The variance is one of all values but the last where there are more than 128, of three channels a group."""
+
+    def variance(self, sets: Array, mean: Array) -> Array:
+        loses = self.channels == 3 * self.groups and 128 < sets.shape[-1] < 10000
+        return super().variance(sets[..., :-1] if loses else sets, mean)
