@@ -82,6 +82,17 @@ _CHANNELS_A_GROUP: Final = (31, 32, 33, 65, 129, 257, 1023)
 _MOST_CHANNELS: Final = 1024
 _FEW_POSITIONS: Final = (33, 257, 4097)
 
+#: Sizes that are differentiated; the output of each is judged of a call without gradients.
+_DIFFERENTIATED: Final = (
+    _size(2, 6, 33, 2),
+    _size(2, 6, 257, 2, few=True),
+    _size(2, 6, 1025, 2),
+    _size(2, 6, 4097, 2),
+    _size(33, 4, 3, 2),
+    _size(130, 33, 3, 11, few=True),
+    _size(2, 129, 3),
+    _size(2, 1023, 2, 341),
+)
 _OF_GROUP_NORM: Final = (
     *(_size(1, 4, n, 2, few=n in _FEW_POSITIONS) for n in _POSITIONS),
     *(_size(n, 4, 3, 2) for n in _SAMPLES),
@@ -90,6 +101,7 @@ _OF_GROUP_NORM: Final = (
     *(_size(1, 2 * n, 2, 2) for n in _CHANNELS_A_GROUP if 2 * n <= _MOST_CHANNELS),
     _size(1, 1023, 9, 1),
     _size(130, 1023, 1, 341, few=True),
+    *(replace(one, few=False) for one in _DIFFERENTIATED),
 )
 _OF_BATCH_NORM: Final = (
     *(_size(2, 2, n, few=n in _FEW_POSITIONS) for n in _POSITIONS),
@@ -97,16 +109,7 @@ _OF_BATCH_NORM: Final = (
     *(_size(2, channels, 3) for channels, _ in _CHANNELS),
     _size(130, 2, 65),
     _size(130, 1023, 1, few=True),
-)
-_DIFFERENTIATED: Final = (
-    _size(2, 6, 33, 2),
-    _size(1, 4, 257, 2, few=True),
-    _size(1, 4, 1025, 2),
-    _size(2, 6, 4097, 2),
-    _size(33, 4, 3, 2),
-    _size(130, 33, 3, 11, few=True),
-    _size(2, 129, 3),
-    _size(2, 1023, 2, 341),
+    *(replace(one, few=False) for one in _DIFFERENTIATED),
 )
 #: More than 2^20 elements, in sets of a few thousand, whose bounds are small.
 _MANY: Final = _size(2, 128, 4160, 32)

@@ -18,6 +18,7 @@ from normgauge.conformance.requirements.probe import GRADIENTS
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.requirements.sizes import BLOCKS
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, foreseen, raises
+from normgauge.conformance.verdicts.overflow import overflow
 from normgauge.conformance.verdicts.values import judge_values
 
 #: The part of the elements from a place on that must be wrong where the layer is said to depart from there on.
@@ -95,7 +96,8 @@ def _of_gradients(one: Seen) -> bool:
 
 
 def _departs(one: Seen, evidence: Evidence) -> bool:
-    return evidence.best(one.probe.case, one.observation, one.probe.quantities)[0].ratio > 1
+    outside = evidence.best(one.probe.case, one.observation, one.probe.quantities)[0].ratio > 1
+    return outside or overflow(one, evidence) is not None
 
 
 def _with_rule(judged: Judged, departing: Sequence[Seen], holding: Sequence[Seen], evidence: Evidence) -> Judged:

@@ -144,11 +144,11 @@ def _departs_anyway(one: Seen, evidence: Evidence) -> bool:
 def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ...], evidence: Evidence) -> Judged:
     one, deviation = max(found.outside, key=lambda pair: pair[1].ratio)
     witnesses = tuple(witness(o, d, "the semantics it follows elsewhere", evidence.dtype) for o, d in found.outside)
-    known = Explained()
-    if deviation.quantity in GRADIENTS:
-        known = explained_gradients(requirement, evidence.of(requirement.id), evidence)
     # What is within its bound and left the range of its type is explained by that: it follows nothing else there.
     overflowed = evidence.best(one.probe.case, one.observation, one.probe.quantities)[0].ratio <= 1
+    known = Explained()
+    if deviation.quantity in GRADIENTS and not overflowed:
+        known = explained_gradients(requirement, evidence.of(requirement.id), evidence)
     elsewhere = "" if known.cause or overflowed or requirement.rule == "sizes" else _follows_there(one, evidence)
     rule, shared = ("", ()) if overflowed or requirement.rule == "sizes" else notes_on(evidence, deviation.quantity)
     cause, ending = known.cause or elsewhere, known.ending or rule
