@@ -38,7 +38,11 @@ def _references_are_evaluated_once() -> None:
 
 def cases(layer: str = "batch_norm") -> list[Case]:
     """Small cases of every kind: steps, gradients, refusals, empty inputs, special values."""
-    return [one.case for one in probes(layer, "float32", (2, 4)) if not one.curve and "eps" in one.case.settings][::6]
+    return [
+        one.case
+        for one in probes(layer, "float32", (2, 4))
+        if not one.curve and "eps" in one.case.settings and one.case.steps[0].x.size < 2**10
+    ][::6]
 
 
 def some(layer: str) -> list[Semantics]:

@@ -166,9 +166,9 @@ class OneSampleEndsTheProcessAfterLoading(BatchNorm):
         return super().__call__(x)
 
 
-class ThreeChannelsAGroupLoseTheirTail(GroupNorm):
-    """The variance is one of all values but the last where there are more than 128, of three channels a group."""
+class FourChannelsAGroupLoseTheirTail(GroupNorm):
+    """The variance is one of all values but the last where there are more than 128, of four channels a group."""
 
     def variance(self, sets: Array, mean: Array) -> Array:
-        loses = self.channels == 3 * self.groups and 128 < sets.shape[-1] < 10000
+        loses = self.channels == 4 * self.groups and 128 < sets.shape[-1] < 10000
         return super().variance(sets[..., :-1] if loses else sets, mean)
