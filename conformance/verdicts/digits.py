@@ -55,7 +55,7 @@ def supported(
     whole = _whole_digits(value) if least else 0
     if max(digits, 1) <= whole <= min(most, WHOLE):
         return format(value, f".{WHOLE + 1}g")  # 500000 rather than 5e+05
-    while digits > least and not whole and not _is_settled(value, error, size - digits + 1):
+    while digits > max(least, whole - 1) and not _is_settled(value, error, size - digits + 1):
         digits -= 1
     text = _rounded(value, digits, size)
     while float(text) == observed and abs(value - observed) > bound and digits < MOST:
