@@ -156,7 +156,7 @@ _STASHED: Final = "the operator casts all input variables to 32-bit float"
 
 HALF_PRECISION: Final[tuple[Requirement, ...]] = (
     *twins(
-        "GN-45", "BN-56", ground="convention", rule="gradient_types", title="types of the gradients",
+        "GN-43", "BN-53", ground="convention", rule="gradient_types", title="types of the gradients",
         statement="dx has the type of x, dweight that of the weight, and dbias that of the bias.",
         source=(
             JAX_GRAD.says(
@@ -165,12 +165,12 @@ HALF_PRECISION: Final[tuple[Requirement, ...]] = (
         ),
     ),
     of_batch_norm(
-        "BN-57", ground="convention", rule="statistics_types", title="types of the running statistics",
+        "BN-54", ground="convention", rule="statistics_types", title="types of the running statistics",
         statement="A call leaves running statistics in the type that they are given in.",
         source=(JAX_SCAN.implies("a layer that steps in such a loop keeps the types of its state", quote=_FIXED_TYPE),),
     ),
     *twins(
-        "GN-46", "BN-58", ground="robustness", rule="wide_sums", title="long sums in half precision",
+        "GN-44", "BN-55", ground="robustness", rule="wide_sums", title="long sums in half precision",
         about="range",
         statement=Both(
             "Sums of thousands of values of half precision, and those beyond the range of float16, are those of "
@@ -191,7 +191,7 @@ HALF_PRECISION: Final[tuple[Requirement, ...]] = (
         dtypes=HALF, probes=_long_sums,
     ),
     *twins(
-        "GN-47", "BN-59", ground="robustness", rule="beyond_half", title="parameters beyond float16",
+        "GN-45", "BN-56", ground="robustness", rule="beyond_half", title="parameters beyond float16",
         about="range",
         statement=Both(
             "A weight of float32 that float16 cannot hold is used as it is beside an input of float16, or refused.",

@@ -58,11 +58,11 @@ def _requirements(*ids: str, derivative: str, title: str, statement: str) -> tup
 
 HIGHER_DERIVATIVES: Final[tuple[Requirement, ...]] = (
     *_requirements(
-        "GN-55", "BN-66", derivative="second", title="gradients of the gradient",
+        "GN-47", "BN-58", derivative="second", title="gradients of the gradient",
         statement="The gradients of <dx, u>, u a constant, by x, dy and the weight are those of the formula.",
     ),
     *_requirements(
-        "GN-56", "BN-67", derivative="forward", title="forward mode",
+        "GN-48", "BN-59", derivative="forward", title="forward mode",
         statement="The derivative of the output along a direction of x, and that derivative's own, are the formula's.",
     ),
 )  # fmt: skip

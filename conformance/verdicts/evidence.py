@@ -49,6 +49,11 @@ class Evidence:
         return self.diagnosis.arithmetic
 
     @property
+    def ordinary(self) -> Evidence:
+        """The evidence by which ordinary cases are judged."""
+        return self
+
+    @property
     def precisions(self) -> tuple[Arithmetic, ...]:
         """What it may compute in without departing, tight to wide."""
         return allowed(self.arithmetic, self.dtype)

@@ -35,6 +35,10 @@ class HeldTo(Evidence):
         return cls(**own, general=general, predicted=predicted)
 
     @property
+    def ordinary(self) -> Evidence:
+        return self.general
+
+    @property
     def precisions(self) -> tuple[Arithmetic, ...]:
         return self.general.precisions[-1:]
 

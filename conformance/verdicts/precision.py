@@ -73,7 +73,8 @@ def judge_gradient_types(requirement: Requirement, evidence: Evidence) -> Judged
     for one in evidence.seen:
         of = {"dx": evidence.dtype} | {f"d{name}": one.probe.case.dtypes.get(name, evidence.dtype) for name in _AFFINE}
         for step in one.observation.steps:
-            found += [(one, name, step.dtypes[name], of[name]) for name in step.gradients if name in step.dtypes]
+            shown = step.gradients.keys() & step.dtypes.keys() & of.keys()
+            found += [(one, name, step.dtypes[name], of[name]) for name in sorted(shown)]
     return _judge_types(found, evidence)
 
 

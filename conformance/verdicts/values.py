@@ -9,7 +9,7 @@ import numpy as np
 
 from normgauge.adapters.case import Observation
 from normgauge.conformance.diagnosis.candidates import Deviation, Seen, as_given, explained
-from normgauge.conformance.layers.registry import kind_of
+from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.requirements.inputs import per_channel
 from normgauge.conformance.requirements.probe import GRADIENTS, Probe
 from normgauge.conformance.requirements.requirement import Requirement
@@ -138,7 +138,27 @@ def _sorted_cases(asked: Sequence[Seen], evidence: Evidence) -> _SortedCases:
 def _departs_anyway(one: Seen, evidence: Evidence) -> bool:
     """Whether the case without what its requirement is about departs as well."""
     beside = (other for other in evidence.seen if other.probe.case is one.probe.without)
-    return any(evidence.best(other.probe.case, other.observation)[0].ratio > 1 for other in beside)
+    if any(evidence.best(other.probe.case, other.observation)[0].ratio > 1 for other in beside):
+        return True
+    return _rule_of(one) == "range" and _departs_at_its_length(one, evidence.ordinary)
+
+
+def _rule_of(one: Seen) -> str:
+    return requirements()[one.probe.requirement].rule
+
+
+def _departs_at_its_length(one: Seen, evidence: Evidence) -> bool:
+    """Whether ordinary numbers depart, too, in sets of up to about as many values."""
+    most = 2 * _length(one)
+    others = (other for other in evidence.seen if _rule_of(other) == "sizes" and _length(other) <= most)
+    return any(evidence.best(o.probe.case, o.observation, o.probe.quantities)[0].ratio > 1 for o in others)
+
+
+def _length(one: Seen) -> int:
+    """The values of a set, in the longest step."""
+    case = one.probe.case
+    groups = case.settings.get("num_groups", 1)
+    return max((kind_of(case.layer).values_per_set(step.x.shape, groups) for step in case.steps), default=0)
 
 
 def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ...], evidence: Evidence) -> Judged:
@@ -150,7 +170,9 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
     if deviation.quantity in GRADIENTS and not overflowed:
         known = explained_gradients(requirement, evidence.of(requirement.id), evidence)
     elsewhere = "" if known.cause or overflowed or requirement.rule == "sizes" else _follows_there(one, evidence)
-    rule, shared = ("", ()) if overflowed or requirement.rule == "sizes" else notes_on(evidence, deviation.quantity)
+    rule, shared = "", tuple[str, ...]()
+    if not overflowed and requirement.rule != "sizes":
+        rule, shared = notes_on(evidence.ordinary, deviation.quantity)
     cause, ending = known.cause or elsewhere, known.ending or rule
     notes = (*notes, *known.notes, *shared)
     if len(found.outside) > 1:

@@ -80,7 +80,7 @@ def test_the_worker_in_c_conforms_where_it_has_declared_nothing(worker_in_c: Pat
         ("GN-36", "the worker does not know layouts"),
         ("GN-37", "the worker does not know set_parameters"),
         ("GN-38", "the worker does not know parameter_dtypes"),
-        ("GN-45", "no call showed any"),
+        ("GN-43", "no call showed any"),
     }
 
 

@@ -117,14 +117,14 @@ CHOICES: Mapping[type, tuple[str, frozenset[str]]] = {
     TakesOneValue: ("float32", frozenset({"BN-06"})),
     FrozenIsInference: ("float32", frozenset({"BN-29"})),
     RefusesNone: ("float32", frozenset({"BN-05"})),
-    WideState: ("float16", frozenset({"BN-57"})),
+    WideState: ("float16", frozenset({"BN-54"})),
     **{
         layer: (dtype, frozenset(departs))
         for choice, dtype, departures in (
             (Flushes, "float32", ((), ())),
             (RefusesRankOne, "float32", ((), ())),
             (RefusesEps, "float32", (("GN-32",), ("BN-41",))),
-            (WideGradients, "float16", (("GN-45",), ("BN-56",))),
+            (WideGradients, "float16", (("GN-43",), ("BN-53",))),
             (WideOutput, "float16", (("GN-20",), ("BN-24",))),
         )
         for layer, departs in zip(_both(choice), departures, strict=True)
@@ -208,14 +208,14 @@ class LongConstantIsNan:
 FAULTS: Mapping[type, tuple[str, frozenset[str]]] = {
     layer: (dtype, frozenset({own}))
     for fault, dtype, caught in (
-        (AddsInHalf, "bfloat16", ("GN-46", "BN-58")),
-        (AddsGradientsInHalf, "float16", ("GN-46", "BN-58")),
-        (RoundsItsWeight, "float16", ("GN-47", "BN-59")),
-        (OnePassWhenLong, "float32", ("GN-48", "BN-60")),
-        (LongConstantIsNan, "bfloat16", ("GN-48", "BN-60")),
+        (AddsInHalf, "bfloat16", ("GN-44", "BN-55")),
+        (AddsGradientsInHalf, "float16", ("GN-44", "BN-55")),
+        (RoundsItsWeight, "float16", ("GN-45", "BN-56")),
+        (OnePassWhenLong, "float32", ("GN-46", "BN-57")),
+        (LongConstantIsNan, "bfloat16", ("GN-46", "BN-57")),
     )
     for layer, own in zip(_both(fault), caught, strict=True)
-} | {RoundsItsStatistics: ("float16", frozenset({"BN-59"}))}
+} | {RoundsItsStatistics: ("float16", frozenset({"BN-56"}))}
 
 LAYERS: dict[str, Callable[..., Any]] = {one.__name__: one for one in (*CHOICES, *FAULTS)}
 
