@@ -106,11 +106,12 @@ def raised_gradients(requirement: Requirement, raised: Sequence[Seen], asked: in
 
 
 def departs_forward(one: Seen, evidence: Evidence) -> bool:
-    """Whether the same call raises or departs without being differentiated, which is told there."""
+    """Whether the same call raises without being differentiated, or its output departs, which is told there."""
     if len(one.probe.case.steps) != 1 or one.probe.case.steps[0].dy is None:
         return False
     return any(
-        other.observation.raised is not None or evidence.best(other.probe.case, other.observation)[0].ratio > 1
+        other.observation.raised is not None
+        or evidence.best(other.probe.case, other.observation, ("output",))[0].ratio > 1
         for other in evidence.seen
         if _is_forward_of(other.probe.case, one.probe.case)
     )
