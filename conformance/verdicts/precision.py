@@ -96,7 +96,8 @@ _STATISTICS: Final = ("running_mean", "running_var")
 def _judge_types(found: Sequence[tuple[Seen, str, str, str]], evidence: Evidence) -> Judged:
     """By cases, each with the name of a result, its type and the type that is asked for."""
     if not found:
-        return Judged(verdict="unsupported", sentence=evidence.note("no call showed any"))
+        died = any(one.observation.died for one in evidence.seen)
+        return Judged(verdict="cannot tell" if died else "unsupported", sentence=evidence.note("no call showed any"))
     other = [row for row in found if row[2] != row[3]]
     if not other:
         return Judged(verdict="conforms", sentence=evidence.note(f"as they are asked for, {len(found)} times"))

@@ -18,6 +18,7 @@ from normgauge.conformance.requirements.probe import GRADIENTS
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.requirements.sizes import BLOCKS
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, foreseen, raises
+from normgauge.conformance.verdicts.gradients import raises_in_gradients
 from normgauge.conformance.verdicts.overflow import overflow
 from normgauge.conformance.verdicts.values import judge_values
 
@@ -40,8 +41,10 @@ def judge_sizes(requirement: Requirement, evidence: Evidence) -> Judged:
         left = tuple(one for one in evidence.seen if not any(one.probe.case is case for case in cases))
         judged = judge_values(requirement, replace(evidence, seen=left)) if len(told) < len(own) else _nothing(evidence)
     raised = [one for one in own if one.observation.raised and not foreseen(one, evidence)]
-    if judged.verdict == "conforms" and raised:
-        judged = raises(raised, len(own), evidence)
+    if judged.verdict in {"conforms", "unsupported"} and raised:
+        told_of = raises_in_gradients(raised, evidence)
+        sentence = evidence.note(f"its cases raise as {told_of} does")
+        judged = Judged(verdict="cannot tell", sentence=sentence) if told_of else raises(raised, len(own), evidence)
     rest = [one for one in own if one not in told]
     departing = [one for one in rest if one in raised or _departs(one, evidence)]
     notes = (*judged.notes, *(f"{one.probe.label}: {_BEFORE}" for one in told))

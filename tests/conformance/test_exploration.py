@@ -321,7 +321,7 @@ def test_a_run_leaves_nothing_beside_its_results(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_large_sizes_are_drawn_and_told_as_the_smallest_that_shows_it() -> None:
-    records = explore("rare.FourChannelsAGroupLoseTheirTail", seed=1)
+    records = explore("rare.FourChannelsAGroupLoseTheirTail", seed=4)
     assert {r.verdict for r in records if isinstance(r, Judgement)} <= {"conforms"}
     (found,) = counterexamples(records)
     ((samples, channels, *spatial),) = found.example.shapes

@@ -112,7 +112,11 @@ def judgements(records: list[Record], implementation: str, dtype: str) -> dict[s
 
 def required(layer: str, dtype: str) -> set[str]:
     without = {"GN-22", "GN-23"}  # this worker has no InstanceNorm and no LayerNorm
-    asked = {one.id for one in requirements().values() if one.layer == layer and dtype in one.dtypes}
+    asked = {
+        one.id
+        for one in requirements().values()
+        if one.layer == layer and dtype in one.dtypes and not one.derivative  # it declares none
+    }
     return asked - without - _unpromoted(dtype)
 
 

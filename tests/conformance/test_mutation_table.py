@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from copy import deepcopy
 from typing import cast
 
@@ -54,7 +55,9 @@ def _calls(fault: Fault) -> bool:
 def test_layers_without_a_fault_conform_and_pass_the_peers(fault: Fault) -> None:
     verdicts = {r.requirement: r.verdict for r in records_of(fault) if isinstance(r, Judgement)}
     assert set(verdicts.values()) == {"conforms"}
-    assert not any(peer(fault) for name, peer in PEERS.items() if name == "benchdnn" or pytest.importorskip("torch"))
+    needs = {"ONNX": "onnx", "one shape": "torch"}
+    here = [peer for name, peer in PEERS.items() if name not in needs or importlib.util.find_spec(needs[name])]
+    assert not any(peer(fault) for peer in here)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,9 @@ def test_a_fault_departs_from_the_canonical_semantics_on_a_probe_unless_it_is_in
     dtype, known = fault.mistake.dtype, References(cast("ReferenceStore", references))
     worker, arithmetic = Adapters(ADAPTER, dtype).of(dtype), Arithmetic(dtype, WIDEST)
     (right,) = (one.id for one in WITHOUT if one.kind == fault.kind)
-    asked = (one.case for one in probes(fault.kind, dtype, (2, 3, 4, 5)) if one.measures is None)
+    asked = [one.case for one in probes(fault.kind, dtype, (2, 3, 4, 5)) if one.measures is None]
+    # What is asked of few layers, and what rounds a gradient to the type of its parameter.
+    asked = [case for case in asked if not case.dtypes and not any(step.derivative for step in case.steps)]
 
     def departs() -> bool:
         for case in asked:

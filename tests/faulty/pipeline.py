@@ -261,8 +261,9 @@ class BatchNorm(Steps, batch_norm.BatchNorm):
         assert self.running_var is not None
         self.steps += 1
         weight = mean.dtype.type(self.weight_of_new())
-        self.running_mean = (1 - weight) * self.running_mean + weight * mean
-        self.running_var = (1 - weight) * self.running_var + weight * var
+        dtypes = self.running_mean.dtype, self.running_var.dtype
+        self.running_mean = ((1 - weight) * self.running_mean + weight * mean).astype(dtypes[0])
+        self.running_var = ((1 - weight) * self.running_var + weight * var).astype(dtypes[1])
 
 
 def _by_channel(values: Array, channels: int) -> Array:
