@@ -175,7 +175,7 @@ def test_the_store_is_bounded(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_this_process_holds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "")
-    most = 2**14
+    most = 2**12
     store: Any = InMemory(most)  # it has the methods of the store on disk
     references = References(store, memory=most)
     expected = [bits(predict(case, some("batch_norm")[0], FLOAT32)) for case in cases()]

@@ -81,7 +81,7 @@ def test_a_third_kind_is_measured_judged_explored_and_shown(tmp_path: Path) -> N
     assert (profile.layer, profile.known, profile.accuracy) == ("rms_norm", True, "two_pass")
     explored = [one for one in records if isinstance(one, Explored)]
     assert len(explored) == 8
-    assert all(200 < one.cases <= 256 for one in explored)  # fewer where a relation is not for a case
+    assert all(100 < one.cases <= 256 for one in explored)  # fewer where a relation is not for a case, or x is large
     assert not [one for one in records if isinstance(one, Counterexample) and one.implementation == "rms_norm.RmsNorm"]
     assert isinstance(records[-1], Footer)
     page = tmp_path / "page"
