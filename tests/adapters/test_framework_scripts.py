@@ -181,7 +181,8 @@ def test_each_divergence_s_script_prints_the_numbers_in_the_report(
         # A message may have several lines, some of them blank, and colours for a terminal.
         printed = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(processes.printed(example.script, dtype)))
         assert printed.split() == "\n".join(expected).split(), key
-        assert example.observed != example.canonical, key
+        # Of a large array the first values are printed; the sentence has the one that departs.
+        assert example.observed != example.canonical or "values)" in example.observed[0], key
 
 
 @for_each("mlx")

@@ -51,7 +51,15 @@ def numbers_of(text: str, dtype: str) -> Values:
         "float64": float,
         "bfloat16": bfloat16,
     }
-    return [] if text == "(empty)" else [MP.mpf(float(kinds[dtype](word))) for word in text.split()]
+    return [] if text == "(empty)" else [MP.mpf(_held(word, kinds[dtype])) for word in text.split()]
+
+
+def _held(word: str, kind: Callable[[str], Any]) -> float:
+    """The number in its type, or in float32, where it is a parameter that this type cannot hold."""
+    with np.errstate(over="ignore"):
+        narrow, wide = float(kind(word)), float(np.float32(word))
+    lost = (math.isinf(narrow) or narrow == 0) and math.isfinite(wide) and wide != 0
+    return wide if lost and kind is not float else narrow
 
 
 def bfloat16(word: str) -> float:
