@@ -165,7 +165,7 @@ def test_a_hazard_of_one_pass_statistics_says_from_where_on_and_what_avoids_it(r
 @for_each("torch")
 def test_a_memory_layout_changes_the_accuracy_and_no_verdict(records: list[Record]) -> None:
     beside_kin = {one.id for one in requirements().values() if one.relation is not None}
-    committed = {one.id for one in requirements().values() if one.about == "committed"}
+    of_one_rank = {one.id for one in requirements().values() if one.about == "committed" or one.derivative}
     found: dict[tuple[str, str], dict[str, str]] = {}
     for j in judgements(records):
         if j.dtype in FULL and not j.implementation.endswith(("[autocast]", "[vmap]")):
@@ -173,7 +173,7 @@ def test_a_memory_layout_changes_the_accuracy_and_no_verdict(records: list[Recor
     for (identifier, dtype), verdicts in found.items():
         plain = dict(found[identifier.partition("[")[0], dtype])
         if "[" in identifier:  # InstanceNorm and LayerNorm stand beside a layer without a mode
-            left_out = beside_kin | (committed - verdicts.keys())  # and a committed case has a rank
+            left_out = beside_kin | (of_one_rank - verdicts.keys())
             plain = {requirement: verdict for requirement, verdict in plain.items() if requirement not in left_out}
         if identifier == "torch.nn.GroupNorm[expanded]":
             plain["GN-10"] = "unsupported"  # an expanded batch has no other sample
