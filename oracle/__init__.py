@@ -7,14 +7,14 @@ NumPy only; nothing here knows a framework. A framework author's unit test needs
 """
 
 from normgauge.oracle.arithmetic import ACCURACY_CLASSES, Arithmetic, precisions
-from normgauge.oracle.axes import AXES, Axis
-from normgauge.oracle.backward import Gradients
+from normgauge.oracle.axes import AXES
+from normgauge.oracle.axis import Axis
 from normgauge.oracle.batch_norm import BatchNormReference, batch_norm, batch_norm_backward
 from normgauge.oracle.formats import rounded
 from normgauge.oracle.group_norm import group_norm, group_norm_backward
 from normgauge.oracle.higher_derivatives import batch_norm_higher, group_norm_higher
 from normgauge.oracle.layer_state import LayerState
-from normgauge.oracle.reference import Reference, Refusal, distance, exactly
+from normgauge.oracle.reference import Gradients, Reference, Refusal, distance, exactly
 from normgauge.oracle.running_statistics import RunningStatistics, initial_statistics
 from normgauge.oracle.semantics import CANONICAL, Semantics, candidates, semantics
 from normgauge.oracle.wrong_gradients import (

@@ -28,15 +28,6 @@ from normgauge.oracle.statistics import Batch, Statistics, divisor_factor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gradients:
-    """The gradients of sum(y * dy): ``dx`` of the shape of x, ``dweight`` and ``dbias`` of shape (C,)."""
-
-    dx: Reference
-    dweight: Reference
-    dbias: Reference
-
-
-@dataclass(frozen=True, kw_only=True)
 class Dependence:
     """How the statistics in use move with those of the batch (divisor n).
 

@@ -9,13 +9,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from normgauge.oracle.alternatives import (
+    activated,
+    activation,
+    affine_in_use,
+    chained,
+    rounded_parameters,
+    upstream_of,
+)
 from normgauge.oracle.arithmetic import Arithmetic
-from normgauge.oracle.backward import Dependence, Gradients, Sets
+from normgauge.oracle.backward import Dependence, Sets
 from normgauge.oracle.blocks import Block, Layout
 from normgauge.oracle.gradients import gathered, without_parameters
 from normgauge.oracle.moments import Float
-from normgauge.oracle.normalize import Formula, normalized
-from normgauge.oracle.reference import Reference, Refusal, empty, exactly
+from normgauge.oracle.normalize import Formula, along_channels, normalized
+from normgauge.oracle.pooled import (
+    Given,
+    is_pooled,
+    not_centred,
+    of_parameters,
+    pool_statistics,
+    pooled_gradients,
+    pooled_output,
+)
+from normgauge.oracle.pools import Pool, batch_norm_pool, given_pool
+from normgauge.oracle.read_statistics import read_statistics
+from normgauge.oracle.reference import Gradients, Reference, Refusal, empty, exactly
 from normgauge.oracle.running_statistics import (
     RunningStatistics,
     blend_bound,
@@ -98,6 +117,7 @@ def batch_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their us
     dy: ArrayLike,
     running: RunningStatistics | None = None,
     weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
     *,
     training: bool,
     momentum: float | None = 0.1,
@@ -115,6 +135,7 @@ def batch_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their us
         dy: gradient of the output, of the shape of ``x``.
         running: the statistics *before* the call, as for :func:`batch_norm`.
         weight: shape (C,), or None for ones.
+        bias: shape (C,), or None for zeros; only the gradients of some mistakes depend on it.
         training: as in :func:`batch_norm`.
         momentum: as in :func:`batch_norm`; it matters for the gradient only where blended statistics
             normalise.
@@ -138,7 +159,7 @@ def batch_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their us
     """
     array = checked_input(x)
     upstream = given_array("dy", dy, shape=array.shape)
-    formula, given = checked_formula(array, eps, semantics, arithmetic), checked_inputs(array, weight)
+    formula, given = checked_formula(array, eps, semantics, arithmetic), checked_inputs(array, weight, bias)
     return _backward(given, upstream, Mode.checked(given.channels, running, training, momentum, formula))
 
 
@@ -164,6 +185,21 @@ class Mode:
             raise Refusal("momentum=None is refused")
         return cls(running=running, training=training, momentum=momentum, formula=formula)
 
+    @property
+    def on_batch(self) -> bool:
+        """Whether the statistics of the batch, and no others, normalise."""
+        semantics = self.formula.semantics
+        if self.running is None:
+            return self.training or semantics.choice("untracked_eval_uses") == "batch"
+        if not self.training:
+            return semantics.choice("eval_reads") == "batch"
+        return semantics.choice("training_normalizes_with") == "batch"
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a mistake of the reduction is asked for."""
+        return self.on_batch and is_pooled(self.formula.semantics, "normalized_together", ("channel",))
+
     def of_channels(self, part: slice) -> Mode:
         running = of_channels(self.running, part)
         return self if running is self.running else replace(self, running=running)
@@ -178,10 +214,42 @@ def _forward(given: Inputs, mode: Mode) -> BatchNormReference:
     single = _single_value(given, mode)
     if given.x.size == 0 or single == "identity":
         return BatchNormReference(output=exactly(given.x.astype(np.float64)), running=mode.running)
+    formula = mode.formula
+    in_use = _with_affine_in_use(given, formula)
+    y, running = _normalized(in_use, mode, single)
+    if mode.is_pooled and single is None:
+        y = _pooled(in_use, formula)
+    y = rounded_parameters(
+        y,
+        0.0 if in_use.bias is None else along_channels(in_use.bias, given.x),
+        formula.arithmetic.held.u,
+        formula.semantics,
+    )
+    follows = activation(formula.semantics)
+    output = y if follows is None else activated(y, follows, formula.arithmetic.held.u)
+    return BatchNormReference(output=output, running=running)
+
+
+def _with_affine_in_use(given: Inputs, formula: Formula) -> Inputs:
+    weight, bias = affine_in_use(given.weight, given.bias, formula.semantics)
+    return Inputs(x=given.x, weight=weight, bias=bias)
+
+
+def _pooled(given: Inputs, formula: Formula) -> Reference:
+    """The output where a mistake makes the statistics of the batch."""
+    flat, pool = Given.of(given.x, given.weight, given.bias), batch_norm_pool(given.x.shape, formula.semantics)
+    with np.errstate(all="ignore"):
+        used = pool_statistics(flat.x, pool, formula.semantics, formula.arithmetic)
+        return pooled_output(flat, used, pool, formula).reshape(given.x.shape)
+
+
+def _normalized(given: Inputs, mode: Mode, single: str | None) -> tuple[Reference, RunningStatistics | None]:
+    """The output by the mean and variance of each channel, and the running statistics after the call."""
     whole, after = empty(given.x.shape), []
 
     def output(block: Block) -> Reference:
-        used, running = _in_use(Batch.of(block.of(given.x), mode.formula.arithmetic), mode.of_channels(block.sets))
+        batch = Batch.of(block.of(given.x), mode.formula.arithmetic, len(given.x))
+        used, running = _in_use(batch, mode.of_channels(block.sets))
         after.append(running)
         if single == "nan":
             return exactly(np.full_like(used.x, np.nan))
@@ -192,13 +260,50 @@ def _forward(given: Inputs, mode: Mode) -> BatchNormReference:
         for block in _layout(given).blocks():
             part = output(block)
             block.put(part, whole)
-    return BatchNormReference(output=whole, running=joined(after))
+    return whole, joined(after)
 
 
 def _backward(given: Inputs, dy: NDArray[Any], mode: Mode) -> Gradients:
     single = _single_value(given, mode)
     if given.x.size == 0 or single == "identity":  # weight and bias are not used
         return without_parameters(exactly(dy.astype(np.float64)))
+    in_use, semantics = _with_affine_in_use(given, mode.formula), mode.formula.semantics
+    if single is None and (mode.is_pooled or activation(semantics) is not None):
+        found = _pooled_gradients(in_use, dy, mode)
+    else:
+        found = _gradients(in_use, dy, mode, single)
+    return chained(found, given.weight, given.bias, semantics)
+
+
+def _pooled_gradients(given: Inputs, dy: NDArray[Any], mode: Mode) -> Gradients:
+    """The gradients where a mistake makes the statistics, or an activation follows."""
+    formula, semantics, shape = mode.formula, mode.formula.semantics, given.x.shape
+    flat, u = Given.of(given.x, given.weight, given.bias), formula.arithmetic.held.u
+    pool: Pool = batch_norm_pool(shape, semantics) if mode.on_batch else given_pool(shape)
+    upstream, off = dy.astype(np.float64).ravel(), np.zeros(dy.size)
+    with np.errstate(all="ignore"):
+        if mode.on_batch:
+            used = pool_statistics(flat.x, pool, semantics, formula.arithmetic)
+        else:
+            used = _of_sets(_in_use(_whole_batch(given, formula), mode, tracked=False)[0])
+        follows = activation(semantics)
+        if follows is not None:
+            upstream, off = upstream_of(upstream, pooled_output(flat, used, pool, formula), follows, u)
+        found = pooled_gradients(flat, (upstream, off), used, pool, formula, constant=not mode.on_batch)
+    return of_parameters(found, shape, np.arange(shape[1]), u)
+
+
+def _whole_batch(given: Inputs, formula: Formula) -> Batch:
+    return Batch.of(_layout(given).whole().of(given.x), formula.arithmetic, len(given.x))
+
+
+def _of_sets(used: Statistics) -> Statistics:
+    """Statistics of shape (1, S, n) without their first axis."""
+    mean, var = (Reference(value=one.value[0], bound=one.bound[0]) for one in (used.mean, used.var))
+    return Statistics(x=used.x[0], deviation=used.deviation[0], largest=used.largest[0], mean=mean, var=var)
+
+
+def _gradients(given: Inputs, dy: NDArray[Any], mode: Mode, single: str | None) -> Gradients:
     found = gathered(*backward_sets(given, dy, mode), mode.formula.arithmetic)
     if single == "nan":
         dx, dweight = (exactly(np.full_like(one.value, np.nan)) for one in (found.dx, found.dweight))
@@ -212,7 +317,8 @@ def backward_sets(
     """How the input splits into sets, and what the gradients of some of them are made of; the input is not empty."""
 
     def sets_of(block: Block) -> tuple[Sets, Dependence | None]:
-        batch, own = Batch.of(block.of(given.x), mode.formula.arithmetic), mode.of_channels(block.sets)
+        batch = Batch.of(block.of(given.x), mode.formula.arithmetic, len(given.x))
+        own = mode.of_channels(block.sets)
         used, _ = _in_use(batch, own, tracked=False)
         weight = 1.0 if given.weight is None else given.weight[None, block.sets, None]
         return Sets.of(batch, used, block.of(dy), weight, mode.formula), _dependence(batch, own)
@@ -242,28 +348,42 @@ def _single_value(given: Inputs, mode: Mode) -> str | None:
 def _in_use(batch: Batch, mode: Mode, *, tracked: bool = True) -> tuple[Statistics, RunningStatistics | None]:
     """What normalises, and the running statistics after the batch, as they were where they are not ``tracked``."""
     running, semantics, arithmetic = mode.running, mode.formula.semantics, mode.formula.arithmetic
-    if not mode.training:
-        return _in_evaluation(batch, mode), running
-    divisor = "biased" if batch.m.n == 1 else semantics.choice("variance")
+    single = mode.training and batch.m.n == 1
+    divisor = "biased" if single or mode.is_pooled else semantics.choice("variance")
     if running is None:
-        return batch.statistics(divisor, arithmetic), None
-    source = semantics.choice("training_normalizes_with")
-    if source == "running":
-        return batch.normalized_by(running.mean, running.var, arithmetic), running
-    after = updated(running, batch, mode.momentum, mode.formula) if tracked or source == "blended" else running
-    if source == "blended":
-        return batch.normalized_by(after.mean, after.var, arithmetic), after
-    return batch.statistics(divisor, arithmetic), after
-
-
-def _in_evaluation(batch: Batch, mode: Mode) -> Statistics:
-    running, semantics, arithmetic = mode.running, mode.formula.semantics, mode.formula.arithmetic
-    if running is None and semantics.choice("untracked_eval_uses") == "initial":
+        if mode.on_batch:
+            return batch.statistics(divisor, arithmetic), None
         channels = batch.sets.shape[1]
-        running = initial_statistics(np.zeros(channels), np.ones(channels))
-    if running is not None:
-        return batch.normalized_by(running.mean, running.var, arithmetic)
-    return batch.statistics(semantics.choice("variance"), arithmetic)
+        return _given(batch, initial_statistics(np.zeros(channels), np.ones(channels)), mode.formula), None
+    source = semantics.choice("training_normalizes_with") if mode.training else "running"
+    moves = tracked and _moves(mode, source)
+    after = _moved(batch, mode) if moves or source == "blended" else running
+    if mode.on_batch:
+        return batch.statistics(divisor, arithmetic), after
+    if mode.training:
+        return _given(batch, after if source == "blended" else running, mode.formula), after
+    return _given(batch, read_statistics(running, mode.momentum, mode.formula), mode.formula), after
+
+
+def _moves(mode: Mode, source: str) -> bool:
+    """Whether the running statistics move in this call."""
+    if mode.training:
+        return source != "running" and mode.formula.semantics.choice("updates") != "never"
+    return mode.formula.semantics.choice("updates") == "always"
+
+
+def _moved(batch: Batch, mode: Mode) -> RunningStatistics:
+    assert mode.running is not None
+    after = updated(mode.running, batch, mode.momentum, mode.formula)
+    if mode.formula.semantics.choice("updates") == "twice":
+        return updated(after, batch, mode.momentum, mode.formula)
+    return after
+
+
+def _given(batch: Batch, given: RunningStatistics, formula: Formula) -> Statistics:
+    """The sets normalised by given statistics."""
+    used = batch.normalized_by(given.mean, given.var, formula.arithmetic)
+    return not_centred(used) if formula.semantics.choice("centre") != "mean" else used
 
 
 def _dependence(batch: Batch, mode: Mode) -> Dependence | None:
@@ -272,7 +392,10 @@ def _dependence(batch: Batch, mode: Mode) -> Dependence | None:
     if running is None:
         if not mode.training and semantics.choice("untracked_eval_uses") == "initial":
             return None
-    elif not mode.training or semantics.choice("training_normalizes_with") == "running":
+    elif not mode.training:
+        if not mode.on_batch:
+            return None
+    elif semantics.choice("training_normalizes_with") == "running":
         return None
     elif semantics.choice("training_normalizes_with") == "blended":
         weight = weight_of_new(mode.momentum, running.steps + 1, semantics)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from normgauge.oracle.arithmetic import Arithmetic
-from normgauge.oracle.backward import Dependence, Gradients, Sets
+from normgauge.oracle.backward import Dependence, Sets
 from normgauge.oracle.blocks import Block, Layout
 from normgauge.oracle.input_gradient import input_gradient
 from normgauge.oracle.parameter_gradients import ParameterSums, parameter_gradients, parameter_sums
-from normgauge.oracle.reference import Reference, empty
+from normgauge.oracle.reference import Gradients, Reference, empty
 
 
 def without_parameters(dx: Reference) -> Gradients:

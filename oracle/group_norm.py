@@ -8,13 +8,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from normgauge.oracle.alternatives import (
+    activated,
+    activation,
+    affine_in_use,
+    chained,
+    rounded_parameters,
+    upstream_of,
+)
 from normgauge.oracle.arithmetic import Arithmetic
-from normgauge.oracle.backward import Dependence, Gradients, Sets
+from normgauge.oracle.backward import Dependence, Sets
 from normgauge.oracle.blocks import Block, Layout
 from normgauge.oracle.gradients import gathered, without_parameters
 from normgauge.oracle.moments import Float
-from normgauge.oracle.normalize import Formula, normalized
-from normgauge.oracle.reference import Reference, empty
+from normgauge.oracle.normalize import Formula, along_channels, normalized
+from normgauge.oracle.pooled import Given, is_pooled, of_parameters, pool_statistics, pooled_gradients, pooled_output
+from normgauge.oracle.pools import group_norm_pool
+from normgauge.oracle.reference import Gradients, Reference, empty
 from normgauge.oracle.semantics import CANONICAL, Semantics
 from normgauge.oracle.statistics import Batch
 from normgauge.oracle.validation import (
@@ -71,9 +81,50 @@ def group_norm(  # noqa: PLR0913 - the settings of a layer, by their usual names
 
 
 def _forward(given: Inputs, groups: int, formula: Formula) -> Reference:
-    whole = empty(given.x.shape)
     if given.x.size == 0:
-        return whole
+        return empty(given.x.shape)
+    used, u = _in_use(given, formula.semantics), formula.arithmetic.held.u
+    y = _pooled(used, groups, formula) if _is_pooled(formula.semantics) else _normalized(used, groups, formula)
+    y = rounded_parameters(y, 0.0 if used.bias is None else along_channels(used.bias, used.x), u, formula.semantics)
+    follows = activation(formula.semantics)
+    return y if follows is None else activated(y, follows, u)
+
+
+def _in_use(given: Inputs, semantics: Semantics) -> Inputs:
+    """With the weight that multiplies and the bias that is added after it."""
+    weight, bias = affine_in_use(given.weight, given.bias, semantics)
+    return Inputs(x=given.x, weight=weight, bias=bias)
+
+
+def _is_pooled(semantics: Semantics) -> bool:
+    return is_pooled(semantics, "grouping", ("contiguous", "interleaved"))
+
+
+def _pooled(given: Inputs, groups: int, formula: Formula) -> Reference:
+    """The output where a mistake makes the statistics."""
+    flat = _flat(given, groups, formula.semantics)
+    pool = group_norm_pool(given.x.shape, groups, formula.semantics)
+    with np.errstate(all="ignore"):
+        used = pool_statistics(flat.x, pool, formula.semantics, formula.arithmetic)
+        return pooled_output(flat, used, pool, formula).reshape(given.x.shape)
+
+
+def _flat(given: Inputs, groups: int, semantics: Semantics) -> Given:
+    index = _parameter_of(given.channels, groups, semantics)
+    weight, bias = (None if one is None else one[index] for one in (given.weight, given.bias))
+    return Given.of(given.x, weight, bias)
+
+
+def _parameter_of(channels: int, groups: int, semantics: Semantics) -> NDArray[np.intp]:
+    """Which entry of weight and bias a channel uses."""
+    number = np.arange(channels)
+    if semantics.choice("affine_shape") == "per_channel":
+        return number
+    return number % groups if semantics.choice("grouping") == "interleaved" else number // (channels // groups)
+
+
+def _normalized(given: Inputs, groups: int, formula: Formula) -> Reference:
+    whole = empty(given.x.shape)
     layout = layout_of(given.x.shape, groups, formula.semantics)
     weight, bias = (_by_set(one, layout, formula.semantics) for one in (given.weight, given.bias))
     divisor = formula.semantics.choice("variance")
@@ -97,6 +148,7 @@ def group_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their us
     dy: ArrayLike,
     num_groups: int,
     weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
     *,
     eps: float = 1e-5,
     semantics: Semantics = CANONICAL["group_norm"],
@@ -109,6 +161,7 @@ def group_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their us
         dy: gradient of the output, of the shape of ``x``.
         num_groups: G, a divisor of C.
         weight: shape (C,), or None for ones.
+        bias: shape (C,), or None for zeros; only the gradients of some mistakes depend on it.
         eps: as in :func:`group_norm`.
         semantics: as in :func:`group_norm`.
         arithmetic: as in :func:`group_norm`; the bound holds for the closed form and for automatic
@@ -131,12 +184,34 @@ def group_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their us
     array = checked_input(x)
     upstream = given_array("dy", dy, shape=array.shape)
     groups, formula = checked_groups(num_groups, array.shape[1]), checked_formula(array, eps, semantics, arithmetic)
-    return _backward(checked_inputs(array, weight), upstream, groups, formula)
+    return _backward(checked_inputs(array, weight, bias), upstream, groups, formula)
 
 
 def _backward(given: Inputs, dy: NDArray[Any], groups: int, formula: Formula) -> Gradients:
     if given.x.size == 0:
         return without_parameters(empty(given.x.shape))
+    used, pooled = _in_use(given, formula.semantics), _is_pooled(formula.semantics)
+    if pooled or activation(formula.semantics) is not None:
+        found = _pooled_gradients(used, dy, groups, formula)
+    else:
+        found = _gradients(used, dy, groups, formula)
+    return chained(found, given.weight, given.bias, formula.semantics)
+
+
+def _pooled_gradients(given: Inputs, dy: NDArray[Any], groups: int, formula: Formula) -> Gradients:
+    flat, semantics = _flat(given, groups, formula.semantics), formula.semantics
+    pool, u = group_norm_pool(given.x.shape, groups, semantics), formula.arithmetic.held.u
+    upstream, off = dy.astype(np.float64).ravel(), np.zeros(dy.size)
+    with np.errstate(all="ignore"):
+        used = pool_statistics(flat.x, pool, semantics, formula.arithmetic)
+        follows = activation(semantics)
+        if follows is not None:
+            upstream, off = upstream_of(upstream, pooled_output(flat, used, pool, formula), follows, u)
+        found = pooled_gradients(flat, (upstream, off), used, pool, formula)
+    return of_parameters(found, given.x.shape, _parameter_of(given.channels, groups, semantics), u)
+
+
+def _gradients(given: Inputs, dy: NDArray[Any], groups: int, formula: Formula) -> Gradients:
     layout, sets_of = backward_sets(given, dy, groups, formula)
     per_set = formula.semantics.choice("affine_shape") == "per_group"
     return gathered(layout, sets_of, formula.arithmetic, per_set=per_set)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,17 @@ PLACEMENTS: Final = {
         rooted=True,
         slope=lambda var, eps: np.where(var >= eps, 1.0, 0.0),
     ),
+    "no_root": Placement(
+        divisor=lambda var, eps, _: var + eps,
+        rooted=False,
+        slope=lambda var, eps: 2 * (var + eps),
+    ),
 }
+
+
+def along_channels(values: Float, x: NDArray[Any]) -> Float:
+    """``values`` (C,) so that they broadcast over x (N, C, *spatial)."""
+    return values.reshape(1, -1, *(1,) * (x.ndim - 2))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,9 @@ class Reference:
         """Whether any element of ``actual`` lies outside value ± bound."""
         return bool(np.any(self.ratio(actual) > 1))
 
+    def reshape(self, shape: tuple[int, ...]) -> Reference:
+        return Reference(value=self.value.reshape(shape), bound=self.bound.reshape(shape))
+
     def demands_nan(self) -> NDArray[np.bool_]:
         return np.asarray(np.isnan(self.value) & np.isfinite(self.bound))
 
@@ -80,3 +83,12 @@ def distance(a: Reference, b: Reference) -> float:
     ratio = np.where(np.isnan(ratio), np.inf, ratio)
     silent = both_nan | np.isposinf(a.bound) | np.isposinf(b.bound) | (a.value == b.value)
     return float(np.max(np.where(silent, 0.0, ratio), initial=0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradients:
+    """The gradients of sum(y * dy): ``dx`` of the shape of x, ``dweight`` and ``dbias`` of shape (C,)."""
+
+    dx: Reference
+    dweight: Reference
+    dbias: Reference

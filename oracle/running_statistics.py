@@ -16,7 +16,8 @@ from normgauge.oracle.moments import U64, Float
 from normgauge.oracle.normalize import Formula
 from normgauge.oracle.reference import Reference, exactly
 from normgauge.oracle.semantics import Semantics
-from normgauge.oracle.statistics import Batch, divided_by
+from normgauge.oracle.statistics import Batch
+from normgauge.oracle.tracked import tracked
 from normgauge.oracle.validation import real_array
 
 
@@ -107,16 +108,9 @@ def updated(running: RunningStatistics, batch: Batch, momentum: float | None, fo
     arithmetic, semantics = formula.arithmetic, formula.semantics
     weight = weight_of_new(momentum, running.steps + 1, semantics)
     buffer = arithmetic.result if running.dtype is None else format_of(running.dtype)
-    var = divided_by(batch, semantics.choice("running_var"), arithmetic)
-
-    # Mean and variance in one array of shape (2, C).
-    old = Reference(
-        value=np.array([running.mean.value, running.var.value]), bound=np.array([running.mean.bound, running.var.bound])
-    )
-    new = Reference(
-        value=np.array([(batch.m.mean + batch.m.mean_tail).ravel(), var.value.ravel()]),
-        bound=np.array([batch.bound.mean.ravel(), var.bound.ravel()]),
-    )
+    old, new = _in_one(running), tracked(batch, semantics, arithmetic)
+    if semantics.choice("bootstrap") == "sums":
+        return _summed(running, old, new, weight, arithmetic)
     value = (0.0 if weight.new == 1 else (1 - weight.new) * old.value) + weight.new * new.value
     bound = blend_bound(old, new, weight, arithmetic)
     for _ in range(1 if weight.divisor == 1 else 2):  # the average, and what it is divided from
@@ -127,6 +121,24 @@ def updated(running: RunningStatistics, batch: Batch, momentum: float | None, fo
         either = silent if batch.m.n == 1 else infinite  # the variance of a single infinity may be 0
         either[1] |= _may_be_infinite(batch, arithmetic)
         bound = np.where(nan, np.where(silent, np.inf, np.where(infinite, np.nan, 0.0)), bound)
+    mean, variance = (Reference(value=one, bound=its) for one, its in zip(value, bound, strict=True))
+    return RunningStatistics(mean=mean, var=variance, steps=weight.step, dtype=running.dtype)
+
+
+def _in_one(running: RunningStatistics) -> Reference:
+    """Mean and variance in one, of shape (2, C)."""
+    return Reference(
+        value=np.array([running.mean.value, running.var.value]), bound=np.array([running.mean.bound, running.var.bound])
+    )
+
+
+def _summed(
+    running: RunningStatistics, old: Reference, new: Reference, weight: Weight, arithmetic: Arithmetic
+) -> RunningStatistics:
+    """(1 - w) * running + batch."""
+    kept, u = 1 - weight.new, 8 * arithmetic.held.u
+    value = kept * old.value + new.value
+    bound = kept * old.bound + new.bound + u * (abs(kept) * np.abs(old.value) + np.abs(new.value))
     mean, variance = (Reference(value=one, bound=its) for one, its in zip(value, bound, strict=True))
     return RunningStatistics(mean=mean, var=variance, steps=weight.step, dtype=running.dtype)
 

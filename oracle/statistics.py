@@ -42,11 +42,13 @@ class Batch:
     sets: Float
     m: Moments
     bound: StatisticsBound
+    samples: int = 1
 
     @classmethod
-    def of(cls, sets: Float, arithmetic: Arithmetic) -> Batch:
+    def of(cls, sets: Float, arithmetic: Arithmetic, samples: int = 1) -> Batch:
+        """Those of ``sets``, each of which holds the values of so many samples, one after the other."""
         m = moments(sets, compensated=arithmetic.dtype == "float64")
-        return cls(sets=sets, m=m, bound=statistics_bound(m, arithmetic))
+        return cls(sets=sets, m=m, bound=statistics_bound(m, arithmetic), samples=samples)
 
     def statistics(self, divisor: str, arithmetic: Arithmetic) -> Statistics:
         """The sets normalised by their own statistics; ``divisor`` as in the axis ``variance``."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from normgauge.oracle.alternatives import eps_in_use
 from normgauge.oracle.arithmetic import Arithmetic
 from normgauge.oracle.moments import Float
 from normgauge.oracle.normalize import Formula
@@ -65,7 +66,8 @@ def checked_formula(x: NDArray[Any], eps: float, semantics: Semantics, arithmeti
     if arithmetic is None:
         name = x.dtype.name
         arithmetic = Arithmetic(name if name in ("float64", "float16") else "float32")
-    return Formula(eps=checked_number("eps", eps), semantics=semantics, arithmetic=arithmetic)
+    eps = eps_in_use(checked_number("eps", eps), semantics)
+    return Formula(eps=eps, semantics=semantics, arithmetic=arithmetic)
 
 
 def checked_groups(num_groups: int, channels: int, num_channels: int | None = None) -> int:

@@ -18,7 +18,7 @@ from normgauge.conformance.requirements.probe import Probe, make_case
 from normgauge.conformance.requirements.requirement import Asked, Requirement
 from normgauge.conformance.requirements.sources import Work
 from normgauge.oracle import Arithmetic, Axis, Reference, Semantics
-from normgauge.oracle.axes import AxisValue
+from normgauge.oracle.axis import AxisValue
 
 PAPER = Work(name="Zhang and Sennrich (2019), arXiv:1910.07467v1", version="v1")
 EPS = Axis(

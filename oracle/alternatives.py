@@ -1,0 +1,173 @@
+"""What the mistakes of elementwise steps make of a formula's arguments and of its output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from normgauge.oracle.moments import Float
+from normgauge.oracle.reference import Gradients, Reference, exactly
+from normgauge.oracle.semantics import Semantics
+
+Affine = tuple[Float | None, Float | None]
+
+_EPS: Final[Mapping[str, Callable[[float], float]]] = {
+    "as_given": lambda eps: eps,
+    "ignored": lambda eps: 0.0,
+    "one_millionth": lambda eps: 1e-6,
+    "hundred_thousandth": lambda eps: 1e-5,
+    "one_thousandth": lambda eps: 1e-3,
+    "twice": lambda eps: 2 * eps,
+    "squared": lambda eps: eps * eps,
+}
+
+
+def eps_in_use(eps: float, semantics: Semantics) -> float:
+    """The eps that is added where ``eps`` is given, by the axis ``eps_value``."""
+    return _EPS[semantics.choice("eps_value")](eps)
+
+
+def _each(change: Callable[[Float], Float]) -> Callable[[Float | None], Float | None]:
+    return lambda values: None if values is None else change(values)
+
+
+_plus_one, _absolute, _reversed = _each(lambda v: 1 + v), _each(np.abs), _each(lambda v: v[::-1])
+
+
+def _bias_first(weight: Float | None, bias: Float | None) -> Affine:
+    return weight, bias if weight is None or bias is None else weight * bias
+
+
+def _swapped(weight: Float | None, bias: Float | None) -> Affine:
+    return (weight, bias) if weight is None or bias is None else (bias, weight)
+
+
+#: For each value of the axis ``affine``, the weight that multiplies and the bias that is added after it.
+_AFFINE: Final[Mapping[str, Callable[[Float | None, Float | None], Affine]]] = {
+    "scale_then_shift": lambda weight, bias: (weight, bias),
+    "ignored": lambda weight, bias: (None, None),
+    "weight_ignored": lambda weight, bias: (None, bias),
+    "bias_ignored": lambda weight, bias: (weight, None),
+    "bias_first": _bias_first,
+    "weight_plus_one": lambda weight, bias: (_plus_one(weight), bias),
+    "weight_absolute": lambda weight, bias: (_absolute(weight), bias),
+    "swapped": _swapped,
+    "reversed": lambda weight, bias: (_reversed(weight), _reversed(bias)),
+}
+
+
+def affine_in_use(weight: Float | None, bias: Float | None, semantics: Semantics) -> Affine:
+    """What multiplies and what is added after it, each of shape (C,) or None."""
+    return _AFFINE[semantics.choice("affine")](weight, bias)
+
+
+#: Where a parameter that is used is itself rounded, 1 + weight and weight * bias, as a number of roundings of y.
+_ROUNDED: Final = frozenset({"bias_first", "weight_plus_one"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation:
+    """A function of y with its first derivative, and what bounds its first and its second one."""
+
+    value: Callable[[Float], Float]
+    slope: Callable[[Float], Float]
+    steepest: float
+    bend: float
+
+
+def _sigmoid(y: Float) -> Float:
+    return np.asarray(1 / (1 + np.exp(-y)))
+
+
+#: SiLU's derivative s (1 + y (1 - s)) lies between -0.0999 and 1.0999, its own derivative within 0.5.
+_FOLLOWED_BY: Final[Mapping[str, Activation | None]] = {
+    "nothing": None,
+    "silu": Activation(
+        value=lambda y: y * _sigmoid(y),
+        slope=lambda y: _sigmoid(y) * (1 + y * (1 - _sigmoid(y))),
+        steepest=1.1,
+        bend=0.5,
+    ),
+    "relu": Activation(
+        value=lambda y: np.maximum(y, 0.0), slope=lambda y: (y > 0).astype(np.float64), steepest=1.0, bend=0.0
+    ),
+}
+
+
+def activation(semantics: Semantics) -> Activation | None:
+    """What follows behind the layer, by the axis ``followed_by``."""
+    return _FOLLOWED_BY[semantics.choice("followed_by")]
+
+
+def activated(y: Reference, follows: Activation, u: float) -> Reference:
+    """The activation of y: the slope carries y's error on, and up to 8 roundings make it."""
+    value = follows.value(y.value)
+    return Reference(value=value, bound=follows.steepest * y.bound + 8 * u * np.abs(value))
+
+
+def rounded_parameters(y: Reference, bias: Float | float, u: float, semantics: Semantics) -> Reference:
+    """y where a parameter in use is rounded: 2 u (|weight x_hat| + |bias|) more, the first at most |y| + |bias|."""
+    if semantics.choice("affine") not in _ROUNDED:
+        return y
+    return Reference(value=y.value, bound=y.bound + 4 * u * (np.abs(y.value) + np.abs(bias)))
+
+
+def upstream_of(dy: Float, y: Reference, follows: Activation, u: float) -> tuple[Float, Float]:
+    """The gradient before the activation, and its error: where ReLU's side is not certain, all of it."""
+    slope = follows.slope(y.value)
+    error = np.abs(dy) * (follows.bend * y.bound + 12 * u * np.abs(slope))
+    if follows.bend == 0:
+        error = np.where(np.abs(y.value) <= y.bound, np.abs(dy), error)
+    return dy * slope, error
+
+
+def _none(one: Reference) -> Reference:
+    return exactly(np.zeros_like(one.value))
+
+
+def _times(one: Reference, factor: Float) -> Reference:
+    return Reference(value=factor * one.value, bound=np.abs(factor) * one.bound)
+
+
+Chain = Callable[[Reference, Reference, Float, Float], tuple[Reference, Reference]]
+
+
+def _of_bias_first(dweight: Reference, dbias: Reference, weight: Float, bias: Float) -> tuple[Reference, Reference]:
+    through = _times(dbias, bias)
+    sum_of = Reference(
+        value=dweight.value + through.value,
+        bound=dweight.bound + through.bound + 2.0**-20 * (np.abs(dweight.value) + np.abs(through.value)),
+    )
+    return sum_of, _times(dbias, weight)
+
+
+def _back(one: Reference) -> Reference:
+    return Reference(value=one.value[::-1], bound=one.bound[::-1])
+
+
+#: For each value of ``affine``, dweight and dbias from those of what was in use, and from weight and bias.
+_CHAIN: Final[Mapping[str, Chain]] = {
+    "scale_then_shift": lambda dw, db, w, b: (dw, db),
+    "ignored": lambda dw, db, w, b: (_none(dw), _none(db)),
+    "weight_ignored": lambda dw, db, w, b: (_none(dw), db),
+    "bias_ignored": lambda dw, db, w, b: (dw, _none(db)),
+    "bias_first": _of_bias_first,
+    "weight_plus_one": lambda dw, db, w, b: (dw, db),
+    "weight_absolute": lambda dw, db, w, b: (_times(dw, np.sign(w)), db),
+    "swapped": lambda dw, db, w, b: (db, dw),
+    "reversed": lambda dw, db, w, b: (_back(dw), _back(db)),
+}
+
+
+def chained(found: Gradients, weight: Float | None, bias: Float | None, semantics: Semantics) -> Gradients:
+    """The gradients of weight and bias, by the axis ``affine``, from those of what multiplies and is added."""
+    ones, zeros = np.ones_like(found.dweight.value), np.zeros_like(found.dweight.value)
+    made = _CHAIN[semantics.choice("affine")](
+        found.dweight, found.dbias, ones if weight is None else weight, zeros if bias is None else bias
+    )
+    return (
+        found if made[0] is found.dweight and made[1] is found.dbias else replace(found, dweight=made[0], dbias=made[1])
+    )

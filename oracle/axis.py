@@ -1,0 +1,48 @@
+"""An axis of the semantics: one independent, exclusive choice that an implementation makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class AxisValue:
+    """One way of choosing on an axis: its name, what it means in words, and who does it."""
+
+    name: str
+    meaning: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One choice with its exclusive values; the first value is the canonical one.
+
+    ``values`` are those that somebody ships on purpose. ``mistakes`` are those that came of an error: the diagnosis
+    looks for them where no combination of the others explains what was observed.
+    """
+
+    name: str
+    question: str
+    values: tuple[AxisValue, ...]
+    mistakes: tuple[AxisValue, ...] = ()
+
+    @property
+    def canonical(self) -> str:
+        return self.values[0].name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(value.name for value in self.values)
+
+    @property
+    def every(self) -> tuple[AxisValue, ...]:
+        """The values in use, then the mistakes."""
+        return self.values + self.mistakes
+
+    def value(self, name: str) -> AxisValue:
+        for value in self.every:
+            if value.name == name:
+                return value
+        allowed = ", ".join(value.name for value in self.every)
+        raise ValueError(f"axis {self.name} has no value {name!r}; allowed: {allowed}")

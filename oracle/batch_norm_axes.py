@@ -1,0 +1,271 @@
+"""The axes of batch normalization."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from normgauge.oracle.axis import Axis, AxisValue
+from normgauge.oracle.shared_axes import AFFINE, CENTRE, EPS_PLACEMENT, EPS_VALUE, FOLLOWED_BY, VARIANCE
+
+BATCH_NORM: Final = (
+    EPS_PLACEMENT,
+    VARIANCE,
+    Axis(
+        name="normalized_together",
+        question="which values are normalised together in training",
+        values=(
+            AxisValue(name="channel", meaning="a channel of all samples and positions", source="torch.nn.BatchNorm2d"),
+        ),
+        mistakes=(
+            AxisValue(
+                name="each_sample",
+                meaning="a channel of each sample by itself",
+                source="InstanceNorm under the name of BatchNorm",
+            ),
+            AxisValue(
+                name="each_position",
+                meaning="a channel at each position by itself, over the samples",
+                source="the spatial axes left out of the reduction",
+            ),
+            AxisValue(
+                name="last_axis_apart",
+                meaning="a channel at each place of the last axis by itself",
+                source="one spatial axis left out of the reduction",
+            ),
+            AxisValue(
+                name="all_channels", meaning="all channels together", source="the axis of the channels reduced, too"
+            ),
+            AxisValue(
+                name="first_sample",
+                meaning="a channel of the first sample, for every sample",
+                source="a kernel that leaves the index of the sample out",
+            ),
+            AxisValue(
+                name="next_channel",
+                meaning="channel c with the statistics of channel c + 1",
+                source="an index that is off by one",
+            ),
+            AxisValue(
+                name="half_batches",
+                meaning="a channel of each half of the batch by itself",
+                source="ghost batch normalization (Hoffer et al., 2017, arXiv:1705.08741) with two virtual batches",
+            ),
+            AxisValue(
+                name="padded",
+                meaning="a channel with zeros up to the next multiple of 32 positions",
+                source="tenstorrent/tt-metal#50682",
+            ),
+            AxisValue(
+                name="padded_above_32",
+                meaning="a channel with zeros up to the next multiple of 32 positions where there are more than 32",
+                source="tenstorrent/tt-metal#50682",
+            ),
+        ),
+    ),
+    Axis(
+        name="running_var",
+        question="which variance the running variance tracks",
+        values=(
+            AxisValue(name="unbiased", meaning="the variance with divisor n - 1", source="torch.nn.BatchNorm2d"),
+            AxisValue(
+                name="biased",
+                meaning="the variance with divisor n",
+                source="keras.layers.BatchNormalization",
+            ),
+        ),
+        mistakes=(
+            AxisValue(
+                name="deviation",
+                meaning="the root of the unbiased variance",
+                source="torch/nn BatchNormalization.lua, whose older releases kept running_std",
+            ),
+            AxisValue(
+                name="of_samples",
+                meaning="the variance with divisor N - 1, in place of N * positions - 1",
+                source="a divisor of the number of samples alone",
+            ),
+            AxisValue(
+                name="of_parts",
+                meaning="the mean of the variances of the samples",
+                source="statistics of each sample that are averaged (InstanceNorm that tracks)",
+            ),
+        ),
+    ),
+    Axis(
+        name="momentum_weighs",
+        question="what momentum weighs",
+        values=(
+            AxisValue(
+                name="new",
+                meaning="running = (1 - momentum) * running + momentum * batch",
+                source="torch.nn.BatchNorm2d",
+            ),
+            AxisValue(
+                name="old",
+                meaning="running = momentum * running + (1 - momentum) * batch",
+                source="keras.layers.BatchNormalization",
+            ),
+        ),
+    ),
+    Axis(
+        name="momentum_none",
+        question="what momentum=None means",
+        values=(
+            AxisValue(
+                name="cumulative",
+                meaning="the running statistics are plain averages of all batches",
+                source="torch.nn.BatchNorm2d",
+            ),
+            AxisValue(
+                name="fixed",
+                meaning="the new value weighs 0.1",
+                source="lucid.nn.BatchNorm2d 2.12.8",
+            ),
+            AxisValue(
+                name="refused",
+                meaning="None is refused",
+                source="keras.layers.BatchNormalization",
+            ),
+        ),
+    ),
+    Axis(
+        name="single_value",
+        question="what training does with one value per channel",
+        values=(
+            AxisValue(name="refused", meaning="the call is refused", source="torch.nn.BatchNorm2d"),
+            AxisValue(
+                name="shift",
+                meaning="the output is the bias: x - mean is zero",
+                source="keras.layers.BatchNormalization",
+            ),
+            AxisValue(
+                name="nan",
+                meaning="the output is NaN: zero divided by zero",
+                source="karpathy/nn-zero-to-hero, BatchNorm1d",
+            ),
+            AxisValue(
+                name="identity",
+                meaning="the input passes unchanged, without weight and bias",
+                source="Paddle, batch_norm_kernel.cc (PaddlePaddle/Paddle #11445)",
+            ),
+        ),
+    ),
+    Axis(
+        name="training_normalizes_with",
+        question="which statistics normalise in training",
+        values=(
+            AxisValue(name="batch", meaning="the mean and variance of the batch", source="torch.nn.BatchNorm2d"),
+            AxisValue(
+                name="blended",
+                meaning="the running statistics after this batch has entered them",
+                source="equinox.nn.BatchNorm with mode='ema'",
+            ),
+            AxisValue(
+                name="running",
+                meaning="the running statistics, which the batch leaves as they are",
+                source="MXNet, batch_norm.cc with use_global_stats; keras with trainable=False",
+            ),
+        ),
+    ),
+    Axis(
+        name="untracked_eval_uses",
+        question="what eval uses when no statistics are tracked",
+        values=(
+            AxisValue(name="batch", meaning="the mean and variance of the batch", source="torch.nn.BatchNorm2d"),
+            AxisValue(
+                name="initial",
+                meaning="mean 0 and variance 1",
+                source="tinygrad.nn.BatchNorm before tinygrad/tinygrad #6200",
+            ),
+        ),
+    ),
+    Axis(
+        name="bootstrap",
+        question="how the running statistics start",
+        values=(
+            AxisValue(name="plain", meaning="from their initial values", source="torch.nn.BatchNorm2d"),
+            AxisValue(
+                name="zero_debiased",
+                meaning="from zero, divided by 1 - (1 - weight)^t",
+                source="haiku.BatchNorm (ExponentialMovingAverage with zero_debias)",
+            ),
+            AxisValue(
+                name="first_batch",
+                meaning="from the first batch",
+                source="equinox.nn.BatchNorm with mode='ema'",
+            ),
+        ),
+        mistakes=(
+            AxisValue(
+                name="sums",
+                meaning="from zero, as sums that are divided by the sum of their weights where they are read",
+                source="BVLC/caffe#4885",
+            ),
+        ),
+    ),
+    Axis(
+        name="updates",
+        question="when the running statistics move",
+        values=(AxisValue(name="in_training", meaning="once in each call in training", source="torch.nn.BatchNorm2d"),),
+        mistakes=(
+            AxisValue(name="never", meaning="never", source="paiml/aprender#2166"),
+            AxisValue(
+                name="twice",
+                meaning="twice in each call in training",
+                source="a forward pass that is run once more, as by checkpointing",
+            ),
+            AxisValue(name="always", meaning="in eval, too", source="a mode that is not looked at"),
+            AxisValue(
+                name="swapped",
+                meaning="once in each call in training, the mean into the variance and the variance into the mean",
+                source="two buffers in the wrong order",
+            ),
+            AxisValue(
+                name="first_sample",
+                meaning="once in each call in training, with the statistics of the first sample",
+                source="a kernel that leaves the index of the sample out",
+            ),
+        ),
+    ),
+    Axis(
+        name="eval_reads",
+        question="what eval normalises with",
+        values=(AxisValue(name="running", meaning="the running mean and variance", source="torch.nn.BatchNorm2d"),),
+        mistakes=(
+            AxisValue(
+                name="batch",
+                meaning="the mean and variance of the batch",
+                source="a mode that is not looked at, as with track_running_stats=False",
+            ),
+            AxisValue(
+                name="initial",
+                meaning="mean 0 and variance 1",
+                source="statistics that are not copied into the layer for inference",
+            ),
+            AxisValue(
+                name="minus_eps",
+                meaning="the running mean, and the running variance less eps",
+                source="facebookresearch/detectron2#3160",
+            ),
+            AxisValue(
+                name="plus_eps",
+                meaning="the running mean, and the running variance with eps added once more",
+                source="eps added as the statistics are stored",
+            ),
+            AxisValue(
+                name="deviation",
+                meaning="the running mean, and the running variance taken for a deviation: its square",
+                source="a parameter of another meaning, as running_std of torch/nn",
+            ),
+            AxisValue(
+                name="swapped",
+                meaning="the running variance as mean, and the running mean as variance",
+                source="two buffers in the wrong order",
+            ),
+        ),
+    ),
+    CENTRE,
+    EPS_VALUE,
+    AFFINE,
+    FOLLOWED_BY,
+)

@@ -1,0 +1,267 @@
+"""Normalization by the statistics of any pool of values, forward and backward: what mistakes of reductions compute.
+
+The formula is that of normalize.py. The bounds are rougher than those of what somebody ships on purpose, as there is no
+honest form to hold to them; a mistake is far outside of them all the same. docs/bounds.md has the derivation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normgauge.oracle.arithmetic import Arithmetic
+from normgauge.oracle.bounds import result_bound
+from normgauge.oracle.moments import U64, Float, max_of
+from normgauge.oracle.normalize import Formula, normalized, reciprocal_deviation
+from normgauge.oracle.pools import Pool
+from normgauge.oracle.reference import Gradients, Reference
+from normgauge.oracle.semantics import Semantics
+from normgauge.oracle.statistics import Batch, Statistics, divided_by
+
+#: Values of the axis ``variance`` that are a divisor.
+_DIVISORS: Final = ("biased", "unbiased")
+#: Values of ``centre`` with which 0 is subtracted, and those with which the variance is about 0, too.
+_NOT_CENTRED: Final = ("not_subtracted", "root_mean_square")
+_ABOUT_ZERO: Final = ("root_mean_square",)
+
+
+def is_pooled(semantics: Semantics, reduction: str, shipped: tuple[str, ...]) -> bool:
+    """Whether a mistake of the reduction is asked for: on that axis, on ``variance``, or on ``centre``."""
+    choices = [semantics.choice(axis) for axis in (reduction, "variance", "centre")]
+    return choices[0] not in shipped or choices[1] not in _DIVISORS or choices[2] != "mean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """The flattened input, and for each of its elements the weight and bias that it meets; None for 1 and 0."""
+
+    x: Float
+    weight: Float | None
+    bias: Float | None
+
+    @classmethod
+    def of(cls, x: NDArray[Any], weight: Float | None, bias: Float | None) -> Given:
+        """That of x (N, C, *spatial), and of weight and bias (C,)."""
+
+        def elements(values: Float | None) -> Float | None:
+            if values is None:
+                return None
+            return np.broadcast_to(values.reshape(1, -1, *(1,) * (x.ndim - 2)), x.shape).ravel()
+
+        return cls(x=x.astype(np.float64).ravel(), weight=elements(weight), bias=elements(bias))
+
+
+def pool_statistics(x: Float, pool: Pool, semantics: Semantics, arithmetic: Arithmetic) -> Statistics:
+    """The destinations of ``pool`` as sets, and what normalises them; ``x`` is flat."""
+    values, own = np.append(x, 0.0), x[pool.destination]
+    batch = Batch.of(values[pool.mean], arithmetic)
+    slack = 8 * U64 * batch.m.max_abs
+    mean = Reference(value=batch.m.mean, bound=batch.bound.mean + slack)
+    var = _variance(values, batch, pool, semantics, arithmetic)
+    mean, var = (
+        Reference(value=one.value[pool.statistics_of], bound=one.bound[pool.statistics_of]) for one in (mean, var)
+    )
+    used = Statistics(x=own, deviation=own - mean.value, largest=max_of(np.abs(own)), mean=mean, var=var)
+    return not_centred(used) if semantics.choice("centre") in _NOT_CENTRED else used
+
+
+def not_centred(used: Statistics) -> Statistics:
+    """With 0 in place of the mean."""
+    zero = Reference(value=np.zeros_like(used.mean.value), bound=np.zeros_like(used.mean.bound))
+    return replace(used, deviation=used.x, mean=zero)
+
+
+def _is_about_zero(semantics: Semantics) -> bool:
+    return semantics.choice("variance") == "about_zero" or semantics.choice("centre") in _ABOUT_ZERO
+
+
+def _divisor(semantics: Semantics) -> str:
+    chosen = semantics.choice("variance")
+    return chosen if chosen in _DIVISORS else "biased"
+
+
+def _variance(values: Float, batch: Batch, pool: Pool, semantics: Semantics, arithmetic: Arithmetic) -> Reference:
+    """The variances that a pool's sets are normalised by, of shape (T, 1)."""
+    if pool.variance.shape[1] == 1:
+        var = divided_by(batch, _divisor(semantics), arithmetic)
+    else:
+        parts = divided_by(Batch.of(values[pool.variance], arithmetic), _divisor(semantics), arithmetic)
+        count = parts.value.shape[1]
+        value = parts.value.mean(axis=1)
+        var = Reference(value=value, bound=parts.bound.mean(axis=1) + (count + 2) * arithmetic.held.u * value)
+    if not _is_about_zero(semantics):
+        return var
+    mean, off = np.abs(batch.m.mean), batch.bound.mean
+    about = var.value + np.square(mean)
+    return Reference(
+        value=about, bound=var.bound + off * (2 * mean + off) + (batch.m.n + 4) * arithmetic.held.u * about
+    )
+
+
+def pooled_output(given: Given, used: Statistics, pool: Pool, formula: Formula) -> Reference:
+    """The output, flat."""
+    weight, bias = (None if one is None else one[pool.destination] for one in (given.weight, given.bias))
+    sets = normalized(used, 1.0 if weight is None else weight, 0.0 if bias is None else bias, formula)
+    whole = Reference(value=np.empty(given.x.shape), bound=np.empty(given.x.shape))
+    whole.value[pool.destination], whole.bound[pool.destination] = sets.value, sets.bound
+    return whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """A quantity made of products, the sum of their sizes, that sum with each deviation at its largest, and an error.
+
+    All are of one shape. The rounding errors of the quantity are a part of ``most``, and so is what the errors of the
+    deviations do; ``error`` is carried on from the gradient of the output.
+    """
+
+    value: Float
+    size: Float
+    most: Float
+    error: Float
+
+    def bound(self, relative: Float | float) -> Float:
+        return np.asarray(self.most * relative + 2 * (self.most - self.size) + self.error)
+
+
+def pooled_gradients(
+    given: Given, dy: tuple[Float, Float], used: Statistics, pool: Pool, formula: Formula, *, constant: bool = False
+) -> Gradients:
+    """The gradients with respect to x, the weights and the biases, each for each element of the flat input.
+
+    ``dy`` (flat) comes with its error. Statistics that are ``constant`` let no gradient through.
+    """
+    upstream, off = (one[pool.destination] for one in dy)
+    weight = 1.0 if given.weight is None else given.weight[pool.destination]
+    r, relative = reciprocal_deviation(used, formula)
+    u, held = formula.arithmetic.held.u, formula.arithmetic
+    size_r, deviation = np.abs(r), np.abs(used.deviation)
+    largest = deviation + used.mean.bound + 2 * u * (np.abs(used.x) + np.abs(used.mean.value))
+    g, most_g, error_g = upstream * weight, np.abs(upstream * weight), off * np.abs(weight)
+    dx = _Scattered.of(given.x.size)
+    dx.add(pool.destination, _Parts(value=r * g, size=size_r * most_g, most=size_r * most_g, error=size_r * error_g))
+    if not constant:
+        slope = formula.placement.slope(used.var.value, formula.eps)
+        cube = 0.5 * slope * r**3
+        through = _Parts(
+            value=-cube * _total(g * used.deviation),
+            size=np.abs(cube) * _total(most_g * deviation),
+            most=np.abs(cube) * _total(most_g * largest),
+            error=np.abs(cube) * _total(error_g * largest),
+        )
+        centred = formula.semantics.choice("centre") not in _NOT_CENTRED
+        about = _Parts(
+            value=-r * _total(g) * centred,
+            size=size_r * _total(most_g) * centred,
+            most=size_r * _total(most_g) * centred,
+            error=size_r * _total(error_g) * centred,
+        )
+        _through_statistics(dx, given.x, pool, (about, through), formula)
+    n = pool.mean.shape[1] + pool.destination.shape[1]
+    rounding = 8 * float(np.max(relative, initial=0.0)) + (2 * n + 24) * u
+    products = _Scattered.of(given.x.size)
+    products.add(
+        pool.destination,
+        _Parts(
+            value=upstream * used.deviation * r,
+            size=np.abs(upstream) * deviation * size_r,
+            most=np.abs(upstream) * largest * size_r,
+            error=off * largest * size_r,
+        ),
+    )
+    plain = _Parts(value=dy[0], size=np.abs(dy[0]), most=np.abs(dy[0]), error=dy[1])
+    made = (dx.parts(), products.parts(), plain)
+    return Gradients(
+        **{name: _judged(one, rounding, held) for name, one in zip(("dx", "dweight", "dbias"), made, strict=True)}
+    )
+
+
+def _total(values: Float) -> Float:
+    return np.asarray(values.sum(axis=-1, keepdims=True))
+
+
+def _judged(one: _Parts, rounding: float, arithmetic: Arithmetic) -> Reference:
+    eta = arithmetic.held.smallest_normal
+    bound = result_bound(one.value, one.bound(rounding) + 4 * eta, arithmetic)
+    silent = np.isnan(bound) | ~np.isfinite(one.value)
+    return Reference(value=one.value, bound=np.where(silent, np.inf, bound))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scattered:
+    """Sums over the places of a flat input; the last place is that of padding, and goes."""
+
+    sums: Float
+
+    @classmethod
+    def of(cls, size: int) -> _Scattered:
+        return cls(sums=np.zeros((4, size + 1)))
+
+    def add(self, places: NDArray[np.intp], parts: _Parts) -> None:
+        for own, values in zip(self.sums, (parts.value, parts.size, parts.most, parts.error), strict=True):
+            np.add.at(own, places, np.broadcast_to(values, places.shape))
+
+    def parts(self) -> _Parts:
+        value, size, most, error = self.sums[:, :-1]
+        return _Parts(value=value, size=size, most=most, error=error)
+
+
+def _through_statistics(dx: _Scattered, x: Float, pool: Pool, through: tuple[_Parts, _Parts], formula: Formula) -> None:
+    """What the mean and the variance, whose gradients per destination are given, hand on to the values they are of."""
+    count = len(pool.mean)
+
+    def gathered(parts: _Parts) -> _Parts:
+        fields = (parts.value, parts.size, parts.most, parts.error)
+        sums = [np.bincount(pool.statistics_of, one.ravel(), count) for one in fields]
+        return _Parts(value=sums[0], size=sums[1], most=sums[2], error=sums[3])
+
+    of_mean, of_variance = (gathered(one) for one in through)
+    m = pool.mean.shape[1]
+    dx.add(pool.mean, _each(of_mean, lambda values: values[:, None] / m))
+    values = np.append(x, 0.0)[pool.variance]
+    about = 0.0 if _is_about_zero(formula.semantics) else values.mean(axis=-1, keepdims=True)
+    parts, k = pool.variance.shape[1:]
+    factor = 2.0 / (parts * (k - 1 if _divisor(formula.semantics) == "unbiased" else k))
+    deviation, u = values - about, formula.arithmetic.held.u
+    size = np.abs(deviation)
+    largest = size + (k + 2) * u * np.abs(values).max(axis=-1, keepdims=True)
+
+    def spread(one: Float, by: Float) -> Float:
+        return np.asarray(one[:, None, None] * by * factor)
+
+    dx.add(
+        pool.variance,
+        _Parts(
+            value=spread(of_variance.value, deviation),
+            size=spread(of_variance.size, size),
+            most=spread(of_variance.most, largest),
+            error=spread(of_variance.error, largest),
+        ),
+    )
+
+
+def _each(parts: _Parts, change: Any) -> _Parts:
+    return _Parts(
+        value=change(parts.value), size=change(parts.size), most=change(parts.most), error=change(parts.error)
+    )
+
+
+def of_parameters(elements: Gradients, shape: tuple[int, ...], index: NDArray[np.intp], u: float) -> Gradients:
+    """The gradients of an input of ``shape``, weights and biases summed where ``index`` (C,) says, of shape (C,)."""
+    channels = shape[1]
+
+    def summed(one: Reference) -> Reference:
+        value, bound, size = (
+            np.bincount(
+                np.broadcast_to(index.reshape(1, -1, *(1,) * (len(shape) - 2)), shape).ravel(), values, channels
+            )
+            for values in (one.value, one.bound, np.abs(one.value))
+        )
+        n = one.value.size // channels
+        return Reference(value=value, bound=bound + (n + 4) * (u + U64) * size)
+
+    dx = Reference(value=elements.dx.value.reshape(shape), bound=elements.dx.bound.reshape(shape))
+    return replace(elements, dx=dx, dweight=summed(elements.dweight), dbias=summed(elements.dbias))

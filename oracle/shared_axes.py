@@ -1,0 +1,162 @@
+"""The axes that both layers have."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from normgauge.oracle.axis import Axis, AxisValue
+
+EPS_PLACEMENT: Final = Axis(
+    name="eps_placement",
+    question="where does eps stand",
+    values=(
+        AxisValue(name="inside_sqrt", meaning="y = (x - mean) / sqrt(var + eps)", source="torch.nn.GroupNorm"),
+        AxisValue(
+            name="outside_sqrt",
+            meaning="y = (x - mean) / (sqrt(var) + eps)",
+            source="taokong/group_normalization (issue #1); documented by mlx.nn up to 0.31.2",
+        ),
+        AxisValue(
+            name="max_with_variance",
+            meaning="y = (x - mean) / sqrt(max(var, eps))",
+            source="vacancy/Synchronized-BatchNorm-PyTorch, _compute_mean_std",
+        ),
+    ),
+    mistakes=(
+        AxisValue(
+            name="no_root",
+            meaning="y = (x - mean) / (var + eps): the root is forgotten",
+            source="a classic mistake: the variance taken for the deviation",
+        ),
+    ),
+)
+
+VARIANCE: Final = Axis(
+    name="variance",
+    question="which variance normalises",
+    values=(
+        AxisValue(name="biased", meaning="the sum of squares is divided by n", source="torch.nn.BatchNorm2d"),
+        AxisValue(
+            name="unbiased",
+            meaning="the sum of squares is divided by n - 1",
+            source="taokong/group_normalization: x.std(dim=2)",
+        ),
+    ),
+    mistakes=(
+        AxisValue(
+            name="about_zero",
+            meaning="the mean of x squared: the mean is not subtracted in it",
+            source="E[x^2] without - E[x]^2, the first half of the one-pass formula",
+        ),
+        AxisValue(
+            name="of_parts",
+            meaning="the mean of the variances of its parts: of the channels of a group, of the samples of a batch",
+            source="averages of the statistics of parts, as of several workers",
+        ),
+    ),
+)
+
+
+CENTRE: Final = Axis(
+    name="centre",
+    question="what is subtracted from x",
+    values=(AxisValue(name="mean", meaning="the mean is subtracted", source="torch.nn.GroupNorm"),),
+    mistakes=(
+        AxisValue(
+            name="not_subtracted",
+            meaning="nothing: x / sqrt(var + eps)",
+            source="the mean left out of the numerator alone",
+        ),
+        AxisValue(
+            name="root_mean_square",
+            meaning="nothing, in the variance neither: x / sqrt(mean(x^2) + eps)",
+            source="RMSNorm (Zhang and Sennrich, 2019, arXiv:1910.07467) under another name",
+        ),
+    ),
+)
+
+EPS_VALUE: Final = Axis(
+    name="eps_value",
+    question="which eps is added",
+    values=(AxisValue(name="as_given", meaning="the eps that is given", source="torch.nn.GroupNorm"),),
+    mistakes=(
+        AxisValue(name="ignored", meaning="none: eps is ignored", source="the argument is taken and not used"),
+        AxisValue(name="one_millionth", meaning="always 1e-6, whatever is given", source="ggml-org/llama.cpp#8818"),
+        AxisValue(
+            name="hundred_thousandth",
+            meaning="always 1e-5, whatever is given",
+            source="a constant in place of the argument",
+        ),
+        AxisValue(
+            name="one_thousandth",
+            meaning="always 1e-3, whatever is given",
+            source="the default of keras.layers.BatchNormalization in place of the argument",
+        ),
+        AxisValue(
+            name="twice",
+            meaning="twice the eps given",
+            source="added once to the variance as it is computed, and once more under the root",
+        ),
+        AxisValue(name="squared", meaning="the square of the eps given", source="eps taken for a deviation"),
+    ),
+)
+
+AFFINE: Final = Axis(
+    name="affine",
+    question="what weight and bias do",
+    values=(
+        AxisValue(
+            name="scale_then_shift",
+            meaning="the weight multiplies, the bias is added after it",
+            source="torch.nn.GroupNorm",
+        ),
+    ),
+    mistakes=(
+        AxisValue(
+            name="ignored", meaning="neither weight nor bias is used", source="parameters that are kept and not applied"
+        ),
+        AxisValue(name="weight_ignored", meaning="the weight is not used", source="apache/mxnet#9624 (fix_gamma)"),
+        AxisValue(name="bias_ignored", meaning="the bias is not used", source="XiaoMi/mace#262, of the bias of a fold"),
+        AxisValue(
+            name="bias_first",
+            meaning="the bias is added before the weight multiplies: weight * (x_hat + bias)",
+            source="a classic mistake in a fold",
+        ),
+        AxisValue(
+            name="weight_plus_one",
+            meaning="1 + weight multiplies",
+            source="ajbrock/BigGAN-PyTorch, layers.py (ccbn): gain = 1 + gain(y)",
+        ),
+        AxisValue(
+            name="weight_absolute",
+            meaning="the absolute value of the weight multiplies",
+            source="mapillary/inplace_abn: weight.abs() + eps",
+        ),
+        AxisValue(
+            name="swapped",
+            meaning="the bias multiplies and the weight is added",
+            source="two buffers in the wrong order",
+        ),
+        AxisValue(
+            name="reversed",
+            meaning="channel c uses weight and bias of channel C - 1 - c",
+            source="a wrong index of the channel",
+        ),
+    ),
+)
+
+FOLLOWED_BY: Final = Axis(
+    name="followed_by",
+    question="what follows behind the layer",
+    values=(
+        AxisValue(name="nothing", meaning="nothing: weight * x_hat + bias is the output", source="torch.nn.GroupNorm"),
+    ),
+    mistakes=(
+        AxisValue(name="silu", meaning="SiLU: y * sigmoid(y)", source="Oneflow-Inc/oneflow#9387"),
+        AxisValue(
+            name="relu",
+            meaning="ReLU: max(y, 0)",
+            source="an activation that a fused kernel does not leave out",
+        ),
+    ),
+)

@@ -1,0 +1,57 @@
+"""What of a batch enters the running statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+
+from normgauge.oracle.arithmetic import Arithmetic
+from normgauge.oracle.reference import Reference
+from normgauge.oracle.semantics import Semantics
+from normgauge.oracle.statistics import Batch, divided_by
+
+
+def _deviation(batch: Batch, arithmetic: Arithmetic) -> Reference:
+    """The root of the unbiased variance; an error of v is at most one of its root times the sum of both roots."""
+    var = divided_by(batch, "unbiased", arithmetic)
+    root = np.sqrt(var.value)
+    least = np.sqrt(np.maximum(var.value - var.bound, 0))
+    return Reference(value=root, bound=(root - least) + 4 * arithmetic.held.u * root)
+
+
+def _of_samples(batch: Batch, arithmetic: Arithmetic) -> Reference:
+    """The sum of squares divided by N - 1; of one sample, by N."""
+    factor = batch.m.n / max(batch.samples - 1, 1)
+    value = batch.m.var * factor
+    return Reference(value=value, bound=batch.bound.var * factor + 4 * arithmetic.held.u * value)
+
+
+def _of_parts(batch: Batch, arithmetic: Arithmetic) -> Reference:
+    """The mean of the variances of the samples."""
+    parts = Batch.of(batch.sets.reshape(*batch.sets.shape[:-1], batch.samples, -1), arithmetic)
+    value, bound = (one[..., 0].mean(axis=-1, keepdims=True) for one in (parts.m.var, parts.bound.var))
+    return Reference(value=value, bound=bound + (batch.samples + 2) * arithmetic.held.u * value)
+
+
+_RUNNING_VAR: Final[Mapping[str, Callable[[Batch, Arithmetic], Reference]]] = {
+    "unbiased": lambda batch, arithmetic: divided_by(batch, "unbiased", arithmetic),
+    "biased": lambda batch, arithmetic: divided_by(batch, "biased", arithmetic),
+    "deviation": _deviation,
+    "of_samples": _of_samples,
+    "of_parts": _of_parts,
+}
+
+
+def tracked(batch: Batch, semantics: Semantics, arithmetic: Arithmetic) -> Reference:
+    """The mean and the variance that enter the running ones, of shape (2, C), by ``running_var`` and ``updates``."""
+    updates = semantics.choice("updates")
+    if updates == "first_sample":
+        batch = Batch.of(batch.sets[..., : batch.m.n // batch.samples], arithmetic)
+    var = _RUNNING_VAR[semantics.choice("running_var")](batch, arithmetic)
+    value = np.array([(batch.m.mean + batch.m.mean_tail).ravel(), var.value.ravel()])
+    bound = np.array([batch.bound.mean.ravel(), var.bound.ravel()])
+    return (
+        Reference(value=value[::-1], bound=bound[::-1]) if updates == "swapped" else Reference(value=value, bound=bound)
+    )
