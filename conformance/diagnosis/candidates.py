@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +24,7 @@ from normgauge.conformance.requirements.probe import QUANTITIES, Probe
 from normgauge.oracle import Arithmetic, Reference, Semantics, precisions
 
 Scores = NDArray[np.float64]
+NO_MISTAKES: Final[Mapping[str, str]] = {}
 
 #: A margin in bounds that leaves no doubt to a reader either; exclusion itself needs more than 1.
 CLEAR: Final = 10.0
@@ -130,12 +131,17 @@ _TRAINED: Final = {True: "{} is trainable", False: "{} is not trainable"}
 
 
 def score(
-    seen: Seen, arithmetic: Arithmetic, references: References, excluded: NDArray[np.bool_] | None = None
+    seen: Seen,
+    arithmetic: Arithmetic,
+    references: References,
+    excluded: NDArray[np.bool_] | None = None,
+    mistakes: Mapping[str, str] = NO_MISTAKES,
 ) -> Scores:
     """The worst ratio of every candidate on one probe: an array over the product of the axes.
 
     The oracle runs once for each combination of the choices that it really read; all candidates that
     agree on those share the result. What is ``excluded`` already need not be evaluated, and is infinite then.
+    All candidates have the ``mistakes``, whatever the product says on these axes.
     """
     kind = kind_of(seen.probe.case.layer)
     ratios = np.full(kind.sizes, np.nan)
@@ -145,7 +151,7 @@ def score(
     while np.isnan(ratios).any():
         first = tuple(int(i) for i in np.argwhere(np.isnan(ratios))[0])
         read: set[str] = set()
-        candidate = replace(kind.at(first), read=read)
+        candidate = replace(kind.at(first, mistakes), read=read)
         prediction = references.predict(seen.probe.case, candidate, arithmetic)
         deviation = compare(seen.observation, prediction)
         alike = tuple(i if axis.name in read else slice(None) for axis, i in zip(kind.axes, first, strict=True))
@@ -163,6 +169,7 @@ class Diagnosis:
 
     ``misfits`` are special cases (one value per channel, momentum None, ...) that no candidate explains
     beside the others; they were left out, so that they put nothing in doubt but their own requirement.
+    All survivors have the ``mistakes``; ``also`` has semantics with other mistakes, no more of them, that fit as well.
     """
 
     layer: str
@@ -171,15 +178,21 @@ class Diagnosis:
     survivors: NDArray[np.bool_]
     arithmetic: Arithmetic
     misfits: tuple[Seen, ...] = ()
+    mistakes: Mapping[str, str] = field(default_factory=dict)
+    also: tuple[Semantics, ...] = ()
 
     @property
     def values(self) -> dict[str, tuple[str, ...]]:
         """For every axis the values that some survivor has (of the nearest candidate if none survived)."""
         index = np.argwhere(self.survivors) if self.survivors.any() else [self._nearest_index()]
-        return {
+        found = {
             axis.name: tuple(axis.names[i] for i in sorted({int(point[position]) for point in index}))
             for position, axis in enumerate(kind_of(self.layer).axes)
         }
+        found |= {axis: (value,) for axis, value in self.mistakes.items()}
+        for other in self.also:
+            found |= {axis: tuple(dict.fromkeys((*own, other.choices[axis]))) for axis, own in found.items()}
+        return found
 
     @property
     def known(self) -> bool:
@@ -210,164 +223,85 @@ class Diagnosis:
                     varied = (*points[0][:position], i, *points[0][position + 1 :])
                     if self.survivors[varied] and varied not in points:
                         points.append(varied)
-        return [kind.at(point) for point in points]
+        return [*(kind.at(point, self.mistakes) for point in points), *self.also]
 
-    def against(self, axis_name: str, value: str) -> tuple[Seen, float] | None:
+    def against(self, axis_name: str, value: str, references: References) -> tuple[Seen, float] | None:
         """The first probe that speaks clearly against ``value`` on an axis, all else as followed, and its ratio.
 
         Probes stand in order, the plain ones before the degenerate ones; the loudest speaks if none is clear.
         """
-        followed = self.followed()[0]
+        followed, kind = self.followed()[0], kind_of(self.layer)
         other = Semantics(layer=self.layer, choices={**followed.choices, axis_name: value})
-        ratios = [scores[kind_of(self.layer).point_of(other)] for scores in self.scores]
-        best = next((i for i, ratio in enumerate(ratios) if ratio > CLEAR), int(np.argmax(ratios)))
-        return (self.seen[best], float(ratios[best])) if ratios[best] > 1 else None
+        if self.mistakes or value not in kind.axis(axis_name).names:
+            best: tuple[Seen, float] | None = None
+            for one in self.seen:
+                ratio = compare(one.observation, references.predict(one.probe.case, other, self.arithmetic)).ratio
+                if ratio > 1 and (best is None or ratio > best[1]):
+                    best = (one, ratio)
+                if ratio > CLEAR:
+                    break
+            return best
+        ratios = [scores[kind.point_of(other)] for scores in self.scores]
+        found = next((i for i, ratio in enumerate(ratios) if ratio > CLEAR), int(np.argmax(ratios)))
+        return (self.seen[found], float(ratios[found])) if ratios[found] > 1 else None
 
 
-def diagnose(layer: str, seen: Sequence[Seen], dtype: str, references: References) -> Diagnosis:
-    """The joint diagnosis of all diagnosing probes in ``seen``.
-
-    Where nothing survives the bounds of float64, those of float32 are tried: an implementation that
-    takes float64 and computes in float32 follows its semantics all the same. So with half precision, which may
-    be summed in float32 or in itself.
-    """
-    asked = tuple(one for one in seen if one.probe.diagnoses)
-    if found := explained(layer, asked, dtype, references):
-        return found
-    arithmetic, shape = Arithmetic(dtype), kind_of(layer).sizes
-    scores = tuple(score(one, arithmetic, references) for one in asked)
-    return Diagnosis(layer=layer, seen=asked, scores=scores, survivors=np.zeros(shape, bool), arithmetic=arithmetic)
-
-
-def explained(layer: str, asked: Sequence[Seen], dtype: str, references: References) -> Diagnosis | None:
-    """The diagnosis of these probes where a candidate survives, special ones left out if need be; else None."""
+def fitting(
+    layer: str,
+    asked: Sequence[Seen],
+    arithmetic: Arithmetic,
+    references: References,
+    mistakes: Mapping[str, str] = NO_MISTAKES,
+    excluded: NDArray[np.bool_] | None = None,
+) -> Diagnosis | None:
+    """The diagnosis with these mistakes where a candidate that is not ``excluded`` survives; else None."""
     special = [number for number, one in enumerate(asked) if one.probe.special]
-    shape = kind_of(layer).sizes
-    for arithmetic in precisions(dtype):
-        scores = _scores(layer, asked, arithmetic, references)
-        for count in range(len(special) + 1):
-            for left_out in itertools.combinations(special, count):
-                kept = [own for number, own in enumerate(scores) if number not in left_out]
-                survivors = functools.reduce(np.maximum, kept, np.zeros(shape)) <= 1
-                if survivors.any():
-                    misfits = tuple(asked[number] for number in left_out)
-                    used = tuple(one for one in asked if one not in misfits)
-                    return Diagnosis(
-                        layer=layer,
-                        seen=used,
-                        scores=tuple(kept),
-                        survivors=survivors,
-                        arithmetic=arithmetic,
-                        misfits=misfits,
-                    )
+    scores = _scores(layer, asked, arithmetic, references, mistakes, excluded)
+    if scores is None:
+        return None
+    for count in range(len(special) + 1):
+        for left_out in itertools.combinations(special, count):
+            kept = [own for number, own in enumerate(scores) if number not in left_out]
+            survivors = functools.reduce(np.maximum, kept, np.zeros(kind_of(layer).sizes)) <= 1
+            if excluded is not None:
+                survivors &= ~excluded
+            if survivors.any():
+                misfits = tuple(asked[number] for number in left_out)
+                return Diagnosis(
+                    layer=layer,
+                    seen=tuple(one for one in asked if one not in misfits),
+                    scores=tuple(kept),
+                    survivors=survivors,
+                    arithmetic=arithmetic,
+                    misfits=misfits,
+                    mistakes=mistakes,
+                )
     return None
 
 
-def _scores(layer: str, asked: Sequence[Seen], arithmetic: Arithmetic, references: References) -> list[Scores]:
-    """Those of every probe, without the candidates that a plain probe before it has clearly excluded."""
+def _scores(
+    layer: str,
+    asked: Sequence[Seen],
+    arithmetic: Arithmetic,
+    references: References,
+    mistakes: Mapping[str, str],
+    left_out: NDArray[np.bool_] | None,
+) -> list[Scores] | None:
+    """Those of every probe, without the candidates that a plain probe before it has clearly excluded.
+
+    None as soon as plain probes have excluded all.
+    """
     scores: list[Scores] = []
-    excluded: NDArray[np.bool_] = np.zeros(kind_of(layer).sizes, dtype=bool)
+    excluded = np.zeros(kind_of(layer).sizes, dtype=bool) if left_out is None else left_out.copy()
+    fits = ~excluded
     for one in asked:
-        scores.append(score(one, arithmetic, references, excluded))
+        scores.append(score(one, arithmetic, references, excluded, mistakes))
         if not one.probe.special:
             excluded |= scores[-1] > CLEAR
+            fits &= scores[-1] <= 1
+            if not fits.any():
+                return None
     return scores
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """The values of a setting that the observation allows; ``best`` explains it most closely."""
-
-    low: float
-    best: float
-    high: float
-
-
-#: Where a setting is looked for, as a decimal logarithm.
-_SEARCH: Final = {"eps": (-16.0, 1.0), "momentum": (-6.0, 0.0)}
-
-
-def measured_setting(
-    seen: Seen, followed: Semantics, setting: str, arithmetic: Arithmetic, references: References
-) -> Interval | None:
-    """The interval of ``setting`` within which the observation agrees with the followed semantics.
-
-    A scan over the logarithm finds the neighbourhood, golden-section search a value within the bounds, regula falsi
-    where the ratio crosses 1 on either side, and golden-section search between them the closest value. None when no
-    value agrees, or when the bounds of one that does are infinite: then nothing was measured.
-    """
-    if not seen.observation.steps or seen.observation.raised:
-        return None
-    case = seen.probe.case
-    bare = {name: value for name, value in case.settings.items() if name != setting}
-
-    def predicted(exponent: float) -> Prediction:
-        trial = replace(case, settings=bare | {setting: 10.0**exponent})
-        return references.predict(trial, followed, arithmetic)
-
-    @functools.cache
-    def ratio(exponent: float) -> float:
-        return compare(seen.observation, predicted(exponent), SHOWN_IN[setting]).ratio
-
-    def unbounded(exponent: float) -> bool:
-        shown = (step[name] for step in predicted(exponent).steps for name in SHOWN_IN[setting] if name in step)
-        return not any(reference.says_something().any() for reference in shown)
-
-    grid = [float(point) for point in np.linspace(*_SEARCH[setting], 43)]
-    nearest = min(grid, key=ratio)
-    left = max((point for point in grid if point < nearest and ratio(point) > 1), default=grid[0])
-    right = min((point for point in grid if point > nearest and ratio(point) > 1), default=grid[-1])
-    inside = _golden(ratio, left, right, steps=70, enough=1.0)
-    if ratio(inside) > 1:
-        return None
-    left, right = (_crossing(ratio, inside, end) for end in (left, right))
-    best = _golden(ratio, left, right, steps=20)
-    if any(unbounded(exponent) for exponent in (left, best, right)):
-        return None
-    return Interval(low=10.0**left, best=10.0**best, high=10.0**right)
-
-
-def _golden(function: Callable[[float], float], left: float, right: float, *, steps: int, enough: float = 0.0) -> float:
-    """The minimum of a unimodal function (golden-section search), or the first place where it is low enough."""
-    share = (math.sqrt(5) - 1) / 2
-    inner_left, inner_right = right - share * (right - left), left + share * (right - left)
-    for _ in range(steps):
-        at_left, at_right = function(inner_left), function(inner_right)
-        if min(at_left, at_right) <= enough:
-            break
-        if at_left <= at_right:
-            right, inner_right = inner_right, inner_left
-            inner_left = right - share * (right - left)
-        else:
-            left, inner_left = inner_left, inner_right
-            inner_right = left + share * (right - left)
-    return min(inner_left, inner_right, key=function)
-
-
-def _crossing(function: Callable[[float], float], inside: float, outside: float, steps: int = 60) -> float:
-    """Where the function passes 1, to a thousandth, between a point with at most 1 and one above (or the end).
-
-    Regula falsi (Illinois: the end that stays has its value halved), as the function is nearly linear there.
-    """
-    at_inside, at_outside = function(inside) - 1, function(outside) - 1
-    if at_outside <= 0:
-        return outside
-    stayed = ""
-    for _ in range(steps):
-        if at_inside > -1e-3:
-            break
-        share = at_inside / (at_inside - at_outside) if math.isfinite(at_outside) else 0.5
-        middle = inside + share * (outside - inside)
-        value = function(middle) - 1
-        if value <= 0:
-            inside, at_inside = middle, value
-            at_outside /= 2 if stayed == "outside" else 1
-            stayed = "outside"
-        else:
-            outside, at_outside = middle, value
-            at_inside /= 2 if stayed == "inside" else 1
-            stayed = "inside"
-    return inside
 
 
 def allowed(arithmetic: Arithmetic, dtype: str) -> tuple[Arithmetic, ...]:

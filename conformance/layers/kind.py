@@ -54,10 +54,10 @@ class LayerKind:
         """How many values each axis has: the shape of the product of the axes."""
         return tuple(len(axis.values) for axis in self.axes)
 
-    def at(self, point: tuple[int, ...]) -> Semantics:
-        """The candidate at a point of the product of the axes."""
+    def at(self, point: tuple[int, ...], mistakes: Mapping[str, str] | None = None) -> Semantics:
+        """The candidate at a point of the product of the axes, with ``mistakes`` in place of what it says on theirs."""
         choices = {axis.name: axis.names[i] for axis, i in zip(self.axes, point, strict=True)}
-        return Semantics(layer=self.name, choices=choices)
+        return Semantics(layer=self.name, choices=choices | dict(mistakes or {}))
 
     def point_of(self, semantics: Semantics) -> tuple[int, ...]:
         """Where a candidate stands in the product of the axes."""

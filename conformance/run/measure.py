@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from normgauge.adapters.dtypes import FULL
-from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen, diagnose, measured_setting
+from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen
+from normgauge.conformance.diagnosis.diagnose import diagnose
+from normgauge.conformance.diagnosis.measured_setting import measured_setting
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.documentation.claims import claims
 from normgauge.conformance.exploration.explored import Exploration, explored

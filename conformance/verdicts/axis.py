@@ -75,7 +75,7 @@ def _departs(
     measured = ", ".join(values)
     sentence = _axis_sentence(evidence, axis, values)
     canonical = _against(axis, axis.canonical, evidence)
-    loudest = evidence.diagnosis.against(axis.name, axis.canonical)
+    loudest = evidence.diagnosis.against(axis.name, axis.canonical, evidence.references)
     notes: tuple[str, ...] = ()
     if loudest and loudest[0].observation.raised:  # it refuses what must be taken
         notes = (excuse(loudest[0].observation) or "",)
@@ -152,7 +152,7 @@ def _axis_sentence(evidence: Evidence, axis: Axis, values: tuple[str, ...]) -> S
 
 def _against(axis: Axis, value: str, evidence: Evidence) -> Witness | None:
     """The witness that excludes ``value``, everything else as followed."""
-    loudest = evidence.diagnosis.against(axis.name, value)
+    loudest = evidence.diagnosis.against(axis.name, value, evidence.references)
     if loudest is None:
         return None
     seen, _ = loudest

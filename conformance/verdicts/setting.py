@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from normgauge.conformance.diagnosis.candidates import SHOWN_IN, Deviation, Interval, Seen, compare, measured_setting
+from normgauge.conformance.diagnosis.candidates import SHOWN_IN, Deviation, Seen, compare
+from normgauge.conformance.diagnosis.measured_setting import Interval, measured_setting
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.verdicts.digits import apart

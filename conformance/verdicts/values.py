@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from normgauge.adapters.case import Observation
-from normgauge.conformance.diagnosis.candidates import Deviation, Seen, as_given, explained
+from normgauge.conformance.diagnosis.candidates import Deviation, Seen, as_given
+from normgauge.conformance.diagnosis.diagnose import shipped
 from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.requirements.inputs import per_channel
 from normgauge.conformance.requirements.probe import GRADIENTS, Probe
@@ -209,7 +210,7 @@ def _says_nothing(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:
 
 def _follows_there(one: Seen, evidence: Evidence) -> str:
     """Which semantics the departing case alone would follow, where that differs, in words."""
-    local = explained(one.probe.case.layer, _beginnings(one), evidence.dtype, evidence.references)
+    local = shipped(one.probe.case.layer, _beginnings(one), evidence.dtype, evidence.references)
     if local is None or _out_of_range(one, local.followed()[0], local.arithmetic, evidence):
         return ""
     usual = evidence.followed[0].choices

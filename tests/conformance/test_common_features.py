@@ -13,8 +13,9 @@ from faulty.rules import RulesAdapter
 
 from normgauge.adapters.case import Case
 from normgauge.conformance.diagnosis.call_features import Call
-from normgauge.conformance.diagnosis.candidates import Seen, diagnose
+from normgauge.conformance.diagnosis.candidates import Seen
 from normgauge.conformance.diagnosis.common_features import Rule, common_rule
+from normgauge.conformance.diagnosis.diagnose import diagnose
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.layers.experiments import probes
 from normgauge.conformance.requirements.inputs import scrambled

@@ -10,7 +10,9 @@ import pytest
 from faulty.adapter import FaultyAdapter
 from samples import corners
 
-from normgauge.conformance.diagnosis.candidates import Interval, Seen, diagnose, measured_setting, score
+from normgauge.conformance.diagnosis.candidates import Seen, score
+from normgauge.conformance.diagnosis.diagnose import diagnose
+from normgauge.conformance.diagnosis.measured_setting import Interval, measured_setting
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.layers.experiments import probes
 from normgauge.oracle import AXES, CANONICAL, Arithmetic, precisions
