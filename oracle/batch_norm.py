@@ -25,6 +25,7 @@ from normgauge.oracle.moments import Float
 from normgauge.oracle.normalize import Formula, along_channels, normalized
 from normgauge.oracle.pooled import (
     Given,
+    entering_statistics,
     is_pooled,
     not_centred,
     of_parameters,
@@ -171,6 +172,8 @@ class Mode:
     training: bool
     momentum: float | None
     formula: Formula
+    #: Mean and variance, (2, C), that enter the running ones in place of those of the channels.
+    entering: Reference | None = None
 
     @classmethod
     def checked(
@@ -202,7 +205,12 @@ class Mode:
 
     def of_channels(self, part: slice) -> Mode:
         running = of_channels(self.running, part)
-        return self if running is self.running else replace(self, running=running)
+        if running is self.running:
+            return self
+        entering = self.entering
+        if entering is not None:
+            entering = Reference(value=entering.value[:, part], bound=entering.bound[:, part])
+        return replace(self, running=running, entering=entering)
 
 
 def _layout(given: Inputs) -> Layout:
@@ -216,9 +224,11 @@ def _forward(given: Inputs, mode: Mode) -> BatchNormReference:
         return BatchNormReference(output=exactly(given.x.astype(np.float64)), running=mode.running)
     formula = mode.formula
     in_use = _with_affine_in_use(given, formula)
-    y, running = _normalized(in_use, mode, single)
     if mode.is_pooled and single is None:
-        y = _pooled(in_use, formula)
+        y, entering = _pooled(in_use, formula)
+        _, running = _normalized(in_use, replace(mode, entering=entering), single)
+    else:
+        y, running = _normalized(in_use, mode, single)
     y = rounded_parameters(
         y,
         0.0 if in_use.bias is None else along_channels(in_use.bias, given.x),
@@ -235,12 +245,13 @@ def _with_affine_in_use(given: Inputs, formula: Formula) -> Inputs:
     return Inputs(x=given.x, weight=weight, bias=bias)
 
 
-def _pooled(given: Inputs, formula: Formula) -> Reference:
-    """The output where a mistake makes the statistics of the batch."""
+def _pooled(given: Inputs, formula: Formula) -> tuple[Reference, Reference]:
+    """The output where a mistake makes the statistics of the batch, and what of them enters the running ones."""
     flat, pool = Given.of(given.x, given.weight, given.bias), batch_norm_pool(given.x.shape, formula.semantics)
     with np.errstate(all="ignore"):
         used = pool_statistics(flat.x, pool, formula.semantics, formula.arithmetic)
-        return pooled_output(flat, used, pool, formula).reshape(given.x.shape)
+        y = pooled_output(flat, used, pool, formula).reshape(given.x.shape)
+        return y, entering_statistics(flat.x, pool, given.channels, formula)
 
 
 def _normalized(given: Inputs, mode: Mode, single: str | None) -> tuple[Reference, RunningStatistics | None]:
@@ -374,9 +385,9 @@ def _moves(mode: Mode, source: str) -> bool:
 
 def _moved(batch: Batch, mode: Mode) -> RunningStatistics:
     assert mode.running is not None
-    after = updated(mode.running, batch, mode.momentum, mode.formula)
+    after = updated(mode.running, batch, mode.momentum, mode.formula, mode.entering)
     if mode.formula.semantics.choice("updates") == "twice":
-        return updated(after, batch, mode.momentum, mode.formula)
+        return updated(after, batch, mode.momentum, mode.formula, mode.entering)
     return after
 
 

@@ -68,6 +68,35 @@ def pool_statistics(x: Float, pool: Pool, semantics: Semantics, arithmetic: Arit
     return not_centred(used) if semantics.choice("centre") in _NOT_CENTRED else used
 
 
+def entering_statistics(x: Float, pool: Pool, channels: int, formula: Formula) -> Reference:
+    """The mean and the variance of each channel, of shape (2, C), that enter the running ones.
+
+    They are those that normalise, averaged over the sets of a channel, or of all sets where sets have several channels. An unbiased variance has
+    n / (n - 1) of the values that are normalised together.
+    """
+    semantics, arithmetic = formula.semantics, formula.arithmetic
+    values = np.append(x, 0.0)
+    batch = Batch.of(values[pool.mean], arithmetic)
+    var = _variance(values, batch, pool, semantics, arithmetic)
+    n = pool.destination.shape[1]
+    if semantics.choice("running_var") == "unbiased" and n > 1 and _divisor(semantics) == "biased":
+        var = Reference(
+            value=var.value * n / (n - 1), bound=var.bound * n / (n - 1) + 2 * arithmetic.held.u * var.value
+        )
+    parts = (Reference(value=batch.m.mean, bound=batch.bound.mean), var)
+    by_channel = [_by_channel(one, channels, arithmetic.held.u) for one in parts]
+    return Reference(
+        value=np.array([one.value for one in by_channel]), bound=np.array([one.bound for one in by_channel])
+    )
+
+
+def _by_channel(one: Reference, channels: int, u: float) -> Reference:
+    rows = channels if len(one.value) % channels == 0 else 1
+    value, bound, size = (v.reshape(rows, -1).mean(axis=1) for v in (one.value, one.bound, np.abs(one.value)))
+    bound = bound + (len(one.value) // rows + 2) * u * size
+    return Reference(value=np.broadcast_to(value, channels), bound=np.broadcast_to(bound, channels))
+
+
 def not_centred(used: Statistics) -> Statistics:
     """With 0 in place of the mean."""
     zero = Reference(value=np.zeros_like(used.mean.value), bound=np.zeros_like(used.mean.bound))

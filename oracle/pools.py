@@ -191,10 +191,10 @@ class _Batched:
         return _own(sets.reshape(2 * len(sets), -1))
 
     def padded(self) -> Pool:
-        return _padded(self.channel().destination, 1)
+        return _padded(self.channel().destination, self.shape[0])
 
     def padded_above_32(self) -> Pool:
-        return _padded(self.channel().destination, 1, PADDED)
+        return _padded(self.channel().destination, self.shape[0], PADDED)
 
 
 _TOGETHER: Final[Mapping[str, Callable[[_Batched], Pool]]] = {

@@ -103,12 +103,19 @@ def weight_of_new(momentum: float | None, step: int, semantics: Semantics) -> We
     return Weight(new=1.0 if step == 1 else weight / divisor, step=step, divisor=divisor)
 
 
-def updated(running: RunningStatistics, batch: Batch, momentum: float | None, formula: Formula) -> RunningStatistics:
-    """The running statistics after ``batch``, (1 - w) * running + w * batch."""
+def updated(
+    running: RunningStatistics,
+    batch: Batch,
+    momentum: float | None,
+    formula: Formula,
+    entering: Reference | None = None,
+) -> RunningStatistics:
+    """The running statistics after ``batch``, (1 - w) * running + w * batch; ``entering`` (2, C) in its place."""
     arithmetic, semantics = formula.arithmetic, formula.semantics
     weight = weight_of_new(momentum, running.steps + 1, semantics)
     buffer = arithmetic.result if running.dtype is None else format_of(running.dtype)
-    old, new = _in_one(running), tracked(batch, semantics, arithmetic)
+    old = _in_one(running)
+    new = tracked(batch, semantics, arithmetic) if entering is None else entering
     if semantics.choice("bootstrap") == "sums":
         return _summed(running, old, new, weight, arithmetic)
     value = (0.0 if weight.new == 1 else (1 - weight.new) * old.value) + weight.new * new.value

@@ -136,6 +136,7 @@ def score(
     references: References,
     excluded: NDArray[np.bool_] | None = None,
     mistakes: Mapping[str, str] = NO_MISTAKES,
+    quantities: Sequence[str] = QUANTITIES,
 ) -> Scores:
     """The worst ratio of every candidate on one probe: an array over the product of the axes.
 
@@ -153,7 +154,7 @@ def score(
         read: set[str] = set()
         candidate = replace(kind.at(first, mistakes), read=read)
         prediction = references.predict(seen.probe.case, candidate, arithmetic)
-        deviation = compare(seen.observation, prediction)
+        deviation = compare(seen.observation, prediction, quantities)
         alike = tuple(i if axis.name in read else slice(None) for axis, i in zip(kind.axes, first, strict=True))
         ratios[alike] = deviation.ratio
         refusals[alike] = prediction.refused is not None

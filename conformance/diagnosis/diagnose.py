@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -53,30 +52,32 @@ def with_mistakes(
 ) -> Diagnosis | None:
     """The diagnosis with the fewest mistakes, one or two; what fits as well with no more of them stands in ``also``.
 
-    Of two mistakes only what departs at most once beside them is tried. The probe that excluded the last ones comes
-    first: it excludes most of the others, too.
+    Of two mistakes one alone explains the first outputs, and only what departs at most once beside them is tried.
     """
     kind = kind_of(layer)
     known = [(axis.name, mistake.name) for axis in kind.axes for mistake in axis.mistakes]
-    killer: Seen | None = None
-    for count in (1, 2):
-        found: list[Diagnosis] = []
-        for chosen in itertools.combinations(known, count):
-            mistakes = dict(chosen)
-            if len(mistakes) < count:
-                continue
-            excluded = _beside(kind, mistakes, most=1 if count > 1 else len(kind.axes))
-            if killer is not None and (score(killer, arithmetic, references, excluded, mistakes) > 1).all():
-                continue
-            if own := fitting(layer, asked, arithmetic, references, mistakes, excluded):
-                found.append(own)
-            else:
-                killer = _killer(asked, arithmetic, references, mistakes, excluded)
-        if found:
-            fewest = min(_departures(kind, one) for one in found)
-            first, *others = [one for one in found if _departures(kind, one) == fewest]
-            return replace(first, also=tuple(one.followed()[0] for one in others))
-    return None
+    first_steps = [_first_step(one) for one in asked if not one.probe.special]
+    whole = len(kind.axes)
+
+    def tried(mistakes: Mapping[str, str], most: int) -> tuple[Diagnosis | None, bool]:
+        """The diagnosis where these mistakes fit, and whether they fit the first outputs."""
+        excluded = _beside(kind, mistakes, most)
+        excluded = _by_first_outputs(kind, first_steps, arithmetic, references, mistakes, excluded)
+        fits = not bool(excluded.all())
+        return (fitting(layer, asked, arithmetic, references, mistakes, excluded) if fits else None), fits
+
+    alone = {one: tried(dict([one]), whole) for one in known}
+    found = [diagnosis for diagnosis, _ in alone.values() if diagnosis is not None]
+    if not found:
+        begins = [one for one, (_, fits) in alone.items() if fits]
+        pairs = {frozenset((one, other)) for one in begins for other in known if one[0] != other[0]}
+        several = (tried(dict(sorted(pair, key=known.index)), 1)[0] for pair in sorted(pairs, key=sorted))
+        found = [diagnosis for diagnosis in several if diagnosis is not None]
+    if not found:
+        return None
+    fewest = min(_departures(kind, one) for one in found)
+    first, *others = [one for one in found if _departures(kind, one) == fewest]
+    return replace(first, also=tuple(one.followed()[0] for one in others))
 
 
 def _departures(kind: LayerKind, diagnosis: Diagnosis) -> int:
@@ -85,22 +86,44 @@ def _departures(kind: LayerKind, diagnosis: Diagnosis) -> int:
 
 
 def _beside(kind: LayerKind, mistakes: Mapping[str, str], most: int) -> NDArray[np.bool_]:
-    """Where the product says something on an axis that has a mistake, or departs more than ``most`` times."""
+    """Where the product says something on an axis that has a mistake, or departs more than ``most`` times.
+
+    Running statistics that normalise in training make every other axis matter for every output: not beside a mistake.
+    """
     places = np.indices(kind.sizes)
     excluded = np.count_nonzero(places, axis=0) > most
     for place, axis in zip(places, kind.axes, strict=True):
-        if axis.name in mistakes:
+        if axis.name in mistakes or axis.name == kind.training_statistics:
             excluded |= place > 0
     return np.asarray(excluded)
 
 
-def _killer(
-    asked: Sequence[Seen],
+def _first_step(one: Seen) -> Seen:
+    """The output of the first step alone: it depends on few axes, and excludes most candidates."""
+    case = replace(one.probe.case, steps=one.probe.case.steps[:1])
+    probe = replace(one.probe, case=case, quantities=("output",))
+    return Seen(probe=probe, observation=replace(one.observation, steps=one.observation.steps[:1]))
+
+
+def _by_first_outputs(
+    kind: LayerKind,
+    first_steps: list[Seen],
     arithmetic: Arithmetic,
     references: References,
     mistakes: Mapping[str, str],
     excluded: NDArray[np.bool_],
-) -> Seen | None:
-    """The plain probe that excludes all by itself, if one does."""
-    plain = (one for one in asked if not one.probe.special)
-    return next((one for one in plain if (score(one, arithmetic, references, excluded, mistakes) > 1).all()), None)
+) -> NDArray[np.bool_]:
+    """``excluded`` and what the first outputs exclude; axes of the running statistics say nothing of these.
+
+    The step that excludes all is put first for the next mistakes: it is the most telling one.
+    """
+    said = tuple(slice(0, 1) if axis.name in kind.running_axes else slice(None) for axis in kind.axes)
+    left = np.ones(kind.sizes, dtype=bool)
+    left[said] = excluded[said]
+    for number, one in enumerate(first_steps):
+        worst = score(one, arithmetic, references, left, mistakes, ("output",))
+        left |= worst > 1
+        if left[said].all():
+            first_steps.insert(0, first_steps.pop(number))
+            break
+    return np.asarray(excluded | np.broadcast_to(left[said], kind.sizes))

@@ -125,6 +125,8 @@ BATCH_NORM: Final = LayerKind(
     wrong_gradients=_wrong_gradients,
     advice=remedies.BATCH_NORM,
     relations=("scale", "shift", "sample order", "channel order", "momentum and history"),
+    running_axes=("running_var", "momentum_weighs", "momentum_none", "bootstrap", "updates"),
+    training_statistics="training_normalizes_with",
     across_samples=True,
     tracks=True,
 )

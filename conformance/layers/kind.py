@@ -30,7 +30,9 @@ class LayerKind:
     together: with ``across_samples`` a set is a channel of all samples, otherwise channels of one sample, all of them
     or, with ``grouped``, ``num_groups`` equal parts. A kind that ``tracks`` has running statistics, a momentum, and
     another result in eval than in training. ``relations`` (conformance/verdicts/relations.py) hold between two calls.
-    ``advice`` says what a port writes instead of a plain call, or why nothing helps.
+    ``running_axes`` say how running statistics move, and nothing of the first output; ``training_statistics`` is the
+    axis of those that normalise in training. ``advice`` says what a port writes instead of a plain call, or why nothing
+    helps.
     """
 
     name: str
@@ -41,6 +43,8 @@ class LayerKind:
     wrong_gradients: KnownErrors = no_wrong_gradients
     relations: tuple[str, ...] = ()
     advice: tuple[Advice, ...] = ()
+    running_axes: tuple[str, ...] = ()
+    training_statistics: str = ""
     across_samples: bool = False
     grouped: bool = False
     tracks: bool = False

@@ -176,4 +176,35 @@ AXES: Final[tuple[Requirement, ...]] = (
         ),
         probes=_two_steps,
     ),
+    *twins(
+        "GN-49", "BN-60", ground="formula", rule="axis", axis="affine", title="weight, then bias",
+        statement="The weight multiplies the normalised value, and the bias is added after that.",
+        source=Both(
+            (GROUP_NORM_PAPER.implies("y = weight * x_hat + bias", at="equation 6"),),
+            (BATCH_NORM_PAPER.implies("y = weight * x_hat + bias", at="algorithm 1"),),
+        ),
+    ),
+    *twins(
+        "GN-50", "BN-61", ground="formula", rule="axis", axis="followed_by", title="nothing follows",
+        statement="weight * x_hat + bias is the output: nothing is applied to it.",
+        source=Both(
+            (GROUP_NORM_PAPER.implies("y = weight * x_hat + bias is the output", at="equation 6"),),
+            (BATCH_NORM_PAPER.implies("y = weight * x_hat + bias is the output", at="algorithm 1"),),
+        ),
+    ),
+    *twins(
+        "GN-51", "BN-62", ground="formula", rule="axis", axis="centre", title="mean subtracted",
+        statement="The mean is subtracted from x.",
+        source=Both(
+            (GROUP_NORM_PAPER.implies("x_hat = (x - mean) / deviation", at="equation 1"),),
+            (BATCH_NORM_PAPER.implies("x_hat = (x - mean) / sqrt(var + eps)", at="algorithm 1"),),
+        ),
+    ),
+    of_batch_norm(
+        "BN-63", ground="formula", rule="axis", axis="normalized_together", title="a channel of the whole batch",
+        statement="In training the values of a channel, in all samples and at all positions, share mean and variance.",
+        source=(
+            BATCH_NORM_PAPER.implies("a channel of all samples and positions is one batch", at="section 3.2"),
+        ),
+    ),
 )  # fmt: skip

@@ -62,7 +62,7 @@ def _in_float64(layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 RUNNING_STATISTICS: Final[tuple[Requirement, ...]] = (
     of_batch_norm(
-        "BN-14", ground="formula", title="running statistics accumulate",
+        "BN-14", ground="formula", axis="updates", title="running statistics accumulate",
         statement=(
             "After several training steps, differentiated ones too, the running statistics are the blend of all of "
             "them. No other layer's steps enter."
@@ -74,7 +74,7 @@ RUNNING_STATISTICS: Final[tuple[Requirement, ...]] = (
         probes=_accumulated, settles=("several steps",), allows=("several calls", "another_layer"),
     ),
     of_batch_norm(
-        "BN-15", ground="formula", title="eval uses running statistics",
+        "BN-15", ground="formula", axis="eval_reads", title="eval uses running statistics",
         statement="In eval the running statistics normalise, and stay as they are.",
         source=(
             BATCH_NORM_PAPER.says("using the population, rather than mini-batch, statistics", at="section 3.1"),

@@ -128,7 +128,7 @@ def _given_variances(layer: Layer, asked: Asked) -> Iterator[Probe]:
 
 SETTINGS: Final[tuple[Requirement, ...]] = (
     *twins(
-        "GN-05", "BN-10", ground="documentation", rule="setting", setting="eps", title="eps as given",
+        "GN-05", "BN-10", ground="documentation", rule="setting", setting="eps", axis="eps_value", title="eps as given",
         statement=Both(*(
             f"An eps from 1e-12 to 0.5 is taken, and is the eps used{where}, to 1e-5 of itself in float32 and 1e-6 in "
             "float64." for where in ("", ", in training and in eval")

@@ -110,7 +110,8 @@ def _nothing_measured(seen: Sequence[Seen], diagnosis: Diagnosis) -> str:
     if any(one.died for one in observed):
         return ""  # which is a verdict of its own
     results = sum(bool(one.steps) for one in observed)
-    undecided = diagnosis.known and all(len(values) > 1 for values in diagnosis.values.values())
+    several = [axis.name for axis in kind_of(diagnosis.layer).axes if len(axis.values) > 1]
+    undecided = diagnosis.known and all(len(diagnosis.values[name]) > 1 for name in several)
     if results and not undecided:
         return ""
     excuses = dict.fromkeys(reason for one in observed if (reason := excuse(one)))
@@ -200,6 +201,7 @@ def _profile(
     axes = [
         AxisMeasured(axis=a.name, question=a.question, canonical=a.canonical, measured=list(values[a.name]))
         for a in kind_of(layer).axes
+        if len(a.values) > 1 or values[a.name] != (a.canonical,)
     ]
     defaults = _defaults(description, evidence)
     identity = description.identity

@@ -22,6 +22,12 @@ from normgauge.oracle import Axis, Semantics
 from normgauge.results.records import Witness
 
 
+def departs_on(axis: str, evidence: Evidence) -> bool:
+    """Whether the semantics that fit have another value on this axis than the canonical one."""
+    kind = kind_of(evidence.diagnosis.layer)
+    return evidence.diagnosis.known and kind.axis(axis).canonical not in evidence.diagnosis.values[axis]
+
+
 def judge_axis(requirement: Requirement, evidence: Evidence) -> Judged:
     axis = kind_of(requirement.layer).axis(str(requirement.axis))
     own = evidence.of(requirement.id)
@@ -37,16 +43,32 @@ def judge_axis(requirement: Requirement, evidence: Evidence) -> Judged:
     witnesses = (_against(axis, value, evidence) for value in axis.names if value not in values)
     shown = tuple(one for one in witnesses if one is not None)
     if values == (axis.canonical,):
-        return Judged(
-            verdict="conforms",
-            measured=axis.canonical,
-            sentence=_axis_sentence(evidence, axis, values),
-            notes=(),
-            witnesses=shown,
-        )
+        return _canonical(axis, evidence, shown)
     if axis.canonical not in values:
         return _departs(requirement, values, evidence, shown)
     return _undecided(axis, values, own or list(diagnosis.seen), evidence, shown)
+
+
+def _canonical(axis: Axis, evidence: Evidence, shown: tuple[Witness, ...]) -> Judged:
+    """It is the canonical value, with what speaks against the others, and which mistakes are excluded."""
+    excluded = [one.meaning for one in axis.mistakes if _is_excluded(axis, one.name, evidence)]
+    if axis.mistakes and not excluded and len(axis.values) == 1:
+        sentence = evidence.note(f"{axis.question}: the cases say nothing about it")
+        return Judged(verdict="cannot tell", sentence=sentence)
+    open_ones = [one.meaning for one in axis.mistakes if one.meaning not in excluded]
+    notes = [("also excluded", excluded), ("not told apart by these cases", open_ones)]
+    return Judged(
+        verdict="conforms",
+        measured=axis.canonical,
+        sentence=_axis_sentence(evidence, axis, (axis.canonical,)),
+        notes=tuple(f"{what}: {'; '.join(meanings)}" for what, meanings in notes if meanings),
+        witnesses=shown,
+    )
+
+
+def _is_excluded(axis: Axis, value: str, evidence: Evidence) -> bool:
+    """Whether some case of the diagnosis excludes a mistake, all else as followed."""
+    return evidence.diagnosis.against(axis.name, value, evidence.references) is not None
 
 
 def _undecided(

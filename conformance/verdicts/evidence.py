@@ -268,7 +268,7 @@ def advised(requirement: Requirement, judged: Judged, evidence: Evidence) -> Jud
     if judged.verdict not in {"diverges", "raises"}:
         return judged
     key = cause = requirement.id
-    if requirement.axis:
+    if requirement.axis and (requirement.rule == "axis" or judged.departs):
         if judged.measured not in kind_of(requirement.layer).axis(requirement.axis).names:
             return judged
         key = cause = f"{requirement.axis}={judged.measured}"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from normgauge.conformance.requirements.requirement import Requirement, Rule
-from normgauge.conformance.verdicts.axis import judge_axis
+from normgauge.conformance.verdicts.axis import departs_on, judge_axis
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, advised, foreseen, raises
 from normgauge.conformance.verdicts.gradients import departs_forward, raised_gradients, raises_in_gradients
 from normgauge.conformance.verdicts.held_to import judge_beyond_half, judge_range, judge_wide_sums
@@ -32,7 +32,8 @@ def judge(requirement: Requirement, evidence: Evidence) -> Judged:
 
 
 def _judged(requirement: Requirement, evidence: Evidence) -> Judged:
-    judged = JUDGES[requirement.rule](requirement, evidence)
+    by_axis = requirement.axis and requirement.rule != "axis" and departs_on(requirement.axis, evidence)
+    judged = judge_axis(requirement, evidence) if by_axis else JUDGES[requirement.rule](requirement, evidence)
     if judged.verdict in DIVERGENT or requirement.rule in MAY_RAISE:
         return judged
     own = [one for one in evidence.seen if one.probe.requirement == requirement.id]
