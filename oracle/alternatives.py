@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -22,6 +23,7 @@ _EPS: Final[Mapping[str, Callable[[float], float]]] = {
     "one_thousandth": lambda eps: 1e-3,
     "twice": lambda eps: 2 * eps,
     "squared": lambda eps: eps * eps,
+    "rooted": lambda eps: math.copysign(math.sqrt(abs(eps)), eps),
 }
 
 
@@ -34,7 +36,12 @@ def _each(change: Callable[[Float], Float]) -> Callable[[Float | None], Float | 
     return lambda values: None if values is None else change(values)
 
 
-_plus_one, _absolute, _reversed = _each(lambda v: 1 + v), _each(np.abs), _each(lambda v: v[::-1])
+_plus_one, _absolute, _squared = _each(lambda v: 1 + v), _each(np.abs), _each(np.square)
+_reversed, _next, _first = (
+    _each(lambda v: v[::-1]),
+    _each(lambda v: np.roll(v, -1)),
+    _each(lambda v: np.full_like(v, v[0])),
+)
 
 
 def _bias_first(weight: Float | None, bias: Float | None) -> Affine:
@@ -55,6 +62,9 @@ _AFFINE: Final[Mapping[str, Callable[[Float | None, Float | None], Affine]]] = {
     "weight_plus_one": lambda weight, bias: (_plus_one(weight), bias),
     "weight_absolute": lambda weight, bias: (_absolute(weight), bias),
     "swapped": _swapped,
+    "next_channel": lambda weight, bias: (_next(weight), _next(bias)),
+    "first_channel": lambda weight, bias: (_first(weight), _first(bias)),
+    "weight_twice": lambda weight, bias: (_squared(weight), bias),
     "reversed": lambda weight, bias: (_reversed(weight), _reversed(bias)),
 }
 
@@ -65,7 +75,7 @@ def affine_in_use(weight: Float | None, bias: Float | None, semantics: Semantics
 
 
 #: Where a parameter that is used is itself rounded, 1 + weight and weight * bias, as a number of roundings of y.
-_ROUNDED: Final = frozenset({"bias_first", "weight_plus_one"})
+_ROUNDED: Final = frozenset({"bias_first", "weight_plus_one", "weight_twice"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +158,18 @@ def _back(one: Reference) -> Reference:
     return Reference(value=one.value[::-1], bound=one.bound[::-1])
 
 
+def _rolled(one: Reference) -> Reference:
+    return Reference(value=np.roll(one.value, 1), bound=np.roll(one.bound, 1))
+
+
+def _gathered(one: Reference) -> Reference:
+    """The sum over all channels in the first one."""
+    value, bound = np.zeros_like(one.value), np.zeros_like(one.bound)
+    value[0] = one.value.sum()
+    bound[0] = one.bound.sum() + 2.0**-20 * np.abs(one.value).sum()
+    return Reference(value=value, bound=bound)
+
+
 #: For each value of ``affine``, dweight and dbias from those of what was in use, and from weight and bias.
 _CHAIN: Final[Mapping[str, Chain]] = {
     "scale_then_shift": lambda dw, db, w, b: (dw, db),
@@ -158,6 +180,9 @@ _CHAIN: Final[Mapping[str, Chain]] = {
     "weight_plus_one": lambda dw, db, w, b: (dw, db),
     "weight_absolute": lambda dw, db, w, b: (_times(dw, np.sign(w)), db),
     "swapped": lambda dw, db, w, b: (db, dw),
+    "next_channel": lambda dw, db, w, b: (_rolled(dw), _rolled(db)),
+    "first_channel": lambda dw, db, w, b: (_gathered(dw), _gathered(db)),
+    "weight_twice": lambda dw, db, w, b: (_times(dw, 2 * w), db),
     "reversed": lambda dw, db, w, b: (_back(dw), _back(db)),
 }
 

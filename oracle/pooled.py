@@ -71,8 +71,8 @@ def pool_statistics(x: Float, pool: Pool, semantics: Semantics, arithmetic: Arit
 def entering_statistics(x: Float, pool: Pool, channels: int, formula: Formula) -> Reference:
     """The mean and the variance of each channel, of shape (2, C), that enter the running ones.
 
-    They are those that normalise, averaged over the sets of a channel, or of all sets where sets have several channels. An unbiased variance has
-    n / (n - 1) of the values that are normalised together.
+    They are those that normalise, averaged over the sets of a channel, or of all sets where sets have several channels.
+    An unbiased variance has n / (n - 1) of the n values that are normalised together.
     """
     semantics, arithmetic = formula.semantics, formula.arithmetic
     values = np.append(x, 0.0)

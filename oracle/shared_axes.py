@@ -97,6 +97,11 @@ EPS_VALUE: Final = Axis(
             meaning="twice the eps given",
             source="added once to the variance as it is computed, and once more under the root",
         ),
+        AxisValue(
+            name="rooted",
+            meaning="the root of the eps given",
+            source="eps taken for a variance that is to be a deviation",
+        ),
         AxisValue(name="squared", meaning="the square of the eps given", source="eps taken for a deviation"),
     ),
 )
@@ -136,6 +141,21 @@ AFFINE: Final = Axis(
             name="swapped",
             meaning="the bias multiplies and the weight is added",
             source="two buffers in the wrong order",
+        ),
+        AxisValue(
+            name="next_channel",
+            meaning="channel c uses weight and bias of channel c + 1",
+            source="an index that is off by one",
+        ),
+        AxisValue(
+            name="first_channel",
+            meaning="every channel uses weight and bias of channel 0",
+            source="an index of the channel that is left out",
+        ),
+        AxisValue(
+            name="weight_twice",
+            meaning="the weight multiplies twice",
+            source="a scale that is applied before and after, as by a fold that is run twice",
         ),
         AxisValue(
             name="reversed",

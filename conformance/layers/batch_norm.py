@@ -40,7 +40,7 @@ def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator
         for action in step.before:
             state = _AFTER[action.name](state, action, settings)
         case = with_those_set(case, step)
-        given = affine(case)
+        given = affine(case, semantics)
         if step.x.shape[1] != channels:
             raise Refusal(f"the layer has {channels} channels, the input {step.x.shape[1]}")
         common: dict[str, Any] = {"training": step.mode == "train", "momentum": state.momentum}
@@ -52,7 +52,7 @@ def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator
         result = batch_norm(step.x, state.running, **given, **common)
         quantities = {"output": result.output}
         if step.dy is not None:
-            quantities |= shown(batch_norm_backward(step.x, step.dy, state.running, given["weight"], **common), case)
+            quantities |= shown(batch_norm_backward(step.x, step.dy, state.running, **given, **common), case)
         state = replace(state, running=result.running)
         if state.running is not None:
             quantities |= {"running_mean": state.running.mean, "running_var": state.running.var}
@@ -111,7 +111,7 @@ def _wrong_gradients(case: Case, step: int, semantics: Semantics) -> WrongGradie
         state = _AFTER[action.name](state, action, case.settings)
     for one in case.steps[: step + 1]:
         case = with_those_set(case, one)
-    weight, training = affine(case)["weight"], own.mode == "train"
+    weight, training = affine(case, semantics)["weight"], own.mode == "train"
     common: dict[str, Any] = {"momentum": state.momentum, "eps": case.settings["eps"], "semantics": semantics}
     return batch_norm_gradient_errors(own.x, own.dy, state.running, weight, training=training, **common)
 

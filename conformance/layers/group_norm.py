@@ -28,14 +28,14 @@ def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator
     common: dict[str, Any] = {"eps": settings["eps"], "semantics": semantics, "arithmetic": arithmetic}
     for step in case.steps:
         case = with_those_set(case, step)
-        given = affine(case)
+        given = affine(case, semantics)
         if step.dy is not None and step.derivative:
             yield higher(group_norm_higher, step, case, settings["num_groups"], given["weight"], **common)
             continue
         output = group_norm(step.x, settings["num_groups"], **given, num_channels=settings["num_channels"], **common)
         gradients: dict[str, Reference] = {}
         if step.dy is not None:
-            found = group_norm_backward(step.x, step.dy, settings["num_groups"], given["weight"], **common)
+            found = group_norm_backward(step.x, step.dy, settings["num_groups"], **given, **common)
             gradients = shown(found, case)
         yield {"output": output} | gradients
 
@@ -46,7 +46,12 @@ def _wrong_gradients(case: Case, step: int, semantics: Semantics) -> WrongGradie
     for one in case.steps[: step + 1]:
         case = with_those_set(case, one)
     return group_norm_gradient_errors(
-        own.x, own.dy, settings["num_groups"], affine(case)["weight"], eps=settings["eps"], semantics=semantics
+        own.x,
+        own.dy,
+        settings["num_groups"],
+        affine(case, semantics)["weight"],
+        eps=settings["eps"],
+        semantics=semantics,
     )
 
 

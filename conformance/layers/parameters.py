@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
-from normgauge.adapters.case import Case, Step, derivatives_of
-from normgauge.oracle import Gradients, Reference
+import numpy as np
+
+from normgauge.adapters.case import Array, Case, Step, derivatives_of
+from normgauge.oracle import Gradients, Reference, Semantics
 
 
-def affine(case: Case) -> dict[str, Any]:
-    """Weight and bias, None where the layer has none or the initial ones."""
-    return {name: case.parameters.get(name) if case.settings.get(name, True) else None for name in ("weight", "bias")}
+def affine(case: Case, semantics: Semantics) -> dict[str, Any]:
+    """Weight and bias, None where the layer has none.
+
+    Initial ones are None, too, but where a mistake uses them as they are not meant.
+    """
+    initial: dict[str, Array | None] = dict.fromkeys(_INITIAL)
+    if semantics.choice("affine") != "scale_then_shift":
+        initial = {name: np.full(case.settings["num_channels"], value) for name, value in _INITIAL.items()}
+    has = (name for name in _INITIAL if case.settings.get(name, True))
+    return dict.fromkeys(_INITIAL) | {name: case.parameters.get(name, initial[name]) for name in has}
+
+
+_INITIAL: Final = {"weight": 1.0, "bias": 0.0}
 
 
 def with_those_set(case: Case, step: Step) -> Case:

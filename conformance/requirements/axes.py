@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+import numpy as np
+
 from normgauge.conformance.requirements.inputs import graded, scrambled
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import Probe
@@ -14,6 +16,7 @@ from normgauge.conformance.requirements.requirement import (
     Both,
     Layer,
     Requirement,
+    given_parameters,
     of_batch_norm,
     of_group_norm,
     twins,
@@ -35,11 +38,30 @@ def _graded_groups(layer: Layer, asked: Asked) -> Iterator[Probe]:
         steps = [("train", graded(asked.shape, asked.dtype, number))]
         case = layer.case(asked, steps, eps=eps, num_groups=groups)
         yield Probe(label=f"graded deviations, eps={eps:.2g}, G={groups}", case=case, diagnoses=True)
+    for groups in (1, CHANNELS):
+        case = layer.case(asked, [("train", graded(asked.shape, asked.dtype, 3))], num_groups=groups)
+        yield Probe(label=f"graded deviations, G={groups}", case=case, diagnoses=True)
+    if len(asked.shape) > 2:
+        long = (*asked.shape[:2], _ABOVE_A_TILE, *(1,) * (len(asked.shape) - 3))
+        case = layer.case(asked, [("train", graded(long, asked.dtype, 4))], num_groups=4)
+        yield Probe(label=f"graded deviations, {_ABOVE_A_TILE} positions", case=case, diagnoses=True)
+
+
+#: One more than the positions of a tile in some kernels.
+_ABOVE_A_TILE: Final = 33
 
 
 def _one_step(layer: Layer, asked: Asked) -> Iterator[Probe]:
     case = layer.case(asked, [("train", graded(asked.shape, asked.dtype))])
     yield Probe(label="one training step, graded deviations", case=case, diagnoses=True)
+    deviations = graded((1, CHANNELS), asked.dtype, 2).ravel()
+    given = given_parameters() | {"running_var": np.square(deviations)}
+    case = layer.case(asked, [("eval", graded(asked.shape, asked.dtype, 5))], given)
+    yield Probe(label="eval, graded running deviations", case=case, diagnoses=True)
+    if len(asked.shape) > 2:
+        long = (*asked.shape[:2], _ABOVE_A_TILE, *(1,) * (len(asked.shape) - 3))
+        case = layer.case(asked, [("train", graded(long, asked.dtype, 4))])
+        yield Probe(label=f"one training step, {_ABOVE_A_TILE} positions", case=case, diagnoses=True)
 
 
 def _two_steps(layer: Layer, asked: Asked) -> Iterator[Probe]:

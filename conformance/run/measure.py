@@ -288,7 +288,7 @@ _TOLD_SMALL: Final = frozenset({"values", "range", "wide_sums", "sizes"})
 
 def _told_of(judged: Judged, evidence: Evidence, rule: str, smallest: Deviation) -> Judged:
     """The judgement in the numbers of its smallest form, which are those that the script prints."""
-    if rule not in _TOLD_SMALL or smallest.ratio <= 1:
+    if rule not in _TOLD_SMALL or judged.departs or smallest.ratio <= 1:
         return judged
     assert judged.shows is not None
     probe = replace(judged.shows.probe, label=f"{judged.shows.probe.label}, made small")
