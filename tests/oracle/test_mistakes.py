@@ -1,0 +1,113 @@
+"""Mistakes: each is another function than the canonical one, and its gradients are those of its output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from normgauge.oracle import (
+    AXES,
+    CANONICAL,
+    Arithmetic,
+    Gradients,
+    Reference,
+    Semantics,
+    batch_norm,
+    batch_norm_backward,
+    distance,
+    group_norm,
+    group_norm_backward,
+    initial_statistics,
+    semantics,
+)
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Call = Callable[[Array, Array, Array], Reference]
+
+MISTAKES = [
+    (layer, axis.name, mistake.name) for layer, axes in AXES.items() for axis in axes for mistake in axis.mistakes
+]
+#: What shows in the running statistics, or in eval alone.
+RUNNING = {"running_var", "bootstrap", "updates", "eval_reads"}
+SHAPE = (4, 8, 3, 11)
+
+
+def drawn(*shape: int) -> Array:
+    return np.random.default_rng([7, *shape]).standard_normal(shape)
+
+
+RUNNING_STATISTICS = initial_statistics(np.abs(drawn(8, 1)[:, 0]), 1 + np.abs(drawn(8, 2)[:, 0]))
+
+
+def output(chosen: Semantics, groups: int, training: bool, arithmetic: Arithmetic) -> Call:
+    def call(x: Array, weight: Array, bias: Array) -> Reference:
+        if chosen.layer == "group_norm":
+            return group_norm(x, groups, weight, bias, eps=0.01, semantics=chosen, arithmetic=arithmetic)
+        return batch_norm(
+            x,
+            RUNNING_STATISTICS,
+            weight,
+            bias,
+            training=training,
+            eps=0.01,
+            semantics=chosen,
+            arithmetic=arithmetic,
+        ).output
+
+    return call
+
+
+def gradients(chosen: Semantics, groups: int, training: bool, given: tuple[Array, ...], dy: Array) -> Gradients:
+    x, weight, bias = given
+    common: dict[str, Any] = {"eps": 0.01, "semantics": chosen, "arithmetic": Arithmetic("float64")}
+    if chosen.layer == "group_norm":
+        return group_norm_backward(x, dy, groups, weight, bias, **common)
+    return batch_norm_backward(x, dy, RUNNING_STATISTICS, weight, bias, training=training, **common)
+
+
+def groups_for(mistake: str) -> int:
+    return 1 if mistake == "one_group_is_each_channel" else 4
+
+
+@pytest.mark.parametrize(("layer", "axis", "mistake"), MISTAKES)
+def test_the_gradients_of_a_mistake_are_those_of_its_output(layer: str, axis: str, mistake: str) -> None:
+    chosen, groups = semantics(layer, **{axis: mistake}), groups_for(mistake)
+    given = drawn(*SHAPE), drawn(8, 3)[:, 0], drawn(8, 4)[:, 0]
+    directions, dy = (
+        (drawn(*SHAPE[::-1]).reshape(SHAPE), drawn(8, 5)[:, 0], drawn(8, 6)[:, 0]),
+        drawn(*SHAPE, 1)[..., 0],
+    )
+    for training in (True, False) if layer == "batch_norm" else (True,):
+        call, step = output(chosen, groups, training, Arithmetic("float64")), 1e-5
+        ends = [call(*(v + sign * step * d for v, d in zip(given, directions, strict=True))) for sign in (1, -1)]
+        quotient = np.sum((ends[0].value - ends[1].value) * dy) / (2 * step)
+        found = gradients(chosen, groups, training, given, dy)
+        parts = zip((found.dx, found.dweight, found.dbias), directions, strict=True)
+        assert quotient == pytest.approx(sum(np.sum(g.value * d) for g, d in parts), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize(("layer", "axis", "mistake"), [one for one in MISTAKES if one[1] not in RUNNING])
+def test_a_mistake_is_another_function(layer: str, axis: str, mistake: str) -> None:
+    given, groups = (drawn(*SHAPE) / 4 + 1, drawn(8, 3)[:, 0], drawn(8, 4)[:, 0]), groups_for(mistake)
+    chosen = semantics(layer, **{axis: mistake})
+    call, right = (output(one, groups, True, Arithmetic("float32")) for one in (chosen, CANONICAL[layer]))
+    assert distance(call(*given), right(*given)) > 1
+
+
+@pytest.mark.parametrize(("axis", "mistake"), [one[1:] for one in MISTAKES if one[1] in RUNNING])
+def test_a_mistake_of_the_running_statistics_shows_after_a_step_and_eval(axis: str, mistake: str) -> None:
+    x, weight, bias = drawn(*SHAPE), drawn(8, 3)[:, 0], drawn(8, 4)[:, 0]
+
+    def shown(chosen: Semantics) -> list[Reference]:
+        common: dict[str, Any] = {"eps": 0.01, "semantics": chosen, "arithmetic": Arithmetic("float32")}
+        first = batch_norm(x, RUNNING_STATISTICS, weight, bias, training=True, **common)
+        second = batch_norm(x, first.running, weight, bias, training=False, **common)
+        assert first.running is not None
+        assert second.running is not None
+        return [first.running.mean, first.running.var, second.output, second.running.mean]
+
+    pairs = zip(shown(semantics("batch_norm", **{axis: mistake})), shown(CANONICAL["batch_norm"]), strict=True)
+    assert max(distance(one, other) for one, other in pairs) > 1
