@@ -21,7 +21,7 @@ from normgauge.oracle.arithmetic import Arithmetic
 from normgauge.oracle.backward import Dependence, Sets
 from normgauge.oracle.blocks import Block, Layout
 from normgauge.oracle.gradients import gathered, without_parameters
-from normgauge.oracle.moments import Float
+from normgauge.oracle.moments import U64, Float
 from normgauge.oracle.normalize import Formula, along_channels, normalized
 from normgauge.oracle.pooled import (
     Given,
@@ -224,6 +224,8 @@ def _forward(given: Inputs, mode: Mode) -> BatchNormReference:
         return BatchNormReference(output=exactly(given.x.astype(np.float64)), running=mode.running)
     formula = mode.formula
     in_use = _with_affine_in_use(given, formula)
+    if mode.training and formula.semantics.choice("updates") == "overwrites" and _is_new(given, mode.running):
+        return _overwritten(in_use, mode)
     if mode.is_pooled and single is None:
         y, entering = _pooled(in_use, formula)
         _, running = _normalized(in_use, replace(mode, entering=entering), single)
@@ -238,6 +240,27 @@ def _forward(given: Inputs, mode: Mode) -> BatchNormReference:
     follows = activation(formula.semantics)
     output = y if follows is None else activated(y, follows, formula.arithmetic.held.u)
     return BatchNormReference(output=output, running=running)
+
+
+def _is_new(given: Inputs, running: RunningStatistics | None) -> bool:
+    """Whether weight and running variance, bias and running mean are as a new layer has them."""
+    pairs = [] if running is None else [(given.weight, running.var.value, 1), (given.bias, running.mean.value, 0)]
+    return bool(pairs) and all(
+        bool(np.all(statistic == initial)) and (parameter is None or bool(np.all(parameter == initial)))
+        for parameter, statistic, initial in pairs
+    )
+
+
+def _overwritten(given: Inputs, mode: Mode) -> BatchNormReference:
+    """The output by the running statistics after the call as weight and bias."""
+    _, running = _normalized(given, mode, None)
+    assert running is not None
+    by_them = Inputs(x=given.x, weight=running.var.value, bias=running.mean.value)
+    y, _ = _normalized(by_them, mode, None)
+    off = along_channels(running.mean.bound, given.x) + 2 * np.abs(
+        y.value - along_channels(running.mean.value, given.x)
+    ) * along_channels(running.var.bound / np.maximum(np.abs(running.var.value), U64), given.x)
+    return BatchNormReference(output=Reference(value=y.value, bound=y.bound + off), running=running)
 
 
 def _with_affine_in_use(given: Inputs, formula: Formula) -> Inputs:
@@ -384,11 +407,18 @@ def _moves(mode: Mode, source: str) -> bool:
 
 
 def _moved(batch: Batch, mode: Mode) -> RunningStatistics:
+    """The running statistics after the batch, by the axis ``updates``."""
     assert mode.running is not None
-    after = updated(mode.running, batch, mode.momentum, mode.formula, mode.entering)
-    if mode.formula.semantics.choice("updates") == "twice":
-        return updated(after, batch, mode.momentum, mode.formula, mode.entering)
-    return after
+    after, updates = _updated_once(mode.running, batch, mode), mode.formula.semantics.choice("updates")
+    if updates == "twice":
+        return _updated_once(after, batch, mode)
+    if updates == "mean_alone":
+        return replace(after, var=mode.running.var)
+    return replace(after, mean=mode.running.mean) if updates == "variance_alone" else after
+
+
+def _updated_once(running: RunningStatistics, batch: Batch, mode: Mode) -> RunningStatistics:
+    return updated(running, batch, mode.momentum, mode.formula, mode.entering)
 
 
 def _given(batch: Batch, given: RunningStatistics, formula: Formula) -> Statistics:

@@ -108,6 +108,17 @@ BATCH_NORM: Final = (
         ),
     ),
     Axis(
+        name="momentum_value",
+        question="which momentum is used",
+        values=(AxisValue(name="as_given", meaning="the momentum that is given", source="torch.nn.BatchNorm2d"),),
+        mistakes=(
+            AxisValue(
+                name="one_tenth", meaning="always 0.1, whatever is given", source="a constant in place of the argument"
+            ),
+            AxisValue(name="squared", meaning="the square of the momentum given", source="a weight applied twice"),
+        ),
+    ),
+    Axis(
         name="momentum_none",
         question="what momentum=None means",
         values=(
@@ -201,6 +212,11 @@ BATCH_NORM: Final = (
                 meaning="from zero, as sums that are divided by the sum of their weights where they are read",
                 source="BVLC/caffe#4885",
             ),
+            AxisValue(
+                name="sums_undivided",
+                meaning="from zero, as sums that are read as they are: not divided by the sum of their weights",
+                source="BVLC/caffe#4885: a factor of the file that is not read",
+            ),
         ),
     ),
     Axis(
@@ -219,6 +235,21 @@ BATCH_NORM: Final = (
                 name="swapped",
                 meaning="once in each call in training, the mean into the variance and the variance into the mean",
                 source="two buffers in the wrong order",
+            ),
+            AxisValue(
+                name="mean_alone",
+                meaning="the mean alone, once in each call in training",
+                source="a buffer that is not written back",
+            ),
+            AxisValue(
+                name="variance_alone",
+                meaning="the variance alone, once in each call in training",
+                source="a buffer that is not written back",
+            ),
+            AxisValue(
+                name="overwrites",
+                meaning="in training, and in a new layer weight and bias with them: its output depends on momentum",
+                source="microsoft/onnxruntime#29790: arrays of equal values share one buffer",
             ),
             AxisValue(
                 name="first_sample",
@@ -259,7 +290,7 @@ BATCH_NORM: Final = (
             ),
             AxisValue(
                 name="swapped",
-                meaning="the running variance as mean, and the running mean as variance",
+                meaning="the running variance as mean, and the size of the running mean as variance",
                 source="two buffers in the wrong order",
             ),
         ),

@@ -32,7 +32,9 @@ _READS: Final[Mapping[str, Callable[[RunningStatistics, Formula], RunningStatist
     "minus_eps": lambda running, formula: _less_eps(running, formula, -1.0),
     "plus_eps": lambda running, formula: _less_eps(running, formula, 1.0),
     "deviation": _squared,
-    "swapped": lambda running, formula: replace(running, mean=running.var, var=running.mean),
+    "swapped": lambda running, formula: replace(
+        running, mean=running.var, var=Reference(value=np.abs(running.mean.value), bound=running.mean.bound)
+    ),
 }
 
 
@@ -44,10 +46,11 @@ def read_statistics(running: RunningStatistics, momentum: float | None, formula:
 
 
 def _divided(running: RunningStatistics, momentum: float | None, formula: Formula) -> RunningStatistics:
-    """Sums divided by the sum of their weights, which is 1 of the initial values: sum (1 - w)^k for k from 0."""
-    total = 1.0
+    """Sums divided by the factor beside them, sum (1 - w)^k of one k from 0 a batch; 1 before the first."""
+    total = 0.0
     for step in range(running.steps):
         total = 1.0 + (1 - weight_of_new(momentum, step + 1, formula.semantics).new) * total
+    total = total or 1.0
     u = (2 * running.steps + 4) * formula.arithmetic.held.u
     mean, var = (
         Reference(value=one.value / total, bound=one.bound / total + u * np.abs(one.value / total))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -87,10 +88,21 @@ class Weight:
     divisor: float = 1.0
 
 
+#: Values of the axis ``bootstrap`` with which sums are kept.
+SUMS: Final = frozenset({"sums", "sums_undivided"})
+#: For each value of the axis ``momentum_value``, the momentum that is used.
+_MOMENTUM: Final[Mapping[str, Callable[[float], float]]] = {
+    "as_given": lambda momentum: momentum,
+    "one_tenth": lambda momentum: 0.1,
+    "squared": lambda momentum: momentum * momentum,
+}
+
+
 def weight_of_new(momentum: float | None, step: int, semantics: Semantics) -> Weight:
     """The weight of the batch of training step ``step``."""
     if momentum is None:
         return Weight(new=1 / step if semantics.choice("momentum_none") == "cumulative" else 0.1, step=step)
+    momentum = _MOMENTUM[semantics.choice("momentum_value")](momentum)
     weight = momentum if semantics.choice("momentum_weighs") == "new" else 1 - momentum
     bootstrap = semantics.choice("bootstrap")
     if bootstrap == "first_batch" and step == 1:
@@ -116,7 +128,7 @@ def updated(
     buffer = arithmetic.result if running.dtype is None else format_of(running.dtype)
     old = _in_one(running)
     new = tracked(batch, semantics, arithmetic) if entering is None else entering
-    if semantics.choice("bootstrap") == "sums":
+    if semantics.choice("bootstrap") in SUMS:
         return _summed(running, old, new, weight, arithmetic)
     value = (0.0 if weight.new == 1 else (1 - weight.new) * old.value) + weight.new * new.value
     bound = blend_bound(old, new, weight, arithmetic)

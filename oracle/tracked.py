@@ -44,11 +44,20 @@ _RUNNING_VAR: Final[Mapping[str, Callable[[Batch, Arithmetic], Reference]]] = {
 }
 
 
+def _of_first_sample(batch: Batch, semantics: Semantics, arithmetic: Arithmetic) -> Reference:
+    """The mean and variance of the first sample, where it has several values; n is its own."""
+    positions = batch.m.n // batch.samples
+    part = batch if positions == 1 else Batch.of(batch.sets[..., :positions], arithmetic)
+    var = _RUNNING_VAR[semantics.choice("running_var")](part, arithmetic)
+    value = np.array([(part.m.mean + part.m.mean_tail).ravel(), var.value.ravel()])
+    return Reference(value=value, bound=np.array([part.bound.mean.ravel(), var.bound.ravel()]))
+
+
 def tracked(batch: Batch, semantics: Semantics, arithmetic: Arithmetic) -> Reference:
     """The mean and the variance that enter the running ones, of shape (2, C), by ``running_var`` and ``updates``."""
     updates = semantics.choice("updates")
     if updates == "first_sample":
-        batch = Batch.of(batch.sets[..., : batch.m.n // batch.samples], arithmetic)
+        return _of_first_sample(batch, semantics, arithmetic)
     var = _RUNNING_VAR[semantics.choice("running_var")](batch, arithmetic)
     value = np.array([(batch.m.mean + batch.m.mean_tail).ravel(), var.value.ravel()])
     bound = np.array([batch.bound.mean.ravel(), var.bound.ravel()])

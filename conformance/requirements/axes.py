@@ -59,14 +59,17 @@ def _one_step(layer: Layer, asked: Asked) -> Iterator[Probe]:
     case = layer.case(asked, [("eval", graded(asked.shape, asked.dtype, 5))], given)
     yield Probe(label="eval, graded running deviations", case=case, diagnoses=True)
     if len(asked.shape) > 2:
-        long = (*asked.shape[:2], _ABOVE_A_TILE, *(1,) * (len(asked.shape) - 3))
+        long = (4, asked.shape[1], _ABOVE_A_TILE, *(1,) * (len(asked.shape) - 3))
         case = layer.case(asked, [("train", graded(long, asked.dtype, 4))])
         yield Probe(label=f"one training step, {_ABOVE_A_TILE} positions", case=case, diagnoses=True)
+    new = layer.case(asked, [("train", graded(asked.shape, asked.dtype, 6))], {})
+    yield Probe(label="one training step of a new layer", case=new, diagnoses=True)
 
 
 def _two_steps(layer: Layer, asked: Asked) -> Iterator[Probe]:
     steps = [("train", graded(asked.shape, asked.dtype, 1)), ("train", scrambled(asked.shape, 2))]
-    yield Probe(label="two training steps", case=layer.case(asked, steps), diagnoses=True)
+    steps.append(("eval", scrambled(asked.shape, 3)))
+    yield Probe(label="two training steps, then eval", case=layer.case(asked, steps), diagnoses=True)
 
 
 def _momentum_none(layer: Layer, asked: Asked) -> Iterator[Probe]:

@@ -152,7 +152,8 @@ SETTINGS: Final[tuple[Requirement, ...]] = (
         settles=("small eps",),
     ),
     of_batch_norm(
-        "BN-11", ground="documentation", rule="setting", setting="momentum", title="momentum as given",
+        "BN-11", ground="documentation", rule="setting", setting="momentum", axis="momentum_value",
+        title="momentum as given",
         statement=(
             "A momentum from 0.05 to 0.99 is taken, and is the momentum used, to 1e-4 of itself in float32 and 1e-6 in "
             "float64."
