@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 from exact_layers import CANONICAL, FORMULAS, MP, Layer, Refused, Step, Values, Written
 
+from normgauge.oracle import AXES
 from normgauge.results.file import read_records
 from normgauge.results.records import Counterexample, Example, Judgement, Profile, Record
 
@@ -129,6 +130,8 @@ def rows(example: Example, layer: str, dtype: str) -> Iterator[Row]:
         for name, initial in (("weight", [MP.one] * channels), ("bias", [MP.zero] * channels))
     }
     for name, chosen in example.choices.items():
+        if has_mistake(chosen):  # tests/oracle/test_mistakes.py and the layers of tests/faulty/faults check these
+            continue
         own = Layer(settings=example.settings, chosen=CANONICAL[layer] | chosen, **affine)
         exact: dict[str, Values] = {}
         refused = False
@@ -142,6 +145,11 @@ def rows(example: Example, layer: str, dtype: str) -> Iterator[Row]:
         except Refused:
             refused = True
         yield Row(name=name, lines=getattr(example, name), bounds=example.bounds[name], exact=exact, refused=refused)
+
+
+def has_mistake(choices: Mapping[str, str]) -> bool:
+    known = {(axis.name, one.name) for axes in AXES.values() for axis in axes for one in axis.mistakes}
+    return not known.isdisjoint(choices.items())
 
 
 def along_dy(case: Written, layer: Layer, name: str, number: int) -> dict[str, Values]:
@@ -290,7 +298,7 @@ def misnamed(example: Example, measured: Mapping[str, Sequence[str]], layer: str
         f"as diagnosed has {axis}={followed[axis]}" for axis in measured if followed[axis] not in measured[axis]
     )
     right = example.choices.get("set_right")
-    if right is not None:
+    if right is not None and not has_mistake(example.choices.get("followed", {})):
         changed = [axis for axis in canonical if (canonical | right)[axis] != followed[axis]]
         if len(changed) != 1 or changed[0] in right or not right:
             yield f"{right} sets {changed} right"
