@@ -19,6 +19,7 @@ from normgauge.oracle.alternatives import (
 )
 from normgauge.oracle.arithmetic import Arithmetic
 from normgauge.oracle.backward import Dependence, Sets
+from normgauge.oracle.batch_norm_mode import Mode, dependence, statistics_in_use
 from normgauge.oracle.blocks import Block, Layout
 from normgauge.oracle.gradients import gathered, without_parameters
 from normgauge.oracle.moments import U64, Float
@@ -26,33 +27,25 @@ from normgauge.oracle.normalize import Formula, along_channels, normalized
 from normgauge.oracle.pooled import (
     Given,
     entering_statistics,
-    is_pooled,
-    not_centred,
     of_parameters,
     pool_statistics,
     pooled_gradients,
     pooled_output,
 )
 from normgauge.oracle.pools import Pool, batch_norm_pool, given_pool
-from normgauge.oracle.read_statistics import read_statistics
 from normgauge.oracle.reference import Gradients, Reference, Refusal, empty, exactly
 from normgauge.oracle.running_statistics import (
     RunningStatistics,
-    blend_bound,
-    initial_statistics,
     joined,
-    of_channels,
     updated,
-    weight_of_new,
 )
 from normgauge.oracle.semantics import CANONICAL, Semantics
-from normgauge.oracle.statistics import Batch, Statistics, divisor_factor
+from normgauge.oracle.statistics import Batch, Statistics
 from normgauge.oracle.validation import (
     Inputs,
     checked_formula,
     checked_input,
     checked_inputs,
-    checked_number,
     given_array,
 )
 
@@ -164,55 +157,6 @@ def batch_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their us
     return _backward(given, upstream, Mode.checked(given.channels, running, training, momentum, formula))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mode:
-    """How a call normalises."""
-
-    running: RunningStatistics | None
-    training: bool
-    momentum: float | None
-    formula: Formula
-    #: Mean and variance, (2, C), that enter the running ones in place of those of the channels.
-    entering: Reference | None = None
-
-    @classmethod
-    def checked(
-        cls, channels: int, running: RunningStatistics | None, training: bool, momentum: Any, formula: Formula
-    ) -> Mode:
-        if running is not None and running.mean.value.shape != (channels,):
-            made_for = running.mean.value.shape[0] if running.mean.value.ndim else 0
-            raise Refusal(f"the layer tracks {made_for} channels, the input has {channels}")
-        if momentum is not None:
-            momentum = checked_number("momentum", momentum)
-        elif training and running is not None and formula.semantics.choice("momentum_none") == "refused":
-            raise Refusal("momentum=None is refused")
-        return cls(running=running, training=training, momentum=momentum, formula=formula)
-
-    @property
-    def on_batch(self) -> bool:
-        """Whether the statistics of the batch, and no others, normalise."""
-        semantics = self.formula.semantics
-        if self.running is None:
-            return self.training or semantics.choice("untracked_eval_uses") == "batch"
-        if not self.training:
-            return semantics.choice("eval_reads") == "batch"
-        return semantics.choice("training_normalizes_with") == "batch"
-
-    @property
-    def is_pooled(self) -> bool:
-        """Whether a mistake of the reduction is asked for."""
-        return self.on_batch and is_pooled(self.formula.semantics, "normalized_together", ("channel",))
-
-    def of_channels(self, part: slice) -> Mode:
-        running = of_channels(self.running, part)
-        if running is self.running:
-            return self
-        entering = self.entering
-        if entering is not None:
-            entering = Reference(value=entering.value[:, part], bound=entering.bound[:, part])
-        return replace(self, running=running, entering=entering)
-
-
 def _layout(given: Inputs) -> Layout:
     """A set is a channel of all samples."""
     return Layout(shape=given.x.shape, groups=given.channels, samples_together=True)
@@ -283,7 +227,7 @@ def _normalized(given: Inputs, mode: Mode, single: str | None) -> tuple[Referenc
 
     def output(block: Block) -> Reference:
         batch = Batch.of(block.of(given.x), mode.formula.arithmetic, len(given.x))
-        used, running = _in_use(batch, mode.of_channels(block.sets))
+        used, running = statistics_in_use(batch, mode.of_channels(block.sets))
         after.append(running)
         if single == "nan":
             return exactly(np.full_like(used.x, np.nan))
@@ -319,7 +263,7 @@ def _pooled_gradients(given: Inputs, dy: NDArray[Any], mode: Mode) -> Gradients:
         if mode.on_batch:
             used = pool_statistics(flat.x, pool, semantics, formula.arithmetic)
         else:
-            used = _of_sets(_in_use(_whole_batch(given, formula), mode, tracked=False)[0])
+            used = _of_sets(statistics_in_use(_whole_batch(given, formula), mode, tracked=False)[0])
         follows = activation(semantics)
         if follows is not None:
             upstream, off = upstream_of(upstream, pooled_output(flat, used, pool, formula), follows, u)
@@ -353,9 +297,9 @@ def backward_sets(
     def sets_of(block: Block) -> tuple[Sets, Dependence | None]:
         batch = Batch.of(block.of(given.x), mode.formula.arithmetic, len(given.x))
         own = mode.of_channels(block.sets)
-        used, _ = _in_use(batch, own, tracked=False)
+        used, _ = statistics_in_use(batch, own, tracked=False)
         weight = 1.0 if given.weight is None else given.weight[None, block.sets, None]
-        return Sets.of(batch, used, block.of(dy), weight, mode.formula), _dependence(batch, own)
+        return Sets.of(batch, used, block.of(dy), weight, mode.formula), dependence(batch, own)
 
     return _layout(given), sets_of
 
@@ -377,76 +321,3 @@ def _single_value(given: Inputs, mode: Mode) -> str | None:
     if single == "refused":
         raise Refusal(f"training needs more than one value per channel, got input shape {given.x.shape}")
     return single
-
-
-def _in_use(batch: Batch, mode: Mode, *, tracked: bool = True) -> tuple[Statistics, RunningStatistics | None]:
-    """What normalises, and the running statistics after the batch, as they were where they are not ``tracked``."""
-    running, semantics, arithmetic = mode.running, mode.formula.semantics, mode.formula.arithmetic
-    single = mode.training and batch.m.n == 1
-    divisor = "biased" if single or mode.is_pooled else semantics.choice("variance")
-    if running is None:
-        if mode.on_batch:
-            return batch.statistics(divisor, arithmetic), None
-        channels = batch.sets.shape[1]
-        return _given(batch, initial_statistics(np.zeros(channels), np.ones(channels)), mode.formula), None
-    source = semantics.choice("training_normalizes_with") if mode.training else "running"
-    moves = tracked and _moves(mode, source)
-    after = _moved(batch, mode) if moves or source == "blended" else running
-    if mode.on_batch:
-        return batch.statistics(divisor, arithmetic), after
-    if mode.training:
-        return _given(batch, after if source == "blended" else running, mode.formula), after
-    return _given(batch, read_statistics(running, mode.momentum, mode.formula), mode.formula), after
-
-
-def _moves(mode: Mode, source: str) -> bool:
-    """Whether the running statistics move in this call."""
-    if mode.training:
-        return source != "running" and mode.formula.semantics.choice("updates") != "never"
-    return mode.formula.semantics.choice("updates") == "always"
-
-
-def _moved(batch: Batch, mode: Mode) -> RunningStatistics:
-    """The running statistics after the batch, by the axis ``updates``."""
-    assert mode.running is not None
-    after, updates = _updated_once(mode.running, batch, mode), mode.formula.semantics.choice("updates")
-    if updates == "twice":
-        return _updated_once(after, batch, mode)
-    if updates == "mean_alone":
-        return replace(after, var=mode.running.var)
-    return replace(after, mean=mode.running.mean) if updates == "variance_alone" else after
-
-
-def _updated_once(running: RunningStatistics, batch: Batch, mode: Mode) -> RunningStatistics:
-    return updated(running, batch, mode.momentum, mode.formula, mode.entering)
-
-
-def _given(batch: Batch, given: RunningStatistics, formula: Formula) -> Statistics:
-    """The sets normalised by given statistics."""
-    used = batch.normalized_by(given.mean, given.var, formula.arithmetic)
-    return not_centred(used) if formula.semantics.choice("centre") != "mean" else used
-
-
-def _dependence(batch: Batch, mode: Mode) -> Dependence | None:
-    """How the statistics in use depend on the batch; None where they are constants."""
-    running, semantics = mode.running, mode.formula.semantics
-    if running is None:
-        if not mode.training and semantics.choice("untracked_eval_uses") == "initial":
-            return None
-    elif not mode.training:
-        if not mode.on_batch:
-            return None
-    elif semantics.choice("training_normalizes_with") == "running":
-        return None
-    elif semantics.choice("training_normalizes_with") == "blended":
-        weight = weight_of_new(mode.momentum, running.steps + 1, semantics)
-        # The rounded weight is the blend of an old 0 and a new 1.
-        bound = blend_bound(exactly(np.zeros(1)), exactly(np.ones(1)), weight, mode.formula.arithmetic)
-        return Dependence(
-            batch=batch,
-            mean_share=weight.new,
-            mean_share_bound=float(bound[0]),
-            divisor_factor=divisor_factor(batch.m.n, semantics.choice("running_var")),
-        )
-    biased = mode.training and batch.m.n == 1
-    return Dependence.on_batch(batch, "biased" if biased else semantics.choice("variance"))

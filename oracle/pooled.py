@@ -244,7 +244,7 @@ def _through_statistics(dx: _Scattered, x: Float, pool: Pool, through: tuple[_Pa
 
     def gathered(parts: _Parts) -> _Parts:
         fields = (parts.value, parts.size, parts.most, parts.error)
-        sums = [np.bincount(pool.statistics_of, one.ravel(), count) for one in fields]
+        sums: list[Float] = [np.bincount(pool.statistics_of, one.ravel(), count).astype(float) for one in fields]
         return _Parts(value=sums[0], size=sums[1], most=sums[2], error=sums[3])
 
     of_mean, of_variance = (gathered(one) for one in through)
@@ -281,12 +281,11 @@ def _each(parts: _Parts, change: Any) -> _Parts:
 def of_parameters(elements: Gradients, shape: tuple[int, ...], index: NDArray[np.intp], u: float) -> Gradients:
     """The gradients of an input of ``shape``, weights and biases summed where ``index`` (C,) says, of shape (C,)."""
     channels = shape[1]
+    destinations = np.broadcast_to(index.reshape(1, -1, *(1,) * (len(shape) - 2)), shape).ravel()
 
     def summed(one: Reference) -> Reference:
         value, bound, size = (
-            np.bincount(
-                np.broadcast_to(index.reshape(1, -1, *(1,) * (len(shape) - 2)), shape).ravel(), values, channels
-            )
+            np.bincount(destinations, values, channels).astype(float)
             for values in (one.value, one.bound, np.abs(one.value))
         )
         n = one.value.size // channels

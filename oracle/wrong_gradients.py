@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from normgauge.oracle.backward_pass import BackwardPass, backward_pass
-from normgauge.oracle.batch_norm import Mode, other_statistics
 from normgauge.oracle.batch_norm import backward_sets as batch_norm_sets
+from normgauge.oracle.batch_norm import other_statistics
+from normgauge.oracle.batch_norm_mode import Mode
 from normgauge.oracle.formats import format_of
 from normgauge.oracle.group_norm import backward_sets as group_norm_sets
 from normgauge.oracle.moments import Float

@@ -31,7 +31,7 @@ MISTAKES = [
     (layer, axis.name, mistake.name) for layer, axes in AXES.items() for axis in axes for mistake in axis.mistakes
 ]
 #: What shows in the running statistics, or in eval alone.
-RUNNING = {"running_var", "bootstrap", "updates", "eval_reads"}
+RUNNING = {"running_var", "bootstrap", "updates", "eval_reads", "momentum_value"}
 SHAPE = (4, 8, 3, 11)
 
 
@@ -100,14 +100,22 @@ def test_a_mistake_is_another_function(layer: str, axis: str, mistake: str) -> N
 @pytest.mark.parametrize(("axis", "mistake"), [one[1:] for one in MISTAKES if one[1] in RUNNING])
 def test_a_mistake_of_the_running_statistics_shows_after_a_step_and_eval(axis: str, mistake: str) -> None:
     x, weight, bias = drawn(*SHAPE), drawn(8, 3)[:, 0], drawn(8, 4)[:, 0]
+    before = RUNNING_STATISTICS
+    if mistake == "overwrites":  # the weight and the bias of a new layer, which share their memory
+        weight, bias, before = np.ones(8), np.zeros(8), initial_statistics(np.zeros(8), np.ones(8))
 
     def shown(chosen: Semantics) -> list[Reference]:
-        common: dict[str, Any] = {"eps": 0.01, "semantics": chosen, "arithmetic": Arithmetic("float32")}
-        first = batch_norm(x, RUNNING_STATISTICS, weight, bias, training=True, **common)
+        common: dict[str, Any] = {
+            "eps": 0.01,
+            "semantics": chosen,
+            "arithmetic": Arithmetic("float32"),
+            "momentum": 0.3,
+        }
+        first = batch_norm(x, before, weight, bias, training=True, **common)
         second = batch_norm(x, first.running, weight, bias, training=False, **common)
         assert first.running is not None
         assert second.running is not None
-        return [first.running.mean, first.running.var, second.output, second.running.mean]
+        return [first.output, first.running.mean, first.running.var, second.output, second.running.mean]
 
     pairs = zip(shown(semantics("batch_norm", **{axis: mistake})), shown(CANONICAL["batch_norm"]), strict=True)
     assert max(distance(one, other) for one, other in pairs) > 1
