@@ -230,7 +230,6 @@ BATCH_NORM: Final = (
                 meaning="twice in each call in training",
                 source="a forward pass that is run once more, as by checkpointing",
             ),
-            AxisValue(name="always", meaning="in eval, too", source="a mode that is not looked at"),
             AxisValue(
                 name="swapped",
                 meaning="once in each call in training, the mean into the variance and the variance into the mean",
@@ -267,6 +266,16 @@ BATCH_NORM: Final = (
                 name="batch",
                 meaning="the mean and variance of the batch",
                 source="a mode that is not looked at, as with track_running_stats=False",
+            ),
+            AxisValue(
+                name="as_in_training",
+                meaning="the mean and variance of the batch, which then enter the running ones",
+                source="a layer that is not told of eval, as a submodule that is no module",
+            ),
+            AxisValue(
+                name="running_then_updated",
+                meaning="the running mean and variance, which those of the batch then enter",
+                source="an update that does not look at the mode",
             ),
             AxisValue(
                 name="initial",

@@ -55,7 +55,7 @@ class Mode:
         if self.running is None:
             return self.training or semantics.choice("untracked_eval_uses") == "batch"
         if not self.training:
-            return semantics.choice("eval_reads") == "batch"
+            return semantics.choice("eval_reads") in {"batch", "as_in_training"}
         return semantics.choice("training_normalizes_with") == "batch"
 
     @property
@@ -97,7 +97,7 @@ def _moves(mode: Mode, source: str) -> bool:
     """Whether the running statistics move in this call."""
     if mode.training:
         return source != "running" and mode.formula.semantics.choice("updates") != "never"
-    return mode.formula.semantics.choice("updates") == "always"
+    return mode.formula.semantics.choice("eval_reads") in {"as_in_training", "running_then_updated"}
 
 
 def _moved(batch: Batch, mode: Mode) -> RunningStatistics:

@@ -26,6 +26,7 @@ def _squared(running: RunningStatistics, formula: Formula) -> RunningStatistics:
 
 _READS: Final[Mapping[str, Callable[[RunningStatistics, Formula], RunningStatistics]]] = {
     "running": lambda running, formula: running,
+    "running_then_updated": lambda running, formula: running,
     "initial": lambda running, formula: initial_statistics(
         np.zeros_like(running.mean.value), np.ones_like(running.var.value)
     ),

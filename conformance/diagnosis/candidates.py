@@ -247,25 +247,35 @@ class Diagnosis:
         return (self.seen[found], float(ratios[found])) if ratios[found] > 1 else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """Which candidates are looked at: all with these ``mistakes``, without those ``excluded``.
+
+    Special probes that fit none of them may be left out, or not.
+    """
+
+    mistakes: Mapping[str, str] = field(default_factory=dict)
+    excluded: NDArray[np.bool_] | None = None
+    leave_out: bool = True
+
+
+ALL_SHIPPED: Final = Candidates()
+
+
 def fitting(
-    layer: str,
-    asked: Sequence[Seen],
-    arithmetic: Arithmetic,
-    references: References,
-    mistakes: Mapping[str, str] = NO_MISTAKES,
-    excluded: NDArray[np.bool_] | None = None,
+    layer: str, asked: Sequence[Seen], arithmetic: Arithmetic, references: References, among: Candidates = ALL_SHIPPED
 ) -> Diagnosis | None:
-    """The diagnosis with these mistakes where a candidate that is not ``excluded`` survives; else None."""
-    special = [number for number, one in enumerate(asked) if one.probe.special]
-    scores = _scores(layer, asked, arithmetic, references, mistakes, excluded)
+    """The diagnosis where a candidate survives, with as few special probes left out as can be; else None."""
+    special = [number for number, one in enumerate(asked) if one.probe.special] if among.leave_out else []
+    scores = _scores(layer, asked, arithmetic, references, among)
     if scores is None:
         return None
     for count in range(len(special) + 1):
         for left_out in itertools.combinations(special, count):
             kept = [own for number, own in enumerate(scores) if number not in left_out]
             survivors = functools.reduce(np.maximum, kept, np.zeros(kind_of(layer).sizes)) <= 1
-            if excluded is not None:
-                survivors &= ~excluded
+            if among.excluded is not None:
+                survivors &= ~among.excluded
             if survivors.any():
                 misfits = tuple(asked[number] for number in left_out)
                 return Diagnosis(
@@ -275,29 +285,24 @@ def fitting(
                     survivors=survivors,
                     arithmetic=arithmetic,
                     misfits=misfits,
-                    mistakes=mistakes,
+                    mistakes=among.mistakes,
                 )
     return None
 
 
 def _scores(
-    layer: str,
-    asked: Sequence[Seen],
-    arithmetic: Arithmetic,
-    references: References,
-    mistakes: Mapping[str, str],
-    left_out: NDArray[np.bool_] | None,
+    layer: str, asked: Sequence[Seen], arithmetic: Arithmetic, references: References, among: Candidates
 ) -> list[Scores] | None:
-    """Those of every probe, without the candidates that a plain probe before it has clearly excluded.
+    """Those of every probe, without the candidates that a probe that counts before it has clearly excluded.
 
-    None as soon as plain probes have excluded all.
+    None as soon as probes that count have excluded all.
     """
     scores: list[Scores] = []
-    excluded = np.zeros(kind_of(layer).sizes, dtype=bool) if left_out is None else left_out.copy()
+    excluded = np.zeros(kind_of(layer).sizes, dtype=bool) if among.excluded is None else among.excluded.copy()
     fits = ~excluded
     for one in asked:
-        scores.append(score(one, arithmetic, references, excluded, mistakes))
-        if not one.probe.special:
+        scores.append(score(one, arithmetic, references, excluded, among.mistakes))
+        if not (one.probe.special and among.leave_out):
             excluded |= scores[-1] > CLEAR
             fits &= scores[-1] <= 1
             if not fits.any():

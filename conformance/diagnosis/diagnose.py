@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from normgauge.conformance.diagnosis.candidates import Diagnosis, Seen, fitting, score
+from normgauge.conformance.diagnosis.candidates import Candidates, Diagnosis, Seen, fitting, score
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.layers.kind import LayerKind
 from normgauge.conformance.layers.registry import kind_of
@@ -33,12 +33,19 @@ def diagnose(layer: str, seen: Sequence[Seen], dtype: str, references: Reference
 def explained(layer: str, asked: Sequence[Seen], dtype: str, references: References) -> Diagnosis | None:
     """The diagnosis of these probes where a candidate survives, special ones left out if need be; else None.
 
-    The product of what is shipped comes first. Where nothing of it fits, the fewest mistakes beside it are looked for.
+    The product of what is shipped comes first. Where nothing of it fits, the fewest mistakes beside it are looked for;
+    special probes are left out only where no mistake explains them together with the others.
     """
+    ladder = precisions(dtype)
     if found := shipped(layer, asked, dtype, references):
-        return found
-    fitting_ones = (with_mistakes(layer, asked, arithmetic, references) for arithmetic in precisions(dtype))
-    return next((one for one in fitting_ones if one is not None), None)
+        if not found.misfits:
+            return found
+        return with_mistakes(layer, asked, found.arithmetic, references, leave_out=False) or found
+    for leave_out in (False, True):
+        for arithmetic in ladder:
+            if found := with_mistakes(layer, asked, arithmetic, references, leave_out=leave_out):
+                return found
+    return None
 
 
 def shipped(layer: str, asked: Sequence[Seen], dtype: str, references: References) -> Diagnosis | None:
@@ -48,7 +55,7 @@ def shipped(layer: str, asked: Sequence[Seen], dtype: str, references: Reference
 
 
 def with_mistakes(
-    layer: str, asked: Sequence[Seen], arithmetic: Arithmetic, references: References
+    layer: str, asked: Sequence[Seen], arithmetic: Arithmetic, references: References, *, leave_out: bool
 ) -> Diagnosis | None:
     """The diagnosis with the fewest mistakes, one or two; what fits as well with no more of them stands in ``also``.
 
@@ -64,7 +71,10 @@ def with_mistakes(
         excluded = _beside(kind, mistakes, most)
         excluded = _by_first_outputs(kind, first_steps, arithmetic, references, mistakes, excluded)
         fits = not bool(excluded.all())
-        return (fitting(layer, asked, arithmetic, references, mistakes, excluded) if fits else None), fits
+        if not fits:
+            return None, False
+        among = Candidates(mistakes=mistakes, excluded=excluded, leave_out=leave_out)
+        return fitting(layer, asked, arithmetic, references, among), True
 
     alone = {one: tried(dict([one]), whole) for one in known}
     found = [diagnosis for diagnosis, _ in alone.values() if diagnosis is not None]

@@ -18,7 +18,7 @@ def affine(case: Case, semantics: Semantics) -> dict[str, Any]:
     Initial ones are None, too, but where a mistake uses them as they are not meant.
     """
     initial: dict[str, Array | None] = dict.fromkeys(_INITIAL)
-    if semantics.choice("affine") != "scale_then_shift":
+    if "affine" in semantics.choices and semantics.choice("affine") != "scale_then_shift":
         initial = {name: np.full(case.settings["num_channels"], value) for name, value in _INITIAL.items()}
     has = (name for name in _INITIAL if case.settings.get(name, True))
     return dict.fromkeys(_INITIAL) | {name: case.parameters.get(name, initial[name]) for name in has}

@@ -52,6 +52,13 @@ def _new_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
     x = scrambled(asked.shape, 5)
     yield layer.probe(asked, "a new layer, eval", [("eval", x)], {}, quantities=("output",))
     yield layer.probe(asked, "a new layer, training", [("train", x)], {})
+    yield step_of_a_new_layer(layer, asked)
+
+
+def step_of_a_new_layer(layer: Layer, asked: Asked) -> Probe:
+    """One training step from what a new layer holds."""
+    case = layer.case(asked, [("train", graded(asked.shape, asked.dtype, 6))], {})
+    return Probe(label="one training step of a new layer", case=case, diagnoses=True, special=True)
 
 
 AFFINE: Final[tuple[Requirement, ...]] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from normgauge.conformance.requirements.affine import step_of_a_new_layer
 from normgauge.conformance.requirements.gradients import along, upstream
 from normgauge.conformance.requirements.inputs import biases, graded, scrambled, weights
 from normgauge.conformance.requirements.probe import Probe, beside_another
@@ -14,6 +15,7 @@ from normgauge.conformance.requirements.requirement import (
     Asked,
     Layer,
     Requirement,
+    given_parameters,
     given_statistics,
     of_batch_norm,
 )
@@ -42,6 +44,13 @@ def _evaluated(layer: Layer, asked: Asked) -> Iterator[Probe]:
     yield layer.probe(asked, "eval twice from given statistics", steps)
     steps = [("train", scrambled(shape)), ("eval", scrambled(shape, 1)), ("train", scrambled(shape, 2))]
     yield layer.probe(asked, "train, eval, train", steps)
+    deviations = graded((1, CHANNELS), asked.dtype, 2).ravel()
+    case = layer.case(
+        asked, [("eval", graded(shape, asked.dtype, 5))], given_parameters() | {"running_var": deviations**2}
+    )
+    yield Probe(label="eval, graded running deviations", case=case, diagnoses=True, special=True)
+    steps = [("train", graded(shape, asked.dtype, 1)), ("train", scrambled(shape, 2)), ("eval", scrambled(shape, 3))]
+    yield Probe(label="two training steps, then eval", case=layer.case(asked, steps), diagnoses=True, special=True)
 
 
 def _without_history(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -58,6 +67,7 @@ def _in_float64(layer: Layer, asked: Asked) -> Iterator[Probe]:
     if asked.dtype == "float64":
         steps = [("train", scrambled(asked.shape, seed)) for seed in (5, 6)]
         yield layer.probe(asked, "a new layer, two training steps", steps, {}, momentum=0.3)
+        yield step_of_a_new_layer(layer, asked)
 
 
 RUNNING_STATISTICS: Final[tuple[Requirement, ...]] = (

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from normgauge.conformance.requirements.inputs import ODD, SPATIAL, scrambled
+from normgauge.conformance.requirements.inputs import ODD, SPATIAL, graded, scrambled
 from normgauge.conformance.requirements.probe import Probe, beside_another
 from normgauge.conformance.requirements.requirement import (
     CHANNELS,
@@ -40,6 +40,9 @@ def _group_counts(layer: Layer, asked: Asked) -> Iterator[Probe]:
     yield layer.probe(asked, f"G=4 of C=12, shape {three.shape}", [("train", three)], num_channels=12)
     odd = scrambled((3, 10, *ODD[len(asked.shape)]))
     yield layer.probe(asked, f"G=2 of C=10, shape {odd.shape}", [("train", odd)], num_channels=10, num_groups=2)
+    for groups in (1, CHANNELS):
+        case = layer.case(asked, [("train", graded(asked.shape, asked.dtype, 3))], num_groups=groups)
+        yield Probe(label=f"graded deviations, G={groups}", case=case, diagnoses=True, special=True)
 
 
 def _ranks_of_group_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:

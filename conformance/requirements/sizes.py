@@ -15,10 +15,11 @@ from typing import Any, Final
 import numpy as np
 
 from normgauge.adapters.case import Array, Case
-from normgauge.conformance.requirements.inputs import scrambled
+from normgauge.conformance.requirements.inputs import graded, scrambled
 from normgauge.conformance.requirements.probe import GRADIENTS, QUANTITIES, Probe
 from normgauge.conformance.requirements.requirement import (
     BATCH_NORM,
+    CHANNELS,
     GROUP_NORM,
     Asked,
     Both,
@@ -83,6 +84,8 @@ _CHANNELS: Final = (
 _CHANNELS_A_GROUP: Final = (31, 32, 33, 65, 129, 257, 1023)
 _MOST_CHANNELS: Final = 1024
 _FEW_POSITIONS: Final = (33, 257, 4097)
+#: One more than the positions of a tile in some kernels.
+_ABOVE_A_TILE: Final = 33
 
 #: Sizes that are differentiated; the output of each is judged of a call without gradients.
 _DIFFERENTIATED: Final = (
@@ -120,6 +123,10 @@ _MANY: Final = _size(2, 128, 4160, 32)
 def _forward(sizes: tuple[Size, ...], layer: Layer, asked: Asked) -> Iterator[Probe]:
     for size in _fitting(sizes, asked):
         yield size_probe(layer, asked, size.shape(len(asked.shape)), size.groups)
+    if len(asked.shape) > 2:
+        shape = (4 if layer.statistics else 2, CHANNELS, _ABOVE_A_TILE, *(1,) * (len(asked.shape) - 3))
+        case = layer.case(asked, [("train", graded(shape, asked.dtype, 4))])
+        yield Probe(label=f"graded deviations, {_ABOVE_A_TILE} positions", case=case, diagnoses=True, special=True)
 
 
 def _backward(layer: Layer, asked: Asked) -> Iterator[Probe]:

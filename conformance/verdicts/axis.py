@@ -56,6 +56,9 @@ def _canonical(axis: Axis, evidence: Evidence, shown: tuple[Witness, ...]) -> Ju
         sentence = evidence.note(f"{axis.question}: the cases say nothing about it")
         return Judged(verdict="cannot tell", sentence=sentence)
     open_ones = [one.meaning for one in axis.mistakes if one.meaning not in excluded]
+    if not shown:  # nothing is shipped beside it: the first mistake that is excluded speaks
+        against = (_against(axis, one.name, evidence) for one in axis.mistakes)
+        shown = tuple(one for one in against if one is not None)[:1]
     notes = [("also excluded", excluded), ("not told apart by these cases", open_ones)]
     return Judged(
         verdict="conforms",

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.dtypes import KNOWN_DTYPES
@@ -22,6 +23,8 @@ from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.verdicts.digits import OF_BOUND, apart, beside, supported
 from normgauge.oracle import Arithmetic, Semantics
 from normgauge.results.records import Verdict, Witness
+
+_GRADIENTS_ALONE: Final = frozenset(GRADIENTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,17 +112,25 @@ class Evidence:
     ) -> tuple[Deviation, Semantics]:
         """The smallest deviation among the surviving semantics, and which one has it.
 
-        It is that of the tightest precision that allows for the observation, of the widest if none does.
+        It is that of the tightest precision that allows for the observation, of the widest if none does. Where outputs
+        show a mistake, gradients may be those of the formula without it: one mistake is one difference.
         """
+        followed = self.followed
+        if self.diagnosis.mistakes and _GRADIENTS_ALONE.issuperset(quantities):
+            followed = (*followed, *self._without_mistakes)
         nearest = (Deviation(ratio=math.inf), self.followed[0])
         for arithmetic in self.precisions:
-            found = [
-                (compare(observation, self.expected(case, one, arithmetic), quantities), one) for one in self.followed
-            ]
+            found = [(compare(observation, self.expected(case, one, arithmetic), quantities), one) for one in followed]
             nearest = min(found, key=lambda pair: pair[0].ratio)
             if nearest[0].ratio <= 1:
                 break
         return nearest
+
+    @functools.cached_property
+    def _without_mistakes(self) -> tuple[Semantics, ...]:
+        kind, mistakes = kind_of(self.diagnosis.layer), self.diagnosis.mistakes
+        right = {axis: kind.axis(axis).canonical for axis in mistakes}
+        return tuple(Semantics(layer=kind.name, choices={**one.choices, **right}) for one in self.followed)
 
     def expected(self, case: Case, semantics: Semantics, arithmetic: Arithmetic | None = None) -> Prediction:
         """What a semantics predicts for a case, by default in the arithmetic of the diagnosis."""

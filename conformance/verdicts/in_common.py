@@ -99,6 +99,7 @@ def rule_of_raising(evidence: Evidence) -> Rule | None:
 def _cases(evidence: Evidence) -> Iterator[Seen]:
     """Every case once, without those that rest on a case which follows nothing, or that have no reference."""
     misfits = {one.probe.requirement for one in evidence.diagnosis.misfits}
+    misfits = {name for name in misfits if requirements()[name].rule == "axis"}
     met = set()
     for one in evidence.seen:
         probe = one.probe

@@ -47,7 +47,7 @@ def test_the_survivors_and_who_speaks_against_the_others_are_those_of_every_cand
     assert whole.followed() == found.followed()
     for axis in AXES[layer]:
         for value in axis.names:
-            assert whole.against(axis.name, value) == found.against(axis.name, value)
+            assert whole.against(axis.name, value, References()) == found.against(axis.name, value, References())
 
 
 def eps_of_the_honest_layer(dtype: str, arithmetic: Arithmetic, factor: float) -> Interval | None:

@@ -25,10 +25,10 @@ def judged(identifier: str, requirement: str, dtype: str = "float32") -> Judgeme
     ("identifier", "requirement", "rule", "shape"),
     [
         (
-            "sizes.PaddedTo32Above32Positions",
+            "sizes.PaddedTo64Above64Positions",
             "GN-39",
-            "from 33 positions on where 32 does not divide them",
-            [1, 1, 3, 11],
+            "from 65 positions on where 64 does not divide them",
+            [1, 1, 5, 13],
         ),
         ("sizes.TailOf256Dropped", "GN-39", "from 258 values a group on where 256 does not divide", [1, 5, 1, 52]),
         ("sizes.SamplesFromEightOnUntouched", "GN-39", "the samples from number 8 on are wrong", [9, 1, 1, 1]),

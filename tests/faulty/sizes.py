@@ -52,6 +52,7 @@ class TailOf1024Dropped(TailOf32Dropped):
 class PaddedTo32Above32Positions(GroupNorm):
     """tenstorrent/tt-metal#50682: zeros up to the next multiple of 32 positions enter the statistics."""
 
+    tile = 32
     positions = 0
 
     def __call__(self, x: Array) -> Array:
@@ -63,10 +64,10 @@ class PaddedTo32Above32Positions(GroupNorm):
         return super().gradients(x, dy)
 
     def padded(self, sets: Array) -> Array:
-        if self.positions <= 32:
+        if self.positions <= self.tile:
             return sets
         rows = sets.reshape(*sets.shape[:2], -1, self.positions)
-        rows = np.pad(rows, [(0, 0)] * 3 + [(0, -self.positions % 32)])
+        rows = np.pad(rows, [(0, 0)] * 3 + [(0, -self.positions % self.tile)])
         return rows.reshape(*sets.shape[:2], -1)
 
     def mean(self, sets: Array) -> Array:
@@ -74,6 +75,10 @@ class PaddedTo32Above32Positions(GroupNorm):
 
     def variance(self, sets: Array, mean: Array) -> Array:
         return super().variance(self.padded(sets), mean)
+
+
+class PaddedTo64Above64Positions(PaddedTo32Above32Positions):
+    tile = 64
 
 
 class SamplesFromEightOnUntouched(GroupNorm):

@@ -57,7 +57,7 @@ def rms_norm(x: Array, weight: Array | None, eps: float, semantics: Semantics, a
 def _steps(case: Case, semantics: Semantics, arithmetic: Arithmetic) -> Iterator[Mapping[str, Reference]]:
     for step in case.steps:
         case = with_those_set(case, step)
-        weight = affine(case)["weight"]
+        weight = affine(case, semantics)["weight"]
         yield {"output": rms_norm(step.x, weight, case.settings["eps"], semantics, arithmetic)}
 
 

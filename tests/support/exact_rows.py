@@ -310,7 +310,7 @@ _TOLD: Final = re.compile(r"made small, (step (\d+) (\w+))\[([\d, ]*)\] = \S+, e
 def told(sentence: str, example: Example, found: Sequence[Row], dtype: str) -> Iterator[str]:
     """What is wrong with the number that a sentence about the example expects: it is of the row that judges it."""
     said = _TOLD.search(sentence)
-    if said is None:
+    if said is None or has_mistake(example.choices.get("followed", {})):
         return
     label, number, _, place, text, bound = said.groups()
     shape = example.shapes[int(number) - 1]
