@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-import numpy as np
-
 from normgauge.conformance.requirements.inputs import graded, scrambled
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import Probe

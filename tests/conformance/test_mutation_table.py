@@ -20,6 +20,7 @@ from normgauge.conformance.diagnosis.candidates import compare
 from normgauge.conformance.diagnosis.reference_store import ReferenceStore
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.layers.experiments import probes
+from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.oracle import CANONICAL, Arithmetic
 from normgauge.oracle.arithmetic import WIDEST
 from normgauge.results.records import Judgement
@@ -30,6 +31,17 @@ OF_VALUES = {"sets", "centre and variance", "eps", "affine", "running statistics
 SOME = [
     one for family in dict.fromkeys(f.family for f in FAULTS) for one in [f for f in FAULTS if f.family == family][::12]
 ]
+
+#: Mistakes with a requirement of their own.
+MISTAKES = {
+    "group_norm.WeightIgnored": "GN-49",
+    "group_norm.SiluBehind": "GN-50",
+    "group_norm.MeanNotSubtracted": "GN-51",
+    "batch_norm.WeightIgnored": "BN-60",
+    "batch_norm.SiluBehind": "BN-61",
+    "batch_norm.MeanNotSubtracted": "BN-62",
+    "batch_norm.VirtualBatches": "BN-63",
+}
 
 
 def by_id(fault: Fault) -> str:
@@ -91,6 +103,16 @@ def test_a_fault_departs_from_the_canonical_semantics_on_a_probe_unless_it_is_in
 def test_a_fault_is_caught_unless_it_is_in_the_list(fault: Fault) -> None:
     found = mutation_table.outcome(fault, records_of(fault), {})
     assert found.caught != (fault.id in NOT_YET_CAUGHT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fault", "requirement"), MISTAKES.items())
+def test_a_mistake_is_named_by_the_requirement_on_its_axis(fault: str, requirement: str) -> None:
+    (known,) = (one for one in FAULTS if one.id == fault)
+    judged = {r.requirement: r for r in records_of(known) if isinstance(r, Judgement)}
+    axis = kind_of(known.kind).axis(str(requirements()[requirement].axis))
+    assert judged[requirement].verdict == "diverges"
+    assert judged[requirement].measured in {one.name for one in axis.mistakes}
 
 
 @pytest.mark.parametrize("fault", [one for one in (*WITHOUT, *FAULTS) if _derived(one)], ids=by_id)
