@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from normgauge.conformance.requirements.inputs import graded, scrambled
+import numpy as np
+
+from normgauge.conformance.requirements.inputs import biases, graded, scrambled, weights
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.requirements.requirement import (
@@ -62,6 +64,20 @@ def _one_value(layer: Layer, asked: Asked) -> Iterator[Probe]:
 def _untracked(layer: Layer, asked: Asked) -> Iterator[Probe]:
     case = layer.case(asked, [("eval", graded(asked.shape, asked.dtype))], track=False)
     yield Probe(label="eval, nothing tracked", case=case, diagnoses=True, special=True)
+
+
+def _affine(layer: Layer, asked: Asked) -> Iterator[Probe]:
+    """What parameters in a narrower type, and those along another axis that is as long, change."""
+    x = scrambled(asked.shape, 4)
+    plain = layer.case(asked, [("train", x)])
+    parameters = dict(plain.parameters) | {"weight": weights(CHANNELS) * np.pi, "bias": biases(CHANNELS) * np.pi}
+    case = layer.case(asked, [("train", x)], parameters)
+    yield Probe(label="weight and bias of many digits", case=case, quantities=("output",), without=plain)
+    if len(asked.shape) > 2:
+        shape = (2, CHANNELS, *(1,) * (len(asked.shape) - 3), CHANNELS)
+        case = layer.case(asked, [("train", scrambled(shape, 4))])
+        label = f"shape {shape}, as many positions as channels"
+        yield Probe(label=label, case=case, quantities=("output",), without=plain)
 
 
 AXES: Final[tuple[Requirement, ...]] = (
@@ -177,8 +193,11 @@ AXES: Final[tuple[Requirement, ...]] = (
         probes=_two_steps,
     ),
     *twins(
-        "GN-49", "BN-60", ground="formula", rule="axis", axis="affine", title="weight, then bias",
-        statement="The weight multiplies the normalised value, and the bias is added after that.",
+        "GN-49", "BN-60", ground="formula", axis="affine", title="weight, then bias", probes=_affine,
+        statement=(
+            "The weight of its channel multiplies a normalised value, and the bias of its channel is added after that. "
+            "All digits of both count."
+        ),
         source=Both(
             (GROUP_NORM_PAPER.implies("y = weight * x_hat + bias", at="equation 6"),),
             (BATCH_NORM_PAPER.implies("y = weight * x_hat + bias", at="algorithm 1"),),

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from normgauge.adapters.case import Array
-from normgauge.conformance.requirements.inputs import ODD, SPATIAL, graded, scrambled
+from normgauge.conformance.requirements.inputs import ODD, SPATIAL, biases, graded, scrambled, weights
 from normgauge.conformance.requirements.probe import GRADIENTS, Probe
 from normgauge.conformance.requirements.requirement import (
     CHANNELS,
@@ -21,6 +21,7 @@ from normgauge.conformance.requirements.requirement import (
     Both,
     Layer,
     Requirement,
+    given_parameters,
     of_batch_norm,
     twins,
 )
@@ -71,7 +72,17 @@ def _group_norm_parameter(quantity: str, layer: Layer, asked: Asked) -> Iterator
         (f"G=5 of C=10, shape {odd}", scrambled(odd, 1), upstream(odd, 1), _TEN),
     ):
         yield layer.probe(asked, label, [("train", x, dy)], quantities=(quantity,), **changes)
+    yield from _of_a_zero_weight(quantity, layer, asked)
     yield from _at_other_ranks(quantity, layer, asked)
+
+
+def _of_a_zero_weight(quantity: str, layer: Layer, asked: Asked) -> Iterator[Probe]:
+    """What divides the output by the weight, to take the normalised x back, has nothing to divide there."""
+    given = given_parameters() if layer.statistics else {"weight": weights(CHANNELS), "bias": biases(CHANNELS)}
+    given["weight"] = np.where(np.arange(CHANNELS) % 4 == 2, 0.0, given["weight"])
+    x = scrambled(asked.shape, 9)
+    case = layer.case(asked, [("train", x, upstream(x.shape, 9))], given)
+    yield Probe(label="weights of 0", case=case, quantities=(quantity,))
 
 
 def _batch_norm_dx(layer: Layer, asked: Asked) -> Iterator[Probe]:
@@ -94,6 +105,7 @@ def _batch_norm_parameter(quantity: str, layer: Layer, asked: Asked) -> Iterator
     for x in (graded(asked.shape, asked.dtype, 2), scrambled(odd, 2)):
         case = layer.case(asked, [("train", x, upstream(x.shape))])
         yield Probe(label=f"training, shape {x.shape}", case=case, quantities=(quantity,))
+    yield from _of_a_zero_weight(quantity, layer, asked)
     yield from _at_other_ranks(quantity, layer, asked)
 
 

@@ -47,17 +47,6 @@ WITHOUT: Final = tuple(
     for kind in (GROUP, BATCH)
 )
 BY_ID: Final = {one.id: one for one in (*FAULTS, *WITHOUT)}
-#: What the suite has nothing for yet, by id; a fault leaves the list when a requirement falls for it.
-NOT_YET_CAUGHT: Final = frozenset(
-    (
-        "batch_norm.DweightFromTheOutput",
-        "batch_norm.ParametersAlongTheLastAxis",
-        "batch_norm.ParametersInHalf",
-        "group_norm.DweightFromTheOutput",
-        "group_norm.ParametersAlongTheLastAxis",
-        "group_norm.ParametersInHalf",
-    )
-)
 
 
 def _implementation(fault: Fault) -> Implementation:
