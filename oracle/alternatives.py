@@ -17,6 +17,8 @@ Affine = tuple[Float | None, Float | None]
 
 _EPS: Final[Mapping[str, Callable[[float], float]]] = {
     "as_given": lambda eps: eps,
+    "divided_by_n": lambda eps: eps,
+    "ignored_in_training": lambda eps: eps,
     "ignored": lambda eps: 0.0,
     "one_millionth": lambda eps: 1e-6,
     "hundred_thousandth": lambda eps: 1e-5,
@@ -25,6 +27,13 @@ _EPS: Final[Mapping[str, Callable[[float], float]]] = {
     "squared": lambda eps: eps * eps,
     "rooted": lambda eps: math.copysign(math.sqrt(abs(eps)), eps),
 }
+
+
+def eps_of_sets(eps: float, values: int, semantics: Semantics) -> float:
+    """The eps in use where sets of so many values are normalised by their own statistics."""
+    if semantics.choice("eps_value") == "divided_by_n":
+        return eps / max(values, 1)
+    return 0.0 if semantics.choice("eps_value") == "ignored_in_training" else eps
 
 
 def eps_in_use(eps: float, semantics: Semantics) -> float:

@@ -103,7 +103,7 @@ def batch_norm(  # noqa: PLR0913 - the settings of a layer, by their usual names
     """
     array = checked_input(x)
     formula, given = checked_formula(array, eps, semantics, arithmetic), checked_inputs(array, weight, bias)
-    return _forward(given, Mode.checked(given.channels, running, training, momentum, formula))
+    return _forward(given, Mode.checked(given, running, training, momentum, formula))
 
 
 def batch_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their usual names
@@ -154,7 +154,7 @@ def batch_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their us
     array = checked_input(x)
     upstream = given_array("dy", dy, shape=array.shape)
     formula, given = checked_formula(array, eps, semantics, arithmetic), checked_inputs(array, weight, bias)
-    return _backward(given, upstream, Mode.checked(given.channels, running, training, momentum, formula))
+    return _backward(given, upstream, Mode.checked(given, running, training, momentum, formula))
 
 
 def _layout(given: Inputs) -> Layout:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from normgauge.oracle.axis import Axis, AxisValue
 from normgauge.oracle.shared_axes import AFFINE, CENTRE, EPS_PLACEMENT, EPS_VALUE, FOLLOWED_BY, VARIANCE
 
+_IGNORED_IN_TRAINING: Final = AxisValue(
+    name="ignored_in_training",
+    meaning="none in training, the eps that is given in eval: eps is ignored in training",
+    source="a path of training that is another kernel than that of eval",
+)
 BATCH_NORM: Final = (
     EPS_PLACEMENT,
     VARIANCE,
@@ -29,7 +35,7 @@ BATCH_NORM: Final = (
             ),
             AxisValue(
                 name="last_axis_apart",
-                meaning="a channel at each place of the last axis by itself",
+                meaning="a channel at each place of the last spatial axis by itself",
                 source="one spatial axis left out of the reduction",
             ),
             AxisValue(
@@ -42,12 +48,17 @@ BATCH_NORM: Final = (
             ),
             AxisValue(
                 name="next_channel",
-                meaning="channel c with the statistics of channel c + 1",
+                meaning="channel c with the statistics of another one, of channel c + 1",
                 source="an index that is off by one",
             ),
             AxisValue(
+                name="every_second_value",
+                meaning="every second value of a channel normalises all of it",
+                source="pairs are loaded, and one of each is used",
+            ),
+            AxisValue(
                 name="half_batches",
-                meaning="a channel of each half of the batch by itself",
+                meaning="a channel of each half of the batch by itself: virtual batches",
                 source="ghost batch normalization (Hoffer et al., 2017, arXiv:1705.08741) with two virtual batches",
             ),
             AxisValue(
@@ -89,6 +100,21 @@ BATCH_NORM: Final = (
                 meaning="the mean of the variances of the samples",
                 source="statistics of each sample that are averaged (InstanceNorm that tracks)",
             ),
+            AxisValue(
+                name="second_moment",
+                meaning="the mean of the squares: the unbiased variance plus the square of the mean",
+                source="E[x^2] tracked in place of the variance",
+            ),
+            AxisValue(
+                name="with_the_mean",
+                meaning="the unbiased variance, and the running mean is scaled by n / (n - 1), too",
+                source="the factor applied to both",
+            ),
+            AxisValue(
+                name="with_eps",
+                meaning="the unbiased variance with eps added: the running variance + eps",
+                source="eps added before the variance is stored, and once more where it is read",
+            ),
         ),
     ),
     Axis(
@@ -113,9 +139,20 @@ BATCH_NORM: Final = (
         values=(AxisValue(name="as_given", meaning="the momentum that is given", source="torch.nn.BatchNorm2d"),),
         mistakes=(
             AxisValue(
-                name="one_tenth", meaning="always 0.1, whatever is given", source="a constant in place of the argument"
+                name="one_tenth",
+                meaning="momentum is always 0.1, whatever is given",
+                source="a constant in place of the argument",
             ),
-            AxisValue(name="squared", meaning="the square of the momentum given", source="a weight applied twice"),
+            AxisValue(
+                name="one",
+                meaning="momentum is always 1, whatever is given: the last batch replaces what was tracked",
+                source="an assignment in place of the blend",
+            ),
+            AxisValue(
+                name="squared",
+                meaning="momentum is squared",
+                source="a weight applied twice, by the layer and by its kernel",
+            ),
         ),
     ),
     Axis(
@@ -136,6 +173,13 @@ BATCH_NORM: Final = (
                 name="refused",
                 meaning="None is refused",
                 source="keras.layers.BatchNormalization",
+            ),
+        ),
+        mistakes=(
+            AxisValue(
+                name="counted_late",
+                meaning="averages of which a batch is counted late: the second batch replaces the first",
+                source="a count that is read before the batch is counted",
             ),
         ),
     ),
@@ -224,10 +268,10 @@ BATCH_NORM: Final = (
         question="when the running statistics move",
         values=(AxisValue(name="in_training", meaning="once in each call in training", source="torch.nn.BatchNorm2d"),),
         mistakes=(
-            AxisValue(name="never", meaning="never", source="paiml/aprender#2166"),
+            AxisValue(name="never", meaning="never: they are never updated", source="paiml/aprender#2166"),
             AxisValue(
                 name="twice",
-                meaning="twice in each call in training",
+                meaning="twice in each call in training: they are updated twice",
                 source="a forward pass that is run once more, as by checkpointing",
             ),
             AxisValue(
@@ -237,12 +281,12 @@ BATCH_NORM: Final = (
             ),
             AxisValue(
                 name="mean_alone",
-                meaning="the mean alone, once in each call in training",
+                meaning="the mean alone, once in each call in training: the running variance is never updated",
                 source="a buffer that is not written back",
             ),
             AxisValue(
                 name="variance_alone",
-                meaning="the variance alone, once in each call in training",
+                meaning="the variance alone, once in each call in training: the running mean is never updated",
                 source="a buffer that is not written back",
             ),
             AxisValue(
@@ -305,7 +349,7 @@ BATCH_NORM: Final = (
         ),
     ),
     CENTRE,
-    EPS_VALUE,
+    replace(EPS_VALUE, mistakes=(*EPS_VALUE.mistakes, _IGNORED_IN_TRAINING)),
     AFFINE,
     FOLLOWED_BY,
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from normgauge.oracle.alternatives import eps_of_sets
 from normgauge.oracle.backward import Dependence
 from normgauge.oracle.normalize import Formula
 from normgauge.oracle.pooled import is_pooled, not_centred
@@ -21,7 +22,7 @@ from normgauge.oracle.running_statistics import (
     weight_of_new,
 )
 from normgauge.oracle.statistics import Batch, Statistics, divisor_factor
-from normgauge.oracle.validation import checked_number
+from normgauge.oracle.validation import Inputs, checked_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +38,9 @@ class Mode:
 
     @classmethod
     def checked(
-        cls, channels: int, running: RunningStatistics | None, training: bool, momentum: Any, formula: Formula
+        cls, given: Inputs, running: RunningStatistics | None, training: bool, momentum: Any, formula: Formula
     ) -> Mode:
+        channels = given.channels
         if running is not None and running.mean.value.shape != (channels,):
             made_for = running.mean.value.shape[0] if running.mean.value.ndim else 0
             raise Refusal(f"the layer tracks {made_for} channels, the input has {channels}")
@@ -46,7 +48,11 @@ class Mode:
             momentum = checked_number("momentum", momentum)
         elif training and running is not None and formula.semantics.choice("momentum_none") == "refused":
             raise Refusal("momentum=None is refused")
-        return cls(running=running, training=training, momentum=momentum, formula=formula)
+        mode = cls(running=running, training=training, momentum=momentum, formula=formula)
+        if not (training and mode.on_batch):
+            return mode
+        eps = eps_of_sets(formula.eps, given.x.size // max(channels, 1), formula.semantics)
+        return replace(mode, formula=replace(formula, eps=eps))
 
     @property
     def on_batch(self) -> bool:

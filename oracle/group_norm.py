@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from normgauge.oracle.alternatives import (
     activation,
     affine_in_use,
     chained,
+    eps_of_sets,
     rounded_parameters,
     upstream_of,
 )
@@ -76,8 +78,15 @@ def group_norm(  # noqa: PLR0913 - the settings of a layer, by their usual names
     """
     array = checked_input(x)
     groups = checked_groups(num_groups, array.shape[1], num_channels)
-    formula = checked_formula(array, eps, semantics, arithmetic)
+    formula = _checked_formula(array, groups, eps, semantics, arithmetic)
     return _forward(checked_inputs(array, weight, bias), groups, formula)
+
+
+def _checked_formula(
+    x: NDArray[Any], groups: int, eps: float, semantics: Semantics, arithmetic: Arithmetic | None
+) -> Formula:
+    formula = checked_formula(x, eps, semantics, arithmetic)
+    return replace(formula, eps=eps_of_sets(formula.eps, x[:1].size // groups, semantics))
 
 
 def _forward(given: Inputs, groups: int, formula: Formula) -> Reference:
@@ -97,7 +106,8 @@ def _in_use(given: Inputs, semantics: Semantics) -> Inputs:
 
 
 def _is_pooled(semantics: Semantics) -> bool:
-    return is_pooled(semantics, "grouping", ("contiguous", "interleaved"))
+    indexed = semantics.choice("affine_shape") not in ("per_channel", "per_group")
+    return indexed or is_pooled(semantics, "grouping", ("contiguous", "interleaved"))
 
 
 def _pooled(given: Inputs, groups: int, formula: Formula) -> Reference:
@@ -117,9 +127,13 @@ def _flat(given: Inputs, groups: int, semantics: Semantics) -> Given:
 
 def _parameter_of(channels: int, groups: int, semantics: Semantics) -> NDArray[np.intp]:
     """Which entry of weight and bias a channel uses."""
-    number = np.arange(channels)
-    if semantics.choice("affine_shape") == "per_channel":
+    number, shape = np.arange(channels), semantics.choice("affine_shape")
+    if shape == "per_channel":
         return number
+    if shape == "per_place_in_group":
+        return number % (channels // groups)
+    if shape == "interleaved_order":
+        return number.reshape(-1, groups).T.ravel()
     return number % groups if semantics.choice("grouping") == "interleaved" else number // (channels // groups)
 
 
@@ -183,7 +197,8 @@ def group_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their us
     """
     array = checked_input(x)
     upstream = given_array("dy", dy, shape=array.shape)
-    groups, formula = checked_groups(num_groups, array.shape[1]), checked_formula(array, eps, semantics, arithmetic)
+    groups = checked_groups(num_groups, array.shape[1])
+    formula = _checked_formula(array, groups, eps, semantics, arithmetic)
     return _backward(checked_inputs(array, weight, bias), upstream, groups, formula)
 
 

@@ -25,7 +25,7 @@ GROUP_NORM: Final = (
         mistakes=(
             AxisValue(
                 name="one_group_is_each_channel",
-                meaning="one group is treated as one group a channel",
+                meaning="G = 1 normalises each channel by itself",
                 source="NVIDIA/TensorRT#4756",
             ),
             AxisValue(
@@ -35,7 +35,7 @@ GROUP_NORM: Final = (
             ),
             AxisValue(
                 name="batch_included",
-                meaning="the samples of the batch share their statistics",
+                meaning="all samples of the batch share their statistics",
                 source="a reduction over axis 0, too",
             ),
             AxisValue(
@@ -45,7 +45,7 @@ GROUP_NORM: Final = (
             ),
             AxisValue(
                 name="next_group",
-                meaning="group g is normalised by the statistics of group g + 1",
+                meaning="group g is normalised by the statistics of another one, of group g + 1",
                 source="an index that is off by one",
             ),
             AxisValue(
@@ -55,12 +55,40 @@ GROUP_NORM: Final = (
             ),
             AxisValue(
                 name="whole_sample",
-                meaning="all channels of a sample are normalised together",
+                meaning="the whole sample is normalised together, whatever G is",
                 source="num_groups ignored",
             ),
             AxisValue(
+                name="groups_of_g",
+                meaning="G channels form a group, not C / G",
+                source=(
+                    "number and size of the groups exchanged, as in issue 12 of "
+                    "IAmSuyogJadhav/3d-mri-brain-tumor-segmentation-using-autoencoder-regularization"
+                ),
+            ),
+            AxisValue(
+                name="first_channel",
+                meaning="the first channel of a group normalises all of it",
+                source="a loop over the channels of a group that ends after the first",
+            ),
+            AxisValue(
+                name="last_channel_dropped",
+                meaning="the last channel of a group does not count in its statistics",
+                source="one too few in the loop over the channels of a group",
+            ),
+            AxisValue(
+                name="every_second_value",
+                meaning="every second value of a group counts in its statistics",
+                source="pairs are loaded, and one of each is used",
+            ),
+            AxisValue(
+                name="at_most_4",
+                meaning="at most 4 groups: where G is larger and 4 divides C, as G = 4",
+                source="a kernel for as many groups as it has blocks",
+            ),
+            AxisValue(
                 name="last_axis_apart",
-                meaning="each place of the last axis is normalised by itself",
+                meaning="each place of the last spatial axis is normalised by itself",
                 source="one spatial axis left out of the reduction",
             ),
             AxisValue(
@@ -90,6 +118,18 @@ GROUP_NORM: Final = (
                 name="per_group",
                 meaning="channel c uses weight[g] and bias[g] of its group g",
                 source="ONNX GroupNormalization-18 (onnx/onnx #5466)",
+            ),
+        ),
+        mistakes=(
+            AxisValue(
+                name="per_place_in_group",
+                meaning="channel c uses weight and bias of its place in the group: c mod (C / G)",
+                source="an index within the group, without the group's offset",
+            ),
+            AxisValue(
+                name="interleaved_order",
+                meaning="weight and bias are in the order of the channels of interleaved groups, the channels are not",
+                source="mlx.nn.GroupNorm's groups, whose parameters are not permuted with the channels",
             ),
         ),
     ),

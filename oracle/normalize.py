@@ -55,6 +55,11 @@ PLACEMENTS: Final = {
         rooted=True,
         slope=lambda var, eps: np.where(var >= eps, 1.0, 0.0),
     ),
+    "after_reciprocal": Placement(
+        divisor=lambda var, eps, root: np.sqrt(var) * root / (1 + eps * np.sqrt(var)),
+        rooted=False,
+        slope=lambda var, eps: (1 + eps * np.sqrt(var)) ** -3,
+    ),
     "no_root": Placement(
         divisor=lambda var, eps, _: var + eps,
         rooted=False,

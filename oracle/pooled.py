@@ -116,6 +116,10 @@ def _variance(values: Float, batch: Batch, pool: Pool, semantics: Semantics, ari
     """The variances that a pool's sets are normalised by, of shape (T, 1)."""
     if pool.variance.shape[1] == 1:
         var = divided_by(batch, _divisor(semantics), arithmetic)
+        if pool.divisor is not None:
+            factor = batch.m.n / pool.divisor
+            bound = var.bound * factor + 4 * arithmetic.held.u * var.value * factor
+            var = Reference(value=var.value * factor, bound=bound)
     else:
         parts = divided_by(Batch.of(values[pool.variance], arithmetic), _divisor(semantics), arithmetic)
         count = parts.value.shape[1]
@@ -253,7 +257,8 @@ def _through_statistics(dx: _Scattered, x: Float, pool: Pool, through: tuple[_Pa
     values = np.append(x, 0.0)[pool.variance]
     about = 0.0 if _is_about_zero(formula.semantics) else values.mean(axis=-1, keepdims=True)
     parts, k = pool.variance.shape[1:]
-    factor = 2.0 / (parts * (k - 1 if _divisor(formula.semantics) == "unbiased" else k))
+    by_semantics = k - 1 if _divisor(formula.semantics) == "unbiased" else k
+    factor = 2.0 / (parts * (pool.divisor or by_semantics))
     deviation, u = values - about, formula.arithmetic.held.u
     size = np.abs(deviation)
     largest = size + (k + 2) * u * np.abs(values).max(axis=-1, keepdims=True)

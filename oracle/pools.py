@@ -30,6 +30,8 @@ class Pool:
     mean: Indices
     variance: Indices
     statistics_of: Indices
+    #: What divides the squares of a part; None for what the divisor of the variance says.
+    divisor: int | None = None
 
 
 def _own(sets: Indices) -> Pool:
@@ -39,6 +41,11 @@ def _own(sets: Indices) -> Pool:
 
 def _by_others(sets: Indices, statistics_of: NDArray[Any]) -> Pool:
     return replace(_own(sets), statistics_of=np.asarray(statistics_of, dtype=np.intp))
+
+
+def _counting(pool: Pool, counted: Indices) -> Pool:
+    """Only these values count in the statistics."""
+    return replace(pool, mean=counted, variance=counted[:, None])
 
 
 def _padded(sets: Indices, parts: int, least: int = 0) -> Pool:
@@ -99,6 +106,24 @@ class _Grouped:
     def whole_sample(self) -> Pool:
         return _own(self.cut(_places(self.shape), 1))
 
+    def first_channel(self) -> Pool:
+        pool = self.contiguous()
+        return _counting(pool, pool.mean[:, : math.prod(self.shape[2:])])
+
+    def last_channel_dropped(self) -> Pool:
+        pool = self.contiguous()
+        return _counting(pool, pool.mean[:, : -math.prod(self.shape[2:])]) if self.groups < self.shape[1] else pool
+
+    def every_second_value(self) -> Pool:
+        pool = self.contiguous()
+        return _counting(pool, pool.mean[:, ::2])
+
+    def at_most_4(self) -> Pool:
+        return _own(self.cut(_places(self.shape), 4 if self.groups > 4 and self.shape[1] % 4 == 0 else None))
+
+    def groups_of_g(self) -> Pool:
+        return _own(self.cut(_places(self.shape), self.shape[1] // self.groups))
+
     def last_axis_apart(self) -> Pool:
         if len(self.shape) == 2:
             return self.contiguous()
@@ -127,6 +152,11 @@ _GROUPING: Final[Mapping[str, Callable[[_Grouped], Pool]]] = {
     "next_group": _Grouped.next_group,
     "each_channel": _Grouped.each_channel,
     "whole_sample": _Grouped.whole_sample,
+    "first_channel": _Grouped.first_channel,
+    "last_channel_dropped": _Grouped.last_channel_dropped,
+    "every_second_value": _Grouped.every_second_value,
+    "at_most_4": _Grouped.at_most_4,
+    "groups_of_g": _Grouped.groups_of_g,
     "last_axis_apart": _Grouped.last_axis_apart,
     "each_position": _Grouped.each_position,
     "padded": _Grouped.padded,
@@ -134,9 +164,27 @@ _GROUPING: Final[Mapping[str, Callable[[_Grouped], Pool]]] = {
 }
 
 
+_DIVISORS: Final[Mapping[str, Callable[[int, int], int]]] = {
+    "n_plus_one": lambda n, channels: n + 1,
+    "n_minus_channels": lambda n, channels: max(n - channels, 1),
+    "n_rounded_up_to_4": lambda n, channels: n + -n % 4,
+}
+_PARTS: Final = {"of_halves": 2, "of_quarters": 4}
+
+
+def _by_variance(pool: Pool, channels: int, semantics: Semantics) -> Pool:
+    """The pool by the axis ``variance``, but for its parts that are channels or samples."""
+    variance, n = semantics.choice("variance"), pool.mean.shape[1]
+    if variance in _DIVISORS:
+        return replace(pool, divisor=_DIVISORS[variance](n, channels))
+    parts = _PARTS.get(variance, 1)
+    return replace(pool, variance=pool.mean.reshape(len(pool.mean), parts, -1)) if n % parts == 0 < n else pool
+
+
 def group_norm_pool(shape: tuple[int, ...], groups: int, semantics: Semantics) -> Pool:
     """The pool of GroupNorm, by the axes ``grouping`` and, for parts of a group, ``variance``."""
     pool = _GROUPING[semantics.choice("grouping")](_Grouped(shape=shape, groups=groups))
+    pool = _by_variance(pool, shape[1], semantics)
     if semantics.choice("variance") == "of_parts":
         size = math.prod(shape[2:])
         if pool.mean.shape[1] % size == 0:
@@ -177,12 +225,15 @@ class _Batched:
 
     def first_sample(self) -> Pool:
         sets = self.by_channel()
-        pool = self.channel()
-        return replace(pool, mean=sets[:, 0], variance=sets[:, :1])
+        return _counting(self.channel(), sets[:, 0])
 
     def next_channel(self) -> Pool:
         pool = self.channel()
         return replace(pool, statistics_of=np.roll(pool.statistics_of, -1))
+
+    def every_second_value(self) -> Pool:
+        pool = self.channel()
+        return _counting(pool, pool.mean[:, ::2])
 
     def half_batches(self) -> Pool:
         sets = self.by_channel()
@@ -205,6 +256,7 @@ _TOGETHER: Final[Mapping[str, Callable[[_Batched], Pool]]] = {
     "all_channels": _Batched.all_channels,
     "first_sample": _Batched.first_sample,
     "next_channel": _Batched.next_channel,
+    "every_second_value": _Batched.every_second_value,
     "half_batches": _Batched.half_batches,
     "padded": _Batched.padded,
     "padded_above_32": _Batched.padded_above_32,
@@ -214,7 +266,7 @@ _TOGETHER: Final[Mapping[str, Callable[[_Batched], Pool]]] = {
 def batch_norm_pool(shape: tuple[int, ...], semantics: Semantics) -> Pool:
     """The pool of BatchNorm on its batch, by the axes ``normalized_together`` and, for parts, ``variance``."""
     batched = _Batched(shape=shape)
-    pool = _TOGETHER[semantics.choice("normalized_together")](batched)
+    pool = _by_variance(_TOGETHER[semantics.choice("normalized_together")](batched), shape[1], semantics)
     if semantics.choice("variance") == "of_parts" and pool.mean.shape == (shape[1], math.prod(shape) // shape[1]):
         return replace(pool, variance=batched.by_channel())
     return pool

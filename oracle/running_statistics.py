@@ -94,14 +94,26 @@ SUMS: Final = frozenset({"sums", "sums_undivided"})
 _MOMENTUM: Final[Mapping[str, Callable[[float], float]]] = {
     "as_given": lambda momentum: momentum,
     "one_tenth": lambda momentum: 0.1,
+    "one": lambda momentum: 1.0,
     "squared": lambda momentum: momentum * momentum,
+}
+
+
+def _tenth(step: int) -> float:
+    return 0.1
+
+
+#: For values of the axis ``momentum_none``, the weight of the batch of a step.
+_OF_NONE: Final[Mapping[str, Callable[[int], float]]] = {
+    "cumulative": lambda step: 1 / step,
+    "counted_late": lambda step: 1 / max(step - 1, 1),
 }
 
 
 def weight_of_new(momentum: float | None, step: int, semantics: Semantics) -> Weight:
     """The weight of the batch of training step ``step``."""
     if momentum is None:
-        return Weight(new=1 / step if semantics.choice("momentum_none") == "cumulative" else 0.1, step=step)
+        return Weight(new=_OF_NONE.get(semantics.choice("momentum_none"), _tenth)(step), step=step)
     momentum = _MOMENTUM[semantics.choice("momentum_value")](momentum)
     weight = momentum if semantics.choice("momentum_weighs") == "new" else 1 - momentum
     bootstrap = semantics.choice("bootstrap")
@@ -127,7 +139,7 @@ def updated(
     weight = weight_of_new(momentum, running.steps + 1, semantics)
     buffer = arithmetic.result if running.dtype is None else format_of(running.dtype)
     old = _in_one(running)
-    new = tracked(batch, semantics, arithmetic) if entering is None else entering
+    new = tracked(batch, formula.eps, semantics, arithmetic) if entering is None else entering
     if semantics.choice("bootstrap") in SUMS:
         return _summed(running, old, new, weight, arithmetic)
     value = (0.0 if weight.new == 1 else (1 - weight.new) * old.value) + weight.new * new.value

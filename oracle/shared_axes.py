@@ -28,6 +28,11 @@ EPS_PLACEMENT: Final = Axis(
             meaning="y = (x - mean) / (var + eps): the root is forgotten",
             source="a classic mistake: the variance taken for the deviation",
         ),
+        AxisValue(
+            name="after_reciprocal",
+            meaning="y = (x - mean) * (1 / sqrt(var) + eps)",
+            source="a parenthesis that ends one term too early",
+        ),
     ),
 )
 
@@ -45,13 +50,38 @@ VARIANCE: Final = Axis(
     mistakes=(
         AxisValue(
             name="about_zero",
-            meaning="the mean of x squared: the mean is not subtracted in it",
+            meaning="the mean of x squared: squares about zero, not about the mean",
             source="E[x^2] without - E[x]^2, the first half of the one-pass formula",
         ),
         AxisValue(
             name="of_parts",
             meaning="the mean of the variances of its parts: of the channels of a group, of the samples of a batch",
             source="averages of the statistics of parts, as of several workers",
+        ),
+        AxisValue(
+            name="of_halves",
+            meaning="the mean of the variances of its two halves: of parts whose means may differ",
+            source="partial variances that are averaged, without the term of how far their means lie apart",
+        ),
+        AxisValue(
+            name="of_quarters",
+            meaning="the mean of the variances of its four quarters: of parts whose means may differ",
+            source="partial variances that are averaged, without the term of how far their means lie apart",
+        ),
+        AxisValue(
+            name="n_plus_one",
+            meaning="the sum of squares is divided by n + 1",
+            source="a count that starts at one",
+        ),
+        AxisValue(
+            name="n_minus_channels",
+            meaning="the sum of squares is divided by n - C",
+            source="mlpack/mlpack#2474: the degrees of freedom of all channels taken from one",
+        ),
+        AxisValue(
+            name="n_rounded_up_to_4",
+            meaning="the sum of squares is divided by the next multiple of 4, the mean is right",
+            source="a padded length in place of the length",
         ),
     ),
 )
@@ -64,12 +94,12 @@ CENTRE: Final = Axis(
     mistakes=(
         AxisValue(
             name="not_subtracted",
-            meaning="nothing: x / sqrt(var + eps)",
+            meaning="nothing: the mean is not subtracted, y = x / sqrt(var + eps)",
             source="the mean left out of the numerator alone",
         ),
         AxisValue(
             name="root_mean_square",
-            meaning="nothing, in the variance neither: x / sqrt(mean(x^2) + eps)",
+            meaning="nothing, in the variance neither: y = x / sqrt(mean(x^2) + eps), by the root mean square",
             source="RMSNorm (Zhang and Sennrich, 2019, arXiv:1910.07467) under another name",
         ),
     ),
@@ -103,6 +133,11 @@ EPS_VALUE: Final = Axis(
             source="eps taken for a variance that is to be a deviation",
         ),
         AxisValue(name="squared", meaning="the square of the eps given", source="eps taken for a deviation"),
+        AxisValue(
+            name="divided_by_n",
+            meaning="the eps given, divided by n",
+            source="eps added to the sum of squares, before n divides",
+        ),
     ),
 )
 

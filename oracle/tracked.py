@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -38,6 +39,10 @@ def _of_parts(batch: Batch, arithmetic: Arithmetic) -> Reference:
 _RUNNING_VAR: Final[Mapping[str, Callable[[Batch, Arithmetic], Reference]]] = {
     "unbiased": lambda batch, arithmetic: divided_by(batch, "unbiased", arithmetic),
     "biased": lambda batch, arithmetic: divided_by(batch, "biased", arithmetic),
+    **dict.fromkeys(
+        ("with_eps", "second_moment", "with_the_mean"),
+        lambda batch, arithmetic: divided_by(batch, "unbiased", arithmetic),
+    ),
     "deviation": _deviation,
     "of_samples": _of_samples,
     "of_parts": _of_parts,
@@ -53,14 +58,50 @@ def _of_first_sample(batch: Batch, semantics: Semantics, arithmetic: Arithmetic)
     return Reference(value=value, bound=np.array([part.bound.mean.ravel(), var.bound.ravel()]))
 
 
-def tracked(batch: Batch, semantics: Semantics, arithmetic: Arithmetic) -> Reference:
+@dataclass(frozen=True, kw_only=True)
+class _Entering:
+    """The mean and the variance of a batch, before they enter."""
+
+    batch: Batch
+    mean: Reference
+    var: Reference
+    eps: float
+    u: float
+
+    def with_square_of_mean(self) -> _Entering:
+        value, bound, square = np.abs(self.mean.value), self.mean.bound, np.square(self.mean.value)
+        off = bound * (2 * value + bound) + 4 * self.u * (self.var.value + square)
+        return replace(self, var=Reference(value=self.var.value + square, bound=self.var.bound + off))
+
+    def with_scaled_mean(self) -> _Entering:
+        factor = self.batch.m.n / max(self.batch.m.n - 1, 1)
+        bound = self.mean.bound * factor + 4 * self.u * np.abs(self.mean.value)
+        return replace(self, mean=Reference(value=self.mean.value * factor, bound=bound))
+
+    def with_eps(self) -> _Entering:
+        size = np.abs(self.var.value) + abs(self.eps)
+        return replace(self, var=Reference(value=self.var.value + self.eps, bound=self.var.bound + 2 * self.u * size))
+
+
+_CHANGES: Final[Mapping[str, Callable[[_Entering], _Entering]]] = {
+    "second_moment": _Entering.with_square_of_mean,
+    "with_the_mean": _Entering.with_scaled_mean,
+    "with_eps": _Entering.with_eps,
+}
+
+
+def tracked(batch: Batch, eps: float, semantics: Semantics, arithmetic: Arithmetic) -> Reference:
     """The mean and the variance that enter the running ones, of shape (2, C), by ``running_var`` and ``updates``."""
-    updates = semantics.choice("updates")
+    updates, running_var = semantics.choice("updates"), semantics.choice("running_var")
     if updates == "first_sample":
         return _of_first_sample(batch, semantics, arithmetic)
-    var = _RUNNING_VAR[semantics.choice("running_var")](batch, arithmetic)
-    value = np.array([(batch.m.mean + batch.m.mean_tail).ravel(), var.value.ravel()])
-    bound = np.array([batch.bound.mean.ravel(), var.bound.ravel()])
+    mean = Reference(value=batch.m.mean + batch.m.mean_tail, bound=batch.bound.mean)
+    var = _RUNNING_VAR[running_var](batch, arithmetic)
+    new = _Entering(batch=batch, mean=mean, var=var, eps=eps, u=arithmetic.held.u)
+    if running_var in _CHANGES:
+        new = _CHANGES[running_var](new)
+    value = np.array([new.mean.value.ravel(), new.var.value.ravel()])
+    bound = np.array([new.mean.bound.ravel(), new.var.bound.ravel()])
     return (
         Reference(value=value[::-1], bound=bound[::-1]) if updates == "swapped" else Reference(value=value, bound=bound)
     )

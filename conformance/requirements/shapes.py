@@ -40,6 +40,8 @@ def _group_counts(layer: Layer, asked: Asked) -> Iterator[Probe]:
     yield layer.probe(asked, f"G=4 of C=12, shape {three.shape}", [("train", three)], num_channels=12)
     odd = scrambled((3, 10, *ODD[len(asked.shape)]))
     yield layer.probe(asked, f"G=2 of C=10, shape {odd.shape}", [("train", odd)], num_channels=10, num_groups=2)
+    case = layer.case(asked, [("train", graded(odd.shape, asked.dtype, 2))], num_channels=10, num_groups=2)
+    yield Probe(label=f"graded deviations, G=2 of C=10, shape {odd.shape}", case=case, diagnoses=True, special=True)
     for groups in (1, CHANNELS):
         case = layer.case(asked, [("train", graded(asked.shape, asked.dtype, 3))], num_groups=groups)
         yield Probe(label=f"graded deviations, G={groups}", case=case, diagnoses=True, special=True)

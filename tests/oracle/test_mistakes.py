@@ -31,8 +31,10 @@ MISTAKES = [
     (layer, axis.name, mistake.name) for layer, axes in AXES.items() for axis in axes for mistake in axis.mistakes
 ]
 #: What shows in the running statistics, or in eval alone.
-RUNNING = {"running_var", "bootstrap", "updates", "eval_reads", "momentum_value"}
+RUNNING = {"running_var", "bootstrap", "updates", "eval_reads", "momentum_value", "momentum_none"}
 SHAPE = (4, 8, 3, 11)
+#: Sizes at which a mistake shows that depends on them.
+OF_MISTAKE = {"n_rounded_up_to_4": (3, 8, 3, 11), "of_quarters": (4, 8, 4, 11)}
 
 
 def drawn(*shape: int) -> Array:
@@ -69,7 +71,7 @@ def gradients(chosen: Semantics, groups: int, training: bool, given: tuple[Array
 
 
 def groups_for(mistake: str) -> int:
-    return 1 if mistake == "one_group_is_each_channel" else 4
+    return {"one_group_is_each_channel": 1, "at_most_4": 8}.get(mistake, 4)
 
 
 @pytest.mark.parametrize(("layer", "axis", "mistake"), MISTAKES)
@@ -91,14 +93,15 @@ def test_the_gradients_of_a_mistake_are_those_of_its_output(layer: str, axis: st
 
 @pytest.mark.parametrize(("layer", "axis", "mistake"), [one for one in MISTAKES if one[1] not in RUNNING])
 def test_a_mistake_is_another_function(layer: str, axis: str, mistake: str) -> None:
-    given, groups = (drawn(*SHAPE) / 4 + 1, drawn(8, 3)[:, 0], drawn(8, 4)[:, 0]), groups_for(mistake)
+    shape = OF_MISTAKE.get(mistake, SHAPE)
+    given, groups = (drawn(*shape) / 4 + 1, drawn(8, 3)[:, 0], drawn(8, 4)[:, 0]), groups_for(mistake)
     chosen = semantics(layer, **{axis: mistake})
     call, right = (output(one, groups, True, Arithmetic("float32")) for one in (chosen, CANONICAL[layer]))
     assert distance(call(*given), right(*given)) > 1
 
 
 @pytest.mark.parametrize(("axis", "mistake"), [one[1:] for one in MISTAKES if one[1] in RUNNING])
-def test_a_mistake_of_the_running_statistics_shows_after_a_step_and_eval(axis: str, mistake: str) -> None:
+def test_a_mistake_of_the_running_statistics_shows_after_steps_and_eval(axis: str, mistake: str) -> None:
     x, weight, bias = drawn(*SHAPE), drawn(8, 3)[:, 0], drawn(8, 4)[:, 0]
     before = RUNNING_STATISTICS
     if mistake == "overwrites":  # the weight and the bias of a new layer, which share their memory
@@ -109,7 +112,7 @@ def test_a_mistake_of_the_running_statistics_shows_after_a_step_and_eval(axis: s
             "eps": 0.01,
             "semantics": chosen,
             "arithmetic": Arithmetic("float32"),
-            "momentum": 0.3,
+            "momentum": None if axis == "momentum_none" else 0.3,
         }
         first = batch_norm(x, before, weight, bias, training=True, **common)
         second = batch_norm(x, first.running, weight, bias, training=False, **common)
