@@ -122,10 +122,10 @@ def batch_norm_gradient_errors(  # noqa: PLR0913 - the settings of a layer, by t
     upstream, formula = real_array("dy", dy, shape=array.shape), checked_formula(array, eps, semantics, None)
     given = checked_inputs(array, weight)
     with np.errstate(all="ignore"), contextlib.suppress(Refusal):
-        mode = Mode.checked(given.channels, running, training, momentum, formula)
+        mode = Mode.checked(given, running, training, momentum, formula)
         layout, sets_of = batch_norm_sets(given, upstream, mode)
         others, divisor = other_statistics(given, mode), semantics.choice("variance")
-        parts = backward_pass(layout, *sets_of(layout.whole()), formula, divisor=divisor, others=others)
+        parts = backward_pass(layout, *sets_of(layout.whole()), mode.formula, divisor=divisor, others=others)
         return WrongGradients(parts=parts)
     return None
 

@@ -115,10 +115,11 @@ def test_a_mistake_of_the_running_statistics_shows_after_steps_and_eval(axis: st
             "momentum": None if axis == "momentum_none" else 0.3,
         }
         first = batch_norm(x, before, weight, bias, training=True, **common)
-        second = batch_norm(x, first.running, weight, bias, training=False, **common)
-        assert first.running is not None
-        assert second.running is not None
-        return [first.output, first.running.mean, first.running.var, second.output, second.running.mean]
+        second = batch_norm(2 * x, first.running, weight, bias, training=True, **common)
+        third = batch_norm(x, second.running, weight, bias, training=False, **common)
+        running = [one.running for one in (first, second, third) if one.running is not None]
+        statistics = [statistic for one in running for statistic in (one.mean, one.var)]
+        return [first.output, *statistics, third.output]
 
     pairs = zip(shown(semantics("batch_norm", **{axis: mistake})), shown(CANONICAL["batch_norm"]), strict=True)
     assert max(distance(one, other) for one, other in pairs) > 1
