@@ -62,6 +62,9 @@ def _ranks_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
         x = scrambled((samples, CHANNELS, *ODD[len(asked.shape)]))
         if x.size > CHANNELS:
             yield layer.probe(asked, f"training, shape {x.shape}", [("train", x)])
+    odd = (3, CHANNELS, *ODD[len(asked.shape)])
+    case = layer.case(asked, [("train", graded(odd, asked.dtype, 2))])
+    yield Probe(label=f"training, graded deviations, shape {odd}", case=case, diagnoses=True, special=True)
 
 
 def _other_samples(layer: Layer, asked: Asked) -> Iterator[Probe]:
