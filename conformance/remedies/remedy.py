@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.implementation_id import ImplementationId
+from normgauge.conformance.remedies.causes import Cause, Symptom
 
 
 class Layer(Protocol):
@@ -35,20 +36,33 @@ Act = Callable[..., Mapping[str, Any] | None]
 class Advice:
     """A sentence about one cause, and the implementations that it is for.
 
-    ``layer`` is a kind of layer. ``key`` names the cause: a requirement's id, ``axis=value``, or
-    ``accuracy=one_pass``. Each of ``packages`` (the first name of a class path), ``classes``, ``backends``, ``modes``,
-    ``options`` and ``dtypes`` limits it to those that are named; empty means any.
+    ``layer`` is a kind of layer. ``key`` is ``axis=value`` or ``accuracy=one_pass``, which name a cause, or the id of a
+    requirement, which names none: there ``cause`` says what the requirement's verdict must rest on. Each of
+    ``packages`` (the first name of a class path), ``classes``, ``backends``, ``modes``, ``options`` and ``dtypes``
+    limits it to those that are named; empty means any.
+
+    Raises:
+        ValueError: the id of a requirement without a cause.
     """
 
     layer: str
     key: str
     sentence: str
+    cause: Cause | None = None
     packages: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     backends: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if "=" not in self.key and self.cause is None:
+            raise ValueError(f"{self.key}: a requirement alone has no remedy; pass the cause that it is for")
+
+    def explains(self, symptom: Symptom) -> bool:
+        """Whether a verdict rests on the cause that this is about."""
+        return self.cause is None or self.cause.explains(symptom)
 
     def is_for(self, identity: ImplementationId, dtype: str) -> bool:
         limits = (
@@ -74,6 +88,7 @@ class Remedy(Advice):
     natively: Mapping[str, Act] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.apply is None and not self.natively:
             raise ValueError(f"{self.key}: a remedy needs a function that does what it says; NotMended has none")
 

@@ -17,6 +17,7 @@ from normgauge.conformance.diagnosis.common_features import Rule
 from normgauge.conformance.diagnosis.predictions import Prediction
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.layers.registry import kind_of, requirements
+from normgauge.conformance.remedies.causes import Symptom
 from normgauge.conformance.remedies.remedy import Advice, NotMended, Remedy, advice_for
 from normgauge.conformance.requirements.probe import GRADIENTS, QUANTITIES
 from normgauge.conformance.requirements.requirement import Requirement
@@ -287,7 +288,9 @@ def advised(requirement: Requirement, judged: Judged, evidence: Evidence) -> Jud
         key = f"setting={requirement.setting}"
     elif requirement.rule == "precision":
         key = "precision"
-    known = evidence.advice(cause)
+    case = judged.shows.probe.case if judged.shows else None
+    symptom = Symptom(verdict=judged.verdict, measured=judged.measured, case=case)
+    known = [one for one in evidence.advice(cause) if one.explains(symptom)]
     texts = [evidence.remedies.get(key), judged.remedy, *(one.sentence for one in known if isinstance(one, Remedy))]
     never = [one.sentence for one in known if isinstance(one, NotMended)]
     return replace(

@@ -30,13 +30,14 @@ from remedied import Pair, outcome, ratio
 from remedies_page import PAGE, page
 from remedy_layers import Real, Workers
 
-from normgauge.adapters.case import Array, Case, Observation, Step
+from normgauge.adapters.case import Action, Array, Case, Observation, Step
 from normgauge.adapters.implementation_id import ImplementationId
 from normgauge.adapters.kept import GRADIENT, LOADED, OUTPUT, SAVED
 from normgauge.conformance.layers.registry import layer_kinds, requirements
 from normgauge.conformance.remedies import statistics
 from normgauge.conformance.remedies.calls import with_results
 from normgauge.conformance.remedies.catalogue import BATCH_NORM, GROUP_NORM
+from normgauge.conformance.remedies.causes import Symptom
 from normgauge.conformance.remedies.remedy import Advice, Apply, Layer, Remedy, advice_for
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
@@ -88,7 +89,8 @@ def pair_of(advice: Advice, implementation: str, dtype: str) -> Pair:
 
 
 def remedy(layer: str, key: str, apply: Apply) -> Remedy:
-    return Remedy(layer=layer, key=key, sentence="as it was published once", apply=apply)
+    (cause, *_) = (one.cause for one in REMEDIES if one.key == key)
+    return Remedy(layer=layer, key=key, cause=cause, sentence="as it was published once", apply=apply)
 
 
 @pytest.fixture(scope="module")
@@ -106,26 +108,30 @@ def test_a_remedy_for_everyone_brings_a_layer_with_the_fault_within_the_bound(ad
     assert found.holds, found.worst
 
 
-def known_differences() -> Iterator[tuple[str, ImplementationId, str]]:
-    """The cause of every difference in the expectations, with an implementation and a dtype that have it."""
+def known_differences() -> Iterator[tuple[str, Symptom, ImplementationId, str]]:
+    """The key and symptom of every difference in the expectations, with an implementation and a dtype that have it."""
     for file in files("normgauge.conformance").joinpath("expectations").iterdir():
         for entry in tomllib.loads(file.read_text(encoding="utf-8"))["expected"]:
             requirement = requirements().get(entry["requirement"])
             if requirement is None:
                 continue
-            cause = f"{requirement.axis}={entry['measured']}" if requirement.axis else requirement.id
+            key = f"{requirement.axis}={entry['measured']}" if requirement.axis else requirement.id
+            verdict = "raises" if re.match(r"\w+(Error|Failed)", entry["measured"]) else "diverges"
+            symptom = Symptom(verdict=verdict, measured=entry["measured"], case=None)
             for name in entry["implementations"]:
                 for mode in ("eager", "compile", "mask"):
                     for dtype in entry.get("dtypes", requirement.dtypes):
-                        yield cause, ImplementationId.parse(f"{name}[{mode}]" if mode != "eager" else name, mode), dtype
+                        identity = ImplementationId.parse(f"{name}[{mode}]" if mode != "eager" else name, mode)
+                        yield key, symptom, identity, dtype
 
 
 def test_a_remedy_that_names_its_framework_is_shown_for_a_known_difference_of_it() -> None:
     """So the run of all remedies on the results of the frameworks has it: there is none that nothing applies."""
     shown = set()
-    for cause, identity, dtype in known_differences():
+    for key, symptom, identity, dtype in known_differences():
         for layer in layer_kinds().values():
-            shown |= {one.sentence + one.key for one in advice_for(layer.advice, cause, identity, dtype)}
+            known = advice_for(layer.advice, key, identity, dtype)
+            shown |= {one.sentence + one.key for one in known if one.explains(symptom)}
     hazards = {one.sentence + one.key for one in REMEDIES if one.key == "accuracy=one_pass"}
     assert {one.sentence + one.key for one in REMEDIES if one.packages} <= shown | hazards
 
@@ -276,8 +282,106 @@ def test_the_page_has_every_remedy_as_it_is() -> None:
 
 
 def test_a_remedy_needs_a_function() -> None:
-    with pytest.raises(ValueError, match="GN-16: a remedy needs a function that does what it says"):
-        Remedy(layer="group_norm", key="GN-16", sentence="compare the channel count")
+    with pytest.raises(ValueError, match="variance=unbiased: a remedy needs a function that does what it says"):
+        Remedy(layer="group_norm", key="variance=unbiased", sentence="pass another eps")
+
+
+# --- a remedy belongs to a cause ----------------------------------------------------------------
+
+
+def test_a_requirement_alone_has_no_remedy() -> None:
+    with pytest.raises(ValueError, match="GN-16: a requirement alone has no remedy; pass the cause that it is for"):
+        Remedy(layer="group_norm", key="GN-16", sentence="compare the channel count", apply=statistics.moved_as_it_is)
+
+
+def case_of(x: Any, *, eps: float = 1e-5, dtype: str = "float32", action: str = "") -> Case:
+    before = (Action(action),) if action else ()
+    settings = {"num_channels": 4, "num_groups": 2, "eps": eps}
+    step = Step("train", np.asarray(x, dtype), before=before)
+    return Case(layer="group_norm", dtype=dtype, settings=settings, parameters={}, steps=(step,))
+
+
+FULL_CASE: Final = case_of(np.arange(16.0).reshape(2, 4, 2))
+NO_CASE: Final = case_of(np.zeros((0, 4, 2)))
+#: Per key: what is a symptom of its cause, and what is none although the requirement fails.
+SYMPTOMS: Final[dict[str, tuple[tuple[str, str, Case], tuple[str, str, Case]]]] = {
+    **dict.fromkeys(
+        ("GN-32", "BN-41"),
+        (
+            ("raises", "ValueError", case_of(np.ones((2, 4, 2)), eps=0.0)),
+            ("raises", "ValueError", FULL_CASE),
+        ),
+    ),
+    "GN-11": (("raises", "ValueError", case_of(np.ones((1, 4)))), ("raises", "ValueError", FULL_CASE)),
+    **dict.fromkeys(
+        ("GN-12", "GN-21", "BN-17", "BN-25"),
+        (
+            ("diverges", "output nan instead of 1", case_of(1e5 + np.arange(16.0).reshape(2, 4, 2))),
+            ("diverges", "output 3 instead of 1", FULL_CASE),
+        ),
+    ),
+    **dict.fromkeys(
+        ("GN-13", "GN-14", "GN-31", "BN-18", "BN-19", "BN-40", "BN-48"),
+        (("raises", "ValueError", NO_CASE), ("raises", "ValueError", FULL_CASE)),
+    ),
+    **dict.fromkeys(
+        ("GN-16", "BN-20"), (("diverges", "accepted in 1 of 8 cases", FULL_CASE), ("raises", "TypeError", FULL_CASE))
+    ),
+    **dict.fromkeys(
+        ("GN-18", "BN-22"),
+        (("diverges", "computes in float32", FULL_CASE), ("diverges", "output 3 instead of 1", FULL_CASE)),
+    ),
+    **dict.fromkeys(
+        ("GN-22", "GN-23"),
+        (("diverges", "mlx.nn.LayerNorm computes in float32", FULL_CASE), ("diverges", "output 3", FULL_CASE)),
+    ),
+    **dict.fromkeys(
+        ("GN-24", "GN-30", "GN-35", "BN-32", "BN-39", "BN-45"),
+        (
+            ("diverges", "output nan instead of 1", case_of(np.full((2, 4, 2), 300.0), dtype="float16")),
+            ("diverges", "output 3 instead of 1", case_of(np.arange(16.0).reshape(2, 4, 2), dtype="float16")),
+        ),
+    ),
+    **dict.fromkeys(
+        ("GN-37", "BN-47"),
+        (
+            ("diverges", "output 3 instead of 1", case_of(np.ones((2, 4)), action="set_parameters")),
+            ("diverges", "output 3 instead of 1", FULL_CASE),
+        ),
+    ),
+    "BN-12": (("raises", "ValueError", case_of(np.ones((2, 4)))), ("raises", "ValueError", FULL_CASE)),
+    "BN-24": (("diverges", "float64", FULL_CASE), ("diverges", "output nan instead of 1", FULL_CASE)),
+    "BN-26": (
+        ("diverges", "running_var 0.475000024 instead of 0.475", FULL_CASE),
+        ("diverges", "output 3 instead of 1", FULL_CASE),
+    ),
+    "BN-28": (
+        ("raises", "RuntimeError", case_of(np.ones((2, 4)), action="save_load")),
+        ("raises", "RuntimeError", FULL_CASE),
+    ),
+    "BN-29": (
+        ("diverges", "there: which statistics normalise in training? the running statistics", FULL_CASE),
+        ("diverges", "weight is not trainable", FULL_CASE),
+    ),
+    "BN-30": (
+        ("diverges", "running_mean 1 instead of 2", case_of(np.ones((2, 4)), action="momentum")),
+        ("diverges", "running_mean 1 instead of 2", FULL_CASE),
+    ),
+    "BN-31": (
+        ("diverges", "running_mean is trainable", FULL_CASE),
+        ("diverges", "output 3 instead of 1", FULL_CASE),
+    ),
+}
+
+
+@pytest.mark.parametrize("key", sorted({one.key for one in REMEDIES if one.cause}))
+def test_a_remedy_is_shown_for_its_cause_and_not_for_whatever_else_the_requirement_fails_by(key: str) -> None:
+    own, other = (
+        [one for one in REMEDIES if one.key == key and one.explains(Symptom(verdict=verdict, measured=what, case=case))]
+        for verdict, what, case in SYMPTOMS[key]
+    )
+    assert own
+    assert not other
 
 
 # --- what nothing mends -------------------------------------------------------------------------

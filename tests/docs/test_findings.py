@@ -18,6 +18,7 @@ import pytest
 from findings import CHAPTERS, FOLDERS, INDEX, PROJECT, BrokenFinding, Finding
 
 from normgauge.conformance.layers.registry import requirements
+from normgauge.conformance.remedies.catalogue import BATCH_NORM, GROUP_NORM
 
 FINDINGS = findings.all_of("docs/findings")
 REPORTS = findings.all_of("docs/upstream")
@@ -65,6 +66,14 @@ def test_the_releases_are_the_pinned_ones(finding: Finding) -> None:
 @pytest.mark.parametrize("finding", EVERY, ids=named)
 def test_every_number_of_the_text_is_in_the_script_or_in_what_it_prints(finding: Finding) -> None:
     assert findings.unprinted(finding) == []
+
+
+@pytest.mark.parametrize("finding", FINDINGS, ids=named)
+def test_the_number_that_a_port_is_told_is_that_of_the_remedy(finding: Finding) -> None:
+    remedies = " ".join(one.sentence for one in (*GROUP_NORM, *BATCH_NORM) if one.key in finding.front["requirements"])
+    told = " ".join(line for line in finding.prose.splitlines() if line.startswith("- A port"))
+    numbers = re.compile(r"\b\d+e-\d+")
+    assert not remedies or set(numbers.findall(told)) <= set(numbers.findall(remedies))
 
 
 @pytest.mark.parametrize("finding", EVERY, ids=named)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from normgauge.conformance.layers.registry import kind_of, requirements
+from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.remedies.catalogue import BATCH_NORM, GROUP_NORM
 from normgauge.conformance.remedies.remedy import Advice, NotMended, Remedy
 
@@ -15,15 +15,18 @@ PAGE: Final = Path(__file__).parents[2] / "docs" / "remedies.md"
 HEAD: Final = """# Remedies
 
 `python tests/support/remedies_page.py` writes this page; a test says when it is stale. Each sentence is shown beside a
-divergence of its cause. Its function is the one that tests run: `tests/conformance/test_remedies.py` on layers with the
-fault, `nox -s remedies` on every layer of the frameworks that has it. A function gets a case that is meant for the
-canonical layer, and the layer that a port has in its place; what it returns must lie within the bound of the canonical
-semantics. What is done with a framework's own layer, in place of an action, stands under its framework.
+divergence of its cause; the id of a requirement alone names none. Its function is the one that tests run:
+`tests/conformance/test_remedies.py` on layers with the fault, `nox -s remedies` on every layer of the frameworks that
+has it. A function gets a case that is meant for the canonical layer, and the layer that a port has in its place; what
+it returns must lie within the bound of the canonical semantics. What is done with a framework's own layer, in place of
+an action, stands under its framework.
 """
 
 
 def _cause(advice: Advice) -> str:
-    return advice.key if advice.key in requirements() else f"{kind_of(advice.layer).title}, `{advice.key}`"
+    if advice.cause:
+        return f"{advice.key}: {advice.cause.words}"
+    return f"{kind_of(advice.layer).title}, `{advice.key}`"
 
 
 def _limits(advice: Advice) -> str:
