@@ -10,7 +10,7 @@ from normgauge.adapters.case import ACTIONS, Action, Array, Case, Implementation
 
 
 class Acting:
-    """The part of an adapter that acts on a layer between calls; what it leaves out it declares in ``lacks``."""
+    """The part of an adapter that acts on a layer between calls; ``lacks`` declares what it leaves out."""
 
     _inside: tuple[Any, Any] | None = None
 
@@ -36,41 +36,33 @@ class Acting:
 
     def reset(self, layer: Any) -> None:
         """Set the running statistics to those of a new layer."""
-        raise undeclared("actions=('reset',)")
+        raise NotImplementedError
 
     def save_load(self, implementation: Implementation, case: Case, layer: Any) -> Any:
         """A new layer, constructed from ``case``, that has read the state that ``layer`` has written."""
-        raise undeclared("actions=('save_load',)")
+        raise NotImplementedError
 
     def model(self, layer: Any) -> Any:
         """A model that has ``layer`` as its only layer."""
-        raise undeclared("actions=('freeze_model',)")
+        raise NotImplementedError
 
     def freeze(self, layer: Any, frozen: bool) -> None:
         """Take the parameters of a layer or a model out of training, or back in."""
-        raise undeclared("actions=('freeze',)")
+        raise NotImplementedError
 
     def set_momentum(self, layer: Any, momentum: float | None) -> Any:
         """The layer, which uses another momentum from now on."""
-        raise undeclared("actions=('momentum',)")
+        raise NotImplementedError
 
     def set_parameters(
         self, implementation: Implementation, case: Case, layer: Any, parameters: Mapping[str, Array]
     ) -> None:
         """Give the parameters and running statistics of these canonical names other values."""
-        raise undeclared("actions=('set_parameters',)")
+        raise NotImplementedError
 
     def trainable(self, layer: Any) -> Iterable[str]:
         """The canonical names of what an optimizer is given."""
-        raise undeclared("actions=('inspect',)")
-
-
-def undeclared(condition: str) -> NotImplementedError:
-    """What is raised where an adapter neither has something nor says so."""
-    return NotImplementedError(
-        "the adapter has no way to ask for this; where the layer has none, let the adapter's lacks return "
-        f"Lack({condition}, why=..., source=...)"
-    )
+        raise NotImplementedError
 
 
 def bare(case: Case) -> Case:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from normgauge.adapters.actions import Acting, bare, undeclared
+from normgauge.adapters.actions import Acting, bare
 from normgauge.adapters.case import (
     Array,
     Case,
@@ -33,6 +33,7 @@ from normgauge.adapters.kept import GRADIENT, OUTPUT, Kept, changed, loaded, sam
 from normgauge.adapters.lacks import Lack
 from normgauge.adapters.memory import RESULTS, buffer_of, sharing
 from normgauge.adapters.memory_layouts import laid_out
+from normgauge.adapters.unfinished import UNFINISHED, unfinished
 
 #: Those that no call changes.
 _UNCHANGED: Final = ("weight", "bias")
@@ -116,7 +117,7 @@ class Adapter(Acting, ABC):
 
     def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
         """The native output on ``x``, and the native gradients of sum(y * dy): ``dx``, ``dweight``, ``dbias``."""
-        raise undeclared("gradients=True")
+        raise NotImplementedError
 
     def derivatives(self, implementation: Implementation) -> tuple[str, ...]:
         """Which of :data:`~normgauge.adapters.case.DERIVATIVES` it takes; a case with another one is not asked."""
@@ -124,7 +125,7 @@ class Adapter(Acting, ABC):
 
     def derived(self, layer: Any, x: Any, dy: Any, derivative: str, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
         """The native output on ``x``, and the native arrays that the ``derivative`` asks for."""
-        raise undeclared(f"derivative={derivative!r}")
+        raise NotImplementedError
 
     @abstractmethod
     def state(self, layer: Any) -> Mapping[str, Any]:
@@ -256,8 +257,9 @@ class Adapter(Acting, ABC):
         # Whatever a framework raises is an observation, not an error of ours.
         except Exception as error:
             self._tracebacks.show(identifier, case.dtype, where, error)
-            message = _ADDRESS.sub("at 0x...", _ESCAPES.sub("", str(error)))
-            raised = Raised(where=where, type=type(error).__name__, message=message[:2000])
+            own = unfinished(self, error)
+            message = _ADDRESS.sub("at 0x...", _ESCAPES.sub("", own or str(error)))
+            raised = Raised(where=where, type=UNFINISHED if own else type(error).__name__, message=message[:2000])
         if steps:
             modified = (*steps[-1].modified, *changed(kept))
             steps[-1] = dataclasses.replace(steps[-1], modified=modified) if modified else steps[-1]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from normgauge.adapters.dtypes import FULL
+from normgauge.adapters.unfinished import UNFINISHED
 from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen
 from normgauge.conformance.diagnosis.diagnose import diagnose
 from normgauge.conformance.diagnosis.measured_setting import measured_setting
@@ -26,7 +27,7 @@ from normgauge.conformance.run.parallel import Progress
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.shrinking.example import shrunk_example
 from normgauge.conformance.subjects.messages import Description
-from normgauge.conformance.subjects.subject import Subject, with_right_shapes
+from normgauge.conformance.subjects.subject import CannotRun, Subject, with_right_shapes
 from normgauge.conformance.verdicts.accuracy_class import Accuracy, accuracy_of
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, excuse, instead, told
 from normgauge.conformance.verdicts.judge import judge
@@ -56,6 +57,9 @@ def measure(
     """What is known of one implementation at one dtype, in the order of the result file.
 
     Its profile, its error curves, a judgement for each requirement, and what exploration found; or why nothing is.
+
+    Raises:
+        CannotRun: the adapter has not written what a case needs, nor declared that the layer lacks it.
     """
     asked = _asked_of(subject, description, dtype, wanted)
     subject.begin()
@@ -190,6 +194,10 @@ def _observe(subject: Subject, identifier: str, dtype: str, asked: Sequence[Prob
             Seen(probe=probe, observation=observation if refusal else with_right_shapes(probe.case, observation))
         )
         progress(f"{identifier} {dtype}", len(seen), len(asked))
+    raised = [one.observation.raised for one in seen if one.observation.raised]
+    if missing := list(dict.fromkeys(one.message for one in raised if one.type == UNFINISHED)):
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise CannotRun(f"{missing[0]}{more}")
     return seen
 
 

@@ -119,6 +119,37 @@ def test_of_a_layer_that_raises_in_every_case_nothing_is_measured() -> None:
     )
 
 
+def of_port(name: str, *implementations: str) -> list[Record]:
+    wanted = Wanted(dtypes=("float32",), implementations=implementations, in_process=True)
+    return list(run_framework(Launch(framework=f"faulty.ports:{name}"), wanted))
+
+
+def test_what_an_adapter_has_not_written_is_its_own_mistake_and_no_finding() -> None:
+    backward = (
+        "the adapter does not support this: Unfinished.backward is not written: later; write it, or, where the layer "
+        "has no such thing, let lacks return Lack(gradients=True, why=..., source=...)"
+    )
+    records = of_port("Unfinished")
+    assert [one for one in records if isinstance(one, Judgement | Profile)] == []
+    told = {one.implementation: (one.failed, one.reason) for one in records if isinstance(one, NotRun)}
+    assert told["group_norm.GroupNorm"] == (True, backward)
+    assert told["batch_norm.BatchNorm"] == (True, f"{backward} (and 1 more)")
+
+
+def test_a_method_that_every_adapter_needs_can_only_be_written() -> None:
+    (told,) = [one for one in of_port("ConstructionUnfinished", "group_norm.GroupNorm") if isinstance(one, NotRun)]
+    assert told.reason == (
+        "the adapter does not support this: ConstructionUnfinished.construct is not written; write it"
+    )
+
+
+@pytest.mark.parametrize("name", ["FrameworkWithoutBackward", "CompiledWithoutBackward"])
+def test_what_the_framework_has_not_implemented_is_a_finding(name: str) -> None:
+    found = judged(of_port(name, "group_norm.GroupNorm"), "group_norm.GroupNorm")
+    assert found["GN-25"].verdict == "raises"
+    assert found["GN-25"].measured.startswith("NotImplementedError")
+
+
 def test_what_a_layer_prints_does_not_disturb_the_protocol() -> None:
     found = judged(run("process.PrintsToStandardOutput"), "process.PrintsToStandardOutput")
     assert {r.verdict for r in found.values()} == {"conforms"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
 from faulty.adapter import FaultyAdapter
+from normgauge.adapters.actions import Acting
 from normgauge.adapters.case import Case, Implementation
 
 
@@ -33,6 +35,38 @@ class EvalRaises(Port):
 class BackwardRaises(Port):
     def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
         raise TypeError("unsupported operand type(s) for *: 'float' and 'NoneType'")
+
+
+class Unfinished(Port):
+    """Its author has yet to write gradients and saving."""
+
+    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+        raise NotImplementedError("later")
+
+    save_load = Acting.save_load
+
+
+class ConstructionUnfinished(Port):
+    def construct(self, implementation: Implementation, case: Case) -> Any:
+        raise NotImplementedError
+
+
+def _kernel() -> tuple[Any, Mapping[str, Any]]:
+    raise NotImplementedError("no kernel for backward")
+
+
+class FrameworkWithoutBackward(Port):
+    """Its framework raises what an unfinished adapter would."""
+
+    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+        return _kernel()
+
+
+class CompiledWithoutBackward(Port):
+    """The same from compiled code, which has no frame of its own."""
+
+    def backward(self, layer: Any, x: Any, dy: Any, *, training: bool) -> tuple[Any, Mapping[str, Any]]:
+        return datetime.tzinfo().utcoffset(None), {}
 
 
 class Misspelt(Port):
