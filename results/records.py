@@ -103,7 +103,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     def rows(self) -> dict[str, list[str]]:
         """What came out and what is beside it, by the names that are shown."""
         if not self.choices:
-            old = {"came out": self.observed, "held to": self.canonical, ROWS["followed"]: self.followed}
+            old = {"came out": self.observed, OLD_ROW: self.canonical, ROWS["followed"]: self.followed}
             return {name: lines for name, lines in old.items() if lines}
         return {"came out": self.observed} | {ROWS[name]: getattr(self, name) for name in ROWS if name in self.choices}
 
@@ -114,6 +114,10 @@ ROWS: Final = {
     "set_right": "with this one thing set right",
     "followed": "as diagnosed",
 }
+
+
+#: The name of the row ``canonical`` of older files, which is canonical on one axis alone.
+OLD_ROW: Final = "compared with, in this older file"
 
 
 class AxisMeasured(msgspec.Struct, frozen=True, kw_only=True):

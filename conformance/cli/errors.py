@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -23,7 +24,15 @@ class NotRunnable(click.ClickException):
     exit_code = 3
 
 
+#: How the names of files end that someone may take --out to ask for.
+_OF_FILES: Final = frozenset({".html", ".htm", ".md", ".svg", ".json", ".jsonl", ".txt", ".pdf"})
+
+
 def make_folder(path: Path) -> None:
+    if path.is_file():
+        raise Mistake(f"{path} is a file; give a folder with --out, such as --out {path.parent / 'build'}")
+    if path.suffix.lower() in _OF_FILES and not path.is_dir():
+        raise Mistake(f"{path} is the name of a file; give the folder that the files go into: --out {path.parent}")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

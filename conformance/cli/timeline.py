@@ -34,6 +34,8 @@ def timeline(results: Path, out: Path | None) -> None:
         measured = ", ".join(told.releases) or "no release"
         said = f"nothing changed between {measured}" if len(told.releases) > 1 else f"nothing to compare: {measured}"
         console.print(f"{told.framework}: {said}", highlight=False, soft_wrap=True, markup=False)
+    for remark in told.remarks:
+        console.print(remark, highlight=False, soft_wrap=True, markup=False)
     for one in told.not_run:
         name = " ".join(part for part in (one.implementation or one.framework, one.dtype) if part)
         console.print(f"not run: {name}: {one.reason}", highlight=False, soft_wrap=True, markup=False)

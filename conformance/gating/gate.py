@@ -56,7 +56,8 @@ class Gated:
 
     ``met`` are the expected departures that were measured, by their sort; ``hazards`` need not be expected.
     ``unchecked`` are the cells that something is expected of and that were not measured; ``unpinned`` is what is
-    undecided of each implementation and dtype whose support nothing says.
+    undecided of each implementation and dtype whose support nothing says. ``incomparable`` has a line for each file
+    whose requirements are not those of an earlier one.
     """
 
     met: Counter[str] = field(default_factory=Counter)
@@ -65,6 +66,7 @@ class Gated:
     unchecked: dict[Path, list[Cell]] = field(default_factory=dict)
     new: list[tuple[Measured, Header]] = field(default_factory=list)
     unpinned: list[tuple[str, str, tuple[str, ...], Header]] = field(default_factory=list)
+    incomparable: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         counts: Counter[str] = Counter()
@@ -79,7 +81,7 @@ class Gated:
     def lines(self) -> list[str]:
         """What deviates, then what was not checked."""
         lines = [line for path, cells in self.unchecked.items() for line in _not_checked(path, cells)]
-        return [*map(str, self.surprises), *lines]
+        return [*map(str, self.surprises), *lines, *self.incomparable]
 
 
 def hold(paths: Sequence[Path], expectations: Expectations, baseline: Sequence[Path] = ()) -> Gated:
@@ -98,6 +100,7 @@ def hold(paths: Sequence[Path], expectations: Expectations, baseline: Sequence[P
     for path, records in runs.items():
         _gate_one(path, records, expectations, gated)
         gated.surprises += _lost_since(earlier, path, records)
+        gated.incomparable += _only_in_one(earlier, path, records)
     return gated
 
 
@@ -157,6 +160,10 @@ def _gate_one(path: Path, records: Sequence[Record], expectations: Expectations,
     header = records[0]
     assert isinstance(header, Header)  # the reader refuses anything else
     measured = _measured(records)
+    if unknown := sorted({one.requirement for one in records if isinstance(one, Judgement)} - {*requirements()}):
+        what = f"{', '.join(unknown)}: no requirement of this version (results of {header.suite}); run it again"
+        gated.surprises.append(Surprise(kind="changed", where=path.name, what=what, judgements=len(unknown)))
+        measured = {cell: one for cell, one in measured.items() if cell.requirement not in unknown}
     _compare(path, header, measured, expectations, gated)
     _hold_support(path, header, measured, expectations, gated)
     gated.surprises += _lost_dtypes(path, header, records, expectations)
@@ -284,6 +291,29 @@ def _lost_since(earlier: Mapping[Path, Sequence[Record]], path: Path, records: S
                     where = f"{path.name}: {implementation}: {dtype}"
                     what = f"{requirement}: {verdict} in {before}, now {new}; find out why it stopped working"
                     yield Surprise(kind="changed", where=where, what=what)
+
+
+def _only_in_one(earlier: Mapping[Path, Sequence[Record]], path: Path, records: Sequence[Record]) -> Iterator[str]:
+    """What only one of two files was asked of the implementations and dtypes in both: nothing compares that."""
+    now = _asked(records)
+    for before, own in earlier.items():
+        then = _asked(own)
+        both = now.keys() & then.keys()
+        gone = {one for about in both for one in then[about] - now[about] if one not in requirements()}
+        new = {one for about in both for one in now[about] - then[about]}
+        if gone:
+            yield f"not compared: {before}: {', '.join(sorted(gone))}: no requirement of this version"
+        if new:
+            yield f"not compared: {path.name}: {', '.join(sorted(new))}: not asked in {before}"
+
+
+def _asked(records: Sequence[Record]) -> dict[tuple[str, str], set[str]]:
+    """By implementation and dtype: the requirements that were judged."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for one in records:
+        if isinstance(one, Judgement):
+            found.setdefault((one.implementation, one.dtype), set()).add(one.requirement)
+    return found
 
 
 def _by_dtypes(dtypes_of: Mapping[str, Iterable[str]]) -> dict[tuple[str, ...], list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -101,7 +101,8 @@ class Change:
 class Timeline:
     """The releases of a framework from old to new, what changed between them, and what did not.
 
-    ``asked`` has the digests of what was asked of them.
+    ``asked`` has the digests of what was asked of them. ``not_asked`` has the requirements that only other releases
+    were asked, by the releases without them.
     """
 
     framework: str
@@ -109,6 +110,15 @@ class Timeline:
     threads: tuple[Thread, ...]
     not_run: tuple[NotRun, ...]
     asked: str = ""
+    not_asked: Mapping[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What cannot be compared, in sentences."""
+        return [
+            f"Not asked of {', '.join(releases)}: {', '.join(titles)}. Nothing is said of that there; run it again."
+            for releases, titles in self.not_asked.items()
+        ]
 
     @property
     def changed(self) -> list[Thread]:
@@ -181,7 +191,27 @@ def timeline_of(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ())
         threads=tuple(threads),
         not_run=tuple(not_run),
         asked=asked_of(headers, ["requirements", "axes"]),
+        not_asked=_not_asked([(labels[place], started[place][1]) for place in order]),
     )
+
+
+def _not_asked(releases: Sequence[tuple[str, Sequence[Record]]]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """The requirements that an implementation was asked in other releases alone, by the releases without them."""
+    asked = [
+        {
+            about: {f"{one.requirement} {one.title}": None for one in own}
+            for about, own in grouped(of_kind(records, Judgement), lambda one: (one.implementation, one.dtype)).items()
+        }
+        for _, records in releases
+    ]
+    without: dict[str, dict[str, None]] = {}
+    for (label, _), own in zip(releases, asked, strict=True):
+        for about, titles in own.items():
+            elsewhere = dict.fromkeys(title for other in asked for title in other.get(about, {}))
+            for title in elsewhere.keys() - titles.keys():
+                without.setdefault(title, {})[label] = None
+    by_releases = grouped(sorted(without), lambda title: tuple(without[title]))
+    return {named: tuple(titles) for named, titles in by_releases.items()}
 
 
 def _versions(header: Header) -> str:

@@ -70,7 +70,21 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     occupied.write_text("")
     result = invoke("run", FAULTY, "-i", "group_norm.GroupNorm", "--out", str(occupied))
     assert result.exit_code == 2
-    assert f"the folder {occupied} cannot be made: File exists; give another one with --out" in one_line(result)
+    assert f"{occupied} is a file; give a folder with --out, such as --out {tmp_path / 'build'}" in one_line(result)
+    within = occupied / "results"
+    result = invoke("run", FAULTY, "-i", "group_norm.GroupNorm", "--out", str(within))
+    assert f"the folder {within} cannot be made: Not a directory; give another one with --out" in one_line(result)
+
+
+@pytest.mark.parametrize("command", ["report", "accuracy", "timeline"])
+def test_a_page_in_place_of_a_folder_is_one_line_and_no_folder_of_that_name(command: str, tmp_path: Path) -> None:
+    results, page = tmp_path / "results", tmp_path / "x" / "index.html"
+    results.mkdir()
+    result = invoke(command, str(results), "--out", str(page))
+    assert result.exit_code == 2
+    told = f"{page} is the name of a file; give the folder that the files go into: --out {page.parent}"
+    assert told in one_line(result)
+    assert not page.parent.exists()
 
 
 def test_a_report_on_no_folder_an_empty_folder_and_broken_results_is_one_line_each(tmp_path: Path) -> None:

@@ -125,6 +125,20 @@ def test_an_earlier_result_file_pins_what_it_had_decided(folder: Folder, now: Ve
     assert said in told
 
 
+def test_a_requirement_that_is_no_more_is_named_and_a_new_one_is_not_compared(folder: Folder) -> None:
+    folder.write(*(one for one in measured() if one.requirement != "GN-05"), judgement("GN-98", "diverges"))
+    told, summary = lines(folder.gate(""), 1)
+    assert told == "changed: mlx.jsonl: GN-98: no requirement of this version (results of 0.1.0); run it again"
+    assert summary.endswith("0 new, 0 gone, 1 changed, 0 not checked")
+    before = folder.path / "before.jsonl"
+    (folder.results / "mlx.jsonl").rename(before)
+    folder.write(*measured())
+    assert lines(folder.gate("", "--baseline", str(before)), 0)[:2] == [
+        f"not compared: {before}: GN-98: no requirement of this version",
+        f"not compared: mlx.jsonl: GN-05: not asked in {before}",
+    ]
+
+
 def test_a_pin_of_what_does_not_exist_is_refused(folder: Folder) -> None:
     folder.write(*measured())
     for before, after, said in (

@@ -503,10 +503,13 @@ def test_the_rows_of_an_example_have_their_names() -> None:
     ]
 
 
-def test_what_an_older_file_calls_canonical_is_what_the_layer_was_held_to() -> None:
+def test_what_an_older_file_calls_canonical_is_what_the_layer_was_compared_with() -> None:
     """It set one axis right and kept the layer's own choices on all others."""
     page = shown(run(diverging(example=example(choices={})), framework="mlx"))
-    assert numbers(page)[:2] == [("came out = as diagnosed", "-0.5  0.25"), ("held to", "0.75  0.25")]
+    assert numbers(page)[:2] == [
+        ("came out = as diagnosed", "-0.5  0.25"),
+        ("compared with, in this older file", "0.75  0.25"),
+    ]
 
 
 def test_numbers_of_different_width_are_aligned() -> None:

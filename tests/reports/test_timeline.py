@@ -393,6 +393,27 @@ def test_the_command_says_in_one_line_that_nothing_changed(versions: list[str], 
     assert result.stdout.splitlines()[0] == said
 
 
+def test_requirements_that_only_some_releases_were_asked_are_named_with_the_others(tmp_path: Path) -> None:
+    def asked(*requirements: str, dtype: str = "float32") -> list[Record]:
+        own = (judgement(LAYER, requirement=one, title="of it", dtype=dtype) for one in requirements)
+        return [batch_norm(dtype=dtype), *own]
+
+    older = release("1.0", *asked("BN-01", "BN-98"))
+    newer = release("1.1", *asked("BN-01", "BN-02"), *asked("BN-22", dtype="float64"))
+    said = [
+        "Not asked of 1.0: BN-02 of it. Nothing is said of that there; run it again.",
+        "Not asked of 1.1: BN-98 of it. Nothing is said of that there; run it again.",
+    ]
+    for version, records in ("1.0", older), ("1.1", newer):
+        write(tmp_path / f"{version}.jsonl", records)
+    assert timeline_of([older, newer]).remarks == said
+    assert timeline_of([newer, release("1.2", *newer[1:])]).remarks == []
+    assert CliRunner().invoke(main, ["timeline", str(tmp_path)]).stdout.splitlines()[1:3] == said
+    page = parsed((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert [one.text for one in page.one("header").all("p", **{"class": "warning"})] == said
+    assert "\n".join(said) in (tmp_path / "timeline.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("command", ["report", "timeline"])
 @pytest.mark.parametrize(
     ("given", "told"),
