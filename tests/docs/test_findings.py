@@ -161,6 +161,8 @@ def test_what_a_script_prints_and_how_it_fails() -> None:
     assert findings.printed_by("print(1 + 1)", sys.executable, "torch") == "2\n"
     failed = findings.printed_by("print(1)\nraise ValueError('too bad')", sys.executable, "torch")
     assert failed == "1\nthe script ended with an error: ValueError: too bad\n"
+    left = findings.printed_by("open('x.npz', 'w').close()", sys.executable, "torch")
+    assert left == "the script left files where it ran: x.npz\n"
     assert findings.printed_by("import os; print(os.environ['KERAS_BACKEND'])", sys.executable, "keras-jax") == "jax\n"
 
 

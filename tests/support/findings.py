@@ -119,6 +119,9 @@ def printed_by(script: str, python: str, environment: str) -> str:
             )
         except subprocess.TimeoutExpired:
             return f"the script did not end within {TIME_LIMIT} s\n"
+        left = sorted(path.name for path in Path(scratch).iterdir() if path != file)
+    if left:
+        return f"{done.stdout}the script left files where it ran: {', '.join(left)}\n"
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         return f"{done.stdout}the script ended with an error: {last[0]}\n"
