@@ -157,6 +157,18 @@ class Raised:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Element:
+    """An element of a result: the number of the step, the quantity, such as ``dx``, and the canonical index."""
+
+    step: int
+    quantity: str
+    index: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"step {self.step} {self.quantity}[{','.join(map(str, self.index))}]"
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepResult:
     """What one step gave: the output in canonical layout, its native dtype, the state afterwards.
 

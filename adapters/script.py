@@ -14,7 +14,7 @@ import numpy as np
 
 from normgauge.adapters.actions import bare
 from normgauge.adapters.base import OF_PARAMETERS, Adapter
-from normgauge.adapters.case import PARAMETERS, Action, Array, Case, Implementation, Step, derivatives_of
+from normgauge.adapters.case import PARAMETERS, Action, Array, Case, Element, Implementation, Step, derivatives_of
 from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.functions import LARGE, shown, shown_in_part
 from normgauge.adapters.memory_layouts import LAYOUTS
@@ -73,8 +73,10 @@ def _large_literal(values: Array, dtype: str) -> str:
     return f'np.frombuffer({source}, dtype="{little.str}").astype(np.{carrier}).reshape({values.shape})'
 
 
-def script(adapter: Adapter, identifier: str, case: Case, about: str) -> str:
+def script(adapter: Adapter, identifier: str, case: Case, about: str, element: Element | None = None) -> str:
     """The script for ``case``: it prints one line a result, ``step 1 output ...``.
+
+    Of a large array the first values are printed, and the ``element``, where it is one of that array.
 
     Of an adapter that is not made of operations it has the inputs alone.
     """
@@ -83,7 +85,7 @@ def script(adapter: Adapter, identifier: str, case: Case, about: str) -> str:
     imports = ["import numpy as np", *(["import base64", "import zlib"] if _is_large(case) else [])]
     definitions: list[str] = []
     if isinstance(adapter, ScriptedAdapter):
-        body = _Body(adapter, adapter.implementation(identifier), case)
+        body = _Body(adapter, adapter.implementation(identifier), case, element)
         lines, definitions = body.lines, body.source.definitions
         imports += body.source.imports
     else:
@@ -131,7 +133,9 @@ def _about(number: int, step: Step) -> str:
 class _Body:
     """The lines that do what the adapter does on a case, and show what comes out."""
 
-    def __init__(self, adapter: ScriptedAdapter, implementation: Implementation, case: Case) -> None:
+    def __init__(
+        self, adapter: ScriptedAdapter, implementation: Implementation, case: Case, element: Element | None = None
+    ) -> None:
         self.source, self.lines = (
             Source(adapter.functions(implementation).__name__, functools.partial(literal, dtype=case.dtype)),
             list[str](),
@@ -149,6 +153,9 @@ class _Body:
             self._call(step)
             for name, value in self._shown(step, names):
                 self._show(f"step {number} {name}", value)
+                if element is not None and (element.step, element.quantity) == (number, name):
+                    index = ", ".join(map(str, element.index))
+                    self._show(str(element), ast.Subscript(value, parsed(f"({index},)")))
             if step.inspect:
                 self._do([replace(self._operations.trainable, gives=("trainable",))])
                 marks = ", ".join(f"{name!r} in trainable" for name in PARAMETERS)

@@ -21,7 +21,7 @@ from normgauge.adapters.debug import DEBUG
 from normgauge.adapters.lacks import ASKED
 from normgauge.adapters.registry import make_adapter
 from normgauge.adapters.script import script
-from normgauge.adapters.worker.protocol import PROTOCOL, decode_case, dump_line, encode_observation
+from normgauge.adapters.worker.protocol import PROTOCOL, decode_case, decode_element, dump_line, encode_observation
 
 
 class Adapters:
@@ -76,7 +76,9 @@ def answers(adapters: Adapters, message: dict[str, Any]) -> Iterator[dict[str, A
             yield {"number": encoded["number"], **encode_observation(seen)}
     elif message["op"] == "script":
         case = decode_case(message["case"])
-        text = script(adapters.of(case.dtype), message["implementation"], case, message["about"])
+        text = script(
+            adapters.of(case.dtype), message["implementation"], case, message["about"], decode_element(message)
+        )
         yield {"number": message["number"], "script": text}
     else:
         yield {"number": message.get("number"), "error": f"op {message['op']!r} is not known; allowed: run, script"}

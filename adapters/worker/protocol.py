@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from normgauge.adapters.case import Action, Array, Case, Observation, Raised, Step, StepResult
+from normgauge.adapters.case import Action, Array, Case, Element, Observation, Raised, Step, StepResult
 
 PROTOCOL = 2
 
@@ -111,6 +111,18 @@ def decode_case(message: Mapping[str, Any]) -> Case:
         steps=tuple(_decode_step(step) for step in message["steps"]),
         dtypes=message.get("dtypes", {}),
     )
+
+
+def encode_element(element: Element | None) -> dict[str, Any]:
+    """The field of a request for a script, where there is an element."""
+    if element is None:
+        return {}
+    return {"element": {"step": element.step, "quantity": element.quantity, "index": list(element.index)}}
+
+
+def decode_element(message: Mapping[str, Any]) -> Element | None:
+    told = message.get("element")
+    return Element(step=told["step"], quantity=told["quantity"], index=tuple(told["index"])) if told else None
 
 
 def case_id(case: Case) -> str:

@@ -6,11 +6,12 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
 
-from normgauge.adapters.case import Array, Case, Observation
+from normgauge.adapters.case import Array, Case, Element, Observation
 from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.functions import FIRST, LARGE, shown_in_part
 from normgauge.adapters.script import held_by, numbers
@@ -72,8 +73,9 @@ def shrunk_example(
             needed.append(is_not_canonical)
         case, observation = shrink(case, observation, _all(needed), target, keep_form=not judged.departs)
     rows = rows_of(followed, judged.departs)
-    told = retold(deviation_of(case, observation))
-    return example_of(case, observation, rows, target, str(told.sentence)), told
+    furthest = deviation_of(case, observation)
+    told = retold(furthest)
+    return example_of(case, observation, rows, target, str(told.sentence), element_of(furthest, observation)), told
 
 
 Shows = Callable[[Case, Observation], bool]
@@ -108,14 +110,32 @@ def _said(seen: Observation) -> tuple[str, str] | None:
     return (seen.raised.type, re.sub(r"[\d.e+-]+", "", seen.raised.message)) if seen.raised else None
 
 
+def element_of(deviation: Deviation, observation: Observation) -> Element | None:
+    """The element that lies furthest off, where its array is so large that it is shown in part; None elsewhere."""
+    if deviation.what or not 0 < deviation.step <= len(observation.steps):
+        return None
+    value = observation.steps[deviation.step - 1].quantities.get(deviation.quantity)
+    if value is None or value.size <= LARGE:
+        return None
+    return Element(step=deviation.step, quantity=deviation.quantity, index=tuple(map(int, deviation.index)))
+
+
 def example_of(
-    case: Case, observation: Observation, rows: Mapping[str, Semantics], target: Target, about: str
+    case: Case,
+    observation: Observation,
+    rows: Mapping[str, Semantics],
+    target: Target,
+    about: str,
+    element: Element | None = None,
 ) -> Example:
-    """A case with what came out, what each semantics in ``rows`` gives there exactly, and its script."""
+    """A case with what came out, what each semantics in ``rows`` gives there exactly, and its script.
+
+    Of a large array the first values are shown, and the ``element``.
+    """
     canonical = kind_of(case.layer).canonical.choices
     predicted = {name: exact(case, semantics) for name, semantics in rows.items()}
-    lines = {name: _predicted_lines(one, observation, case.dtype) for name, one in predicted.items()}
-    script = target.subject.script(target.implementation, case, about)
+    lines = {name: _predicted_lines(one, observation, case.dtype, element) for name, one in predicted.items()}
+    script = target.subject.script(target.implementation, case, about, element)
     if script != NO_SCRIPT:
         script += "".join(f"print({f'{ROWS[name]}: {line}'!r})\n" for name, own in lines.items() for line in own)
     return Example(
@@ -123,7 +143,7 @@ def example_of(
         settings=dict(case.settings),
         shapes=[list(step.x.shape) for step in case.steps],
         inputs=_input_lines(case),
-        observed=_observed_lines(observation, case.dtype),
+        observed=_observed_lines(observation, case.dtype, element),
         canonical=lines["canonical"],
         followed=lines.get("followed", []),
         set_right=lines.get("set_right", []),
@@ -131,7 +151,7 @@ def example_of(
             name: {axis: choice for axis, choice in semantics.choices.items() if choice != canonical[axis]}
             for name, semantics in rows.items()
         },
-        bounds={name: _bound_lines(one) for name, one in predicted.items()},
+        bounds={name: _bound_lines(one, element) for name, one in predicted.items()},
         script=script,
     )
 
@@ -151,8 +171,15 @@ def _input_lines(case: Case) -> list[str]:
     return lines
 
 
-def _observed_lines(observation: Observation, dtype: str) -> list[str]:
-    lines = _step_lines([step.quantities for step in observation.steps], dtype)
+def _observed_lines(observation: Observation, dtype: str, element: Element | None) -> list[str]:
+    named = [
+        (number, *pair) for number, step in enumerate(observation.steps, start=1) for pair in step.quantities.items()
+    ]
+    lines = [
+        line
+        for number, name, values in named
+        for line in _lines(number, name, values, element, partial(numbers, dtype=dtype))
+    ]
     if observation.raised:
         lines.append(f"raised {observation.raised.type}: {observation.raised.message}")
     if observation.died:
@@ -160,7 +187,18 @@ def _observed_lines(observation: Observation, dtype: str) -> list[str]:
     return lines
 
 
-def _predicted_lines(prediction: Prediction, observation: Observation, dtype: str) -> list[str]:
+def _lines(
+    number: int, name: str, values: Array, element: Element | None, shown: Callable[[Array], str]
+) -> Iterator[str]:
+    """The line of a result, and that of its element where it has one."""
+    yield f"step {number} {name} {shown(values)}"
+    if element is not None and (element.step, element.quantity) == (number, name):
+        yield f"{element} {shown(values[element.index])}"
+
+
+def _predicted_lines(
+    prediction: Prediction, observation: Observation, dtype: str, element: Element | None
+) -> list[str]:
     seen = [step.quantities for step in observation.steps]
     lines = []
     for number, step in enumerate(prediction.steps):
@@ -170,9 +208,8 @@ def _predicted_lines(prediction: Prediction, observation: Observation, dtype: st
             if came_out.shape != reference.value.shape:
                 came_out = np.full_like(reference.value, np.nan)
             value = _held(reference.value, came_out, dtype) if name in _OF_THE_INPUTS_TYPE else reference.value
-            triples = zip(value.flat, reference.bound.flat, came_out.flat, strict=True)
-            texts = (_text(float(value), float(bound), float(one), dtype) for value, bound, one in triples)
-            lines.append(f"step {number + 1} {name} {_in_part(texts, reference.value.size)}")
+            triples = np.stack(np.broadcast_arrays(value, reference.bound, came_out), axis=-1)
+            lines += _lines(number + 1, name, triples, element, partial(_texts, dtype=dtype))
     return lines + ([] if prediction.refused is None else [f"refused: {prediction.refused}"])
 
 
@@ -197,18 +234,16 @@ _ROUNDED: Final = {"float64": 0.25}
 _ROUNDED_OF_FEW: Final = 2.0**-20
 
 
-def _in_part(texts: Iterator[str], size: int) -> str:
-    """As ``shown_in_part`` shows numbers."""
+def _texts(triples: Array, dtype: str) -> str:
+    """As ``shown_in_part`` shows numbers: values with their bounds and with what came out, along the last axis."""
+    flat = triples.reshape(-1, 3)
+    texts, size = (_text(*map(float, one), dtype) for one in flat), len(flat)
     if size <= LARGE:
         return " ".join(texts) or "(empty)"
     return f"{' '.join(itertools.islice(texts, FIRST))} ... ({size} values)"
 
 
-def _bound_lines(prediction: Prediction) -> list[str]:
+def _bound_lines(prediction: Prediction, element: Element | None) -> list[str]:
     named = [(number, *pair) for number, step in enumerate(prediction.steps, start=1) for pair in step.items()]
-    return [f"step {number} {name} {shown_in_part(one.bound, '.2g')}" for number, name, one in named]
-
-
-def _step_lines(steps: Sequence[Mapping[str, Array]], dtype: str) -> list[str]:
-    named = [(number, *pair) for number, step in enumerate(steps, start=1) for pair in step.items()]
-    return [f"step {number} {name} {numbers(values, dtype)}" for number, name, values in named]
+    shown = partial(shown_in_part, digits=".2g")
+    return [line for number, name, one in named for line in _lines(number, name, one.bound, element, shown)]

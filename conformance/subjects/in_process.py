@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import msgspec
 
-from normgauge.adapters.case import Case, Observation
+from normgauge.adapters.case import Case, Element, Observation
 from normgauge.adapters.registry import adapter_class
 from normgauge.adapters.script import script
 from normgauge.adapters.worker.main import Adapters, hello
@@ -53,8 +53,8 @@ class InProcess:
         lacks = lacks_of(self.greeting, implementation)
         return asked_of(cases, lambda case: not_asked(self.greeting, lacks, case), observed)
 
-    def script(self, implementation: str, case: Case, about: str) -> str:
-        return script(self._adapters.of(case.dtype), implementation, case, about)
+    def script(self, implementation: str, case: Case, about: str, element: Element | None = None) -> str:
+        return script(self._adapters.of(case.dtype), implementation, case, about, element)
 
     def close(self) -> None:
         pass

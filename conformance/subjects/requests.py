@@ -93,13 +93,25 @@ class RunRequest(Message, frozen=True, kw_only=True, tag_field="op", tag="run"):
     cases: tuple[NumberedCase, ...]
 
 
+class ElementRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An element of a result: the number of the step, the quantity, such as ``dx``, and the canonical index."""
+
+    step: int
+    quantity: str
+    index: tuple[int, ...]
+
+
 class ScriptRequest(Message, frozen=True, kw_only=True, tag_field="op", tag="script"):
-    """A case that is asked for as a program; ``about`` is one sentence for its head."""
+    """A case that is asked for as a program; ``about`` is one sentence for its head.
+
+    ``element`` is one of a large array, for a program that does not print the whole of it.
+    """
 
     number: Number
     implementation: str
     case: CaseRequest
     about: str
+    element: ElementRequest | UnsetType = UNSET
 
 
 #: What a host may write, by the ``op`` of the message.

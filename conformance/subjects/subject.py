@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import normgauge.adapters
-from normgauge.adapters.case import Case, Observation
+from normgauge.adapters.case import Case, Element, Observation
 from normgauge.adapters.debug import DEBUG
 from normgauge.adapters.lacks import Lack, actions_in, lacking
 from normgauge.adapters.registry import registered
@@ -56,7 +56,8 @@ class Subject(Protocol):
     def run(self, implementation: str, cases: Sequence[Case]) -> Iterator[Observation]:
         """The observation of each case, in order, as they come; the first are on their way when this returns."""
 
-    def script(self, implementation: str, case: Case, about: str) -> str: ...
+    def script(self, implementation: str, case: Case, about: str, element: Element | None = None) -> str:
+        """The case as a program; of a large array it prints the ``element``, too."""
 
     def close(self) -> None: ...
 

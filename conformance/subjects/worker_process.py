@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from normgauge.adapters.case import Case, Observation
-from normgauge.adapters.worker.protocol import dump_line, encode_case
+from normgauge.adapters.case import Case, Element, Observation
+from normgauge.adapters.worker.protocol import dump_line, encode_case, encode_element
 from normgauge.conformance.layers.registry import layer_kinds
 from normgauge.conformance.subjects.conversation import QUOTED, Conversation, Ended, in_one_line
 from normgauge.conformance.subjects.messages import (
@@ -184,7 +184,7 @@ class WorkerProcess:
                 yield seen
             batch = ()
 
-    def script(self, implementation: str, case: Case, about: str) -> str:
+    def script(self, implementation: str, case: Case, about: str, element: Element | None = None) -> str:
         if self.given_up:
             return f"# no script: the worker had ended {self.restarts} times\n"
         number = self._next_number()
@@ -194,6 +194,7 @@ class WorkerProcess:
             "implementation": implementation,
             "case": encode_case(case),
             "about": about,
+            **encode_element(element),
         }
         self._send(message, [number])
         try:
