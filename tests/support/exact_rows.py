@@ -144,7 +144,20 @@ def rows(example: Example, layer: str, dtype: str) -> Iterator[Row]:
                 exact |= {f"step {number} {quantity}": values for quantity, values in affine.items()}
         except Refused:
             refused = True
+        exact |= elements(shown, exact, example.shapes)
         yield Row(name=name, lines=getattr(example, name), bounds=example.bounds[name], exact=exact, refused=refused)
+
+
+def elements(shown: Iterable[str], exact: Mapping[str, Values], shapes: Sequence[Sequence[int]]) -> dict[str, Values]:
+    """The exact values of single elements of large arrays, by labels such as ``step 1 output[0,1,5]``."""
+    found: dict[str, Values] = {}
+    for label in shown:
+        said = re.fullmatch(r"(step (\d+) \w+)\[([\d,]+)\]", label)
+        if said is not None and said[1] in exact:
+            index = tuple(map(int, said[3].split(",")))
+            place = np.ravel_multi_index(index, shapes[int(said[2]) - 1]) if len(index) > 1 else index[0]
+            found[label] = [exact[said[1]][int(place)]]
+    return found
 
 
 def has_mistake(choices: Mapping[str, str]) -> bool:
