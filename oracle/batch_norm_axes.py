@@ -43,7 +43,7 @@ BATCH_NORM: Final = (
             ),
             AxisValue(
                 name="first_sample",
-                meaning="a channel of the first sample, for every sample",
+                meaning="a channel of the first sample, where that has several values, for every sample",
                 source="a kernel that leaves the index of the sample out",
             ),
             AxisValue(
@@ -58,7 +58,7 @@ BATCH_NORM: Final = (
             ),
             AxisValue(
                 name="half_batches",
-                meaning="a channel of each half of the batch by itself: virtual batches",
+                meaning="a channel of each half of the batch, of several values, by itself: virtual batches",
                 source="ghost batch normalization (Hoffer et al., 2017, arXiv:1705.08741) with two virtual batches",
             ),
             AxisValue(

@@ -225,7 +225,7 @@ class _Batched:
 
     def first_sample(self) -> Pool:
         sets = self.by_channel()
-        return _counting(self.channel(), sets[:, 0])
+        return _counting(self.channel(), sets[:, 0]) if sets.shape[2] > 1 else self.channel()
 
     def next_channel(self) -> Pool:
         pool = self.channel()
@@ -237,7 +237,7 @@ class _Batched:
 
     def half_batches(self) -> Pool:
         sets = self.by_channel()
-        if sets.shape[1] % 2:
+        if sets.shape[1] % 2 or sets[0].size <= 2:
             return self.channel()
         return _own(sets.reshape(2 * len(sets), -1))
 

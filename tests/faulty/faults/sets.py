@@ -211,7 +211,7 @@ MISTAKES: Final = (
         why="statistics of x[0] in place of x, as where a loop over the batch returns early",
         named="first sample",
         kinds=(BATCH,),
-        change={"counted": lambda layer, sets: sets[:, : max(_positions(layer), 2)]},
+        change={"counted": lambda layer, sets: sets[:, : _positions(layer)] if _positions(layer) > 1 else sets},
     ),
     Mistake(
         name="next sets statistics",
