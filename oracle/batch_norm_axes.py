@@ -68,7 +68,7 @@ BATCH_NORM: Final = (
             ),
             AxisValue(
                 name="padded_above_32",
-                meaning="a channel with zeros up to the next multiple of 32 positions where there are more than 32",
+                meaning="a channel with zeros up to the next multiple of 32 positions, from 33 positions on",
                 source="tenstorrent/tt-metal#50682",
             ),
         ),

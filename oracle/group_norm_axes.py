@@ -103,7 +103,7 @@ GROUP_NORM: Final = (
             ),
             AxisValue(
                 name="padded_above_32",
-                meaning="above 32 positions, zeros up to the next multiple of 32 enter the statistics",
+                meaning="from 33 positions on, zeros up to the next multiple of 32 enter the statistics",
                 source="tenstorrent/tt-metal#50682",
             ),
         ),

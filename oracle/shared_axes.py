@@ -55,7 +55,7 @@ VARIANCE: Final = Axis(
         ),
         AxisValue(
             name="of_parts",
-            meaning="the mean of the variances of its parts: of the channels of a group, of the samples of a batch",
+            meaning="the mean of the variances of its parts: of each channel of a group, of each sample of a batch",
             source="averages of the statistics of parts, as of several workers",
         ),
         AxisValue(
