@@ -40,7 +40,7 @@ def shrunk_example(
 
     target = Target(subject=subject, implementation=judged.of or evidence.implementation, ranks=ranks)
     quantities = judged.shows.probe.quantities
-    empty = [step.x.size == 0 for step in case.steps]
+    whole = case
 
     def deviation_of(candidate: Case, seen: Observation) -> Deviation:
         return as_given(compare(seen, predict(candidate, expected, arithmetic), quantities), candidate)
@@ -48,7 +48,7 @@ def shrunk_example(
     def shows(candidate: Case, seen: Observation) -> bool:
         if seen.died or seen.unsupported or seen.raised:
             return False
-        if not judged.departs and [step.x.size == 0 for step in candidate.steps] != empty:
+        if not judged.departs and not _as_empty(candidate, whole):
             return False
         if judged.departs and compare(seen, predict(candidate, followed, arithmetic)).ratio > 1:
             return False
@@ -58,7 +58,7 @@ def shrunk_example(
     undefined = _is_undefined(predict(case, expected, arithmetic))
 
     def raises_alike(candidate: Case, seen: Observation) -> bool:
-        alike = _said(seen) == _said(observation) and [step.x.size == 0 for step in candidate.steps] == empty
+        alike = _said(seen) == _said(observation) and _as_empty(candidate, whole)
         right = predict(candidate, expected, arithmetic)
         return alike and right.refused is None and (undefined or not _is_undefined(right))
 
@@ -76,6 +76,12 @@ def shrunk_example(
     furthest = deviation_of(case, observation)
     told = retold(furthest)
     return example_of(case, observation, rows, target, str(told.sentence), element_of(furthest, observation)), told
+
+
+def _as_empty(case: Case, whole: Case) -> bool:
+    """Whether the same steps are without values as in the whole case; of one with fewer steps, whether none is."""
+    own, others = ([step.x.size == 0 for step in one.steps] for one in (case, whole))
+    return own == others or (len(own) < len(others) and not any(own) and not any(others))
 
 
 Shows = Callable[[Case, Observation], bool]

@@ -28,22 +28,39 @@ MOST_RUNS: Final = 60
 #: Elements of all the cases of these runs, and the runs that even the largest case has.
 _MOST_ELEMENTS: Final = 2**23
 _FEW_RUNS: Final = 4
+#: More calls than a question about their order has: such a case is one input after another.
+_FEW_CALLS: Final = 4
+
+Shows = Callable[[Case, Observation], bool]
 
 
 def shrink(
     case: Case,
     observation: Observation,
-    shows: Callable[[Case, Observation], bool],
+    shows: Shows,
     target: Target,
     *,
     keep_form: bool,
 ) -> tuple[Case, Observation]:
     """The simplest case found for which ``shows`` holds, with its observation.
 
-    With ``keep_form`` the case keeps its rank and its steps, because they are part of the question.
+    With ``keep_form`` the case keeps its rank and its steps, because they are part of the question. Steps that are one
+    input after another are none: of these those stay that are needed.
     """
-    ranks = [max(step.x.ndim for step in case.steps)] if keep_form else target.ranks
     case, observation = smallest_size(case, observation, shows, target)
+    case, observation = _simplest(case, observation, shows, target, keep_form=keep_form)
+    if len(case.steps) > _FEW_CALLS and not any(step.before for step in case.steps):
+        fewer = _fewest_calls(case, observation, shows, target)
+        if len(fewer[0].steps) < len(case.steps):
+            case, observation = _simplest(*fewer, shows, target, keep_form=keep_form)
+    return case, observation
+
+
+def _simplest(
+    case: Case, observation: Observation, shows: Shows, target: Target, *, keep_form: bool
+) -> tuple[Case, Observation]:
+    """The case after as many simplifications as still show it."""
+    ranks = [max(step.x.ndim for step in case.steps)] if keep_form else target.ranks
     runs, most = 0, max(_FEW_RUNS, min(MOST_RUNS, _MOST_ELEMENTS // max(1, sum(step.x.size for step in case.steps))))
     moved = True
     while moved and runs < most:
@@ -58,6 +75,21 @@ def shrink(
                 break
             if runs >= most:
                 break
+    return case, observation
+
+
+def _fewest_calls(case: Case, observation: Observation, shows: Shows, target: Target) -> tuple[Case, Observation]:
+    """The case with one half of its calls after another, as long as that shows it, or with one call that does."""
+    while (number := len(case.steps)) > 1:
+        parts = [case.steps[number // 2 :], case.steps[: number // 2]]
+        for steps in [*parts, *((step,) for step in case.steps[::-1])]:
+            fewer = replace(case, steps=steps)
+            seen = target.run(fewer)
+            if shows(fewer, seen):
+                case, observation = fewer, seen
+                break
+        else:
+            break
     return case, observation
 
 

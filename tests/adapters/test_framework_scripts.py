@@ -180,6 +180,8 @@ def test_the_script_of_a_large_array_prints_the_element_that_it_is_asked_for(
     assert processes.printed(script, "float32") == [*lines[: second + 1], element, *lines[second + 1 :]]
 
 
+#: How many calls a person follows.
+MOST_CALLS = 4
 #: How many examples each framework has at least, and how many of its modes have one.
 EXAMPLES: Mapping[str, tuple[int, int]] = {
     "torch": (28, 14),
@@ -207,6 +209,7 @@ def test_each_divergence_s_script_prints_the_numbers_in_the_report(
         printed = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(processes.printed(example.script, dtype)))
         assert printed.split() == "\n".join(expected).split(), key
         assert in_full(example.observed) != in_full(example.canonical), key
+        assert len(example.shapes) <= MOST_CALLS, key
 
 
 @for_each("mlx")

@@ -261,3 +261,12 @@ def test_the_page_for_the_documentation_is_made_by_one_command(tmp_path: Path) -
     assert pictures == ["accuracy-group_norm-float32.svg"]
     assert (docs / pictures[0]).read_text(encoding="utf-8").startswith("<svg ")
     assert write_accuracy(results, docs) == [docs / pictures[0], docs / "accuracy.md"]
+
+
+def test_an_example_has_the_calls_alone_that_show_the_departure() -> None:
+    wanted = Wanted(dtypes=("float32",), implementations=("group_norm.CachesStatistics",), in_process=True)
+    records = run_framework(Launch(framework="faulty.adapter:FaultyAdapter"), wanted)
+    (judged,) = (one for one in records if isinstance(one, Judgement) and one.requirement == "GN-12")
+    assert judged.example is not None
+    assert len(judged.example.shapes) == 2, "one call alone is right, and the requirement asks 29"
+    assert "made small, step 2 output" in judged.sentence
