@@ -57,6 +57,16 @@ BATCH_NORM: Final = (
                 source="pairs are loaded, and one of each is used",
             ),
             AxisValue(
+                name="tail_dropped",
+                meaning="a channel, without the tail behind the last multiple of 4 values, divided by n",
+                source="facebookresearch/xformers#785: a vectorised sum without its tail",
+            ),
+            AxisValue(
+                name="tail_twice",
+                meaning="a channel, with values of the tail counted twice where n is no multiple of 4",
+                source="a last vector that is loaded from the end on, over what was summed before",
+            ),
+            AxisValue(
                 name="half_batches",
                 meaning="a channel of each half of the batch, of several values, by itself: virtual batches",
                 source="ghost batch normalization (Hoffer et al., 2017, arXiv:1705.08741) with two virtual batches",

@@ -10,7 +10,7 @@ import numpy as np
 from normgauge.oracle.alternatives import eps_of_sets
 from normgauge.oracle.backward import Dependence
 from normgauge.oracle.normalize import Formula
-from normgauge.oracle.pooled import is_pooled, not_centred
+from normgauge.oracle.pooled import is_not_centred, is_pooled, not_centred
 from normgauge.oracle.read_statistics import read_statistics
 from normgauge.oracle.reference import Reference, Refusal, exactly
 from normgauge.oracle.running_statistics import (
@@ -124,7 +124,7 @@ def _updated_once(running: RunningStatistics, batch: Batch, mode: Mode) -> Runni
 def _given(batch: Batch, given: RunningStatistics, formula: Formula) -> Statistics:
     """The sets normalised by given statistics."""
     used = batch.normalized_by(given.mean, given.var, formula.arithmetic)
-    return not_centred(used) if formula.semantics.choice("centre") != "mean" else used
+    return not_centred(used) if is_not_centred(formula.semantics) else used
 
 
 def dependence(batch: Batch, mode: Mode) -> Dependence | None:

@@ -82,6 +82,16 @@ GROUP_NORM: Final = (
                 source="pairs are loaded, and one of each is used",
             ),
             AxisValue(
+                name="tail_dropped",
+                meaning="a group, without the tail behind the last multiple of 4 values, divided by n",
+                source="facebookresearch/xformers#785: a vectorised sum without its tail",
+            ),
+            AxisValue(
+                name="tail_twice",
+                meaning="a group, with values of the tail counted twice where n is no multiple of 4",
+                source="a last vector that is loaded from the end on, over what was summed before",
+            ),
+            AxisValue(
                 name="at_most_4",
                 meaning="at most 4 groups: where G is larger and 4 divides C, as G = 4",
                 source="a kernel for as many groups as it has blocks",

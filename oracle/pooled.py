@@ -59,13 +59,14 @@ def pool_statistics(x: Float, pool: Pool, semantics: Semantics, arithmetic: Arit
     values, own = np.append(x, 0.0), x[pool.destination]
     batch = Batch.of(values[pool.mean], arithmetic)
     slack = 8 * U64 * batch.m.max_abs
-    mean = Reference(value=batch.m.mean, bound=batch.bound.mean + slack)
+    mean = _mean(batch, pool, arithmetic)
+    mean = Reference(value=mean.value, bound=mean.bound + slack)
     var = _variance(values, batch, pool, semantics, arithmetic)
     mean, var = (
         Reference(value=one.value[pool.statistics_of], bound=one.bound[pool.statistics_of]) for one in (mean, var)
     )
     used = Statistics(x=own, deviation=own - mean.value, largest=max_of(np.abs(own)), mean=mean, var=var)
-    return not_centred(used) if semantics.choice("centre") in _NOT_CENTRED else used
+    return not_centred(used) if is_not_centred(semantics) else used
 
 
 def entering_statistics(x: Float, pool: Pool, channels: int, formula: Formula) -> Reference:
@@ -83,7 +84,7 @@ def entering_statistics(x: Float, pool: Pool, channels: int, formula: Formula) -
         var = Reference(
             value=var.value * n / (n - 1), bound=var.bound * n / (n - 1) + 2 * arithmetic.held.u * var.value
         )
-    parts = (Reference(value=batch.m.mean, bound=batch.bound.mean), var)
+    parts = (_mean(batch, pool, arithmetic), var)
     by_channel = [_by_channel(one, channels, arithmetic.held.u) for one in parts]
     return Reference(
         value=np.array([one.value for one in by_channel]), bound=np.array([one.bound for one in by_channel])
@@ -95,6 +96,11 @@ def _by_channel(one: Reference, channels: int, u: float) -> Reference:
     value, bound, size = (v.reshape(rows, -1).mean(axis=1) for v in (one.value, one.bound, np.abs(one.value)))
     bound = bound + (len(one.value) // rows + 2) * u * size
     return Reference(value=np.broadcast_to(value, channels), bound=np.broadcast_to(bound, channels))
+
+
+def is_not_centred(semantics: Semantics) -> bool:
+    """Whether 0 is subtracted in place of a mean."""
+    return semantics.choice("centre") in _NOT_CENTRED
 
 
 def not_centred(used: Statistics) -> Statistics:
@@ -112,9 +118,36 @@ def _divisor(semantics: Semantics) -> str:
     return chosen if chosen in _DIVISORS else "biased"
 
 
+def _mean(batch: Batch, pool: Pool, arithmetic: Arithmetic) -> Reference:
+    """The means that a pool's sets are normalised by, of shape (T, 1)."""
+    if pool.mean_divisor is None:
+        return Reference(value=batch.m.mean, bound=batch.bound.mean)
+    factor = batch.m.n / pool.mean_divisor
+    value = batch.m.mean * factor
+    return Reference(value=value, bound=batch.bound.mean * factor + 4 * arithmetic.held.u * np.abs(value))
+
+
+def _about_mean(values: Float, mean: Reference, pool: Pool, semantics: Semantics, arithmetic: Arithmetic) -> Reference:
+    """n / d (v + (m - mean)^2) with m and v the mean and the variance of the n values that are squared."""
+    own = Batch.of(values[pool.variance[:, 0]], arithmetic)
+    apart, off = own.m.mean - mean.value, own.bound.mean + mean.bound
+    factor = own.m.n / _divided_by(pool, semantics)
+    value = factor * (own.m.var + np.square(apart))
+    bound = factor * (own.bound.var + off * (2 * np.abs(apart) + off)) + (own.m.n + 8) * arithmetic.held.u * value
+    return Reference(value=value, bound=bound)
+
+
+def _divided_by(pool: Pool, semantics: Semantics) -> int:
+    """What divides the squares of a part."""
+    n = pool.variance.shape[2] if pool.divisor is None else pool.divisor
+    return max(n - 1, 1) if _divisor(semantics) == "unbiased" else n
+
+
 def _variance(values: Float, batch: Batch, pool: Pool, semantics: Semantics, arithmetic: Arithmetic) -> Reference:
     """The variances that a pool's sets are normalised by, of shape (T, 1)."""
-    if pool.variance.shape[1] == 1:
+    if pool.about_mean:
+        var = _about_mean(values, _mean(batch, pool, arithmetic), pool, semantics, arithmetic)
+    elif pool.variance.shape[1] == 1:
         var = divided_by(batch, _divisor(semantics), arithmetic)
         if pool.divisor is not None:
             factor = batch.m.n / pool.divisor
@@ -185,7 +218,7 @@ def pooled_gradients(
             most=np.abs(cube) * _total(most_g * largest),
             error=np.abs(cube) * _total(error_g * largest),
         )
-        centred = formula.semantics.choice("centre") not in _NOT_CENTRED
+        centred = not is_not_centred(formula.semantics)
         about = _Parts(
             value=-r * _total(g) * centred,
             size=size_r * _total(most_g) * centred,
@@ -252,14 +285,17 @@ def _through_statistics(dx: _Scattered, x: Float, pool: Pool, through: tuple[_Pa
         return _Parts(value=sums[0], size=sums[1], most=sums[2], error=sums[3])
 
     of_mean, of_variance = (gathered(one) for one in through)
-    m = pool.mean.shape[1]
-    dx.add(pool.mean, _each(of_mean, lambda values: values[:, None] / m))
-    values = np.append(x, 0.0)[pool.variance]
+    m, all_values = pool.mean_divisor or pool.mean.shape[1], np.append(x, 0.0)
+    values = all_values[pool.variance]
     about = 0.0 if _is_about_zero(formula.semantics) else values.mean(axis=-1, keepdims=True)
+    if pool.about_mean:
+        about = all_values[pool.mean].sum(axis=-1)[:, None, None] / m
     parts, k = pool.variance.shape[1:]
-    by_semantics = k - 1 if _divisor(formula.semantics) == "unbiased" else k
-    factor = 2.0 / (parts * (pool.divisor or by_semantics))
+    factor = 2.0 / (parts * _divided_by(pool, formula.semantics))
     deviation, u = values - about, formula.arithmetic.held.u
+    if pool.about_mean:  # the squares depend on the mean
+        of_mean = _with(of_mean, of_variance, -factor * deviation.sum(axis=(1, 2)))
+    dx.add(pool.mean, _each(of_mean, lambda values: values[:, None] / m))
     size = np.abs(deviation)
     largest = size + (k + 2) * u * np.abs(values).max(axis=-1, keepdims=True)
 
@@ -274,6 +310,17 @@ def _through_statistics(dx: _Scattered, x: Float, pool: Pool, through: tuple[_Pa
             most=spread(of_variance.most, largest),
             error=spread(of_variance.error, largest),
         ),
+    )
+
+
+def _with(of_mean: _Parts, of_variance: _Parts, slope: Float) -> _Parts:
+    """What the mean is handed on, with that of the variance times the slope of the variance by the mean."""
+    size = np.abs(slope)
+    return _Parts(
+        value=of_mean.value + of_variance.value * slope,
+        size=of_mean.size + of_variance.size * size,
+        most=of_mean.most + of_variance.most * size,
+        error=of_mean.error + of_variance.error * size,
     )
 
 

@@ -3,7 +3,8 @@
 A pool is arrays of indices into the flattened input. ``destination`` (S, n) has the values that share their
 statistics; ``mean`` (T, m) those that the T means are taken of, ``variance`` (T, q, k) those of the variances, each the
 mean of those of q parts; ``statistics_of`` (S,) says which of the T a destination is normalised by. The index -1 is a
-zero that padding puts there.
+zero that padding puts there. Where ``about_mean`` holds, the squares are taken about the mean that normalises, which
+may not be that of the same values, and ``divisor`` and ``mean_divisor`` say what divides the sums.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from normgauge.oracle.semantics import Semantics
 
 Indices = NDArray[np.intp]
 PADDED: Final = 32
+#: Values that are loaded together.
+_BLOCK: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,8 @@ class Pool:
     statistics_of: Indices
     #: What divides the squares of a part; None for what the divisor of the variance says.
     divisor: int | None = None
+    mean_divisor: int | None = None
+    about_mean: bool = False
 
 
 def _own(sets: Indices) -> Pool:
@@ -46,6 +51,24 @@ def _by_others(sets: Indices, statistics_of: NDArray[Any]) -> Pool:
 def _counting(pool: Pool, counted: Indices) -> Pool:
     """Only these values count in the statistics."""
     return replace(pool, mean=counted, variance=counted[:, None])
+
+
+def _divided_by_all(pool: Pool, counted: Indices) -> Pool:
+    """Only these values count in the sums, which the number of all divides."""
+    n = pool.destination.shape[1]
+    return replace(_counting(pool, counted), divisor=n, mean_divisor=n, about_mean=True)
+
+
+def _tail_dropped(pool: Pool) -> Pool:
+    n = pool.destination.shape[1]
+    return _divided_by_all(pool, pool.destination[:, : max(n - n % _BLOCK, 1)])
+
+
+def _tail_twice(pool: Pool) -> Pool:
+    sets, n = pool.destination, pool.destination.shape[1]
+    if n % _BLOCK == 0 or n < _BLOCK:
+        return pool
+    return _divided_by_all(pool, np.concatenate([sets[:, : n - n % _BLOCK], sets[:, -_BLOCK:]], axis=1))
 
 
 def _padded(sets: Indices, parts: int, least: int = 0) -> Pool:
@@ -118,6 +141,12 @@ class _Grouped:
         pool = self.contiguous()
         return _counting(pool, pool.mean[:, ::2])
 
+    def tail_dropped(self) -> Pool:
+        return _tail_dropped(self.contiguous())
+
+    def tail_twice(self) -> Pool:
+        return _tail_twice(self.contiguous())
+
     def at_most_4(self) -> Pool:
         return _own(self.cut(_places(self.shape), 4 if self.groups > 4 and self.shape[1] % 4 == 0 else None))
 
@@ -155,6 +184,8 @@ _GROUPING: Final[Mapping[str, Callable[[_Grouped], Pool]]] = {
     "first_channel": _Grouped.first_channel,
     "last_channel_dropped": _Grouped.last_channel_dropped,
     "every_second_value": _Grouped.every_second_value,
+    "tail_dropped": _Grouped.tail_dropped,
+    "tail_twice": _Grouped.tail_twice,
     "at_most_4": _Grouped.at_most_4,
     "groups_of_g": _Grouped.groups_of_g,
     "last_axis_apart": _Grouped.last_axis_apart,
@@ -167,7 +198,7 @@ _GROUPING: Final[Mapping[str, Callable[[_Grouped], Pool]]] = {
 _DIVISORS: Final[Mapping[str, Callable[[int, int], int]]] = {
     "n_plus_one": lambda n, channels: n + 1,
     "n_minus_channels": lambda n, channels: max(n - channels, 1),
-    "n_rounded_up_to_4": lambda n, channels: n + -n % 4,
+    "n_rounded_up_to_4": lambda n, channels: n + -n % _BLOCK,
 }
 _PARTS: Final = {"of_halves": 2, "of_quarters": 4}
 
@@ -175,6 +206,12 @@ _PARTS: Final = {"of_halves": 2, "of_quarters": 4}
 def _by_variance(pool: Pool, channels: int, semantics: Semantics) -> Pool:
     """The pool by the axis ``variance``, but for its parts that are channels or samples."""
     variance, n = semantics.choice("variance"), pool.mean.shape[1]
+    if semantics.choice("centre") == "over_rounded_n":
+        pool = replace(pool, divisor=n, mean_divisor=n + -n % _BLOCK, about_mean=True)
+    if variance == "zeros_to_a_power_of_two":
+        more = (1 << (n - 1).bit_length()) - n
+        longer = np.pad(pool.mean, ((0, 0), (0, more)), constant_values=-1)
+        return replace(pool, variance=longer[:, None], divisor=n, mean_divisor=n, about_mean=True)
     if variance in _DIVISORS:
         return replace(pool, divisor=_DIVISORS[variance](n, channels))
     parts = _PARTS.get(variance, 1)
@@ -235,6 +272,12 @@ class _Batched:
         pool = self.channel()
         return _counting(pool, pool.mean[:, ::2])
 
+    def tail_dropped(self) -> Pool:
+        return _tail_dropped(self.channel())
+
+    def tail_twice(self) -> Pool:
+        return _tail_twice(self.channel())
+
     def half_batches(self) -> Pool:
         sets = self.by_channel()
         if sets.shape[1] % 2 or sets[0].size <= 2:
@@ -257,6 +300,8 @@ _TOGETHER: Final[Mapping[str, Callable[[_Batched], Pool]]] = {
     "first_sample": _Batched.first_sample,
     "next_channel": _Batched.next_channel,
     "every_second_value": _Batched.every_second_value,
+    "tail_dropped": _Batched.tail_dropped,
+    "tail_twice": _Batched.tail_twice,
     "half_batches": _Batched.half_batches,
     "padded": _Batched.padded,
     "padded_above_32": _Batched.padded_above_32,

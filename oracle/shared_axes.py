@@ -69,6 +69,11 @@ VARIANCE: Final = Axis(
             source="partial variances that are averaged, without the term of how far their means lie apart",
         ),
         AxisValue(
+            name="zeros_to_a_power_of_two",
+            meaning="zeros up to the next power of two enter the squares about the mean, which n divides",
+            source="triton-lang/triton#9838: masked lanes are 0 - mean when they are squared",
+        ),
+        AxisValue(
             name="n_plus_one",
             meaning="the sum of squares is divided by n + 1",
             source="a count that starts at one",
@@ -101,6 +106,11 @@ CENTRE: Final = Axis(
             name="root_mean_square",
             meaning="nothing, in the variance neither: y = x / sqrt(mean(x^2) + eps), by the root mean square",
             source="RMSNorm (Zhang and Sennrich, 2019, arXiv:1910.07467) under another name",
+        ),
+        AxisValue(
+            name="over_rounded_n",
+            meaning="the sum divided by the next multiple of 4 in place of n; squares are taken about that",
+            source="a padded length in place of the length",
         ),
     ),
 )

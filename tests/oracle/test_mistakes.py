@@ -34,7 +34,9 @@ MISTAKES = [
 RUNNING = {"running_var", "bootstrap", "updates", "eval_reads", "momentum_value", "momentum_none"}
 SHAPE = (4, 8, 3, 11)
 #: Sizes at which a mistake shows that depends on them.
-OF_MISTAKE = {"n_rounded_up_to_4": (3, 8, 3, 11), "of_quarters": (4, 8, 4, 11)}
+OF_MISTAKE = dict.fromkeys(("n_rounded_up_to_4", "over_rounded_n", "tail_dropped", "tail_twice"), (3, 8, 3, 11)) | {
+    "of_quarters": (4, 8, 4, 11)
+}
 
 
 def drawn(*shape: int) -> Array:
@@ -77,10 +79,11 @@ def groups_for(mistake: str) -> int:
 @pytest.mark.parametrize(("layer", "axis", "mistake"), MISTAKES)
 def test_the_gradients_of_a_mistake_are_those_of_its_output(layer: str, axis: str, mistake: str) -> None:
     chosen, groups = semantics(layer, **{axis: mistake}), groups_for(mistake)
-    given = drawn(*SHAPE), drawn(8, 3)[:, 0], drawn(8, 4)[:, 0]
+    shape = OF_MISTAKE.get(mistake, SHAPE)
+    given = drawn(*shape), drawn(8, 3)[:, 0], drawn(8, 4)[:, 0]
     directions, dy = (
-        (drawn(*SHAPE[::-1]).reshape(SHAPE), drawn(8, 5)[:, 0], drawn(8, 6)[:, 0]),
-        drawn(*SHAPE, 1)[..., 0],
+        (drawn(*shape[::-1]).reshape(shape), drawn(8, 5)[:, 0], drawn(8, 6)[:, 0]),
+        drawn(*shape, 1)[..., 0],
     )
     for training in (True, False) if layer == "batch_norm" else (True,):
         call, step = output(chosen, groups, training, Arithmetic("float64")), 1e-5
