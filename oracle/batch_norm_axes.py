@@ -97,12 +97,12 @@ BATCH_NORM: Final = (
         mistakes=(
             AxisValue(
                 name="deviation",
-                meaning="the root of the unbiased variance",
+                meaning="the standard deviation: the root of the unbiased variance",
                 source="torch/nn BatchNormalization.lua, whose older releases kept running_std",
             ),
             AxisValue(
                 name="of_samples",
-                meaning="the variance with divisor N - 1, in place of N * positions - 1",
+                meaning="the variance with divisor N - 1, N the number of samples, in place of N * positions - 1",
                 source="a divisor of the number of samples alone",
             ),
             AxisValue(
@@ -263,12 +263,12 @@ BATCH_NORM: Final = (
         mistakes=(
             AxisValue(
                 name="sums",
-                meaning="from zero, as sums that are divided by the sum of their weights where they are read",
+                meaning="from zero, as sums that are divided by a factor where they are read: by the sum of their weights",
                 source="BVLC/caffe#4885",
             ),
             AxisValue(
                 name="sums_undivided",
-                meaning="from zero, as sums that are read as they are: not divided by the sum of their weights",
+                meaning="from zero, as the sum of all batches, weighed, which is read as it is: not divided by the sum of the weights",
                 source="BVLC/caffe#4885: a factor of the file that is not read",
             ),
         ),
@@ -286,7 +286,7 @@ BATCH_NORM: Final = (
             ),
             AxisValue(
                 name="swapped",
-                meaning="once in each call in training, the mean into the variance and the variance into the mean",
+                meaning="once in each call in training, and mean and variance are swapped",
                 source="two buffers in the wrong order",
             ),
             AxisValue(
@@ -318,7 +318,7 @@ BATCH_NORM: Final = (
         mistakes=(
             AxisValue(
                 name="batch",
-                meaning="the mean and variance of the batch",
+                meaning="eval uses the batch: its mean and variance",
                 source="a mode that is not looked at, as with track_running_stats=False",
             ),
             AxisValue(
@@ -328,7 +328,7 @@ BATCH_NORM: Final = (
             ),
             AxisValue(
                 name="running_then_updated",
-                meaning="the running mean and variance, which those of the batch then enter",
+                meaning="the running mean and variance, which are then updated in eval, too",
                 source="an update that does not look at the mode",
             ),
             AxisValue(
@@ -338,12 +338,12 @@ BATCH_NORM: Final = (
             ),
             AxisValue(
                 name="minus_eps",
-                meaning="the running mean, and the running variance less eps",
+                meaning="the running mean, and running_var - eps: eps is ignored in eval",
                 source="facebookresearch/detectron2#3160",
             ),
             AxisValue(
                 name="plus_eps",
-                meaning="the running mean, and the running variance with eps added once more",
+                meaning="the running mean, and the running variance + eps: eps is added twice in eval",
                 source="eps added as the statistics are stored",
             ),
             AxisValue(
@@ -353,7 +353,7 @@ BATCH_NORM: Final = (
             ),
             AxisValue(
                 name="swapped",
-                meaning="the running variance as mean, and the size of the running mean as variance",
+                meaning="mean and variance are swapped: the running variance, and the size of the running mean",
                 source="two buffers in the wrong order",
             ),
         ),

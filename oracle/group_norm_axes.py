@@ -133,12 +133,12 @@ GROUP_NORM: Final = (
         mistakes=(
             AxisValue(
                 name="per_place_in_group",
-                meaning="channel c uses weight and bias of its place in the group: c mod (C / G)",
+                meaning="channel c uses weight and bias of its place in the group, c mod (C / G)",
                 source="an index within the group, without the group's offset",
             ),
             AxisValue(
                 name="interleaved_order",
-                meaning="weight and bias are in the order of the channels of interleaved groups, the channels are not",
+                meaning="weight and bias are in another order of the channels, that of interleaved groups",
                 source="mlx.nn.GroupNorm's groups, whose parameters are not permuted with the channels",
             ),
         ),

@@ -121,28 +121,30 @@ EPS_VALUE: Final = Axis(
     values=(AxisValue(name="as_given", meaning="the eps that is given", source="torch.nn.GroupNorm"),),
     mistakes=(
         AxisValue(name="ignored", meaning="none: eps is ignored", source="the argument is taken and not used"),
-        AxisValue(name="one_millionth", meaning="always 1e-6, whatever is given", source="ggml-org/llama.cpp#8818"),
+        AxisValue(
+            name="one_millionth", meaning="eps is always 1e-6, whatever is given", source="ggml-org/llama.cpp#8818"
+        ),
         AxisValue(
             name="hundred_thousandth",
-            meaning="always 1e-5, whatever is given",
+            meaning="eps is always 1e-5, whatever is given",
             source="a constant in place of the argument",
         ),
         AxisValue(
             name="one_thousandth",
-            meaning="always 1e-3, whatever is given",
+            meaning="eps is always 0.001, whatever is given",
             source="the default of keras.layers.BatchNormalization in place of the argument",
         ),
         AxisValue(
             name="twice",
-            meaning="twice the eps given",
+            meaning="eps is added twice",
             source="added once to the variance as it is computed, and once more under the root",
         ),
         AxisValue(
             name="rooted",
-            meaning="the root of the eps given",
+            meaning="the root of eps",
             source="eps taken for a variance that is to be a deviation",
         ),
-        AxisValue(name="squared", meaning="the square of the eps given", source="eps taken for a deviation"),
+        AxisValue(name="squared", meaning="the square of eps", source="eps taken for a deviation"),
         AxisValue(
             name="divided_by_n",
             meaning="the eps given, divided by n",
@@ -163,13 +165,13 @@ AFFINE: Final = Axis(
     ),
     mistakes=(
         AxisValue(
-            name="ignored", meaning="neither weight nor bias is used", source="parameters that are kept and not applied"
+            name="ignored", meaning="weight and bias are ignored", source="parameters that are kept and not applied"
         ),
-        AxisValue(name="weight_ignored", meaning="the weight is not used", source="apache/mxnet#9624 (fix_gamma)"),
-        AxisValue(name="bias_ignored", meaning="the bias is not used", source="XiaoMi/mace#262, of the bias of a fold"),
+        AxisValue(name="weight_ignored", meaning="the weight is ignored", source="apache/mxnet#9624 (fix_gamma)"),
+        AxisValue(name="bias_ignored", meaning="the bias is ignored", source="XiaoMi/mace#262, of the bias of a fold"),
         AxisValue(
             name="bias_first",
-            meaning="the bias is added before the weight multiplies: weight * (x_hat + bias)",
+            meaning="the bias is added before the weight multiplies: (x_hat + bias) * weight",
             source="a classic mistake in a fold",
         ),
         AxisValue(
@@ -184,27 +186,27 @@ AFFINE: Final = Axis(
         ),
         AxisValue(
             name="swapped",
-            meaning="the bias multiplies and the weight is added",
+            meaning="weight and bias are swapped: the bias multiplies and the weight is added",
             source="two buffers in the wrong order",
         ),
         AxisValue(
             name="next_channel",
-            meaning="channel c uses weight and bias of channel c + 1",
+            meaning="channel c uses weight and bias of the next channel, c + 1",
             source="an index that is off by one",
         ),
         AxisValue(
             name="first_channel",
-            meaning="every channel uses weight and bias of channel 0",
+            meaning="every channel uses weight and bias of the first channel",
             source="an index of the channel that is left out",
         ),
         AxisValue(
             name="weight_twice",
-            meaning="the weight multiplies twice",
+            meaning="the weight multiplies twice: y = weight^2 * x_hat + bias",
             source="a scale that is applied before and after, as by a fold that is run twice",
         ),
         AxisValue(
             name="reversed",
-            meaning="channel c uses weight and bias of channel C - 1 - c",
+            meaning="weight and bias are reversed: channel c uses those of channel C - 1 - c",
             source="a wrong index of the channel",
         ),
     ),
@@ -217,10 +219,12 @@ FOLLOWED_BY: Final = Axis(
         AxisValue(name="nothing", meaning="nothing: weight * x_hat + bias is the output", source="torch.nn.GroupNorm"),
     ),
     mistakes=(
-        AxisValue(name="silu", meaning="SiLU: y * sigmoid(y)", source="Oneflow-Inc/oneflow#9387"),
+        AxisValue(
+            name="silu", meaning="the layer is followed by SiLU: y * sigmoid(y)", source="Oneflow-Inc/oneflow#9387"
+        ),
         AxisValue(
             name="relu",
-            meaning="ReLU: max(y, 0)",
+            meaning="the layer is followed by ReLU: max(y, 0)",
             source="an activation that a fused kernel does not leave out",
         ),
     ),

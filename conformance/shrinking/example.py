@@ -243,7 +243,8 @@ _ROUNDED_OF_FEW: Final = 2.0**-20
 def _texts(triples: Array, dtype: str) -> str:
     """As ``shown_in_part`` shows numbers: values with their bounds and with what came out, along the last axis."""
     flat = triples.reshape(-1, 3)
-    texts, size = (_text(*map(float, one), dtype) for one in flat), len(flat)
+    texts = (_text(float(value), float(bound), float(observed), dtype) for value, bound, observed in flat)
+    size = len(flat)
     if size <= LARGE:
         return " ".join(texts) or "(empty)"
     return f"{' '.join(itertools.islice(texts, FIRST))} ... ({size} values)"
