@@ -263,12 +263,12 @@ BATCH_NORM: Final = (
         mistakes=(
             AxisValue(
                 name="sums",
-                meaning="from zero, as sums that are divided by a factor where they are read: by the sum of their weights",
+                meaning="from zero, as sums that are divided by a factor where they are read, the sum of their weights",
                 source="BVLC/caffe#4885",
             ),
             AxisValue(
                 name="sums_undivided",
-                meaning="from zero, as the sum of all batches, weighed, which is read as it is: not divided by the sum of the weights",
+                meaning="from zero, as the weighed sum of all batches, read without the factor that divides it",
                 source="BVLC/caffe#4885: a factor of the file that is not read",
             ),
         ),

@@ -206,7 +206,7 @@ def _predicted_lines(
     prediction: Prediction, observation: Observation, dtype: str, element: Element | None
 ) -> list[str]:
     seen = [step.quantities for step in observation.steps]
-    lines = []
+    lines: list[str] = []
     for number, step in enumerate(prediction.steps):
         beside = seen[number] if number < len(seen) else {}
         for name, reference in step.items():
