@@ -6,7 +6,7 @@ NumPy only; nothing here knows a framework. A framework author's unit test needs
     assert not normgauge.group_norm(x, num_groups=4, weight=w, bias=b, eps=1e-5).excludes(my_group_norm(x, ...))
 """
 
-from normgauge.oracle.arithmetic import ACCURACY_CLASSES, Arithmetic, precisions
+from normgauge.oracle.arithmetic import ACCURACY_CLASSES, Arithmetic, fewer_digits, precisions
 from normgauge.oracle.axes import AXES
 from normgauge.oracle.axis import Axis
 from normgauge.oracle.batch_norm import BatchNormReference, batch_norm, batch_norm_backward
@@ -50,6 +50,7 @@ __all__ = [
     "digits_of",
     "distance",
     "exactly",
+    "fewer_digits",
     "group_norm",
     "group_norm_backward",
     "group_norm_gradient_errors",

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from normgauge.oracle.formats import Format, format_of
+from normgauge.oracle.formats import INTERMEDIATES, Format, format_of
 from normgauge.oracle.moments import U64, Float, gamma
 
 #: Accuracy classes, tightest first. Each holds whatever its predecessors hold.
@@ -31,12 +31,14 @@ class Arithmetic:
     inputs, outputs, gradients and running statistics, ``dtype`` by default. With ``stored`` the mean, the
     variance and every elementwise intermediate are rounded to the storage type as well. ``shading`` allows what the
     languages of GPUs promise in place of IEEE 754 (docs/bounds.md): each operation within 4 units of the last place,
-    rounded in any direction, and a root as the reciprocal of a reciprocal root. With ``typical`` the ``bound`` of a
-    reference is the typical error of honest arithmetic, which excludes nothing: k roundings count as sqrt(k).
+    rounded in any direction, and a root as the reciprocal of a reciprocal root. With ``intermediates`` what lies
+    between float32 input and output is rounded to that format, as no honest layer does. With ``typical`` the
+    ``bound`` of a reference is the typical error of honest arithmetic, which excludes nothing: k roundings count as
+    sqrt(k).
 
     Raises:
-        ValueError: a dtype or class that is not known, a storage type that is not narrower, or ``shading`` in another
-            type than float32.
+        ValueError: a dtype, class or format of intermediates that is not known, a storage type that is not narrower, or
+            ``shading`` or ``intermediates`` in another type than float32.
 
     >>> Arithmetic("float32", storage="bfloat16", stored=True).held.name
     'bfloat16'
@@ -49,6 +51,7 @@ class Arithmetic:
     stored: bool = False
     shading: bool = False
     typical: bool = False
+    intermediates: str | None = None
 
     def __post_init__(self) -> None:
         format_of(self.dtype)
@@ -60,6 +63,11 @@ class Arithmetic:
             raise ValueError(f"storage {self.storage!r} with dtype {self.dtype!r}; allowed: {', '.join(allowed)}")
         if self.shading and self.dtype != "float32":
             raise ValueError(f"shading with dtype {self.dtype!r}; allowed: float32")
+        if self.intermediates is not None and (self.dtype != "float32" or self.intermediates not in INTERMEDIATES):
+            of = ", ".join(INTERMEDIATES)
+            raise ValueError(
+                f"intermediates {self.intermediates!r} with dtype {self.dtype!r}; allowed: {of} with float32"
+            )
 
     @cached_property
     def computing(self) -> Format:
@@ -80,6 +88,8 @@ class Arithmetic:
     @cached_property
     def held(self) -> Format:
         """The type of the mean, the variance and elementwise intermediates."""
+        if self.intermediates is not None:
+            return INTERMEDIATES[self.intermediates]
         return self.result if self.stored else self.computing
 
     @cached_property
@@ -88,7 +98,7 @@ class Arithmetic:
 
         Also for sums in half precision, so that their bounds contain those of sums in a wider type.
         """
-        return int(self.stored or self.computing.is_half)
+        return int(self.stored or self.computing.is_half or self.intermediates is not None)
 
     def gamma(self, additions: float, others: float) -> float:
         """The error constant of ``additions`` in a sum and ``others``, roundings to the type of intermediates.
@@ -165,3 +175,8 @@ def precisions(dtype: str, accuracy: str = WIDEST) -> tuple[Arithmetic, ...]:
         return (own,)
     wide = (Arithmetic(dtype="float32", accuracy=accuracy, storage=dtype, stored=stored) for stored in (False, True))
     return (*wide, own)
+
+
+def fewer_digits(dtype: str) -> tuple[Arithmetic, ...]:
+    """What a layer may be found to compute in, tight to wide, that has fewer digits than ``dtype`` promises."""
+    return tuple(Arithmetic(dtype, intermediates=name) for name in INTERMEDIATES) if dtype == "float32" else ()

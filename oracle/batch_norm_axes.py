@@ -106,6 +106,16 @@ BATCH_NORM: Final = (
                 source="a divisor of the number of samples alone",
             ),
             AxisValue(
+                name="factor_of_samples",
+                meaning="the variance times N / (N - 1), N the number of samples, in place of n / (n - 1)",
+                source="a factor of the number of samples alone",
+            ),
+            AxisValue(
+                name="about_running_mean",
+                meaning="the unbiased variance about the running mean: with the square of how far the means lie apart",
+                source="West's update with the mean before it",
+            ),
+            AxisValue(
                 name="of_parts",
                 meaning="the mean of the variances of the samples",
                 source="statistics of each sample that are averaged (InstanceNorm that tracks)",
@@ -303,6 +313,11 @@ BATCH_NORM: Final = (
                 name="overwrites",
                 meaning="in training, and in a new layer weight and bias with them: its output depends on momentum",
                 source="microsoft/onnxruntime#29790: arrays of equal values share one buffer",
+            ),
+            AxisValue(
+                name="each_half",
+                meaning="once for each part of the batch in training: for its first half, then for its second",
+                source="a batch that is worked on in parts, each of which updates",
             ),
             AxisValue(
                 name="first_sample",

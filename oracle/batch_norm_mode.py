@@ -112,6 +112,10 @@ def _moved(batch: Batch, mode: Mode) -> RunningStatistics:
     after, updates = _updated_once(mode.running, batch, mode), mode.formula.semantics.choice("updates")
     if updates == "twice":
         return _updated_once(after, batch, mode)
+    if updates == "each_half" and batch.samples % 2 == 0 and batch.m.n > 2:
+        halves = np.split(batch.sets, 2, axis=-1)
+        first, second = (Batch.of(half, mode.formula.arithmetic, batch.samples // 2) for half in halves)
+        return _updated_once(_updated_once(mode.running, first, mode), second, mode)
     if updates == "mean_alone":
         return replace(after, var=mode.running.var)
     return replace(after, mean=mode.running.mean) if updates == "variance_alone" else after

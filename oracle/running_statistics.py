@@ -139,7 +139,7 @@ def updated(
     weight = weight_of_new(momentum, running.steps + 1, semantics)
     buffer = arithmetic.result if running.dtype is None else format_of(running.dtype)
     old = _in_one(running)
-    new = tracked(batch, formula.eps, semantics, arithmetic) if entering is None else entering
+    new = tracked(batch, formula, running.mean) if entering is None else entering
     if semantics.choice("bootstrap") in SUMS:
         return _summed(running, old, new, weight, arithmetic)
     value = (0.0 if weight.new == 1 else (1 - weight.new) * old.value) + weight.new * new.value

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from normgauge.oracle.arithmetic import Arithmetic
+from normgauge.oracle.normalize import Formula
 from normgauge.oracle.reference import Reference
 from normgauge.oracle.semantics import Semantics
 from normgauge.oracle.statistics import Batch, divided_by
@@ -29,6 +30,13 @@ def _of_samples(batch: Batch, arithmetic: Arithmetic) -> Reference:
     return Reference(value=value, bound=batch.bound.var * factor + 4 * arithmetic.held.u * value)
 
 
+def _by_factor_of_samples(batch: Batch, arithmetic: Arithmetic) -> Reference:
+    """The biased variance times N / (N - 1); of one sample, as it is."""
+    factor = batch.samples / max(batch.samples - 1, 1)
+    value = batch.m.var * factor
+    return Reference(value=value, bound=batch.bound.var * factor + 4 * arithmetic.held.u * value)
+
+
 def _of_parts(batch: Batch, arithmetic: Arithmetic) -> Reference:
     """The mean of the variances of the samples."""
     parts = Batch.of(batch.sets.reshape(*batch.sets.shape[:-1], batch.samples, -1), arithmetic)
@@ -40,11 +48,12 @@ _RUNNING_VAR: Final[Mapping[str, Callable[[Batch, Arithmetic], Reference]]] = {
     "unbiased": lambda batch, arithmetic: divided_by(batch, "unbiased", arithmetic),
     "biased": lambda batch, arithmetic: divided_by(batch, "biased", arithmetic),
     **dict.fromkeys(
-        ("with_eps", "second_moment", "with_the_mean"),
+        ("with_eps", "second_moment", "with_the_mean", "about_running_mean"),
         lambda batch, arithmetic: divided_by(batch, "unbiased", arithmetic),
     ),
     "deviation": _deviation,
     "of_samples": _of_samples,
+    "factor_of_samples": _by_factor_of_samples,
     "of_parts": _of_parts,
 }
 
@@ -67,6 +76,7 @@ class _Entering:
     var: Reference
     eps: float
     u: float
+    old_mean: Reference
 
     def with_square_of_mean(self) -> _Entering:
         value, bound, square = np.abs(self.mean.value), self.mean.bound, np.square(self.mean.value)
@@ -78,6 +88,13 @@ class _Entering:
         bound = self.mean.bound * factor + 4 * self.u * np.abs(self.mean.value)
         return replace(self, mean=Reference(value=self.mean.value * factor, bound=bound))
 
+    def about_old_mean(self) -> _Entering:
+        old = self.old_mean
+        apart = self.mean.value - old.value.reshape(self.mean.value.shape)
+        off = self.mean.bound + old.bound.reshape(self.mean.value.shape)
+        bound = self.var.bound + off * (2 * np.abs(apart) + off) + 6 * self.u * (self.var.value + np.square(apart))
+        return replace(self, var=Reference(value=self.var.value + np.square(apart), bound=bound))
+
     def with_eps(self) -> _Entering:
         size = np.abs(self.var.value) + abs(self.eps)
         return replace(self, var=Reference(value=self.var.value + self.eps, bound=self.var.bound + 2 * self.u * size))
@@ -87,17 +104,19 @@ _CHANGES: Final[Mapping[str, Callable[[_Entering], _Entering]]] = {
     "second_moment": _Entering.with_square_of_mean,
     "with_the_mean": _Entering.with_scaled_mean,
     "with_eps": _Entering.with_eps,
+    "about_running_mean": _Entering.about_old_mean,
 }
 
 
-def tracked(batch: Batch, eps: float, semantics: Semantics, arithmetic: Arithmetic) -> Reference:
+def tracked(batch: Batch, formula: Formula, old_mean: Reference) -> Reference:
     """The mean and the variance that enter the running ones, of shape (2, C), by ``running_var`` and ``updates``."""
+    semantics, arithmetic = formula.semantics, formula.arithmetic
     updates, running_var = semantics.choice("updates"), semantics.choice("running_var")
     if updates == "first_sample":
         return _of_first_sample(batch, semantics, arithmetic)
     mean = Reference(value=batch.m.mean + batch.m.mean_tail, bound=batch.bound.mean)
     var = _RUNNING_VAR[running_var](batch, arithmetic)
-    new = _Entering(batch=batch, mean=mean, var=var, eps=eps, u=arithmetic.held.u)
+    new = _Entering(batch=batch, mean=mean, var=var, eps=formula.eps, u=arithmetic.held.u, old_mean=old_mean)
     if running_var in _CHANGES:
         new = _CHANGES[running_var](new)
     value = np.array([new.mean.value.ravel(), new.var.value.ravel()])

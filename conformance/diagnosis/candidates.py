@@ -21,7 +21,7 @@ from normgauge.conformance.diagnosis.predictions import Prediction, predict_as_g
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.requirements.probe import QUANTITIES, Probe
-from normgauge.oracle import Arithmetic, Reference, Semantics, precisions
+from normgauge.oracle import Arithmetic, Reference, Semantics, fewer_digits, precisions
 
 Scores = NDArray[np.float64]
 NO_MISTAKES: Final[Mapping[str, str]] = {}
@@ -313,7 +313,12 @@ def _scores(
 def allowed(arithmetic: Arithmetic, dtype: str) -> tuple[Arithmetic, ...]:
     """What an implementation found to compute in ``arithmetic`` may compute in elsewhere, tight to wide.
 
-    In half precision it is free to sum in its own type; float64 computed in float32 is another matter.
+    In half precision it is free to sum in its own type; float64 computed in float32 is another matter. What has fewer
+    digits on the way than float32 may have less range, too.
     """
+    if arithmetic.intermediates is not None:
+        ladder = fewer_digits(dtype)
+        found = ladder.index(arithmetic)
+        return tuple(one for one in ladder[found:] if one.held.digits == arithmetic.held.digits)
     ladder = precisions(dtype)
     return ladder[ladder.index(arithmetic) :] if arithmetic.result.is_half else (arithmetic,)

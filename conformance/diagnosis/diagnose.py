@@ -12,7 +12,7 @@ from normgauge.conformance.diagnosis.candidates import Candidates, Diagnosis, Se
 from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.layers.kind import LayerKind
 from normgauge.conformance.layers.registry import kind_of
-from normgauge.oracle import Arithmetic, precisions
+from normgauge.oracle import Arithmetic, fewer_digits, precisions
 
 
 def diagnose(layer: str, seen: Sequence[Seen], dtype: str, references: References) -> Diagnosis:
@@ -34,7 +34,8 @@ def explained(layer: str, asked: Sequence[Seen], dtype: str, references: Referen
     """The diagnosis of these probes where a candidate survives, special ones left out if need be; else None.
 
     The product of what is shipped comes first. Where nothing of it fits, the fewest mistakes beside it are looked for;
-    special probes are left out only where no mistake explains them together with the others.
+    special probes are left out only where no mistake explains them together with the others. What has fewer digits than
+    its type comes after the mistakes: its bounds are wide.
     """
     ladder = precisions(dtype)
     if found := shipped(layer, asked, dtype, references):
@@ -44,6 +45,10 @@ def explained(layer: str, asked: Sequence[Seen], dtype: str, references: Referen
     for leave_out in (False, True):
         for arithmetic in ladder:
             if found := with_mistakes(layer, asked, arithmetic, references, leave_out=leave_out):
+                return found
+        among = Candidates(leave_out=leave_out)
+        for arithmetic in fewer_digits(dtype):
+            if found := fitting(layer, asked, arithmetic, references, among):
                 return found
     return None
 

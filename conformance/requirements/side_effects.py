@@ -46,14 +46,15 @@ SIDE_EFFECTS: Final[tuple[Requirement, ...]] = (
         ),
     ),
     *twins(
-        "GN-18", "BN-22", ground="robustness", rule="precision", title="float64 honoured",
-        statement="Input of type float64 is computed in float64: the results have the digits of that type.",
+        "GN-18", "BN-22", ground="robustness", rule="precision", title="digits honoured",
+        statement="Input of float32 or float64 is computed in its type: the results have the digits of that type.",
         source=(
             IEEE.implies(
-                "binary64 has 53 digits, and who is given a number of that type counts on them", at="table 3.5"
+                "binary32 has 24 digits, binary64 53, and who is given a number of that type counts on them",
+                at="table 3.5",
             ),
         ),
-        dtypes=("float64",),
+        dtypes=("float32", "float64"),
     ),
     *twins(
         "GN-20", "BN-24", ground="convention", rule="output_type", title="output type",

@@ -12,36 +12,49 @@ from normgauge.oracle import Arithmetic
 
 
 def judge_precision(requirement: Requirement, evidence: Evidence) -> Judged:
+    honoured = Arithmetic(evidence.dtype)
     if not any(one.observation.steps for one in evidence.diagnosis.seen):
         return Judged(verdict="cannot tell", measured="", sentence=Sentence(text="no call returned"))
     if not evidence.diagnosis.known:
         return Judged(
             verdict="cannot tell", measured="", sentence=evidence.does("follows no known alternative in any precision")
         )
-    if evidence.arithmetic.dtype == evidence.dtype:
+    if evidence.arithmetic.held.digits >= honoured.held.digits:
         sentence = evidence.does(f"computes {evidence.dtype} input in {evidence.dtype}")
         return Judged(verdict="conforms", measured=evidence.dtype, sentence=sentence)
-    honoured = Arithmetic(evidence.dtype)
     found = []
     for one in evidence.diagnosis.seen:
         prediction = evidence.expected(one.probe.case, evidence.followed[0], honoured)
         found.append((compare(one.observation, prediction), one))
     deviation, loudest = max(found, key=lambda pair: pair[0].ratio)
     outputs = sorted({step.dtype for one in evidence.seen for step in one.observation.steps})
+    means = _computes(evidence.arithmetic)
     sentence = evidence.does(
-        f"takes {evidence.dtype}, returns {', '.join(outputs)}, and computes in "
-        f"{evidence.arithmetic.dtype}: {told(deviation, loudest)}"
+        f"takes {evidence.dtype}, returns {', '.join(outputs)}, and {means}: {told(deviation, loudest)}"
     )
     shown = witness(loudest, deviation, f"computing in {evidence.dtype}", evidence.dtype)
     return Judged(
         verdict="diverges",
-        measured=f"computes in {evidence.arithmetic.dtype}",
+        measured=means,
         sentence=sentence,
         notes=(),
         witnesses=(shown,),
         shows=loudest,
         held_to=honoured,
     )
+
+
+def _computes(arithmetic: Arithmetic) -> str:
+    if arithmetic.intermediates is None:
+        return f"computes in {arithmetic.dtype}"
+    return f"holds at most {arithmetic.held.digits} bits on the way, {_AS[arithmetic.intermediates]}"
+
+
+_AS: Final = {
+    "tf32": "as TF32 and float16 have",
+    "float16": "as float16 has, and in its range",
+    "bfloat16": "as bfloat16 has",
+}
 
 
 def judge_output_type(requirement: Requirement, evidence: Evidence) -> Judged:

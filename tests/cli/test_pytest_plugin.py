@@ -151,7 +151,7 @@ def test_with_the_option_and_no_path_only_the_requirements_are_collected(project
     done = project.ask("--collect-only", "-q", of=("group_norm.GroupNorm", "batch_norm.BatchNorm"), both=True)
     assert done.code == 0, done.out
     assert "group_norm.GroupNorm::GN-02 grouping" in done.out.splitlines()
-    assert "batch_norm.BatchNorm::BN-22 float64 honoured" in done.out.splitlines()
+    assert "batch_norm.BatchNorm::BN-22 digits honoured" in done.out.splitlines()
     assert "test_of_the_user" not in done.out
     assert project.asked() == set()
     tree = project.ask("--collect-only", of=("group_norm.GroupNorm",))
@@ -204,7 +204,8 @@ def test_one_dtype_can_be_chosen(project: Project) -> None:
     assert done.code == 0, done.out
     assert {dtype for _, dtype, _ in project.asked()} == {"float32"}
     assert "GN-17" in done.out
-    assert "GN-18" not in done.out  # float64 honoured
+    assert "GN-23" in done.out
+    assert "float64" not in done.out
 
 
 @pytest.mark.slow
@@ -354,7 +355,7 @@ def test_a_dtype_that_the_framework_does_not_have_is_no_failure(project: Project
     )
     done = project.ask("-k", "GN-01 or GN-18", of=("group_norm.GroupNorm",), both=True)
     assert done.summary.startswith("1 passed, 1 skipped"), done.out
-    assert "GN-18 float64 honoured: the framework has no float64 here" in done.out
+    assert "GN-18 digits honoured: the framework has no float64 here" in done.out
 
 
 # --- how it is run ------------------------------------------------------------------------------------

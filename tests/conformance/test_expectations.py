@@ -294,7 +294,7 @@ def test_a_documentation_that_contradicts_is_a_divergence_that_can_be_expected(f
         ({'["mlx.nn.GroupNorm"]': "[]"}, "implementations is empty; name at least one"),
         ({'["mlx.nn.GroupNorm"]': '["mlx.nn.GroupNorm", "mlx.nn.GroupNorm"]'}, "implementations names 'mlx.nn.GroupN"),
         ({"float64": "int8"}, "dtype 'int8' is not asked there; allowed: float32, float64, float16, bfloat16"),
-        ({"GN-02": "GN-18"}, "dtype 'float32' is not asked there; allowed: float64"),
+        ({"GN-02": "GN-19"}, "dtype 'float64' is not asked there; allowed: float32"),
         ({"float64": "bfloat16", "GN-02": "GN-05"}, "dtype 'bfloat16' is not asked there; allowed: float32, float64"),
         ({"https://example.org/thread": "see there"}, "url 'see there' is none; allowed: https://..., or no url"),
         ({"[[expected]]": "[[expectations]]"}, "has expectations; allowed: entries that begin with [[expected]]"),
