@@ -113,6 +113,16 @@ def test_a_mistake_is_named_by_the_requirement_on_its_axis(fault: str, requireme
     assert judged[requirement].measured in {one.name for one in axis.mistakes}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["group_norm.OutputThroughHalf", "batch_norm.VarianceRoundedToHalf"])
+def test_fewer_bits_on_the_way_are_one_difference(fault: str) -> None:
+    (known,) = (one for one in FAULTS if one.id == fault)
+    fallen = {r.requirement: r for r in records_of(known) if isinstance(r, Judgement) and r.verdict == "diverges"}
+    (one,) = (fallen[name] for name in fallen)
+    assert one.requirement in {"GN-18", "BN-22"}
+    assert "holds at most 11 bits on the way, as TF32 and float16 have" in one.sentence
+
+
 @pytest.mark.parametrize("fault", [one for one in (*WITHOUT, *FAULTS) if _derived(one)], ids=by_id)
 def test_the_gradients_of_a_replaced_step_are_those_of_its_output(fault: Fault) -> None:
     rng = np.random.default_rng(3)
