@@ -83,7 +83,7 @@ def with_mistakes(
 
     alone = {one: tried(dict([one]), whole) for one in known}
     found = [diagnosis for diagnosis, _ in alone.values() if diagnosis is not None]
-    if not found:
+    if not found and not tried({}, whole)[1]:  # of two mistakes at least one shows in the first outputs
         begins = [one for one, (_, fits) in alone.items() if fits]
         pairs = {frozenset((one, other)) for one in begins for other in known if one[0] != other[0]}
         several = (tried(dict(sorted(pair, key=known.index)), 1)[0] for pair in sorted(pairs, key=sorted))
