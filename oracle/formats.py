@@ -59,8 +59,8 @@ FORMATS: Final = {
 #: What the intermediate results of a float32 layer may be rounded to by those who promise less.
 INTERMEDIATES: Final = {
     "tf32": Format(name="tf32", digits=11, least_exponent=-126, greatest_exponent=127),
-    "float16": FORMATS["float16"],
     "bfloat16": FORMATS["bfloat16"],
+    "float16": FORMATS["float16"],
 }
 
 

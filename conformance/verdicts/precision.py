@@ -47,13 +47,13 @@ def judge_precision(requirement: Requirement, evidence: Evidence) -> Judged:
 def _computes(arithmetic: Arithmetic) -> str:
     if arithmetic.intermediates is None:
         return f"computes in {arithmetic.dtype}"
-    return f"holds at most {arithmetic.held.digits} bits on the way, {_AS[arithmetic.intermediates]}"
+    return f"holds fewer bits on the way: {_EXPLAINED_BY[arithmetic.intermediates]} would explain it"
 
 
-_AS: Final = {
-    "tf32": "as TF32 and float16 have",
-    "float16": "as float16 has, and in its range",
-    "bfloat16": "as bfloat16 has",
+_EXPLAINED_BY: Final = {
+    "tf32": "11 bits, as TF32 and float16 have,",
+    "bfloat16": "8 bits, as bfloat16 has,",
+    "float16": "11 bits and the range of float16",
 }
 
 

@@ -55,7 +55,7 @@ def test_steps_rounded_to_a_format_lie_within_its_bounds_alone(name: str) -> Non
 def test_fewer_bits_are_known_of_float32_alone() -> None:
     assert [one.intermediates for one in fewer_digits("float32")] == list(INTERMEDIATES)
     assert not fewer_digits("float64")
-    with pytest.raises(ValueError, match="intermediates 'int8' with dtype 'float32'; allowed: tf32, float16, bfloat16"):
+    with pytest.raises(ValueError, match="intermediates 'int8' with dtype 'float32'; allowed: tf32, bfloat16, float16"):
         Arithmetic("float32", intermediates="int8")
     with pytest.raises(ValueError, match="intermediates 'tf32' with dtype 'float64'"):
         Arithmetic("float64", intermediates="tf32")

@@ -16,7 +16,7 @@ FAMILY: Final = "sizes"
 
 def _many(what: str) -> str:
     """The phrase of what begins at a size: which one is found depends on the sizes that were asked."""
-    return rf"(more than|at least|from) [\d,]+ {what}"
+    return rf"(more than|at least|from) [\d,]+ {what}|{what} from number [\d,]+ on"
 
 
 def _full(layer: Layer, n: int) -> float:

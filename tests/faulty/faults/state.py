@@ -67,14 +67,14 @@ MISTAKES: Final = (
     _m(
         "takes its input as it lies",
         "strides are not looked at: a transposed input is read in the order of memory",
-        "memory|layout",
+        "channels_last|memory|layout",
         (group_norm.TakesItsInputAsItLies, batch_norm.TakesItsInputAsItLies),
         "https://github.com/tenstorrent/tt-metal/issues/48142",
     ),
     _m(
         "takes dy as it lies",
         "strides of the gradient are not looked at",
-        "memory|layout",
+        "channels_last|memory|layout",
         (group_norm.TakesItsUpstreamGradientAsItLies, batch_norm.TakesItsUpstreamGradientAsItLies),
         "https://github.com/pytorch/pytorch/pull/186414",
     ),
