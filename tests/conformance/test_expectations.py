@@ -405,6 +405,13 @@ def test_the_shipped_expectations_load_and_are_of_the_framework_that_names_their
         assert one.entry.versions, one.place
 
 
+def test_shipped_expectations_say_exactly_what_is_accepted() -> None:
+    for file in SHIPPED.iterdir():
+        for entry in tomllib.loads(file.read_text(encoding="utf-8"))["expected"]:
+            accepted = entry["measured"].startswith("accepted")
+            assert not (accepted and "*" in entry["measured"]), (file.name, entry["requirement"], entry["measured"])
+
+
 def test_no_two_shipped_expectations_are_about_one_judgement_of_any_release() -> None:
     expectations = load_expectations()
     bounds = {bound for one in expectations.all for text in one.entry.versions.values() for bound in text.split(",")}
