@@ -33,15 +33,20 @@ from remedy_layers import Real, Workers
 from normgauge.adapters.case import Action, Array, Case, Observation, Step
 from normgauge.adapters.implementation_id import ImplementationId
 from normgauge.adapters.kept import GRADIENT, LOADED, OUTPUT, SAVED
+from normgauge.conformance.diagnosis.candidates import Seen
+from normgauge.conformance.diagnosis.diagnose import diagnose
+from normgauge.conformance.diagnosis.references import References
 from normgauge.conformance.layers.registry import layer_kinds, requirements
 from normgauge.conformance.remedies import statistics
 from normgauge.conformance.remedies.calls import with_results
 from normgauge.conformance.remedies.catalogue import BATCH_NORM, GROUP_NORM
 from normgauge.conformance.remedies.causes import Symptom
 from normgauge.conformance.remedies.remedy import Advice, Apply, Layer, Remedy, advice_for
+from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
+from normgauge.conformance.verdicts.evidence import Evidence, Judged, advised
 from normgauge.conformance.verdicts.side_effects import copies as advice_on
 from normgauge.conformance.verdicts.side_effects import own
 from normgauge.results.records import Judgement
@@ -292,6 +297,23 @@ def test_a_remedy_needs_a_function() -> None:
 def test_a_requirement_alone_has_no_remedy() -> None:
     with pytest.raises(ValueError, match="GN-16: a requirement alone has no remedy; pass the cause that it is for"):
         Remedy(layer="group_norm", key="GN-16", sentence="compare the channel count", apply=statistics.moved_as_it_is)
+
+
+def test_a_verdict_of_another_cause_has_no_remedy() -> None:
+    diagnosis = diagnose("group_norm", [], "float32", References())
+    identity = ImplementationId.parse("group_norm.GroupNorm")
+    evidence = Evidence(
+        implementation=str(identity), identity=identity, dtype="float32", names={}, remedies={}, seen=(),
+        diagnosis=diagnosis, followed=tuple(diagnosis.followed()), references=References(),
+    )  # fmt: skip
+
+    def remedy_of(case: Case) -> str | None:
+        shows = Seen(probe=Probe(label="", case=case, requirement="GN-13"), observation=Observation())
+        judged = Judged(verdict="raises", measured="ValueError", shows=shows)
+        return advised(requirements()["GN-13"], judged, evidence).remedy
+
+    assert remedy_of(NO_CASE) == "call the layer only on inputs that have values: of an empty one the output is empty"
+    assert remedy_of(FULL_CASE) is None
 
 
 def case_of(x: Any, *, eps: float = 1e-5, dtype: str = "float32", action: str = "") -> Case:
