@@ -50,7 +50,8 @@ def usable(message: Any, dtype: str) -> Hello:
         message = {}
     kept = _without(message, faults("Hello", {**message, **{name: [] for name in _LISTS}}))
     for name in _LISTS:
-        kept[name] = [_usable_one(one) for one in _objects(message.get(name)) if _is_named(one, name)]
+        named = (_usable_one(one) for one in _objects(message.get(name)) if _is_named(one, name))
+        kept[name] = [one for one in named if "id" in one]  # an id with a fault is none
     return msgspec.convert({**_IN_PLACE, "dtypes": [dtype], **kept}, Hello)
 
 

@@ -238,6 +238,11 @@ def test_what_is_said_of_the_memory_of_results_reaches_the_host() -> None:
     assert msgspec.convert(message, Answer).observation().steps[0].read_only == ()
 
 
+def test_an_implementation_with_an_empty_id_is_a_fault_and_no_traceback() -> None:
+    message = set_at(GOOD["Hello"](), "implementations/0/id", "")
+    assert "implementations[0].id" in {one.place for one in of_hello.faults_of(message, "float32")}
+
+
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), kind=st.sampled_from(sorted(GOOD)))
 def test_a_message_without_a_fault_is_one_that_the_host_takes(data: st.DataObject, kind: str) -> None:
