@@ -63,11 +63,11 @@ def held(case: Case, form: str, rung: Rung = F32, *, flush: bool = False) -> flo
     return float(SHORT.ratios(rung, FORMS[form], rung.machine(flush), case).max())
 
 
-def case(x: Array, *, eps: float = 1e-5, momentum: float = 0.1, **parts: Array) -> Case:
+def case(x: Array, *, eps: float = 1e-5, momentum: float = 0.1, placement: str = "inside_sqrt", **parts: Array) -> Case:
     """Weights of 1 and no bias, standard running statistics, where ``parts`` does not say otherwise."""
     one = np.ones((len(x), 1), dtype=x.dtype)
     data = {"x": x, "dy": 0 * x, "weight": one, "bias": 0 * one, "old_mean": 0 * one, "old_var": one} | parts
-    settings = Settings(eps=eps, placement="inside_sqrt", momentum=momentum, divisor="biased")
+    settings = Settings(eps=eps, placement=placement, momentum=momentum, divisor="biased")
     return Case(settings=settings, data=Data(**data))
 
 
@@ -177,6 +177,52 @@ def test_shading_languages_have_a_class_of_their_own() -> None:
     assert np.all(theirs.bound < 8.1 * ieee.bound)
     with pytest.raises(ValueError, match="shading with dtype 'float64'; allowed: float32"):
         Arithmetic("float64", shading=True)
+
+
+#: Neighbours of which sums with errors of several units make a mean outside of them, so that squares come out negative.
+NEIGHBOURS: Final = {
+    "y: welford, difference_of_products, inverse": (1e-5, "outside_sqrt", [-0.25, -0.25000003]),
+    "y: welford in lanes, plain, inverse": (1e-5, "inside_sqrt", 8 * [262144.03] + 8 * [262144.0]),
+    "dx: welford times 1/k, backward, closed_sums_over_n": (1e-5, "inside_sqrt", [262144.03, 262144.0]),
+    "dweight: welford times 1/k, pairwise, differentiated plain": (
+        0.5,
+        "outside_sqrt",
+        [4.2896924, 4.2896914, 4.2896905, 4.28969],
+    ),
+}
+
+
+@pytest.mark.parametrize("form", NEIGHBOURS)
+def test_squares_of_welford_are_not_negative_in_a_shading_language(form: str) -> None:
+    eps, placement, row = NEIGHBOURS[form]
+    x = np.array([row], dtype=np.float32)
+    given = case(x, eps=eps, placement=placement, dy=normal(17, x.shape))
+    assert held(given, form, RUNGS["float32, shading"]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("rung", "form", "x"),
+    [
+        ("float16, float32 computes", "y: welford in a tree, fused, two_ulp_high", [-0.172, np.inf]),
+        ("float16, stored", "y: welford in a tree, plain, two_ulp_high", [1, 1, np.inf]),
+        ("float16, all in half", "y: youngs and cramer, bias_in_mean, two_ulp_high", [np.inf, -0.674]),
+    ],
+)
+def test_the_reciprocal_root_of_an_infinity_is_zero_so_that_an_output_is_nan(rung: str, form: str, x: Any) -> None:
+    given = case(np.array([x], dtype=np.float16), bias=np.ones((1, 1), dtype=np.float16))
+    assert held(given, form, RUNGS[rung]) == 0
+
+
+@pytest.mark.parametrize("summed", ["any order 31", "closed_shares"])
+def test_products_with_a_reciprocal_length_in_gradients_are_of_the_type_of_sums(summed: str) -> None:
+    """Held in float16 each would be flushed; a layer that holds them is within the bound of all in half."""
+    rung, n = RUNGS["float16, stored"], 17
+    x, dy = rung.store(normal(18, (64, n))), rung.store(-0.00094 + 1e-6 * normal(19, (64, n)))
+    x[:, -1] = -4
+    given, form = case(x, dy=dy), f"dx: two_pass pairwise times 1/n, pairwise, {summed}"
+    assert held(given, form, rung, flush=True) <= 1
+    in_half = replace(RUNGS["float16, all in half"], store=rung.store)
+    assert held(given, form, in_half, flush=True) <= 1
 
 
 def test_what_ncnn_computes_is_within_the_bound() -> None:

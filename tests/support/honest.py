@@ -189,14 +189,24 @@ def one_pass_of_sums(f: Machine, x: Array, total: Summation) -> Statistics:
 
 
 def welford(f: Machine, x: Array, *, reciprocal: bool = False) -> Statistics:
-    """One value after the other. The first step from nothing is exact; of an infinity it leaves a NaN."""
+    """One value after the other."""
+    mean, squares = _recursion(f, x, reciprocal=reciprocal)
+    return Statistics(mean=mean, var=_divided(f, squares, x.shape[1], reciprocal))
+
+
+def _recursion(f: Machine, x: Array, *, reciprocal: bool = False) -> tuple[Array, Array]:
+    """Welford's mean and sum of squares. The first step from nothing is exact; of an infinity it leaves a NaN.
+
+    A sum that is rounded to one of its two neighbours leaves the mean between the old one and the value, so that no
+    summand of the squares is negative. Where sums err by more, as those of ``Shading``, the squares are cut at 0.
+    """
     mean, squares = x[:, :1], f(x[:, :1] - x[:, :1])
     for k in range(1, x.shape[1]):
         value = x[:, k : k + 1]
         delta = f(value - mean)
         mean = f(mean + _divided(f, delta, k + 1, reciprocal))
         squares = f(squares + f(delta * f(value - mean)))
-    return Statistics(mean=mean, var=_divided(f, squares, x.shape[1], reciprocal))
+    return mean, np.maximum(squares, f(0)) if isinstance(f, Shading) else squares
 
 
 def youngs_cramer(f: Machine, x: Array) -> Statistics:
@@ -215,13 +225,7 @@ def welford_in_lanes(f: Machine, x: Array, lanes: int = 8) -> Statistics:
     parts = []
     for lane in range(min(lanes, x.shape[1])):
         part = x[:, lane::lanes]
-        count, mean, squares = 1, part[:, :1], f(part[:, :1] - part[:, :1])
-        for count in range(2, part.shape[1] + 1):
-            value = part[:, count - 1 : count]
-            delta = f(value - mean)
-            mean = f(mean + f(delta / f(count)))
-            squares = f(squares + f(delta * f(value - mean)))
-        parts.append((count, mean, squares))
+        parts.append((part.shape[1], *_recursion(f, part)))
     return _combined(f, parts, x.shape[1])
 
 
@@ -308,13 +312,16 @@ def inverse(f: Machine, s: Array) -> Array:
 
 def two_ulp_high(f: Machine, s: Array) -> Array:
     """A step above ``inverse``, itself good to 1 ulp: what a library's ``rsqrt`` may return."""
-    r = inverse(f, s)
-    return np.where(np.isfinite(r), f.next(r, np.inf), r)
+    return beside(f, inverse(f, s), np.inf)
 
 
 def two_ulp_low(f: Machine, s: Array) -> Array:
-    r = inverse(f, s)
-    return np.where(np.isfinite(r), f.next(r, 0.0), r)
+    return beside(f, inverse(f, s), 0.0)
+
+
+def beside(f: Machine, r: Array, towards: float) -> Array:
+    """The neighbours of reciprocal roots, but of 0 and of an infinity, which every library has exactly."""
+    return np.where(np.isfinite(r) & (r != 0), f.next(r, towards), r)
 
 
 ROOTS: Final = {root.__name__: root for root in (inverse, two_ulp_high, two_ulp_low)}

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-from honest import Array, Machine, Statistics, Summation
+from honest import Array, Machine, Statistics, Summation, beside, of_products
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,10 @@ class Pass:
 
     def sum(self, values: Array) -> Array:
         return self.total(self.f, np.broadcast_to(values, self.x.shape))
+
+    def sum_of_shares(self, values: Array) -> Array:
+        """The sum of values that are multiplied by 1 / n first, in the type of sums."""
+        return of_products(self.f, np.broadcast_to(values, self.x.shape), self.total)
 
     def over_n(self, value: Array) -> Array:
         f = self.f
@@ -81,7 +85,7 @@ class Pass:
     def r(self) -> Array:
         r = self.f(self.f(1) / self.deviation)
         for _ in range(abs(self.half_ulp) if self.placement != "outside_sqrt" else 0):
-            r = np.where(np.isfinite(r), self.f.next(r, np.sign(self.half_ulp) * np.inf), r)
+            r = beside(self.f, r, np.sign(self.half_ulp) * np.inf)
         return r
 
     @cached_property

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
-from honest import Array
+from honest import Array, Machine
 from honest_backward import Pass
 
 # --- with a weight for each element ---------------------------------------------------------------------
@@ -71,9 +71,9 @@ def closed_sums_over_n(p: Pass) -> Array:
 
 def closed_shares(p: Pass) -> Array:
     """Means as sums of values that are multiplied by 1 / n first, as a product with a matrix of 1 / n has it"""
-    f, share = p.f, p.f(p.f(1) / p.f(p.n))
+    f = p.f
     x_hat, g = f(f(p.x - p.mean) * p.r), f(p.weight * p.dy)
-    m1, m2 = p.sum(f(g * share)), p.sum(f(f(g * x_hat) * share))
+    m1, m2 = p.sum_of_shares(g), p.sum_of_shares(f(g * x_hat))
     return f(p.r * f(f(g - m1) - f(x_hat * m2)))
 
 
@@ -114,7 +114,7 @@ def closed_as_published(p: Pass) -> Array:
     f, d, g, share = p.f, p.f(p.x - p.mean), p.f(p.weight * p.dy), p.f(p.f(1) / p.f(p.n))
     slope = f(f(1) / f(p.under_root * f(np.sqrt(p.under_root))))
     dvar = p.sum(f(f(f(g * d) * f(-0.5)) * slope))
-    dmean = f(p.sum(f(g * f(-p.r))) + f(dvar * p.sum(f(f(f(-2) * d) * share))))
+    dmean = f(p.sum(f(g * f(-p.r))) + f(dvar * p.sum_of_shares(f(f(-2) * d))))
     return f(f(f(g * p.r) + f(f(dvar * f(f(2) * d)) * share)) + f(dmean * share))
 
 
@@ -206,7 +206,8 @@ def in_any_order(p: Pass, rng: np.random.Generator) -> Array:
     """r w dy - (r / n) sum(w dy) - (r^3 / n) (x - mean) sum(w dy (x - mean)), its products in an order that is drawn.
 
     Also drawn: which factors stand inside a sum, whether x - mean is formed in either place, and which of the
-    three parts come together first. A weight of the whole set may stand outside.
+    three parts come together first. A weight of the whole set may stand outside. Products with 1 / n inside a sum are
+    part of it, and in its type.
     """
     f, drawn = p.f, rng.integers(2, size=4)
     d, share = f(p.x - p.mean), f(f(1) / f(p.n))
@@ -218,16 +219,21 @@ def in_any_order(p: Pass, rng: np.random.Generator) -> Array:
         outer = [one for one, within in zip(shared, inside, strict=True) if not within]
         return own + [one for one, within in zip(shared, inside, strict=True) if within], outer
 
-    def product(factors: list[Array]) -> Array:
+    def product(factors: list[Array], g: Machine = f) -> Array:
         left = [factors[k] for k in rng.permutation(len(factors))]
         while len(left) > 1:
             k = int(rng.integers(len(left) - 1))
-            left[k : k + 2] = [f(left[k] * left[k + 1])]
+            left[k : k + 2] = [g(left[k] * left[k + 1])]
         return left[0]
+
+    def summand(factors: list[Array]) -> Array:
+        if f.wide is f or not any(one is share for one in factors):
+            return product(factors)
+        return product([f.wide(one) for one in factors], f.wide)
 
     def of_sum(inner: list[Array], shared: list[Array]) -> tuple[Array, list[Array]]:
         inner, outer = split(inner, shared + weights if one_weight else shared)
-        return p.sum(product(inner if one_weight else inner + weights)), outer
+        return p.sum(summand(inner if one_weight else inner + weights)), outer
 
     first = product([p.weight, p.dy, p.r])
     second = product([part for total, outer in [of_sum([p.dy], [p.r, share])] for part in (total, *outer)])
