@@ -177,10 +177,14 @@ def mutants(session: nox.Session) -> None:
     """Run every fault of tests/faulty/faults through the suite, and through three other ways of testing.
 
     `-- --write docs/mutants.md` keeps the table; `-- --only eps` takes the faults that have it in their id or family.
+    With `-- --automatic` the mutants that cosmic-ray makes of two plain layers run instead, through the suite alone:
+    `-- --automatic --write docs/automatic-mutants.md`.
     """
+    words = [word for word in session.posargs if word != "--automatic"]
+    script = "mutation_table.py" if words == session.posargs else "automatic_mutants.py"
     install(session, *releases.pins("torch", "mutants"))
     environment = {"PYTHONPATH": os.pathsep.join(["tests", "tests/support"])}
-    session.run("python", "tests/support/mutation_table.py", *session.posargs, env=environment)
+    session.run("python", f"tests/support/{script}", *words, env=environment)
 
 
 @nox.session
