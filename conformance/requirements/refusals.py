@@ -50,6 +50,7 @@ def _wrong_channels_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]
         (8, 1, "eval", _NEITHER),
         (1, 8, "train", {}),
         (1, 8, "train", _NEITHER),
+        (1, 8, "eval", {}),
         (8, 16, "eval", _NEITHER | {"track": False}),
     ):
         x = scrambled((2, channels, *asked.shape[2:]))

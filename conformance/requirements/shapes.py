@@ -32,6 +32,9 @@ from normgauge.conformance.requirements.sources import (
     TORCH_GROUP_NORM,
 )
 
+#: More than the integers that are one object each in CPython, which a comparison by identity tells from others.
+_MANY_CHANNELS: Final = 300
+
 
 def _group_counts(layer: Layer, asked: Asked) -> Iterator[Probe]:
     for groups in (1, 2, 4, 8):
@@ -62,6 +65,13 @@ def _ranks_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
         x = scrambled((samples, CHANNELS, *ODD[len(asked.shape)]))
         if x.size > CHANNELS:
             yield layer.probe(asked, f"training, shape {x.shape}", [("train", x)])
+    if not asked.few_shapes:
+        alone = (1,) * (len(asked.shape) - 2)
+        x = scrambled((1, CHANNELS, *alone))
+        yield layer.probe(asked, f"eval, shape {x.shape}", [("eval", x)], quantities=("output",))
+        x = scrambled((1, _MANY_CHANNELS, *alone))
+        settings = {"num_channels": _MANY_CHANNELS, "track": False}
+        yield layer.probe(asked, f"training, shape {x.shape}, nothing tracked", [("train", x)], {}, **settings)
     odd = (3, CHANNELS, *ODD[len(asked.shape)])
     case = layer.case(asked, [("train", graded(odd, asked.dtype, 2))])
     yield Probe(label=f"training, graded deviations, shape {odd}", case=case, diagnoses=True, special=True)

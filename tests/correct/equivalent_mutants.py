@@ -12,7 +12,19 @@ PLAIN: Final = tuple(
     Mutant(kind=kind, method="across", line="shape = [1] * x.ndim", becomes="shape = [1] * x.ndim")
     for kind in ("group_norm", "batch_norm")
 )
-EQUIVALENT: Final[Mapping[Mutant, str]] = {}
+#: Of a division that is exact.
+_EXACT: Final = (
+    "`check` has refused every x whose size is no multiple of C, so both quotients are the same number, and NumPy "
+    "divides by an int and by a float of the same value alike."
+)
+EQUIVALENT: Final[Mapping[Mutant, str]] = {
+    Mutant(kind="batch_norm", method=method, line=line, becomes=line.replace("//", "/")): _EXACT
+    for method, line in (
+        ("statistics", "axes, n = (0, *range(2, x.ndim)), x.size // self.channels"),
+        ("__call__", "self.update(mean, var, x.size // self.channels)"),
+        ("gradients", "shape, axes, n = self.across(x), (0, *range(2, x.ndim)), x.size // self.channels"),
+    )
+}
 
 
 class EquivalentsAdapter(MutantsAdapter):

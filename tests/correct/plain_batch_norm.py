@@ -45,7 +45,7 @@ class BatchNorm:
 
     def check(self, x: Array) -> None:
         if x.shape[1] != self.channels:
-            raise ValueError(f"made for {self.channels} channels, got {x.shape[1]}")
+            raise ValueError(f"made for {self.channels} channels, got shape {x.shape}")
         if self.training and x.size == self.channels:
             raise ValueError(f"more than 1 value per channel needed, got shape {x.shape}")
 

@@ -25,7 +25,7 @@ class GroupNorm:
 
     def check(self, x: Array) -> None:
         if x.shape[1] != self.channels:
-            raise ValueError(f"made for {self.channels} channels, got {x.shape[1]}")
+            raise ValueError(f"made for {self.channels} channels, got shape {x.shape}")
 
     def across(self, x: Array) -> list[int]:
         """The shape in which a parameter (C,) goes with x: (1, C, 1, ...)."""

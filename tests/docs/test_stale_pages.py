@@ -17,6 +17,7 @@ REMEDIES = {
     "docs/accuracy.md": "nox -s conformance, then normgauge accuracy build/results --out docs",
     "docs/soak.md": "nox -s soak -- --write docs/soak.md",
     "docs/mutants.md": "nox -s mutants -- --write docs/mutants.md",
+    "docs/automatic-mutants.md": "nox -s mutants -- --automatic --write docs/automatic-mutants.md",
     "docs/performance.md": "nox -s benchmarks, then write down its tables and the digest that digests.py prints",
 }
 

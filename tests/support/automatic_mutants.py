@@ -111,12 +111,13 @@ def listed(found: Iterable[Outcome]) -> list[list[str]]:
 
 def page(found: Sequence[Outcome], digest: str) -> str:
     by = Counter(one.killed_by for one in found if one.fate == "killed")
+    killers = sorted(by.items(), key=lambda one: (-one[1], one[0]))
     columns = ["layer", "method", "line", "becomes"]
     surviving = listed(one for one in found if one.fate == "surviving")
     return PAGE.format(
         digest=digest,
         totals=totals(found),
-        killers=table(["requirement", "mutants"], sorted(by.items(), key=lambda one: (-one[1], one[0]))),
+        killers=table(["requirement", "mutants"], killers),
         equivalent=table([*columns, "why"], listed(one for one in found if one.fate == "equivalent")),
         surviving=f"\n## Surviving\n\n{table(columns, (row[:4] for row in surviving))}\n" if surviving else "",
     )

@@ -52,6 +52,7 @@ CURRENT: Final[Mapping[str, Callable[[], str]]] = {
     "docs/mutants.md": lambda: of_code(
         "tests/faulty/faults/*.py", "tests/faulty/pipeline.py", "tests/support/peers.py"
     ),
+    "docs/automatic-mutants.md": lambda: of_code("tests/correct/plain_*.py", "tests/correct/*mutants.py"),
 }
 
 
