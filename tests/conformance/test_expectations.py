@@ -347,7 +347,7 @@ def test_what_is_suggested_is_ready_but_for_its_reasons(folder: Folder) -> None:
     assert "7 new" in result.stderr.splitlines()[-1]
     entries = tomllib.loads(result.stdout)["expected"]
     assert [one["requirement"] for one in entries] == ["GN-02", "GN-16", "GN-18", "documentation eps_placement"]
-    assert [one.get("dtypes") for one in entries] == [None, ["float32"], None, ["float32"]]
+    assert [one.get("dtypes") for one in entries] == [None, ["float32"], ["float64"], ["float32"]]
     assert {one["versions"]["mlx"] for one in entries} == {">=0.32.4"}
     assert entries[1]["measured"] == odd
     line = one_line(folder.gate(result.stdout))
