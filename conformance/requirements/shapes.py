@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def _ranks_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
         x = scrambled((1, CHANNELS, *alone))
         yield layer.probe(asked, f"eval, shape {x.shape}", [("eval", x)], quantities=("output",))
         x = scrambled((1, _MANY_CHANNELS, *alone))
-        settings = {"num_channels": _MANY_CHANNELS, "track": False}
+        settings: dict[str, Any] = {"num_channels": _MANY_CHANNELS, "track": False}
         yield layer.probe(asked, f"training, shape {x.shape}, nothing tracked", [("train", x)], {}, **settings)
     odd = (3, CHANNELS, *ODD[len(asked.shape)])
     case = layer.case(asked, [("train", graded(odd, asked.dtype, 2))])
