@@ -198,8 +198,10 @@ def _of_number(feature: Number, values: Sequence[Value | None]) -> Iterator[_Con
     given = np.array([math.nan if value is None else float(value) for value in values])
     occurring = [float(value) for value in np.unique(given[~np.isnan(given)])]
     for low, high in itertools.pairwise(occurring):
-        for mask, words in zip((given > low, given <= low), _beside(feature, low, high), strict=True):
-            yield _Condition(mask, words, _gap(low, high, counts=feature.counts))
+        (above, below), gap = _beside(feature, low, high), _gap(low, high, counts=feature.counts)
+        yield _Condition(given > low, above, gap)
+        if feature.counts or low > occurring[0]:  # what is at most the least is exactly that
+            yield _Condition(given <= low, below, gap)
     for value in occurring:
         yield _Condition(given == value, feature.words(feature.exactly, value))
 
