@@ -123,7 +123,8 @@ def activation(semantics: Semantics) -> Activation | None:
 
 def activated(y: Reference, follows: Activation, u: float) -> Reference:
     """The activation of y: the slope carries y's error on, and up to 8 roundings make it."""
-    value = follows.value(y.value)
+    with np.errstate(all="ignore"):
+        value = follows.value(y.value)
     return Reference(value=value, bound=follows.steepest * y.bound + 8 * u * np.abs(value))
 
 
@@ -136,7 +137,8 @@ def rounded_parameters(y: Reference, bias: Float | float, u: float, semantics: S
 
 def upstream_of(dy: Float, y: Reference, follows: Activation, u: float) -> tuple[Float, Float]:
     """The gradient before the activation, and its error: where ReLU's side is not certain, all of it."""
-    slope = follows.slope(y.value)
+    with np.errstate(all="ignore"):
+        slope = follows.slope(y.value)
     error = np.abs(dy) * (follows.bend * y.bound + 12 * u * np.abs(slope))
     if follows.bend == 0:
         error = np.where(np.abs(y.value) <= y.bound, np.abs(dy), error)

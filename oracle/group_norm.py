@@ -93,7 +93,7 @@ def _forward(given: Inputs, groups: int, formula: Formula) -> Reference:
     if given.x.size == 0:
         return empty(given.x.shape)
     used, u = _in_use(given, formula.semantics), formula.arithmetic.held.u
-    y = _pooled(used, groups, formula) if _is_pooled(formula.semantics) else _normalized(used, groups, formula)
+    y = _pooled(used, groups, formula) if _is_pooled(used, formula.semantics) else _normalized(used, groups, formula)
     y = rounded_parameters(y, 0.0 if used.bias is None else along_channels(used.bias, used.x), u, formula.semantics)
     follows = activation(formula.semantics)
     return y if follows is None else activated(y, follows, u)
@@ -105,8 +105,9 @@ def _in_use(given: Inputs, semantics: Semantics) -> Inputs:
     return Inputs(x=given.x, weight=weight, bias=bias)
 
 
-def _is_pooled(semantics: Semantics) -> bool:
-    indexed = semantics.choice("affine_shape") not in ("per_channel", "per_group")
+def _is_pooled(given: Inputs, semantics: Semantics) -> bool:
+    has_parameters = given.weight is not None or given.bias is not None
+    indexed = has_parameters and semantics.choice("affine_shape") not in ("per_channel", "per_group")
     return indexed or is_pooled(semantics, "grouping", ("contiguous", "interleaved"))
 
 
@@ -205,7 +206,7 @@ def group_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their us
 def _backward(given: Inputs, dy: NDArray[Any], groups: int, formula: Formula) -> Gradients:
     if given.x.size == 0:
         return without_parameters(empty(given.x.shape))
-    used, pooled = _in_use(given, formula.semantics), _is_pooled(formula.semantics)
+    used, pooled = _in_use(given, formula.semantics), _is_pooled(given, formula.semantics)
     if pooled or activation(formula.semantics) is not None:
         found = _pooled_gradients(used, dy, groups, formula)
     else:
