@@ -9,16 +9,14 @@ from typing import Final
 
 import numpy as np
 
-from normgauge.oracle.moments import Float
+from normgauge.oracle.moments import U64, Float
 from normgauge.oracle.reference import Gradients, Reference, exactly
 from normgauge.oracle.semantics import Semantics
 
 Affine = tuple[Float | None, Float | None]
 
+#: For the values of the axis ``eps_value`` that are another eps, wherever it is used.
 _EPS: Final[Mapping[str, Callable[[float], float]]] = {
-    "as_given": lambda eps: eps,
-    "divided_by_n": lambda eps: eps,
-    "ignored_in_training": lambda eps: eps,
     "ignored": lambda eps: 0.0,
     "one_millionth": lambda eps: 1e-6,
     "hundred_thousandth": lambda eps: 1e-5,
@@ -29,16 +27,23 @@ _EPS: Final[Mapping[str, Callable[[float], float]]] = {
 }
 
 
-def eps_of_sets(eps: float, values: int, semantics: Semantics) -> float:
-    """The eps in use where sets of so many values are normalised by their own statistics."""
-    if semantics.choice("eps_value") == "divided_by_n":
-        return eps / max(values, 1)
-    return 0.0 if semantics.choice("eps_value") == "ignored_in_training" else eps
+#: The same where sets of n values are normalised by their own statistics.
+_EPS_OF_SETS: Final[Mapping[str, Callable[[float, int], float]]] = {
+    "divided_by_n": lambda eps, n: eps / max(n, 1),
+    "ignored_in_training": lambda eps, n: 0.0,
+}
+
+
+def eps_of_sets(eps: float, n: int, semantics: Semantics) -> float:
+    """The eps in use where sets of n values are normalised by their own statistics."""
+    change = _EPS_OF_SETS.get(semantics.choice("eps_value"))
+    return eps if change is None else change(eps, n)
 
 
 def eps_in_use(eps: float, semantics: Semantics) -> float:
     """The eps that is added where ``eps`` is given, by the axis ``eps_value``."""
-    return _EPS[semantics.choice("eps_value")](eps)
+    change = _EPS.get(semantics.choice("eps_value"))
+    return eps if change is None else change(eps)
 
 
 def _each(change: Callable[[Float], Float]) -> Callable[[Float | None], Float | None]:
@@ -149,20 +154,20 @@ def _none(one: Reference) -> Reference:
     return exactly(np.zeros_like(one.value))
 
 
-def _times(one: Reference, factor: Float) -> Reference:
-    return Reference(value=factor * one.value, bound=np.abs(factor) * one.bound)
+def _times(one: Reference, factor: Float, u: float) -> Reference:
+    """The product, of two roundings: a factor may be one of its own, as 2 * weight."""
+    value = factor * one.value
+    return Reference(value=value, bound=np.abs(factor) * one.bound + 2 * u * np.abs(value))
 
 
-Chain = Callable[[Reference, Reference, Float, Float], tuple[Reference, Reference]]
+Chain = Callable[[Reference, Reference, tuple[Float, Float], float], tuple[Reference, Reference]]
 
 
-def _of_bias_first(dweight: Reference, dbias: Reference, weight: Float, bias: Float) -> tuple[Reference, Reference]:
-    through = _times(dbias, bias)
-    sum_of = Reference(
-        value=dweight.value + through.value,
-        bound=dweight.bound + through.bound + 2.0**-20 * (np.abs(dweight.value) + np.abs(through.value)),
-    )
-    return sum_of, _times(dbias, weight)
+def _of_bias_first(dw: Reference, db: Reference, given: tuple[Float, Float], u: float) -> tuple[Reference, Reference]:
+    weight, bias = given
+    through = _times(db, bias, u)
+    value, size = dw.value + through.value, np.abs(dw.value) + np.abs(through.value)
+    return Reference(value=value, bound=dw.bound + through.bound + u * size), _times(db, weight, u)
 
 
 def _back(one: Reference) -> Reference:
@@ -173,37 +178,36 @@ def _rolled(one: Reference) -> Reference:
     return Reference(value=np.roll(one.value, 1), bound=np.roll(one.bound, 1))
 
 
-def _gathered(one: Reference) -> Reference:
-    """The sum over all channels in the first one."""
+def _gathered(one: Reference, u: float) -> Reference:
+    """The sum over all channels, of C - 1 additions in any order, in the first one."""
     value, bound = np.zeros_like(one.value), np.zeros_like(one.bound)
     value[0] = one.value.sum()
-    bound[0] = one.bound.sum() + 2.0**-20 * np.abs(one.value).sum()
+    bound[0] = one.bound.sum() + len(one.value) * u * np.abs(one.value).sum()
     return Reference(value=value, bound=bound)
 
 
 #: For each value of ``affine``, dweight and dbias from those of what was in use, and from weight and bias.
 _CHAIN: Final[Mapping[str, Chain]] = {
-    "scale_then_shift": lambda dw, db, w, b: (dw, db),
-    "ignored": lambda dw, db, w, b: (_none(dw), _none(db)),
-    "weight_ignored": lambda dw, db, w, b: (_none(dw), db),
-    "bias_ignored": lambda dw, db, w, b: (dw, _none(db)),
+    "scale_then_shift": lambda dw, db, given, u: (dw, db),
+    "ignored": lambda dw, db, given, u: (_none(dw), _none(db)),
+    "weight_ignored": lambda dw, db, given, u: (_none(dw), db),
+    "bias_ignored": lambda dw, db, given, u: (dw, _none(db)),
     "bias_first": _of_bias_first,
-    "weight_plus_one": lambda dw, db, w, b: (dw, db),
-    "weight_absolute": lambda dw, db, w, b: (_times(dw, np.sign(w)), db),
-    "swapped": lambda dw, db, w, b: (db, dw),
-    "next_channel": lambda dw, db, w, b: (_rolled(dw), _rolled(db)),
-    "first_channel": lambda dw, db, w, b: (_gathered(dw), _gathered(db)),
-    "weight_twice": lambda dw, db, w, b: (_times(dw, 2 * w), db),
-    "reversed": lambda dw, db, w, b: (_back(dw), _back(db)),
+    "weight_plus_one": lambda dw, db, given, u: (dw, db),
+    "weight_absolute": lambda dw, db, given, u: (_times(dw, np.sign(given[0]), u), db),
+    "swapped": lambda dw, db, given, u: (db, dw),
+    "next_channel": lambda dw, db, given, u: (_rolled(dw), _rolled(db)),
+    "first_channel": lambda dw, db, given, u: (_gathered(dw, u), _gathered(db, u)),
+    "weight_twice": lambda dw, db, given, u: (_times(dw, 2 * given[0], u), db),
+    "reversed": lambda dw, db, given, u: (_back(dw), _back(db)),
 }
 
 
-def chained(found: Gradients, weight: Float | None, bias: Float | None, semantics: Semantics) -> Gradients:
+def chained(found: Gradients, weight: Float | None, bias: Float | None, semantics: Semantics, u: float) -> Gradients:
     """The gradients of weight and bias, by the axis ``affine``, from those of what multiplies and is added."""
     ones, zeros = np.ones_like(found.dweight.value), np.zeros_like(found.dweight.value)
-    made = _CHAIN[semantics.choice("affine")](
-        found.dweight, found.dbias, ones if weight is None else weight, zeros if bias is None else bias
-    )
+    given = ones if weight is None else weight, zeros if bias is None else bias
+    made = _CHAIN[semantics.choice("affine")](found.dweight, found.dbias, given, u + U64)
     return (
         found if made[0] is found.dweight and made[1] is found.dbias else replace(found, dweight=made[0], dbias=made[1])
     )

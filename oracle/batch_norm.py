@@ -187,12 +187,11 @@ def _forward(given: Inputs, mode: Mode) -> BatchNormReference:
 
 
 def _is_new(given: Inputs, running: RunningStatistics | None) -> bool:
-    """Whether weight and running variance, bias and running mean are as a new layer has them."""
-    pairs = [] if running is None else [(given.weight, running.var.value, 1), (given.bias, running.mean.value, 0)]
-    return bool(pairs) and all(
-        bool(np.all(statistic == initial)) and (parameter is None or bool(np.all(parameter == initial)))
-        for parameter, statistic, initial in pairs
-    )
+    """Whether weight and running variance, bias and running mean are there, and as a new layer has them."""
+    if running is None or given.weight is None or given.bias is None:
+        return False
+    ones, zeros = (given.weight, running.var.value), (given.bias, running.mean.value)
+    return all(bool(np.all(own == 1)) for own in ones) and not any(np.any(own) for own in zeros)
 
 
 def _overwritten(given: Inputs, mode: Mode) -> BatchNormReference:
@@ -250,7 +249,7 @@ def _backward(given: Inputs, dy: NDArray[Any], mode: Mode) -> Gradients:
         found = _pooled_gradients(in_use, dy, mode)
     else:
         found = _gradients(in_use, dy, mode, single)
-    return chained(found, given.weight, given.bias, semantics)
+    return chained(found, given.weight, given.bias, semantics, mode.formula.arithmetic.held.u)
 
 
 def _pooled_gradients(given: Inputs, dy: NDArray[Any], mode: Mode) -> Gradients:

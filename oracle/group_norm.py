@@ -211,7 +211,7 @@ def _backward(given: Inputs, dy: NDArray[Any], groups: int, formula: Formula) ->
         found = _pooled_gradients(used, dy, groups, formula)
     else:
         found = _gradients(used, dy, groups, formula)
-    return chained(found, given.weight, given.bias, formula.semantics)
+    return chained(found, given.weight, given.bias, formula.semantics, formula.arithmetic.held.u)
 
 
 def _pooled_gradients(given: Inputs, dy: NDArray[Any], groups: int, formula: Formula) -> Gradients:

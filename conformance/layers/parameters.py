@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,13 +18,18 @@ def affine(case: Case, semantics: Semantics) -> dict[str, Any]:
     Initial ones are None, too, but where a mistake uses them as they are not meant.
     """
     initial: dict[str, Array | None] = dict.fromkeys(_INITIAL)
-    if "affine" in semantics.choices and semantics.choice("affine") != "scale_then_shift":
+    if any(axis in semantics.choices and otherwise(semantics.choice(axis)) for axis, otherwise in _OTHERWISE.items()):
         initial = {name: np.full(case.settings["num_channels"], value) for name, value in _INITIAL.items()}
     has = (name for name in _INITIAL if case.settings.get(name, True))
     return dict.fromkeys(_INITIAL) | {name: case.parameters.get(name, initial[name]) for name in has}
 
 
 _INITIAL: Final = {"weight": 1.0, "bias": 0.0}
+#: The axes by which weight and bias may be used as they are not meant, and with which values they are.
+_OTHERWISE: Final[Mapping[str, Callable[[str], bool]]] = {
+    "affine": lambda value: value != "scale_then_shift",
+    "updates": lambda value: value == "overwrites",
+}
 
 
 def with_those_set(case: Case, step: Step) -> Case:

@@ -275,9 +275,9 @@ def advised(requirement: Requirement, judged: Judged, evidence: Evidence) -> Jud
     """The verdict with what a port writes instead, or with why nothing helps, where the cause is known.
 
     The implementation's own advice comes first: it names the cause by ``axis=value``, ``setting=eps``, ``precision`` or
-    the id (docs/protocol.md).
+    the id (docs/protocol.md). A layer with a mistake is given none: each was tried on layers that are right elsewhere.
     """
-    if judged.verdict not in {"diverges", "raises"}:
+    if judged.verdict not in {"diverges", "raises"} or evidence.diagnosis.mistakes:
         return judged
     key = cause = requirement.id
     if requirement.axis and (requirement.rule == "axis" or judged.departs):

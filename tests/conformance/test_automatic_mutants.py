@@ -62,12 +62,3 @@ def test_a_survivor_without_an_argument_is_a_mistake_and_so_is_an_argument_for_w
     monkeypatch.setattr(automatic_mutants, "EQUIVALENT", {WRONG: "it is not"})
     assert survivor.fate == "equivalent"
     assert [len(mistakes([one])) for one in (survivor, killed)] == [0, 1]
-
-
-def test_cosmic_ray_makes_every_mutant_that_is_argued_to_be_equivalent() -> None:
-    pytest.importorskip("cosmic_ray")
-    from correct.mutants import made
-
-    mutants = made()
-    assert len(mutants) > 500
-    assert {*EQUIVALENT} <= {*mutants}

@@ -49,6 +49,13 @@ def _both(number: int, thread: str, fault: str, falls: tuple[str, str], says: st
 
 REPORTED: Final = (
     Reported(
+        number=1,
+        thread="microsoft/onnxruntime#29790",
+        fault="batch_norm.TheUpdateOverwritesTheWeight",
+        fall=("BN-14",),
+        says="its output depends on momentum",
+    ),
+    Reported(
         number=2,
         thread="NVIDIA/TensorRT#4756",
         fault="group_norm.OneGroupIsEachChannel",
@@ -157,12 +164,12 @@ REPORTED: Final = (
         ("GN-39", "BN-50"),
         "the channels from number 32 on are wrong (counted from 0)",
     ),
-    Reported(
-        number=15,
-        thread="Oneflow-Inc/oneflow#9387",
-        fault="group_norm.SiluBehind",
-        fall=("GN-50",),
-        says="(the layer is followed by SiLU: y * sigmoid(y))",
+    *_both(
+        15,
+        "Oneflow-Inc/oneflow#9387",
+        "SiluBehind",
+        ("GN-50", "BN-61"),
+        "(the layer is followed by SiLU: y * sigmoid(y))",
     ),
 )
 
@@ -197,6 +204,16 @@ def test_what_was_reported_is_said_in_one_sentence(row: Reported, tmp_path: Path
     assert profile.known
     assert len(departed) <= 1, departed
     assert row.fall[0] in gate(tmp_path, records)
+
+
+@pytest.mark.slow
+def test_stored_sums_are_named_and_the_advice_on_momentum_is_not_given() -> None:
+    """BVLC/caffe#4885, as a layer that takes momentum=None for 0.1: a momentum of 1/t would make it worse."""
+    records = records_of(BY_ID["batch_norm.SumsWithAFactor"])
+    found = fallen(records)
+    assert "sums that are divided by a factor where they are read" in found["BN-09"].sentence
+    assert found["BN-05"].verdict == "diverges"
+    assert not [one for one in records if isinstance(one, Judgement) and (one.remedy or one.not_mended)]
 
 
 # --- what gives no result is no conformance ------------------------------------------------------------

@@ -18,8 +18,8 @@ HEAD: Final = """# Remedies
 divergence of its cause; the id of a requirement alone names none. Its function is the one that tests run:
 `tests/conformance/test_remedies.py` on layers with the fault, `nox -s remedies` on every layer of the frameworks that
 has it. A function gets a case that is meant for the canonical layer, and the layer that a port has in its place; what
-it returns must lie within the bound of the canonical semantics. What is done with a framework's own layer, in place of
-an action, stands under its framework.
+it returns must lie within the bound of the canonical semantics. Some remedies
+are steps on a framework's own layer, such as an argument of its constructor; they name the framework.
 """
 
 
