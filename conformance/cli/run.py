@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
 import normgauge
 from normgauge.adapters.dtypes import DTYPES
@@ -173,14 +172,16 @@ def _run_one(launch: Launch, wanted: Wanted, path: Path, jobs: int) -> bool:
             progress.update(task, description=label, completed=done, total=total)
 
         records = run_framework(launch, wanted, show, jobs)
+        beside = path.with_suffix(".not-run.jsonl")
         try:
             records = itertools.chain([next(records)], records)
         except CannotRun as error:
-            if path.exists():
-                progress.console.print(f"[yellow]not run[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-                progress.console.print(f"kept: the earlier results in {path}", highlight=False, soft_wrap=True)
-                return False
             records = _nothing_ran(launch, wanted, error)
+            if path.exists():  # a gate on the folder must not take what was measured before for this run
+                progress.console.print(f"kept: the earlier results in {path}", highlight=False, soft_wrap=True)
+                return _write(records, beside, progress.console)
+        else:
+            beside.unlink(missing_ok=True)
         return _write(records, path, progress.console)
 
 

@@ -348,6 +348,30 @@ def test_a_framework_that_cannot_be_started_leaves_earlier_results_alone(tmp_pat
 
 
 @pytest.mark.slow
+def test_earlier_results_pass_no_gate_after_a_run_that_could_not_start(tmp_path: Path) -> None:
+    run = (
+        "run",
+        FAULTY,
+        "-i",
+        "group_norm.GroupNorm",
+        "--dtype",
+        "float32",
+        "--budget",
+        "none",
+        "--out",
+        str(tmp_path),
+    )
+    assert invoke(*run, "--in-process").exit_code == 0
+    assert invoke("gate", str(tmp_path)).exit_code == 0
+    assert invoke(*run, "--python", str(tmp_path / "python")).exit_code == 3
+    told = invoke("gate", str(tmp_path))
+    assert told.exit_code == 1
+    assert "could not be run: " in told.output
+    assert invoke(*run, "--in-process").exit_code == 0
+    assert invoke("gate", str(tmp_path)).exit_code == 0
+
+
+@pytest.mark.slow
 def test_an_adapter_in_this_folder_can_be_run_and_diagnosed(tmp_path: Path) -> None:
     source = (Path(__file__).parents[1] / "faulty" / "adapter.py").read_text(encoding="utf-8")
     (tmp_path / "mine.py").write_text(source, encoding="utf-8")
