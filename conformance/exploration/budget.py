@@ -14,8 +14,9 @@ class Budget:
     """What a run of one size does.
 
     ``cases`` is the most that is explored of one implementation at one dtype; 0 explores nothing. Where calls are slow,
-    where the framework compiles, and in a mode of a layer that is explored without it, the number of cases is divided
-    by ``small_share``. A sequence of calls gets a step for each case, there for each ``steps_share`` cases.
+    where the framework compiles, in half precision, and in a mode of a layer that is explored without it, the number of
+    cases is divided by ``small_share``. A sequence of calls gets a step for each case, there for
+    each ``steps_share`` cases.
 
     A plan has ``plan`` cases, and ``cheap_plan`` where a call is cheap: more cases for as many plans. A framework that
     compiles is given ``shapes`` shapes. ``thorough`` runs the implementations that take long. ``compiles_half`` runs

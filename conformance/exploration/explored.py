@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.lacks import ASKED
 from normgauge.conformance.diagnosis.candidates import as_given
 from normgauge.conformance.exploration.budget import Budget
@@ -23,6 +24,7 @@ from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.shrinking.example import example_of, rows_of
 from normgauge.conformance.subjects.messages import Description
 from normgauge.conformance.subjects.subject import Subject, Target
+from normgauge.conformance.verdicts.accuracy_class import wider_than
 from normgauge.conformance.verdicts.evidence import Evidence, Sentence, told_in
 from normgauge.oracle import Arithmetic
 from normgauge.results.records import DIVERGENT, Counterexample, Explored, Profile
@@ -44,6 +46,7 @@ class Exploration:
     store: Path | None
     committed: Sequence[StoredCase]
     verdicts: Mapping[str, str]
+    measured: Arithmetic
     kin: Mapping[str, Mapping[int, str]]
 
 
@@ -57,12 +60,13 @@ def explored(
 ) -> Iterator[Counterexample | Explored]:
     """The counterexamples replayed and found, each as it comes, then what was tried.
 
-    They are held to the accuracy class of the ``profile``.
+    They are held to the arithmetic that was measured.
     """
     explorer = _explorer(subject, description, profile, evidence, asked)
     folder = None if asked.store is None else asked.store / _folder_name(profile.framework)
     yield from _replayed(explorer, folder, evidence, profile.framework)
-    small = description.compiles or description.slow or description.mode != "eager"
+    half = KNOWN_DTYPES[evidence.dtype].half
+    small = half or description.compiles or description.slow or description.mode != "eager"
     space, shapes = _space(subject, description, evidence, asked)
     most = asked.budget.shared(small=small) * space.cases // asked.budget.plan
     calls = Calls.of(kind_of(description.layer), evidence.dtype, description.ranks, shapes, space.drawable)
@@ -97,13 +101,13 @@ def _explorer(
     subject: Subject, description: Description, profile: Profile, evidence: Evidence, asked: Exploration
 ) -> Explorer:
     """The search, to which what the committed cases show is known."""
-    widest = evidence.arithmetic
     explorer = Explorer(
         subject=subject,
         implementation=evidence.implementation,
         ranks=description.ranks,
         followed=evidence.followed,
-        arithmetic=Arithmetic(widest.dtype, profile.accuracy) if profile.accuracy else widest,
+        arithmetic=asked.measured,
+        wider=wider_than(asked.measured, evidence),
         equal_samples=bool(description.equal_samples),
         kin=asked.kin,
     )
@@ -134,7 +138,7 @@ def _space(
     differentiable = any(requirements()[one].about == "gradients" for one in conforming)
     without = set() if differentiable and not compiles else {"gradients"}
     cases = budget.cheap_plan if description.cheap and not compiles else budget.plan
-    unknown = {*ASKED} - {*subject.greeting.actions}
+    unknown = {*ASKED} - {*subject.greeting.actions} | ({"parameter_types"} if _refuses_types(evidence) else set())
     space = Space(
         layer=description.layer,
         dtype=evidence.dtype,
@@ -145,6 +149,11 @@ def _space(
         cases=cases,
     )
     return space, [shape for shape, _ in pool]
+
+
+def _refuses_types(evidence: Evidence) -> bool:
+    """Whether parameters of another type than x were refused, which is right as well."""
+    return any(one.probe.case.dtypes and not one.observation.steps for one in evidence.seen)
 
 
 def _folder_name(identifier: str) -> str:

@@ -6,6 +6,7 @@ that drawing, encoding and the oracle cost little a case.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +14,9 @@ from typing import Any, Final
 import numpy as np
 
 from normgauge.adapters.case import Action, Array, Case, Step
+from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.conformance.layers.registry import kind_of
+from normgauge.conformance.requirements.inputs import cast
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
 
 #: Cases of one plan, alike in everything but their numbers: where a call takes longer than drawing a plan does.
@@ -29,7 +32,8 @@ class Plan:
     ``groups`` is 1 for BatchNorm. ``statistics`` says whether running statistics are given or initial,
     ``relation`` names the relation that the cases are held to beside everything else; ``differentiated`` says
     whether gradients are asked for, too. ``layout`` and ``dy_layout`` say how x and dy lie in memory, ``beside``
-    whether another layer is made and trained before each call. ``cases`` counts them.
+    whether another layer is made and trained before each call. ``parameters`` names the type of weight and bias where
+    it is not that of x. ``cases`` counts them.
     """
 
     layer: str
@@ -50,6 +54,7 @@ class Plan:
     layout: str = ""
     dy_layout: str = ""
     beside: bool = False
+    parameters: str = ""
     cases: int = CASES_A_PLAN
 
     def __str__(self) -> str:
@@ -68,6 +73,7 @@ class Plan:
         parts += [f"x {self.layout}"] if self.layout else []
         parts += [f"dy {self.dy_layout}"] if self.dy_layout else []
         parts += ["another layer beside it"] if self.beside else []
+        parts += [f"parameters of {self.parameters}"] if self.parameters else []
         return ", ".join(parts)
 
 
@@ -125,14 +131,15 @@ def _near_eps(draw: _Draw) -> Array:
 
 def _huge(draw: _Draw) -> Array:
     """Squares near the largest number of the type, and a little beyond."""
-    half = float(np.log10(np.finfo(draw.dtype).max)) / 2
+    half = KNOWN_DTYPES[draw.dtype].greatest_exponent * math.log10(2) / 2
     return draw.normal() * draw.power_of_ten(half - 3, half + 1)
 
 
 def _tiny(draw: _Draw) -> Array:
     """From the smallest number of the type to where squares are lost."""
-    info = np.finfo(draw.dtype)
-    return draw.normal() * draw.power_of_ten(float(np.log10(info.smallest_subnormal)), float(np.log10(info.tiny)) / 2)
+    dtype = KNOWN_DTYPES[draw.dtype]
+    least = math.log10(dtype.smallest_subnormal)
+    return draw.normal() * draw.power_of_ten(least, dtype.least_exponent * math.log10(2) / 2)
 
 
 def _constant(draw: _Draw) -> Array:
@@ -193,8 +200,8 @@ def cases_of(plan: Plan) -> list[Case]:
     settings |= {"weight": plan.weight, "bias": plan.bias}
     parameters = _parameters(plan, random)
     with np.errstate(over="ignore", under="ignore"):
-        inputs = [REGIMES[plan.regime](draw).astype(plan.dtype) for _ in plan.modes]
-    upstream = [draw.upstream().astype(plan.dtype) if plan.differentiated else None for _ in plan.modes]
+        inputs = [cast(REGIMES[plan.regime](draw), plan.dtype) for _ in plan.modes]
+    upstream = [cast(draw.upstream(), plan.dtype) if plan.differentiated else None for _ in plan.modes]
     inputs = [_held_by(plan.layout, x) for x in inputs]
     upstream = [None if dy is None else _held_by(plan.dy_layout, dy) for dy in upstream]
     common: dict[str, Any] = {"before": (Action("another_layer"),) if plan.beside else (), "layout": plan.layout}
@@ -204,6 +211,7 @@ def cases_of(plan: Plan) -> list[Case]:
             dtype=plan.dtype,
             settings=settings,
             parameters=parameters,
+            dtypes=dict.fromkeys({"weight", "bias"} & parameters.keys(), plan.parameters) if plan.parameters else {},
             steps=tuple(
                 Step(mode, x[number], None if dy is None else dy[number], dy_layout=plan.dy_layout, **common)
                 for mode, x, dy in zip(plan.modes, inputs, upstream, strict=True)
@@ -221,14 +229,19 @@ def _held_by(layout: str, values: Array) -> Array:
 def _parameters(plan: Plan, random: np.random.Generator) -> dict[str, Array]:
     """Multiples of 1/8: a weight up to 2 of either sign, a bias, means near 0 and variances near 1."""
 
-    def eighths(low: int, high: int) -> Array:
-        return (random.integers(low, high, plan.shape[1]) / 8).astype(plan.dtype)
+    def eighths(low: int, high: int, dtype: str) -> Array:
+        return cast(random.integers(low, high, plan.shape[1]) / 8, dtype)
+
+    affine = plan.parameters or plan.dtype
 
     parameters = {}
     if plan.weight:
-        parameters["weight"] = eighths(-16, 17)
+        parameters["weight"] = eighths(-16, 17, affine)
     if plan.bias:
-        parameters["bias"] = eighths(-16, 17)
+        parameters["bias"] = eighths(-16, 17, affine)
     if plan.statistics:
-        parameters |= {"running_mean": eighths(-16, 17), "running_var": eighths(1, 33)}
+        parameters |= {
+            "running_mean": eighths(-16, 17, plan.dtype),
+            "running_var": eighths(1, 33, plan.dtype),
+        }
     return parameters

@@ -27,9 +27,10 @@ from normgauge.conformance.requirements.probe import GRADIENTS
 from normgauge.conformance.requirements.signature import CALLS, ORDINARY, Signature
 from normgauge.conformance.shrinking.shrink import shrink
 from normgauge.conformance.subjects.subject import Subject, Target, with_right_shapes
+from normgauge.conformance.verdicts.accuracy_class import computes_in
 from normgauge.conformance.verdicts.evidence import instead, refused
 from normgauge.conformance.verdicts.relations import RELATIONS, Relation, held_against
-from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference, Semantics
+from normgauge.oracle import Arithmetic, Reference, Semantics
 
 _KIND_OF_DATA: Final[Mapping[str, str]] = {
     "large_mean": "a large mean",
@@ -78,7 +79,8 @@ class Tally:
 class Explorer:
     """The search for one implementation at one dtype.
 
-    ``followed`` are its surviving semantics, ``arithmetic`` its dtype and measured accuracy class. ``kin``
+    ``followed`` are its surviving semantics, ``arithmetic`` is what was measured of it, ``wider`` has what allows for
+    more, tight to wide, and ends with what allows for most. ``kin``
     maps the names of the relations' kin to the framework's own layers of that kind, with their ranks.
     ``known`` holds the signatures that are not news.
     """
@@ -88,6 +90,7 @@ class Explorer:
     ranks: tuple[int, ...]
     followed: Sequence[Semantics]
     arithmetic: Arithmetic
+    wider: Sequence[Arithmetic]
     equal_samples: bool = False
     kin: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     known: set[Signature] = field(default_factory=set)
@@ -210,7 +213,7 @@ class Explorer:
 
     def _in_range(self, looked: _Looked) -> Prediction:
         """The prediction where no accuracy class leaves the range of the type: elsewhere a class cannot be told."""
-        widest = predict(looked.case, looked.followed, Arithmetic(self.arithmetic.dtype))
+        widest = predict(looked.case, looked.followed, self.wider[-1])
         steps = tuple(
             {
                 name: Reference(value=one.value, bound=np.where(np.isposinf(other[name].bound), np.inf, one.bound))
@@ -221,11 +224,11 @@ class Explorer:
         return Prediction(steps=steps, refused=looked.prediction.refused)
 
     def _wider_class(self, looked: _Looked) -> str | None:
-        """The tightest accuracy class beyond the measured one that allows for what came out."""
-        for accuracy in ACCURACY_CLASSES[ACCURACY_CLASSES.index(self.arithmetic.accuracy) + 1 :]:
-            arithmetic = replace(self.arithmetic, accuracy=accuracy)
-            if compare(looked.observation, predict(looked.case, looked.followed, arithmetic)).ratio <= 1:
-                return accuracy
+        """The tightest accuracy class beyond the measured one that allows for what came out, and in which type."""
+        for wider in self.wider:
+            if compare(looked.observation, predict(looked.case, looked.followed, wider)).ratio <= 1:
+                alike = computes_in(wider) == computes_in(self.arithmetic)
+                return wider.accuracy if alike else f"{wider.accuracy} in {computes_in(wider)}"
         return None
 
     def _unrelated(
@@ -265,7 +268,7 @@ class Explorer:
         deviation = held_against(relation, both, (one.prediction, one.prediction))
         if deviation.ratio <= 1:
             return deviation
-        widest = Arithmetic(self.arithmetic.dtype)
+        widest = self.wider[-1]
         return held_against(
             relation, both, (predict(other.case, one.followed, widest), predict(one.case, one.followed, widest))
         )

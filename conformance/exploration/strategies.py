@@ -10,17 +10,18 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
+from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.memory_layouts import LAYOUTS
 from normgauge.conformance.exploration.plans import CASES_A_PLAN, REGIMES, Plan
 from normgauge.conformance.layers.kind import LayerKind
 from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.requirements.magnitudes import MAGNITUDES
+from normgauge.conformance.requirements.parameter_types import OTHER_TYPE
 from normgauge.conformance.verdicts.relations import RELATIONS
 
 #: Positions for each rank are drawn within these, so that a case stays small.
 _EXTENTS: Final[Mapping[int, tuple[int, ...]]] = {3: (17,), 4: (5, 5), 5: (3, 3, 3)}
-_USUAL: Final = MAGNITUDES["float32"].usual_eps
-_EPS: Final = (_USUAL, 1e-5, 1e-3, 0.5, 1e-8)
+_EPS: Final = (1e-5, 1e-3, 0.5, 1e-8)
 _MOMENTA: Final = (0.25, 0.1, 0.9, 0.01, 1.0, 0.0)
 
 
@@ -30,7 +31,7 @@ class Space:
 
     ``pool`` holds the only (shape, groups) that a compiling framework is asked; empty means any.
     ``settled`` names features that are left out, ``drawable`` those that are drawn where they are there, and not
-    otherwise: ``layouts``, ``another_layer``. ``cases`` counts those of a plan.
+    otherwise: ``layouts``, ``another_layer``, ``parameter_types``. ``cases`` counts those of a plan.
     """
 
     layer: str
@@ -73,7 +74,7 @@ def plans(space: Space) -> st.SearchStrategy[Plan]:
     settings = _tracking(space) if kind_of(space.layer).tracks else st.just({"modes": ("train",)})
     layouts = st.sampled_from(_LAYOUTS if "layouts" in space.drawable else [""])
     besides = st.sampled_from(_BESIDE if "another_layer" in space.drawable else [False])
-    epsilons = st.sampled_from([eps for eps in _EPS if eps >= _USUAL] if "small eps" in space.settled else _EPS)
+    epsilons = st.sampled_from(_epsilons(space))
 
     @st.composite
     def plan(draw: st.DrawFn) -> Plan:
@@ -114,11 +115,30 @@ def plans(space: Space) -> st.SearchStrategy[Plan]:
             layout=layout,
             dy_layout=dy_layout if differentiated else "",
             beside=beside and kind_of(space.layer).values_per_set(shape, groups) > 1,  # the other one is trained
+            parameters=_other_type(space, seed) if (weight or bias) and not relation else "",
             cases=min(space.cases, CASES_OF_LARGE) if large else space.cases,
             **given,
         )
 
     return plan()
+
+
+def _epsilons(space: Space) -> list[float]:
+    """Those that the type holds with all of its digits, its usual one first."""
+    magnitudes = MAGNITUDES[space.dtype]
+    held = dict.fromkeys((magnitudes.usual_eps, *_EPS))
+    least = magnitudes.usual_eps if "small eps" in space.settled else 2.0**magnitudes.dtype.least_exponent
+    return [eps for eps in held if eps >= least]
+
+
+def _other_type(space: Space, seed: int) -> str:
+    """That of the parameters in some plans, without a choice of its own either; else empty.
+
+    In half precision half of the plans have it, with gradients and without. Elsewhere one in four has, without: the
+    other type is narrower there, and what it holds of a parameter's gradient is no question about the layer.
+    """
+    drawn = seed % 8 < 4 if KNOWN_DTYPES[space.dtype].half else seed % 4 == 2
+    return OTHER_TYPE[space.dtype] if drawn and "parameter_types" in space.drawable else ""
 
 
 def _is_large(seed: int) -> bool:

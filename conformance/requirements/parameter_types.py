@@ -16,7 +16,7 @@ from normgauge.conformance.requirements.requirement import CHANNELS, Asked, Both
 from normgauge.conformance.requirements.sources import BATCH_NORM_PAPER, GROUP_NORM_PAPER
 
 #: For each type of the input, another one that parameters may have beside it.
-_OTHER: Final = {"float32": "float16", "float64": "float32", "float16": "float32", "bfloat16": "float32"}
+OTHER_TYPE: Final = {"float32": "float16", "float64": "float32", "float16": "float32", "bfloat16": "float32"}
 #: The mode of the call, whether it is differentiated, and what is of the other type.
 _TYPED_OF_GROUP_NORM: Final = (
     ("train", False, ("weight",)),
@@ -39,7 +39,7 @@ _LARGE: Final = 18.0
 
 
 def _typed(rows: Sequence[tuple[str, bool, tuple[str, ...]]], layer: Layer, asked: Asked) -> Iterator[Probe]:
-    other = _OTHER[asked.dtype]
+    other = OTHER_TYPE[asked.dtype]
     own, others = (KNOWN_DTYPES[dtype].digits for dtype in (asked.dtype, other))
     for mode, differentiated, names in rows:
         if mode == "eval" and "running_var" in names and others < own:
@@ -77,5 +77,5 @@ PARAMETER_TYPES: Final[tuple[Requirement, ...]] = twins(
         (GROUP_NORM_PAPER.implies(_WHATEVER_HOLDS_IT, at="equation 6"),),
         (BATCH_NORM_PAPER.implies(_WHATEVER_HOLDS_IT, at="algorithms 1 and 2"),),
     ),
-    probes=Both(_typed_of_group_norm, _typed_of_batch_norm),
+    probes=Both(_typed_of_group_norm, _typed_of_batch_norm), allows=("parameter_types",),
 )  # fmt: skip

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from normgauge.adapters.dtypes import FULL
 from normgauge.adapters.unfinished import UNFINISHED
 from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen
 from normgauge.conformance.diagnosis.diagnose import diagnose
@@ -96,13 +95,14 @@ def measure(
             example, judged = shrunk_example(judged, evidence, subject, description.ranks, retold)
         yield _judgement(requirement, judged, example, evidence, profile.framework)
     explores = wanted.budget.cases and not description.thorough  # that takes long a case
-    if explores and dtype in FULL and diagnosis.known and not wanted.diagnosis_only:
+    if explores and diagnosis.known and not wanted.diagnosis_only:
         asked_for = Exploration(
             budget=wanted.budget,
             seed=wanted.seed,
             store=wanted.store,
             committed=asked.committed,
             verdicts=verdicts,
+            measured=accuracy.arithmetic,
             kin=asked.kin,
         )
         yield from explored(subject, description, profile, evidence, asked_for, progress)

@@ -28,10 +28,12 @@ DRAWN: Final = ("output", "dx")
 class Accuracy:
     """What was measured: ``name`` is the class, None outside every one; ``computes_in`` names the type.
 
+    ``arithmetic`` is the tightest whose bounds hold, the widest outside every class.
     ``typical`` has the largest error of an output in units of the typical error, by the number of values.
     """
 
     name: str | None
+    arithmetic: Arithmetic
     computes_in: str
     hazards: list[str]
     curves: list[Series]
@@ -46,6 +48,7 @@ def accuracy_of(evidence: Evidence, framework: str) -> Accuracy:
     hazards = hazards_of(measured, curves, evidence) if measured else []
     return Accuracy(
         name=measured.accuracy if measured else None,
+        arithmetic=arithmetic,
         computes_in=computes_in(arithmetic),
         hazards=hazards,
         curves=curves,
@@ -89,6 +92,14 @@ def accuracy_class(evidence: Evidence) -> Arithmetic | None:
             ):
                 return arithmetic
     return None
+
+
+def wider_than(measured: Arithmetic, evidence: Evidence) -> tuple[Arithmetic, ...]:
+    """What allows for more than ``measured``, tight to wide; the widest of all where nothing does."""
+    precisions = [replace(one, accuracy=measured.accuracy) for one in evidence.precisions]
+    rest = evidence.precisions[precisions.index(measured) :]
+    every = [replace(one, accuracy=accuracy) for one in rest for accuracy in ACCURACY_CLASSES]
+    return tuple(every[every.index(measured) + 1 :]) or (every[-1],)
 
 
 def _about_statistics(one: Seen) -> bool:

@@ -15,8 +15,10 @@ from typing import Any, Final
 import numpy as np
 
 from normgauge.adapters.case import Array, Case, Observation
+from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.conformance.diagnosis.candidates import Deviation
 from normgauge.conformance.diagnosis.predictions import Prediction
+from normgauge.conformance.requirements.inputs import cast
 from normgauge.oracle.moments import two_sum
 
 _SCALE: Final = 32.0
@@ -91,7 +93,7 @@ def _apart(step: int, here: Array, there: Array, bound: Array) -> Deviation:
 
 def _with_inputs(case: Case, change: Callable[[Array], Array], **settings: Any) -> Case:
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        steps = tuple(replace(step, x=np.ascontiguousarray(change(step.x)).astype(case.dtype)) for step in case.steps)
+        steps = tuple(replace(step, x=cast(np.ascontiguousarray(change(step.x)), case.dtype)) for step in case.steps)
     return replace(case, settings={**case.settings, **settings}, steps=steps)
 
 
@@ -111,17 +113,18 @@ def _scales_exactly(case: Case) -> bool:
     """Whether no number leaves the normal range of its type when it is multiplied by a power of two."""
     with np.errstate(over="ignore"):
         return _normalises_with_the_batch(case) and all(
-            bool(np.isfinite(_scaled(step.x)).all())
-            and bool((np.abs(step.x[step.x != 0]) >= np.finfo(case.dtype).tiny).all())
+            bool(np.isfinite(cast(_scaled(step.x), case.dtype)).all())
+            and bool((np.abs(step.x[step.x != 0]) >= 2.0 ** KNOWN_DTYPES[case.dtype].least_exponent).all())
             for step in case.steps
         )
 
 
 def _shifts_exactly(case: Case) -> bool:
-    """Whether the sums have no error, by Knuth's TwoSum."""
+    """Whether the sums have no error in the type of x, by Knuth's TwoSum."""
     with np.errstate(over="ignore", invalid="ignore"):
+        sums = [two_sum(step.x, np.full_like(step.x, _SHIFT)) for step in case.steps]
         return _normalises_with_the_batch(case) and all(
-            bool((two_sum(step.x, np.full_like(step.x, _SHIFT))[1] == 0).all()) for step in case.steps
+            bool((error == 0).all()) and bool((cast(total, case.dtype) == total).all()) for total, error in sums
         )
 
 
@@ -138,8 +141,8 @@ def _neighbours_replaced(case: Case) -> Case:
 def _other_history(case: Case) -> Case:
     channels = case.settings["num_channels"]
     history = {
-        "running_mean": np.full(channels, 3.0, dtype=case.dtype),
-        "running_var": np.full(channels, 7.0, dtype=case.dtype),
+        "running_mean": cast(np.full(channels, 3.0), case.dtype),
+        "running_var": cast(np.full(channels, 7.0), case.dtype),
     }
     return replace(case, settings={**case.settings, "momentum": 0.375}, parameters={**case.parameters, **history})
 

@@ -14,6 +14,7 @@ from explore_correct import KNOWN, LAYERS, Told, table, told_of, unlike
 from honest import Array, Machine, Statistics
 
 from normgauge.adapters.dtypes import DTYPES
+from normgauge.conformance.exploration.budget import BUDGETS
 
 #: Every style once, with both layers and every type among them.
 SOME: Final = [
@@ -24,7 +25,7 @@ SOME: Final = [
 
 @pytest.mark.parametrize(("implementation", "dtype"), SOME)
 def test_a_correct_layer_conforms_in_its_style(implementation: str, dtype: str) -> None:
-    told = told_of(implementation, dtype, budget="quick")
+    told = told_of(implementation, dtype, budget=BUDGETS["quick"])
     known = [place for place in KNOWN if place[:2] == (implementation, dtype)]
     found = {(implementation, dtype, name): what for name, what in told.others.items()}
     assert list(unlike(found, known)) == []
@@ -40,7 +41,7 @@ def unbiased(f: Machine, x: Array) -> Statistics:
 
 def test_a_style_with_another_divisor_does_not_conform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STYLES, "einsum", replace(STYLES["einsum"], statistics=unbiased))
-    told = told_of("einsum.GroupNorm", "float32", budget="none")
+    told = told_of("einsum.GroupNorm", "float32", budget=BUDGETS["none"])
     assert told.others["GN-03"].startswith("diverges: ")
     assert told.verdicts["diverges"] >= 1
 
@@ -50,7 +51,7 @@ def test_a_style_that_rounds_its_output_to_half_does_not_conform(monkeypatch: py
         return f(Machine(dtype="bfloat16")(values.sum(axis=1, keepdims=True)))
 
     monkeypatch.setitem(STYLES, "fused", replace(STYLES["fused"], total=coarse))
-    told = told_of("fused.BatchNorm", "float32", budget="none")
+    told = told_of("fused.BatchNorm", "float32", budget=BUDGETS["none"])
     assert {"BN-34", "BN-35"} <= set(told.others)
 
 

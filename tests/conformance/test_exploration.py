@@ -14,17 +14,24 @@ import pytest
 from click.testing import CliRunner
 from explored import FAULTY, ODD_SIZES, counterexamples, explore
 from faulty.adapter import CAUGHT
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from normgauge.adapters.case import Observation, StepResult
+from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.memory_layouts import laid_out
 from normgauge.conformance.cli.main import main
 from normgauge.conformance.diagnosis.predictions import predict, predict_together
+from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.exploration.plans import CASES_A_PLAN, REGIMES, Plan, cases_of
 from normgauge.conformance.exploration.strategies import Space, plans, settled_by
 from normgauge.conformance.layers.experiments import with_equal_samples
 from normgauge.conformance.layers.registry import layer_kinds
+from normgauge.conformance.requirements.inputs import cast
+from normgauge.conformance.requirements.parameter_types import OTHER_TYPE
+from normgauge.conformance.run.engine import run_framework
+from normgauge.conformance.run.request import Wanted
+from normgauge.conformance.subjects.subject import Launch
 from normgauge.conformance.verdicts.relations import RELATIONS, held_against
 from normgauge.oracle import CANONICAL, Arithmetic, candidates
 from normgauge.results.records import Explored, Footer, Header, Judgement, Profile, Record
@@ -199,6 +206,7 @@ def test_regimes_are_what_they_are_called() -> None:
     assert np.abs(inputs("outlier")).max() > 1000
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_plans_stay_within_their_space(data: st.DataObject) -> None:
     layer = data.draw(st.sampled_from(LAYERS))
@@ -227,6 +235,38 @@ def test_plans_stay_within_their_space(data: st.DataObject) -> None:
             assert step.dy is None or laid_out(step.dy, step.dy_layout).shape == step.x.shape
     pool = (((2, 8, 2, 2), 1),)
     assert data.draw(plans(replace(space, pool=pool))).shape == (2, 8, 2, 2)
+
+
+@settings(deadline=None)
+@given(st.data(), st.sampled_from(list(OTHER_TYPE)), st.sampled_from(LAYERS))
+def test_parameters_are_of_another_type_where_that_is_asked_about(data: st.DataObject, dtype: str, layer: str) -> None:
+    space = Space(layer=layer, dtype=dtype, ranks=(3,))
+    assert not data.draw(plans(space)).parameters
+    typed = data.draw(plans(replace(space, drawable={"parameter_types"})).filter(lambda plan: plan.parameters))
+    assert typed.parameters == OTHER_TYPE[dtype]
+    assert KNOWN_DTYPES[dtype].half or not typed.differentiated
+    assert typed.eps >= 2.0 ** KNOWN_DTYPES[dtype].least_exponent
+    (case, *_) = cases_of(typed)
+    assert set(case.dtypes) == {"weight", "bias"} & set(case.parameters) != set()
+    for name in case.dtypes:
+        assert case.parameters[name].dtype == KNOWN_DTYPES[typed.parameters].carrier
+    for values in (case.steps[0].x, *(value for name, value in case.parameters.items() if name not in case.dtypes)):
+        assert np.array_equal(values, cast(values, dtype), equal_nan=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("adapter", "dtype"),
+    [("ConstantSamplesLoseTheirBias", "float16"), ("WeightOfAnotherTypeIsLostAtOddChannels", "bfloat16")],
+)
+def test_half_and_mixed_types_are_explored_too(adapter: str, dtype: str) -> None:
+    budget = replace(BUDGETS["default"], cases=8192)
+    wanted = Wanted(dtypes=(dtype,), implementations=("two_pass.GroupNorm",), in_process=True, budget=budget)
+    records = list(run_framework(Launch(framework=f"faulty.half:{adapter}"), wanted))
+    assert {one.verdict for one in records if isinstance(one, Judgement)} == {"conforms"}
+    found = counterexamples(records)
+    assert "values" in {one.kind for one in found}
+    assert adapter.startswith("Constant") or all("parameters of float32" in one.plan for one in found)
 
 
 def test_expanded_cases_hold_one_sample() -> None:

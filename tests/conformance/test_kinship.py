@@ -324,6 +324,7 @@ def departures(adapter: str, dtype: str = "float32", diverging: tuple[str, ...] 
         ranks=(3,),
         followed=[CANONICAL["group_norm"]],
         arithmetic=Arithmetic(dtype, "two_pass"),
+        wider=(Arithmetic(dtype),),
         kin=kin,
     )
     return {str(one.signature): one for one in explorer.search(space, 2048, 0, lambda _: None)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import itertools
 import sys
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from normgauge.adapters.dtypes import DTYPES
-from normgauge.conformance.exploration.budget import BUDGETS
+from normgauge.conformance.exploration.budget import BUDGETS, Budget
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
@@ -68,11 +69,9 @@ class Told:
         return f"{counts}; {searched}" if searched else counts
 
 
-def told_of(implementation: str, dtype: str, *, budget: str = "default", seed: int = 0) -> Told:
+def told_of(implementation: str, dtype: str, *, budget: Budget = BUDGETS["default"], seed: int = 0) -> Told:
     """What a run tells of one of the correct layers, in this process."""
-    wanted = Wanted(
-        dtypes=(dtype,), implementations=(implementation,), in_process=True, budget=BUDGETS[budget], seed=seed
-    )
+    wanted = Wanted(dtypes=(dtype,), implementations=(implementation,), in_process=True, budget=budget, seed=seed)
     return Told.by(run_framework(Launch(framework=CORRECT), wanted))
 
 
@@ -101,14 +100,18 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description="Explore correct layers; nothing but `conforms` may come of it.")
     parser.add_argument("--budget", choices=list(BUDGETS), default="default")
+    parser.add_argument("--cases", type=int, help="explored of each layer in each type from each seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--styles", nargs="+", choices=list(STYLES), default=list(STYLES))
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     options = parser.parse_args()
+    budget = BUDGETS[options.budget]
+    if options.cases:
+        budget = dataclasses.replace(budget, cases=options.cases)
     cells: dict[tuple[str, str], Told] = {}
     for seed, style, layer, dtype in itertools.product(options.seeds, options.styles, LAYERS, options.dtypes):
         begun, implementation = time.monotonic(), f"{style}.{layer}"
-        told = told_of(implementation, dtype, budget=options.budget, seed=seed)
+        told = told_of(implementation, dtype, budget=budget, seed=seed)
         cells[implementation, dtype] = cells.get((implementation, dtype), Told()) + told
         print(f"seed {seed} {implementation} {dtype}: {told.shown()}; {time.monotonic() - begun:.0f} s", flush=True)
         for requirement, what in told.others.items():
