@@ -19,13 +19,22 @@ class Axis:
     """One choice with its exclusive values; the first value is the canonical one.
 
     ``values`` are those that somebody ships on purpose. ``mistakes`` are those that came of an error: the diagnosis
-    looks for them where no combination of the others explains what was observed.
+    looks for them where no combination of the others explains what was observed. ``code`` is the canonical choice as
+    one step in NumPy, for inputs of shape (N, C, H, W): what a layer with one of the mistakes must do instead.
+
+    Raises:
+        ValueError: an axis with mistakes and no ``code``.
     """
 
     name: str
     question: str
     values: tuple[AxisValue, ...]
     mistakes: tuple[AxisValue, ...] = ()
+    code: str = ""
+
+    def __post_init__(self) -> None:
+        if self.mistakes and not self.code:
+            raise ValueError(f"axis {self.name} has mistakes; give the code of the canonical choice")
 
     @property
     def canonical(self) -> str:

@@ -19,6 +19,7 @@ BATCH_NORM: Final = (
     Axis(
         name="normalized_together",
         question="which values are normalised together in training",
+        code="sets = np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)",
         values=(
             AxisValue(name="channel", meaning="a channel of all samples and positions", source="torch.nn.BatchNorm2d"),
         ),
@@ -86,6 +87,7 @@ BATCH_NORM: Final = (
     Axis(
         name="running_var",
         question="which variance the running variance tracks",
+        code="running_var = (1 - momentum) * running_var + momentum * var[:, 0] * n / (n - 1)",
         values=(
             AxisValue(name="unbiased", meaning="the variance with divisor n - 1", source="torch.nn.BatchNorm2d"),
             AxisValue(
@@ -140,6 +142,7 @@ BATCH_NORM: Final = (
     Axis(
         name="momentum_weighs",
         question="what momentum weighs",
+        code="running_mean = (1 - momentum) * running_mean + momentum * mean[:, 0]",
         values=(
             AxisValue(
                 name="new",
@@ -156,6 +159,7 @@ BATCH_NORM: Final = (
     Axis(
         name="momentum_value",
         question="which momentum is used",
+        code="running_mean = (1 - momentum) * running_mean + momentum * mean[:, 0]",
         values=(AxisValue(name="as_given", meaning="the momentum that is given", source="torch.nn.BatchNorm2d"),),
         mistakes=(
             AxisValue(
@@ -178,6 +182,7 @@ BATCH_NORM: Final = (
     Axis(
         name="momentum_none",
         question="what momentum=None means",
+        code="momentum = 1 / batches",
         values=(
             AxisValue(
                 name="cumulative",
@@ -257,6 +262,7 @@ BATCH_NORM: Final = (
     Axis(
         name="bootstrap",
         question="how the running statistics start",
+        code="running_mean = (1 - momentum) * running_mean + momentum * mean[:, 0]",
         values=(
             AxisValue(name="plain", meaning="from their initial values", source="torch.nn.BatchNorm2d"),
             AxisValue(
@@ -286,6 +292,7 @@ BATCH_NORM: Final = (
     Axis(
         name="updates",
         question="when the running statistics move",
+        code="running_mean = (1 - momentum) * running_mean + momentum * mean[:, 0]",
         values=(AxisValue(name="in_training", meaning="once in each call in training", source="torch.nn.BatchNorm2d"),),
         mistakes=(
             AxisValue(name="never", meaning="never: they are never updated", source="paiml/aprender#2166"),
@@ -329,6 +336,7 @@ BATCH_NORM: Final = (
     Axis(
         name="eval_reads",
         question="what eval normalises with",
+        code="x_hat = (sets - running_mean[:, None]) / np.sqrt(running_var[:, None] + eps)",
         values=(AxisValue(name="running", meaning="the running mean and variance", source="torch.nn.BatchNorm2d"),),
         mistakes=(
             AxisValue(

@@ -12,6 +12,7 @@ GROUP_NORM: Final = (
     Axis(
         name="grouping",
         question="which channels form a group",
+        code="sets = x.reshape(len(x), num_groups, -1)",
         values=(
             AxisValue(
                 name="contiguous", meaning="channel c belongs to group c // (C / G)", source="torch.nn.GroupNorm"
@@ -122,6 +123,7 @@ GROUP_NORM: Final = (
     Axis(
         name="affine_shape",
         question="what the affine parameters are indexed by",
+        code="y = x_hat * weight[:, None, None] + bias[:, None, None]",
         values=(
             AxisValue(name="per_channel", meaning="channel c uses weight[c] and bias[c]", source="torch.nn.GroupNorm"),
             AxisValue(

@@ -9,6 +9,7 @@ from normgauge.oracle.axis import Axis, AxisValue
 EPS_PLACEMENT: Final = Axis(
     name="eps_placement",
     question="where does eps stand",
+    code="x_hat = (sets - mean) / np.sqrt(var + eps)",
     values=(
         AxisValue(name="inside_sqrt", meaning="y = (x - mean) / sqrt(var + eps)", source="torch.nn.GroupNorm"),
         AxisValue(
@@ -39,6 +40,7 @@ EPS_PLACEMENT: Final = Axis(
 VARIANCE: Final = Axis(
     name="variance",
     question="which variance normalises",
+    code="var = np.square(sets - mean).mean(-1, keepdims=True)",
     values=(
         AxisValue(name="biased", meaning="the sum of squares is divided by n", source="torch.nn.BatchNorm2d"),
         AxisValue(
@@ -95,6 +97,7 @@ VARIANCE: Final = Axis(
 CENTRE: Final = Axis(
     name="centre",
     question="what is subtracted from x",
+    code="mean = sets.mean(-1, keepdims=True)",
     values=(AxisValue(name="mean", meaning="the mean is subtracted", source="torch.nn.GroupNorm"),),
     mistakes=(
         AxisValue(
@@ -118,6 +121,7 @@ CENTRE: Final = Axis(
 EPS_VALUE: Final = Axis(
     name="eps_value",
     question="which eps is added",
+    code="x_hat = (sets - mean) / np.sqrt(var + eps)",
     values=(AxisValue(name="as_given", meaning="the eps that is given", source="torch.nn.GroupNorm"),),
     mistakes=(
         AxisValue(name="ignored", meaning="none: eps is ignored", source="the argument is taken and not used"),
@@ -156,6 +160,7 @@ EPS_VALUE: Final = Axis(
 AFFINE: Final = Axis(
     name="affine",
     question="what weight and bias do",
+    code="y = x_hat * weight[:, None, None] + bias[:, None, None]",
     values=(
         AxisValue(
             name="scale_then_shift",
@@ -215,6 +220,7 @@ AFFINE: Final = Axis(
 FOLLOWED_BY: Final = Axis(
     name="followed_by",
     question="what follows behind the layer",
+    code="output = y",
     values=(
         AxisValue(name="nothing", meaning="nothing: weight * x_hat + bias is the output", source="torch.nn.GroupNorm"),
     ),

@@ -271,14 +271,23 @@ def instead(deviation: Deviation) -> str:
     return f"{deviation.quantity} {observed} instead of {expected}"
 
 
+#: What the remedy of a mistake begins with: a step of the layer, in NumPy.
+WRITE: Final = "in the layer, write"
+
+
 def advised(requirement: Requirement, judged: Judged, evidence: Evidence) -> Judged:
     """The verdict with what a port writes instead, or with why nothing helps, where the cause is known.
 
     The implementation's own advice comes first: it names the cause by ``axis=value``, ``setting=eps``, ``precision`` or
-    the id (docs/protocol.md). A layer with a mistake is given none: each was tried on layers that are right elsewhere.
+    the id (docs/protocol.md). For a mistake it is the canonical step. What else a layer with a mistake departs in is
+    given none: the remedies were tried on layers that are right elsewhere.
     """
-    if judged.verdict not in {"diverges", "raises"} or evidence.diagnosis.mistakes:
+    if judged.verdict not in {"diverges", "raises"}:
         return judged
+    if evidence.diagnosis.mistakes:
+        axis = kind_of(requirement.layer).axis(requirement.axis) if requirement.axis else None
+        mistaken = axis is not None and judged.measured in {one.name for one in axis.mistakes}
+        return replace(judged, remedy=f"{WRITE} {axis.code}") if axis and mistaken else judged
     key = cause = requirement.id
     if requirement.axis and (requirement.rule == "axis" or judged.departs):
         if judged.measured not in kind_of(requirement.layer).axis(requirement.axis).names:
