@@ -6,10 +6,13 @@ import collections
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
+from normgauge.adapters.case import Case
 from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.lacks import ASKED
 from normgauge.conformance.diagnosis.candidates import as_given
@@ -20,6 +23,7 @@ from normgauge.conformance.exploration.sequences import Calls, SequenceSearch
 from normgauge.conformance.exploration.strategies import Space, drawable, settled_by
 from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.requirements.case_files import StoredCase, read_folder, write_case
+from normgauge.conformance.requirements.inputs import cast
 from normgauge.conformance.requirements.probe import Probe
 from normgauge.conformance.shrinking.example import example_of, rows_of
 from normgauge.conformance.subjects.messages import Description
@@ -111,10 +115,24 @@ def _explorer(
         equal_samples=bool(description.equal_samples),
         kin=asked.kin,
     )
+    half = KNOWN_DTYPES[evidence.dtype].half  # what a case of another type shows there is no news
     for stored in asked.committed:
-        if stored.dtype == evidence.dtype and stored.case.layer == description.layer:
-            explorer.again(stored)
+        if (half or stored.dtype == evidence.dtype) and stored.case.layer == description.layer:
+            explorer.again(replace(stored, case=_of_type(stored.case, evidence.dtype)))
     return explorer
+
+
+def _of_type(case: Case, dtype: str) -> Case:
+    """The case with its values rounded to the type."""
+    if case.dtype == dtype:
+        return case
+    with np.errstate(over="ignore"):
+        steps = tuple(
+            replace(step, x=cast(step.x, dtype), dy=None if step.dy is None else cast(step.dy, dtype))
+            for step in case.steps
+        )
+        parameters = {name: cast(value, dtype) for name, value in case.parameters.items()}
+    return replace(case, dtype=dtype, steps=steps, parameters=parameters)
 
 
 def _replayed(explorer: Explorer, folder: Path | None, evidence: Evidence, framework: str) -> Iterator[Counterexample]:
