@@ -43,7 +43,7 @@ def test_a_mistake_needs_the_canonical_step() -> None:
 
 
 def test_the_steps_of_group_norm() -> None:
-    values = {"x": X, "num_groups": 3, "eps": 0.1, "weight": WEIGHT, "bias": BIAS}
+    values: dict[str, Any] = {"x": X, "num_groups": 3, "eps": 0.1, "weight": WEIGHT, "bias": BIAS}
     run(code("group_norm", ORDER), values)
     values["x_hat"] = values["x_hat"].reshape(X.shape)
     run(code("group_norm", AFTER), values)
