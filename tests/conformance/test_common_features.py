@@ -164,6 +164,40 @@ def test_a_threshold_is_a_number_that_people_know_where_no_call_lies_elsewhere(
 
 
 @pytest.mark.parametrize(
+    ("departing", "others", "words"),
+    [
+        ((0.0,), (1e-12, 1e-5, 1e-3), "all 9 calls with an eps of 0, none of the 27 others"),
+        ((0.0, 1e-13), (1e-12, 1e-5, 1e-3), "all 18 calls with an eps of 0 or 1e-13, none of the 27 others"),
+        (
+            (1e-7, 1e-6, 1e-5),
+            (1e-3, 0.5),
+            "all 27 calls with an eps of at most 1e-05 (the next is 0.001), none of the 18 others",
+        ),
+        (
+            (1e-3, 0.1, 0.5),
+            (1e-7, 1e-6, 1e-5),
+            "all 27 calls with an eps of at least 0.001 (the next is 1e-05), none of the 27 others",
+        ),
+    ],
+)
+def test_an_eps_is_told_by_the_values_that_were_asked(
+    departing: tuple[float, ...], others: tuple[float, ...], words: str
+) -> None:
+    settings: dict[str, Any] = {"num_channels": 4, "num_groups": 1}
+    calls = [
+        Call(
+            case=make_case("group_norm", "float32", settings | {"eps": eps}, [("train", np.ones((2, 4, n)))]), number=0
+        )
+        for eps in (*departing, *others)
+        for n in range(3, 12)
+    ]
+    found = common_rule(calls, [eps in departing for eps in (*departing, *others) for _ in range(9)])
+    assert found is not None
+    assert str(found) == words
+    assert not found.alike
+
+
+@pytest.mark.parametrize(
     ("departing", "others"),
     [
         ((33,), SMALL),  # chance gives a rule for one case
