@@ -47,6 +47,11 @@ class Evidence:
         """What departing calls have in common, by what departs in them, as far as it was asked for (in_common.py)."""
         return {}
 
+    @functools.cached_property
+    def found(self) -> dict[str, str]:
+        """What was found once and is asked for by many requirements, by name (held_bits.py)."""
+        return {}
+
     @property
     def arithmetic(self) -> Arithmetic:
         """The arithmetic that the implementation was found to use."""

@@ -2,61 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from evidence import evidence_of, group_norm_cases
 from faulty.adapter import FaultyAdapter
 from faulty.rules import RulesAdapter
 
-from normgauge.adapters.case import Case
 from normgauge.conformance.diagnosis.call_features import Call
-from normgauge.conformance.diagnosis.candidates import Seen
 from normgauge.conformance.diagnosis.common_features import Rule, common_rule
-from normgauge.conformance.diagnosis.diagnose import diagnose
-from normgauge.conformance.diagnosis.references import References
-from normgauge.conformance.layers.experiments import probes
-from normgauge.conformance.requirements.inputs import scrambled
-from normgauge.conformance.requirements.probe import Probe, make_case
+from normgauge.conformance.requirements.probe import make_case
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
-from normgauge.conformance.verdicts.evidence import Evidence
 from normgauge.conformance.verdicts.in_common import notes_on, rule_of_raising, what_they_share
 from normgauge.results.records import Judgement
-
-#: Samples, channels and extents: sizes on both sides of 8 samples, of 32 channels and of 32 positions.
-SIZES = tuple(itertools.product((1, 7, 8), (8, 32), ((), (32,), (40,), (2, 2), (3, 11))))
-
-
-def group_norm_cases() -> Iterator[Case]:
-    """One call each: every size, with and without gradients, with and without a weight other than 1."""
-    for number, (samples, channels, extents) in enumerate(SIZES):
-        x = scrambled((samples, channels, *extents), number)
-        settings: dict[str, Any] = {"num_channels": channels, "num_groups": 4, "eps": 2.0**-16}
-        parameters: dict[str, Any] | None = {} if number % 4 == 1 else None
-        dy = scrambled(x.shape, number + 1) + 0.75
-        yield make_case("group_norm", "float32", settings, [("train", x)], parameters)
-        yield make_case("group_norm", "float32", settings, [("train", x, dy)], parameters)
-    for calls in (2, 3, 4):
-        steps = [("train", scrambled((2, 8, 4), calls + seed)) for seed in range(calls)]
-        yield make_case("group_norm", "float32", {"num_channels": 8, "num_groups": 4, "eps": 2.0**-16}, steps)
-
-
-def evidence_of(identifier: str, adapter: FaultyAdapter, cases: Iterable[Case]) -> Evidence:
-    """What is known of a layer that is asked these cases beside those of the diagnosis."""
-    layer = next(one.layer for one in adapter.implementations if one.id == identifier)
-    asked = [one for one in probes(layer, "float32", (2, 3, 4, 5)) if one.diagnoses]
-    asked += [Probe(label=str(number), case=case, requirement="GN-06") for number, case in enumerate(cases)]
-    seen = tuple(Seen(probe=probe, observation=adapter.run(identifier, probe.case)) for probe in asked)
-    found = diagnose(layer, seen, "float32", References())
-    (own,) = (one for one in adapter.implementations if one.id == identifier)
-    return Evidence(
-        implementation=identifier, identity=own.identity, dtype="float32", names=own.names, remedies={}, seen=seen,
-        diagnosis=found, followed=tuple(found.followed()), references=References(),
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
