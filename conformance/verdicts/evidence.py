@@ -162,6 +162,7 @@ class Judged:
     ``remedy`` is what a port writes instead, ``not_mended`` why nothing makes the two agree.
     ``of`` is the layer that it was observed of, where that is not the implementation itself. ``explained`` says that
     what was ``measured`` is a cause, and no value in place of another; ``ending`` follows the numbers in the sentence.
+    ``falls_with`` is the id of a requirement that has the same cause and is told first.
     """
 
     verdict: Verdict
@@ -177,6 +178,7 @@ class Judged:
     of: str | None = None
     explained: bool = False
     ending: str = ""
+    falls_with: str = ""
 
 
 def witness(seen: Seen, deviation: Deviation, against: str, dtype: str, *, axis: str = "", value: str = "") -> Witness:

@@ -89,6 +89,12 @@ def rule_of(evidence: Evidence, quantity: str) -> Rule | None:
     return evidence.rules[quantity]
 
 
+def departing_calls(evidence: Evidence, quantity: str) -> tuple[list[Call], list[bool]]:
+    """The calls that show a quantity, and whether it departs."""
+    answers, _ = _answers(evidence, quantity)
+    return answers.calls, answers.departs
+
+
 def rule_of_raising(evidence: Evidence) -> Rule | None:
     """The rule of the calls that raise and must not; None where no rule describes them."""
     if _RAISED not in evidence.rules:

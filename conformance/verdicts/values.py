@@ -176,7 +176,7 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
     if not overflowed and requirement.rule != "sizes":
         rule, shared = notes_on(evidence.ordinary, deviation.quantity)
         if deviation.quantity in FORWARD:
-            rounds = rounded_step(evidence.ordinary)
+            rounds = rounded_step(evidence.ordinary) if _depart_widely(found, evidence.ordinary) else ""
             bits = bits_that_hold(evidence.ordinary, deviation.quantity, evidence.ordinary.precisions[-1])
             shared = (*shared, f"{deviation.quantity}: {bits}") if bits else shared
     cause, ending = known.cause or rounds or elsewhere, known.ending or rule
@@ -194,6 +194,11 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
         explained=bool(cause),
         ending=ending,
     )
+
+
+def _depart_widely(found: _SortedCases, evidence: Evidence) -> bool:
+    """Whether all cases depart from the bounds by which ordinary ones are judged, and not from narrower ones alone."""
+    return all(evidence.best(one.probe.case, one.observation, FORWARD)[0].ratio > 1 for one, _ in found.outside)
 
 
 def _hides_state(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:

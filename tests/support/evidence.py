@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from faulty.adapter import FaultyAdapter
@@ -35,11 +35,16 @@ def group_norm_cases() -> Iterator[Case]:
         yield make_case("group_norm", "float32", {"num_channels": 8, "num_groups": 4, "eps": 2.0**-16}, steps)
 
 
-def evidence_of(identifier: str, adapter: FaultyAdapter, cases: Iterable[Case]) -> Evidence:
-    """What is known of a layer that is asked these cases beside those of the diagnosis."""
+def evidence_of(
+    identifier: str, adapter: FaultyAdapter, cases: Iterable[Case], asked_for: Sequence[str] = ("GN-06",)
+) -> Evidence:
+    """What is known of a layer that is asked these cases, for one requirement after the other, beside the diagnosis."""
     layer = next(one.layer for one in adapter.implementations if one.id == identifier)
     asked = [one for one in probes(layer, "float32", (2, 3, 4, 5)) if one.diagnoses]
-    asked += [Probe(label=str(number), case=case, requirement="GN-06") for number, case in enumerate(cases)]
+    asked += [
+        Probe(label=str(number), case=case, requirement=asked_for[number % len(asked_for)])
+        for number, case in enumerate(cases)
+    ]
     seen = tuple(Seen(probe=probe, observation=adapter.run(identifier, probe.case)) for probe in asked)
     found = diagnose(layer, seen, "float32", References())
     (own,) = (one for one in adapter.implementations if one.id == identifier)
