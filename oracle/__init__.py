@@ -10,7 +10,7 @@ from normgauge.oracle.arithmetic import ACCURACY_CLASSES, Arithmetic, fewer_digi
 from normgauge.oracle.axes import AXES
 from normgauge.oracle.axis import Axis
 from normgauge.oracle.batch_norm import BatchNormReference, batch_norm, batch_norm_backward
-from normgauge.oracle.formats import rounded
+from normgauge.oracle.formats import STEPS, RoundedStep, rounded
 from normgauge.oracle.group_norm import group_norm, group_norm_backward
 from normgauge.oracle.higher_derivatives import batch_norm_higher, group_norm_higher
 from normgauge.oracle.layer_state import LayerState
@@ -31,6 +31,7 @@ __all__ = [
     "AXES",
     "CANONICAL",
     "HALF",
+    "STEPS",
     "WRONG_FORMS",
     "Arithmetic",
     "Axis",
@@ -39,6 +40,7 @@ __all__ = [
     "LayerState",
     "Reference",
     "Refusal",
+    "RoundedStep",
     "RunningStatistics",
     "Semantics",
     "WrongGradients",

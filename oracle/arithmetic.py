@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from normgauge.oracle.formats import INTERMEDIATES, Format, format_of
+from normgauge.oracle.formats import INTERMEDIATES, Format, RoundedStep, format_of
 from normgauge.oracle.moments import U64, Float, gamma
 
 #: Accuracy classes, tightest first. Each holds whatever its predecessors hold.
@@ -34,7 +34,8 @@ class Arithmetic:
     rounded in any direction, and a root as the reciprocal of a reciprocal root. With ``intermediates`` what lies
     between float32 input and output is rounded to that format, as no honest layer does. With ``typical`` the
     ``bound`` of a reference is the typical error of honest arithmetic, which excludes nothing: k roundings count as
-    sqrt(k).
+    sqrt(k). With ``rounded_step`` one step is rounded to fewer digits than the others, as no honest layer does;
+    what follows from that is in the value of a reference, and not in its bound.
 
     Raises:
         ValueError: a dtype, class or format of intermediates that is not known, a storage type that is not narrower, or
@@ -52,6 +53,7 @@ class Arithmetic:
     shading: bool = False
     typical: bool = False
     intermediates: str | None = None
+    rounded_step: RoundedStep | None = None
 
     def __post_init__(self) -> None:
         format_of(self.dtype)

@@ -64,6 +64,39 @@ INTERMEDIATES: Final = {
 }
 
 
+#: The steps of the formula that may be rounded alone: x, x in the sum of the mean, the mean with the variance taken
+#: about it, the mean behind the variance, x - mean and its square in the sum of the variance, the variance, both
+#: statistics, the reciprocal deviation, the normalised value, weight and bias, the output.
+STEPS: Final = (
+    "x", "terms", "mean", "mean_alone", "squares", "var", "statistics", "reciprocal", "x_hat", "affine", "output",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundedStep:
+    """One of ``STEPS``, and the name of the format that what it gives is rounded to.
+
+    Raises:
+        ValueError: a step or a format that is not known.
+    """
+
+    step: str
+    form: str
+
+    def __post_init__(self) -> None:
+        if self.step not in STEPS:
+            raise ValueError(f"step {self.step!r} is not known; allowed: {', '.join(STEPS)}")
+        if self.form not in _ROUNDED_TO:
+            raise ValueError(f"format {self.form!r} is not known; allowed: {', '.join(_ROUNDED_TO)}")
+
+    @property
+    def to(self) -> Format:
+        return _ROUNDED_TO[self.form]
+
+
+_ROUNDED_TO: Final = {**INTERMEDIATES, "float32": FORMATS["float32"]}
+
+
 def format_of(dtype: str) -> Format:
     """The format named ``dtype``.
 
@@ -88,7 +121,12 @@ def rounded(values: ArrayLike, dtype: str) -> Float:
     >>> rounded([65519.0, 65520.0], "float16")
     array([65504.,    inf])
     """
-    form, exact = format_of(dtype), np.asarray(values, dtype=np.float64)
+    return rounded_to(values, format_of(dtype))
+
+
+def rounded_to(values: ArrayLike, form: Format) -> Float:
+    """As :func:`rounded`, by the format itself."""
+    exact = np.asarray(values, dtype=np.float64)
     finite = np.isfinite(exact)
     _, exponent = np.frexp(np.where(finite, exact, 0.0))  # |exact| < 2^exponent
     last_digit = np.maximum(exponent, form.least_exponent + 1) - form.digits

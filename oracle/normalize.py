@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from normgauge.oracle.arithmetic import Arithmetic
 from normgauge.oracle.bounds import result_bound
+from normgauge.oracle.formats import rounded_to
 from normgauge.oracle.moments import U64, Float
 from normgauge.oracle.reference import Reference
+from normgauge.oracle.rounded_step import rounded_reciprocal, rounded_within, scaled_and_shifted
 from normgauge.oracle.semantics import Semantics
 from normgauge.oracle.statistics import Statistics
 
@@ -127,7 +129,9 @@ def reciprocal_deviation(used: Statistics, formula: Formula) -> tuple[Float, Flo
     open_ended = (used.var.bound == np.inf) | ((ends.least < eta) & (ends.most > -eta)) | (ends.most > held.largest)
     moved = np.where(open_ended, np.inf, moved)
     # The float64 evaluation of the ends and of the quotient: 3u and 1u of float64.
-    return value, moved + (5 * held.u + 4 * U64) * (1 + moved)
+    relative = moved + (5 * held.u + 4 * U64) * (1 + moved)
+    step = formula.arithmetic.rounded_step
+    return (value, relative) if step is None else rounded_reciprocal(value, relative, step)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +152,19 @@ class Output:
 
 def normalized(used: Statistics, weight: Float | float, bias: Float | float, formula: Formula) -> Reference:
     """weight * deviation / sqrt(var + eps) + bias and its bound; weight and bias broadcast with x."""
+    step = formula.arithmetic.rounded_step
+    if step is None:
+        return _normalized(used, weight, bias, formula)
+    if step.step == "x_hat":
+        x_hat = rounded_within(_normalized(used, 1.0, 0.0, formula), step.to)
+        return scaled_and_shifted(x_hat, weight, bias, formula.arithmetic.held)
+    if step.step == "affine":
+        weight, bias = rounded_to(weight, step.to), rounded_to(bias, step.to)
+    y = _normalized(used, weight, bias, formula)
+    return rounded_within(y, step.to) if step.step == "output" else y
+
+
+def _normalized(used: Statistics, weight: Float | float, bias: Float | float, formula: Formula) -> Reference:
     reciprocal, relative = reciprocal_deviation(used, formula)
     x_hat = used.deviation * reciprocal
     y = x_hat if isinstance(weight, float) and weight == 1 else weight * x_hat

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from normgauge.oracle.arithmetic import Arithmetic
 from normgauge.oracle.bounds import StatisticsBound, read_bound, statistics_bound
+from normgauge.oracle.formats import rounded_to
 from normgauge.oracle.moments import U64, Float, Moments, moments
 from normgauge.oracle.reference import Reference
+from normgauge.oracle.rounded_step import rounded_moments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,14 @@ class Batch:
     @classmethod
     def of(cls, sets: Float, arithmetic: Arithmetic, samples: int = 1) -> Batch:
         """Those of ``sets``, each of which holds the values of so many samples, one after the other."""
+        step = arithmetic.rounded_step
+        if step is not None and step.step == "x":
+            sets = rounded_to(sets, step.to)
         m = moments(sets, compensated=arithmetic.dtype == "float64")
-        return cls(sets=sets, m=m, bound=statistics_bound(m, arithmetic), samples=samples)
+        bound = statistics_bound(m, arithmetic)
+        if step is not None:
+            m, bound = rounded_moments(sets, m, bound, arithmetic)
+        return cls(sets=sets, m=m, bound=bound, samples=samples)
 
     def statistics(self, divisor: str, arithmetic: Arithmetic) -> Statistics:
         """The sets normalised by their own statistics; ``divisor`` as in the axis ``variance``."""

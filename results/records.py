@@ -206,7 +206,8 @@ class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"
 
     ``remedy`` is what a port writes instead, ``not_mended`` why nothing makes the two agree. ``nameless`` is the
     sentence without the name of the implementation, where it begins with that. ``ground`` is what
-    the requirement rests on; older files have none.
+    the requirement rests on; older files have none. ``falls_with`` is the id of another requirement that departs by the
+    same cause and falls with none itself; empty where there is none, and in older files.
     """
 
     requirement: str
@@ -226,6 +227,7 @@ class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"
     example: Example | None = None
     nameless: str = ""
     ground: Ground | None = None
+    falls_with: str = ""
 
 
 class SeriesPoint(msgspec.Struct, frozen=True, kw_only=True):

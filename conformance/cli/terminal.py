@@ -44,7 +44,7 @@ def line_of(record: Record) -> str | None:
         lines += [f"  [yellow]hazard[/] {escape(hazard)}" for hazard in record.hazards]
         return "\n".join(lines)
     if isinstance(record, Judgement) and record.verdict in DIVERGENT:
-        return f"  {_departure(record)}: {escape(record.measured)}"
+        return f"  {_departure(record)}: {_falls_with(record)}{escape(record.measured)}"
     if isinstance(record, Counterexample):
         kept = f" (kept in {record.stored})" if record.stored else ""
         return f"  [red]counterexample[/] {record.found}: {escape(record.sentence)}{escape(kept)}"
@@ -70,6 +70,10 @@ def _departure(judgement: Judgement) -> str:
     ground = f" ({judgement.ground})" if judgement.ground else ""
     word = word_for(judgement.verdict, judgement.ground)
     return f"[{colour}]{word}[/] {judgement.requirement} {escape(judgement.title)}{ground}"
+
+
+def _falls_with(judgement: Judgement) -> str:
+    return f"falls with {judgement.falls_with}: " if judgement.falls_with else ""
 
 
 def _of_workers(footer: Footer) -> str:
@@ -153,7 +157,7 @@ def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
     divergent = [j for j in judgements if j.verdict in DIVERGENT]
     for judgement in divergent:
         console.print(
-            f"{_departure(judgement)}: {escape(judgement.sentence)}",
+            f"{_departure(judgement)}: {_falls_with(judgement)}{escape(judgement.sentence)}",
             highlight=False,
             soft_wrap=True,
         )

@@ -148,23 +148,23 @@ class Flag:
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """A number, in words for more than a threshold, at most that, and exactly a value.
+    """A number, in words for at least a value, at most that, and exactly that.
 
-    A count has words for ``at_least`` and ``fewer``, too. ``said`` has better words for some of these.
+    A count has words for ``above`` and ``fewer``, too. ``said`` has better words for some of these.
     """
 
     of: Read
-    above: str
+    at_least: str
     below: str
     exactly: str
-    at_least: str = ""
+    above: str = ""
     fewer: str = ""
     said: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def counts(self) -> bool:
         """Whether the numbers are whole."""
-        return bool(self.at_least)
+        return bool(self.above)
 
     def words(self, template: str, value: float) -> str:
         text = template.format(f"{value:,.0f}" if self.counts else f"{value:.4g}")
@@ -240,7 +240,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Flag(of=_odd(lambda call: call.shape[0]), yes="with an odd number of samples", no="with an even number of samples"),
     Number(
         of=lambda call: call.setting("eps"),
-        above="with an eps above {}",
+        at_least="with an eps of at least {}",
         below="with an eps of at most {}",
         exactly="with an eps of {}",
     ),
@@ -250,7 +250,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Flag(of=lambda call: call.setting_is_none("momentum"), yes="with momentum None", no="with a momentum"),
     Number(
         of=lambda call: call.setting("momentum"),
-        above="with a momentum above {}",
+        at_least="with a momentum of at least {}",
         below="with a momentum of at most {}",
         exactly="with a momentum of {}",
     ),
@@ -293,13 +293,13 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Flag(of=lambda call: call.subnormal, yes="with subnormal values in x"),
     Number(
         of=lambda call: call.mean_in_deviations,
-        above="with a |mean| above {} deviations",
+        at_least="with a |mean| of at least {} deviations",
         below="with a |mean| of at most {} deviations",
         exactly="with a |mean| of {} deviations",
     ),
     Number(
         of=lambda call: call.largest,
-        above="with a largest |x| above {}",
+        at_least="with a largest |x| of at least {}",
         below="with a largest |x| of at most {}",
         exactly="with a largest |x| of {}",
     ),

@@ -28,6 +28,8 @@ CHANCE: Final = 0.05
 _WORTH_A_SECOND: Final = 0.5
 #: How many other rules of the same calls are named.
 _MOST_ALIKE: Final = 3
+#: So many values of an eps or the like are told by themselves.
+_MOST_VALUES: Final = 2
 
 Mask = NDArray[np.bool_]
 
@@ -100,14 +102,14 @@ def common_rule(calls: Sequence[Call], departs: Sequence[bool]) -> Rule | None:
         calls=int(mask.sum()),
         others_departing=int((~mask & wanted).sum()),
         others=int((~mask).sum()),
-        alike=_also(alike[1:]),
+        alike=_also(alike[1:], _words(found)),
     )
 
 
-def _also(others: Sequence[_Conditions]) -> tuple[str, ...]:
-    """The words of other rules of the same calls; of two conditions only without a threshold that is anywhere."""
+def _also(others: Sequence[_Conditions], told: str) -> tuple[str, ...]:
+    """Other words for the same calls; of two conditions only without a threshold that is anywhere."""
     sharp = (own for own in others if len(own) == 1 or not any(one.gap for one in own))
-    return tuple(dict.fromkeys(map(_words, sharp)))[:_MOST_ALIKE]
+    return tuple(words for words in dict.fromkeys(map(_words, sharp)) if words != told)[:_MOST_ALIKE]
 
 
 def _words(conditions: _Conditions) -> str:
@@ -194,40 +196,49 @@ def _of_choice(feature: Choice, values: Sequence[Value | None]) -> Iterator[_Con
 
 
 def _of_number(feature: Number, values: Sequence[Value | None]) -> Iterator[_Condition]:
-    """More and at most a number between two values that occur, and exactly one of these."""
+    """At least and at most a number, and exactly one of those that occur."""
     given = np.array([math.nan if value is None else float(value) for value in values])
     occurring = [float(value) for value in np.unique(given[~np.isnan(given)])]
-    for low, high in itertools.pairwise(occurring):
-        (above, below), gap = _beside(feature, low, high), _gap(low, high, counts=feature.counts)
-        yield _Condition(given > low, above, gap)
-        if feature.counts or low > occurring[0]:  # what is at most the least is exactly that
-            yield _Condition(given <= low, below, gap)
+    told = _beside_count if feature.counts else _beside_value
+    for place in range(1, len(occurring)):
+        high = given >= occurring[place]
+        for mask, (words, gap) in zip((high, given < occurring[place]), told(feature, occurring, place), strict=True):
+            yield _Condition(mask, words, gap)
     for value in occurring:
         yield _Condition(given == value, feature.words(feature.exactly, value))
 
 
-def _beside(feature: Number, low: float, high: float) -> tuple[str, str]:
-    """More than a number between the two, and at most that, by a number that people recognise.
-
-    That is of counts a power of two, else of ten: from ``low`` to below ``high`` the one next to the geometric middle,
-    else ``high``, else ``low``.
-    """
-    base, least = (2.0, max(low, 1.0)) if feature.counts else (10.0, max(low, high * 1e-3))
-    if least > 0:
-        first, last = (math.ceil(math.log(end, base) - 1e-9) for end in (least, high))
-        middle = (math.log(least, base) + math.log(high, base)) / 2
-        powers = [float(base**power) for power in range(first, last)]
-        if powers:
-            low = min(powers, key=lambda power: abs(math.log(power, base) - middle))
-        elif feature.counts and base**last == high:
-            return feature.words(feature.at_least, high), feature.words(feature.fewer, high)
-    return feature.words(feature.above, low), feature.words(feature.below, low)
+_Words = tuple[str, str]
 
 
-def _gap(low: float, high: float, *, counts: bool) -> str:
+def _beside_value(feature: Number, occurring: Sequence[float], place: int) -> tuple[_Words, _Words]:
+    """The values from ``place`` on and those before it: one or two by themselves, more by the end that was asked."""
+    low, high = occurring[place - 1 : place + 1]
+
+    def told(side: Sequence[float], template: str, end: float, beyond: float) -> _Words:
+        if len(side) <= _MOST_VALUES:
+            return feature.exactly.format(" or ".join(f"{value:.4g}" for value in side)), ""
+        return feature.words(template, end), f"the next is {beyond:.4g}"
+
+    return told(occurring[place:], feature.at_least, high, low), told(occurring[:place], feature.below, low, high)
+
+
+def _beside_count(feature: Number, occurring: Sequence[float], place: int) -> tuple[_Words, _Words]:
+    """More than a count and at most that, by a power of two where one lies between the two that occur."""
+    low, high = occurring[place - 1 : place + 1]
+    least = max(low, 1.0)
+    first, last = (math.ceil(math.log2(end) - 1e-9) for end in (least, high))
+    middle = (math.log2(least) + math.log2(high)) / 2
+    gap = _gap(low, high)
+    if first < last:
+        low = 2.0 ** min(range(first, last), key=lambda power: abs(power - middle))
+    elif 2.0**last == high:
+        return (feature.words(feature.at_least, high), gap), (feature.words(feature.fewer, high), gap)
+    return (feature.words(feature.above, low), gap), (feature.words(feature.below, low), gap)
+
+
+def _gap(low: float, high: float) -> str:
     """Where no call lies, so that the threshold may as well lie elsewhere."""
-    if not counts:
-        return f"none between {low:.4g} and {high:.4g}"
     if high - low <= 1:
         return ""
     least, most = f"{low + 1:,.0f}", f"{high - 1:,.0f}"

@@ -29,6 +29,7 @@ from normgauge.conformance.subjects.messages import Description
 from normgauge.conformance.subjects.subject import CannotRun, Subject, with_right_shapes
 from normgauge.conformance.verdicts.accuracy_class import Accuracy, accuracy_of
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, excuse, instead, told
+from normgauge.conformance.verdicts.falls_with import falls_with
 from normgauge.conformance.verdicts.judge import judge
 from normgauge.conformance.verdicts.related_layers import beside_kin, judge_kin, kin_of, related
 from normgauge.results.records import (
@@ -83,10 +84,13 @@ def measure(
     yield profile
     yield from [] if wanted.diagnosis_only else accuracy.curves
     kinships = tuple(beside_kin(subject, description, dtype, asked.kin))
-    verdicts: dict[str, str] = {}
+    found = {
+        one.id: judge_kin(one, evidence, kinships) if one.relation else judge(one, evidence)
+        for one in asked.requirements
+    }
+    heads = falls_with(found, evidence)
     for requirement in asked.requirements:
-        judged = judge_kin(requirement, evidence, kinships) if requirement.relation else judge(requirement, evidence)
-        verdicts[requirement.id] = judged.verdict
+        judged = replace(found[requirement.id], falls_with=heads.get(requirement.id, ""))
         example = None
         # A case that leaves a setting to the layer has no reference, so nothing smaller can be held to one.
         shown = judged.shows is not None and judged.shows.probe.measures is None
@@ -101,7 +105,7 @@ def measure(
             seed=wanted.seed,
             store=wanted.store,
             committed=asked.committed,
-            verdicts=verdicts,
+            verdicts={name: one.verdict for name, one in found.items()},
             measured=accuracy.arithmetic,
             kin=asked.kin,
         )
@@ -287,6 +291,7 @@ def _judgement(
         not_mended=judged.not_mended,
         example=example,
         nameless=judged.sentence.text if judged.sentence.subject else "",
+        falls_with=judged.falls_with,
     )
 
 

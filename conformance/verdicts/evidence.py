@@ -47,6 +47,11 @@ class Evidence:
         """What departing calls have in common, by what departs in them, as far as it was asked for (in_common.py)."""
         return {}
 
+    @functools.cached_property
+    def found(self) -> dict[str, str]:
+        """What was found once and is asked for by many requirements, by name (held_bits.py)."""
+        return {}
+
     @property
     def arithmetic(self) -> Arithmetic:
         """The arithmetic that the implementation was found to use."""
@@ -157,6 +162,7 @@ class Judged:
     ``remedy`` is what a port writes instead, ``not_mended`` why nothing makes the two agree.
     ``of`` is the layer that it was observed of, where that is not the implementation itself. ``explained`` says that
     what was ``measured`` is a cause, and no value in place of another; ``ending`` follows the numbers in the sentence.
+    ``falls_with`` is the id of a requirement that has the same cause and is told first.
     """
 
     verdict: Verdict
@@ -172,6 +178,7 @@ class Judged:
     of: str | None = None
     explained: bool = False
     ending: str = ""
+    falls_with: str = ""
 
 
 def witness(seen: Seen, deviation: Deviation, against: str, dtype: str, *, axis: str = "", value: str = "") -> Witness:

@@ -89,6 +89,12 @@ def rule_of(evidence: Evidence, quantity: str) -> Rule | None:
     return evidence.rules[quantity]
 
 
+def departing_calls(evidence: Evidence, quantity: str) -> tuple[list[Call], list[bool]]:
+    """The calls that show a quantity, and whether it departs."""
+    answers, _ = _answers(evidence, quantity)
+    return answers.calls, answers.departs
+
+
 def rule_of_raising(evidence: Evidence) -> Rule | None:
     """The rule of the calls that raise and must not; None where no rule describes them."""
     if _RAISED not in evidence.rules:
@@ -96,7 +102,7 @@ def rule_of_raising(evidence: Evidence) -> Rule | None:
     return evidence.rules[_RAISED]
 
 
-def _cases(evidence: Evidence) -> Iterator[Seen]:
+def ordinary_cases(evidence: Evidence) -> Iterator[Seen]:
     """Every case once, without those that rest on a case which follows nothing, or that have no reference."""
     misfits = {one.probe.requirement for one in evidence.diagnosis.misfits}
     misfits = {name for name in misfits if requirements()[name].rule == "axis"}
@@ -122,7 +128,7 @@ def _answers(evidence: Evidence, quantity: str) -> tuple[_Answers, str]:
 
 def _held_to(followed: Sequence[Semantics], quantity: str, evidence: Evidence) -> _Answers:
     found = _Answers()
-    for one in _cases(evidence):
+    for one in ordinary_cases(evidence):
         case, before = one.probe.case, False
         for number, (distance, bound, ratio) in _best(one, followed, quantity, evidence):
             on_its_own = quantity in _OF_THE_CALL and (
@@ -182,7 +188,7 @@ def _sizes(one: Seen, semantics: Semantics, arithmetic: Arithmetic, quantity: st
 def _raising(evidence: Evidence) -> tuple[list[Call], list[bool]]:
     calls: list[Call] = []
     raised: list[bool] = []
-    for one in _cases(evidence):
+    for one in ordinary_cases(evidence):
         observation = one.observation
         may = requirements()[one.probe.requirement].rule in MAY_RAISE or foreseen(one, evidence)
         if may or observation.died or observation.unsupported:

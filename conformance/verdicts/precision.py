@@ -8,6 +8,7 @@ from typing import Final
 from normgauge.conformance.diagnosis.candidates import Seen, compare
 from normgauge.conformance.requirements.requirement import Requirement
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, Sentence, told, witness
+from normgauge.conformance.verdicts.held_bits import bits_that_hold, rounded_step
 from normgauge.oracle import Arithmetic
 
 
@@ -28,16 +29,20 @@ def judge_precision(requirement: Requirement, evidence: Evidence) -> Judged:
         found.append((compare(one.observation, prediction), one))
     deviation, loudest = max(found, key=lambda pair: pair[0].ratio)
     outputs = sorted({step.dtype for one in evidence.seen for step in one.observation.steps})
-    means = _computes(evidence.arithmetic)
+    means, step = _computes(evidence.arithmetic), rounded_step(evidence)
+    if step and evidence.arithmetic.intermediates is not None:
+        means, step = step, ""
     sentence = evidence.does(
         f"takes {evidence.dtype}, returns {', '.join(outputs)}, and {means}: {told(deviation, loudest)}"
+        f"{f'; a layer that {step} would do the same' if step else ''}"
     )
+    bits = bits_that_hold(evidence, deviation.quantity, honoured)
     shown = witness(loudest, deviation, f"computing in {evidence.dtype}", evidence.dtype)
     return Judged(
         verdict="diverges",
         measured=means,
         sentence=sentence,
-        notes=(),
+        notes=(f"{deviation.quantity}: {bits}",) if bits else (),
         witnesses=(shown,),
         shows=loudest,
         held_to=honoured,

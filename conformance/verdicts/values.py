@@ -26,6 +26,7 @@ from normgauge.conformance.verdicts.evidence import (
     witness,
 )
 from normgauge.conformance.verdicts.gradients import Explained, departs_forward, explained_gradients
+from normgauge.conformance.verdicts.held_bits import FORWARD, bits_that_hold, rounded_step
 from normgauge.conformance.verdicts.in_common import notes_on
 from normgauge.conformance.verdicts.overflow import overflow
 from normgauge.oracle import Arithmetic, Semantics
@@ -171,10 +172,14 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
     if deviation.quantity in GRADIENTS and not overflowed:
         known = explained_gradients(requirement, evidence.of(requirement.id), evidence)
     elsewhere = "" if known.cause or overflowed or requirement.rule == "sizes" else _follows_there(one, evidence)
-    rule, shared = "", tuple[str, ...]()
+    rule, shared, rounds = "", tuple[str, ...](), ""
     if not overflowed and requirement.rule != "sizes":
         rule, shared = notes_on(evidence.ordinary, deviation.quantity)
-    cause, ending = known.cause or elsewhere, known.ending or rule
+        if deviation.quantity in FORWARD:
+            rounds = rounded_step(evidence.ordinary) if _depart_widely(found, evidence.ordinary) else ""
+            bits = bits_that_hold(evidence.ordinary, deviation.quantity, evidence.ordinary.precisions[-1])
+            shared = (*shared, f"{deviation.quantity}: {bits}") if bits else shared
+    cause, ending = known.cause or rounds or elsewhere, known.ending or rule
     notes = (*notes, *known.notes, *shared)
     if len(found.outside) > 1:
         notes = (*notes, f"shown by: {'; '.join(o.probe.label for o, _ in found.outside)}")
@@ -189,6 +194,11 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
         explained=bool(cause),
         ending=ending,
     )
+
+
+def _depart_widely(found: _SortedCases, evidence: Evidence) -> bool:
+    """Whether all cases depart from the bounds by which ordinary ones are judged, and not from narrower ones alone."""
+    return all(evidence.best(one.probe.case, one.observation, FORWARD)[0].ratio > 1 for one, _ in found.outside)
 
 
 def _hides_state(one: Seen, semantics: Semantics, evidence: Evidence) -> bool:

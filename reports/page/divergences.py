@@ -202,7 +202,7 @@ def _told(judgement: Judgement) -> tuple[Hashable, ...]:
     example = judgement.example
     shown = (example.settings, example.shapes, example.rows) if example else ()
     said = judgement.nameless or judgement.sentence
-    told = (judgement.verdict, judgement.ground, judgement.measured, judgement.dtype, said)
+    told = (judgement.verdict, judgement.ground, judgement.measured, judgement.falls_with, judgement.dtype, said)
     return (*told, repr((judgement.notes, shown)))
 
 

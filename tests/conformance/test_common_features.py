@@ -2,61 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from evidence import evidence_of, group_norm_cases
 from faulty.adapter import FaultyAdapter
 from faulty.rules import RulesAdapter
 
-from normgauge.adapters.case import Case
 from normgauge.conformance.diagnosis.call_features import Call
-from normgauge.conformance.diagnosis.candidates import Seen
 from normgauge.conformance.diagnosis.common_features import Rule, common_rule
-from normgauge.conformance.diagnosis.diagnose import diagnose
-from normgauge.conformance.diagnosis.references import References
-from normgauge.conformance.layers.experiments import probes
-from normgauge.conformance.requirements.inputs import scrambled
-from normgauge.conformance.requirements.probe import Probe, make_case
+from normgauge.conformance.requirements.probe import make_case
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
-from normgauge.conformance.verdicts.evidence import Evidence
 from normgauge.conformance.verdicts.in_common import notes_on, rule_of_raising, what_they_share
 from normgauge.results.records import Judgement
-
-#: Samples, channels and extents: sizes on both sides of 8 samples, of 32 channels and of 32 positions.
-SIZES = tuple(itertools.product((1, 7, 8), (8, 32), ((), (32,), (40,), (2, 2), (3, 11))))
-
-
-def group_norm_cases() -> Iterator[Case]:
-    """One call each: every size, with and without gradients, with and without a weight other than 1."""
-    for number, (samples, channels, extents) in enumerate(SIZES):
-        x = scrambled((samples, channels, *extents), number)
-        settings: dict[str, Any] = {"num_channels": channels, "num_groups": 4, "eps": 2.0**-16}
-        parameters: dict[str, Any] | None = {} if number % 4 == 1 else None
-        dy = scrambled(x.shape, number + 1) + 0.75
-        yield make_case("group_norm", "float32", settings, [("train", x)], parameters)
-        yield make_case("group_norm", "float32", settings, [("train", x, dy)], parameters)
-    for calls in (2, 3, 4):
-        steps = [("train", scrambled((2, 8, 4), calls + seed)) for seed in range(calls)]
-        yield make_case("group_norm", "float32", {"num_channels": 8, "num_groups": 4, "eps": 2.0**-16}, steps)
-
-
-def evidence_of(identifier: str, adapter: FaultyAdapter, cases: Iterable[Case]) -> Evidence:
-    """What is known of a layer that is asked these cases beside those of the diagnosis."""
-    layer = next(one.layer for one in adapter.implementations if one.id == identifier)
-    asked = [one for one in probes(layer, "float32", (2, 3, 4, 5)) if one.diagnoses]
-    asked += [Probe(label=str(number), case=case, requirement="GN-06") for number, case in enumerate(cases)]
-    seen = tuple(Seen(probe=probe, observation=adapter.run(identifier, probe.case)) for probe in asked)
-    found = diagnose(layer, seen, "float32", References())
-    (own,) = (one for one in adapter.implementations if one.id == identifier)
-    return Evidence(
-        implementation=identifier, identity=own.identity, dtype="float32", names=own.names, remedies={}, seen=seen,
-        diagnosis=found, followed=tuple(found.followed()), references=References(),
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -161,6 +123,40 @@ def test_a_threshold_is_a_number_that_people_know_where_no_call_lies_elsewhere(
     departing: tuple[int, ...], others: tuple[int, ...], words: str
 ) -> None:
     assert str(positions_rule(departing, others)) == words
+
+
+@pytest.mark.parametrize(
+    ("departing", "others", "words"),
+    [
+        ((0.0,), (1e-12, 1e-5, 1e-3), "all 9 calls with an eps of 0, none of the 27 others"),
+        ((0.0, 1e-13), (1e-12, 1e-5, 1e-3), "all 18 calls with an eps of 0 or 1e-13, none of the 27 others"),
+        (
+            (1e-7, 1e-6, 1e-5),
+            (1e-3, 0.5),
+            "all 27 calls with an eps of at most 1e-05 (the next is 0.001), none of the 18 others",
+        ),
+        (
+            (1e-3, 0.1, 0.5),
+            (1e-7, 1e-6, 1e-5),
+            "all 27 calls with an eps of at least 0.001 (the next is 1e-05), none of the 27 others",
+        ),
+    ],
+)
+def test_an_eps_is_told_by_the_values_that_were_asked(
+    departing: tuple[float, ...], others: tuple[float, ...], words: str
+) -> None:
+    settings: dict[str, Any] = {"num_channels": 4, "num_groups": 1}
+    calls = [
+        Call(
+            case=make_case("group_norm", "float32", settings | {"eps": eps}, [("train", np.ones((2, 4, n)))]), number=0
+        )
+        for eps in (*departing, *others)
+        for n in range(3, 12)
+    ]
+    found = common_rule(calls, [eps in departing for eps in (*departing, *others) for _ in range(9)])
+    assert found is not None
+    assert str(found) == words
+    assert not found.alike
 
 
 @pytest.mark.parametrize(
