@@ -12,9 +12,17 @@ from normgauge.reports.accuracy_files import write_accuracy
 
 @click.command()
 @click.argument("results", default=Path("build/results"), type=click.Path(path_type=Path))
-@click.option("--out", default=Path("build/accuracy"), show_default=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    default=Path("build/accuracy"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the tables and pictures.",
+)
 def accuracy(results: Path, out: Path) -> None:
-    """Write the accuracy classes and error curves of the result files in the folder RESULTS, as Markdown and SVG.
+    """Write tables and pictures of the measured errors, as Markdown and SVG.
+
+    RESULTS is a folder of result files (default: build/results). Errors are relative to the largest exact value.
 
     Example: normgauge accuracy build/results --out docs
     """

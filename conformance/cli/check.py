@@ -1,4 +1,4 @@
-"""normgauge check: whether a worker speaks the protocol, before anything is measured."""
+"""normgauge check: does a worker follow the protocol? Nothing is measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from normgauge.conformance.form.examination import Examined, examine
 from normgauge.conformance.form.session import Finding
 from normgauge.conformance.subjects.subject import CannotRun, Launch
 
-#: How often a worker is started again after it has ended, or has not answered within the time limit.
+#: The number of restarts after a worker has ended, or has not answered within the time limit.
 _MOST_RESTARTS: Final = 3
 
 
@@ -27,24 +27,25 @@ _MOST_RESTARTS: Final = 3
 @with_worker_options
 @ended_by_signals()
 def check(framework: str | None, worker: WorkerOptions) -> None:
-    """Check the form of everything that a worker writes, and list all faults with their places.
+    """Check that a worker follows the protocol, and list every fault in its messages.
 
-    FRAMEWORK is a registered one or module:Class of an adapter; with --exec it is only a name and can be left out.
-    Some small cases are sent, of every kind in the protocol. Whether the numbers are right is not checked.
+    FRAMEWORK is the name of a registered framework, or module:Class of an adapter. With --exec it is only a name, and
+    you can leave it out. The command sends a few small cases of every kind in the protocol. It does not check whether
+    the numbers are right: use normgauge run for that. Exits with 1 if there is a fault.
 
     Example: normgauge check --exec "node worker.mjs"
     """
     if worker.in_process:
-        raise Mistake("normgauge check is about what a worker process writes; leave out --in-process")
+        raise Mistake("--in-process starts no worker process, and normgauge check reads its messages; leave it out")
     if framework is None and worker.program is None:
-        raise Mistake("name what to check: --exec 'node worker.mjs', module:Class of an adapter, or a framework")
+        raise Mistake("nothing to check; give --exec 'node worker.mjs', module:Class of an adapter, or a framework")
     launch = worker.launch(framework or "exec")
     try:
         examined = examine(replace(launch, most_restarts=_MOST_RESTARTS))
     except CannotRun as error:
         raise NotRunnable(str(error)) from None
     for reason in examined.not_asked:
-        click.echo(f"not asked: {reason}")
+        click.echo(f"skipped: {reason}")
     for line in _lines(examined.findings):
         click.echo(line)
     click.echo(_closing(examined, launch))
@@ -53,7 +54,7 @@ def check(framework: str | None, worker: WorkerOptions) -> None:
 
 
 def _lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """A line for each fault; answers that have the same one at the same place are in one."""
+    """One line for each fault; answers with the same fault at the same place share a line."""
     groups: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in findings:
         is_answer = finding.about.startswith("answer to case")
@@ -62,19 +63,19 @@ def _lines(findings: Sequence[Finding]) -> Iterator[str]:
         )
         groups.setdefault(mistake, []).append(finding)
     for first, *others in groups.values():
-        same = f" (and so in {len(others)} more: {_numbers(others)})" if others else ""
+        same = f" (and {len(others)} more with the same fault: {_numbers(others)})" if others else ""
         yield f"{first}{same}"
 
 
 def _general(text: str) -> str:
-    """``text`` without its numbers: what one mistake says of many cases."""
+    """``text`` with ``#`` for each number, to recognise the same fault in many cases."""
     return re.sub(r"\d+", "#", text)
 
 
 def _numbers(findings: Sequence[Finding]) -> str:
-    told = dict.fromkeys(re.sub(r"^answer to (.*?) \(.*$", r"\1", one.about) for one in findings)
-    listed = ", ".join(itertools.islice(told, 5))
-    return f"{listed}, ..." if len(told) > 5 else listed
+    cases = dict.fromkeys(re.sub(r"^answer to (.*?) \(.*$", r"\1", finding.about) for finding in findings)
+    listed = ", ".join(itertools.islice(cases, 5))
+    return f"{listed}, ..." if len(cases) > 5 else listed
 
 
 def _counted(count: int, noun: str) -> str:
@@ -83,10 +84,10 @@ def _counted(count: int, noun: str) -> str:
 
 def _closing(examined: Examined, launch: Launch) -> str:
     layers, dtypes = _counted(len(examined.asked), "layer"), ", ".join(examined.dtypes)
-    asked = f"{_counted(examined.cases, 'case')} of {layers} in {dtypes}, a script and an unknown op"
+    sent = f"{_counted(examined.cases, 'case')} for {layers} in {dtypes}, a script and an unknown op"
     if not examined.cases:
-        asked = "nothing, for want of a hello that can be used"
+        sent = "nothing, because the hello cannot be used"
     if examined.findings:
-        return f"{_counted(len(examined.findings), 'fault')} of form; asked: {asked}"
+        return f"{_counted(len(examined.findings), 'fault')}; sent: {sent}"
     name = launch.framework if not launch.program else f"NAME --exec {shlex.quote(shlex.join(launch.program))}"
-    return f"no fault of form; asked: hello, {asked}. Whether the numbers are right: normgauge run {name}"
+    return f"no fault; sent: hello, {sent}. To check the numbers: normgauge run {name}"

@@ -21,15 +21,24 @@ from normgauge.results.records import NotRun
 
 @click.command()
 @click.argument("implementation")
-@click.option("--framework", help="Where it belongs, if not to a registered framework: module:Class of an adapter.")
-@click.option("--dtype", default=DTYPES[0], show_default=True, type=click.Choice(DTYPES))
+@click.option(
+    "--framework",
+    metavar="MODULE:CLASS",
+    help="Adapter that has IMPLEMENTATION, if no registered framework has it.",
+)
+@click.option(
+    "--dtype", default=DTYPES[0], show_default=True, type=click.Choice(DTYPES), help="Type of input and parameters."
+)
 @with_size_options
 @with_worker_options
 @ended_by_signals()
 def diagnose(
     implementation: str, framework: str | None, dtype: str, worker: WorkerOptions, sizes: tuple[OwnSize, ...]
 ) -> None:
-    """Print what IMPLEMENTATION computes, axis by axis, with the evidence, and where it diverges.
+    """Print what one layer computes, with the evidence, and how it differs from torch's definition.
+
+    IMPLEMENTATION is an id that `normgauge list` shows. The table has one row for each question about the layer, such
+    as where eps stands. Below the table: defaults, accuracy, every difference, and what a port must write instead.
 
     Example: normgauge diagnose mlx.nn.GroupNorm
     """
@@ -37,7 +46,9 @@ def diagnose(
     launch = worker.launch(name)
     check_selection([launch], [implementation])
     if is_pattern(implementation):
-        raise Mistake(f"{implementation!r} is a pattern; diagnose takes the id of one implementation")
+        raise Mistake(
+            f"{implementation!r} is a pattern; diagnose takes one id. For several: normgauge run FRAMEWORK -i PATTERN"
+        )
     wanted = Wanted(
         dtypes=(dtype,),
         implementations=(implementation,),

@@ -1,4 +1,4 @@
-"""How a command ends when it cannot do what was asked: one line, and an exit code."""
+"""Errors of the command line: one line on stderr, and an exit code."""
 
 from __future__ import annotations
 
@@ -13,46 +13,44 @@ from normgauge.results.file import BrokenResults, is_complete
 
 
 class Mistake(click.ClickException):
-    """A user's mistake: one line that names the value, what is allowed, and the remedy."""
+    """A mistake in the command: one line that names the value, what is allowed, and the remedy."""
 
     exit_code = 2
 
 
 class NotRunnable(click.ClickException):
-    """Something that was asked for could not be run."""
+    """A requested framework or layer that could not be run."""
 
     exit_code = 3
 
 
-#: How the names of files end that someone may take --out to ask for.
+#: Suffixes of a file that a user may give to --out by mistake.
 _OF_FILES: Final = frozenset({".html", ".htm", ".md", ".svg", ".json", ".jsonl", ".txt", ".pdf"})
 
 
 def make_folder(path: Path) -> None:
     if path.is_file():
-        raise Mistake(f"{path} is a file; give a folder with --out, such as --out {path.parent / 'build'}")
+        raise Mistake(f"--out {path} is a file; give a folder, such as --out {path.parent / 'build'}")
     if path.suffix.lower() in _OF_FILES and not path.is_dir():
-        raise Mistake(f"{path} is the name of a file; give the folder that the files go into: --out {path.parent}")
+        raise Mistake(f"--out {path} is a file name; give the folder for the files: --out {path.parent}")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Mistake(f"the folder {path} cannot be made: {error.strerror}; give another one with --out") from None
+        raise Mistake(f"--out {path}: cannot make this folder: {error.strerror}; give another folder") from None
 
 
 def check_folder(results: Path, command: str) -> None:
     if results.is_file():
-        raise Mistake(f"{results} is one result file; give its folder: normgauge {command} {results.parent}")
+        raise Mistake(f"{results} is a file; give the folder of result files: normgauge {command} {results.parent}")
     if not results.is_dir():
-        raise Mistake(
-            f"{results} is not a folder of result files; make one with: normgauge run FRAMEWORK --out {results}"
-        )
+        raise Mistake(f"there is no folder {results}; make result files with: normgauge run FRAMEWORK --out {results}")
 
 
 def warn_of_interrupted(results: Path) -> None:
-    """Name the result files in the folder that have no end: what is made of them is not complete."""
+    """Warn of each result file in the folder whose run did not finish."""
     for path in sorted(results.glob("*.jsonl")):
         if not is_complete(path):
-            click.echo(f"warning: {path} has no end: its run was interrupted; run it again", err=True)
+            click.echo(f"warning: {path} is not complete: the run did not finish; run it again", err=True)
 
 
 @contextmanager
@@ -63,4 +61,4 @@ def told_in_one_line(folder: Path) -> Iterator[None]:
         raise Mistake(str(error)) from None
     except OSError as error:
         named = error.filename or folder
-        raise Mistake(f"{named} cannot be written: {error.strerror}; give another folder with --out") from None
+        raise Mistake(f"cannot write {named}: {error.strerror}; give another folder with --out") from None

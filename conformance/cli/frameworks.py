@@ -1,4 +1,4 @@
-"""Names of frameworks and implementations as a user gives them; what nothing has is refused with the nearest names."""
+"""Names of frameworks and implementations on the command line; an unknown name is rejected with similar names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def adapter_of(framework: str) -> type[Adapter]:
 
 
 def loadable() -> dict[str, type[Adapter] | str]:
-    """Every registered adapter, or why it cannot be loaded: one broken registration disables no other."""
+    """Every registered adapter, or the reason why it cannot be loaded; one broken adapter disables no other."""
     found: dict[str, type[Adapter] | str] = {}
     for name in sorted(registered()):
         try:
@@ -48,7 +48,7 @@ def known_of(launch: Launch) -> list[str]:
 
 
 def selected_of(launch: Launch, implementations: Sequence[str]) -> tuple[str, ...]:
-    """Which of these ids and patterns to ask of this framework; a program of its own is asked all, and says."""
+    """The ids and patterns that apply to this framework; for a program of --exec, all of them."""
     known = known_of(launch)
     return tuple(
         one for one in implementations if launch.program or any(is_named(identifier, [one]) for identifier in known)
@@ -56,10 +56,10 @@ def selected_of(launch: Launch, implementations: Sequence[str]) -> tuple[str, ..
 
 
 def check_selection(launches: Sequence[Launch], implementations: Sequence[str]) -> None:
-    """Refuse what no framework has, as far as that is known before it is started.
+    """Reject ids that no framework has, as far as they are known before the worker starts.
 
     Raises:
-        Mistake: an id, or a pattern of ids, that names nothing.
+        Mistake: an id or a pattern matches no implementation.
     """
     known = [identifier for launch in launches for identifier in known_of(launch)]
     listed = all(launch.framework in registered() for launch in launches)

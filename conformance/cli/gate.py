@@ -1,4 +1,4 @@
-"""normgauge gate: result files beside the list of known divergences."""
+"""normgauge gate: compare result files with the list of known differences."""
 
 from __future__ import annotations
 
@@ -22,21 +22,28 @@ from normgauge.results.file import BrokenResults
     multiple=True,
     metavar="FILE|FOLDER",
     type=click.Path(path_type=Path),
-    help="Known divergences, in place of those of normgauge (repeatable).",
+    help="List of known differences, instead of the one that normgauge ships (repeatable).",
 )
 @click.option(
     "--baseline",
     multiple=True,
     metavar="FILE|FOLDER",
     type=click.Path(path_type=Path),
-    help="Earlier results: what was decided there must be decided now (repeatable).",
+    help="Earlier result files: each requirement with a verdict there must have a verdict now (repeatable).",
 )
-@click.option("--suggest", is_flag=True, help="Print the entries that are missing; all else goes to stderr.")
+@click.option(
+    "--suggest", is_flag=True, help="Print entries for the new differences on stdout, everything else on stderr."
+)
 def gate(results: tuple[Path, ...], places: tuple[Path, ...], baseline: tuple[Path, ...], suggest: bool) -> None:
-    """Hold RESULTS, files or folders of them (build/results), against what is expected of them.
+    """Compare result files with the list of known differences.
 
-    It ends with 1 when something deviates: a divergence or an exception that nothing expects, an expected one that is
-    gone or measured otherwise, something that was decided and is not, something that could not be run.
+    RESULTS are result files, or folders of them (default: build/results). Exits with 1 if anything else differs:
+
+    \b
+    - a difference or an exception that is not in the list;
+    - a known difference that is gone or has changed;
+    - a requirement that had a verdict before and has none now;
+    - a framework or a layer that could not be run.
 
     Example: normgauge gate build/results
     """
@@ -51,6 +58,6 @@ def gate(results: tuple[Path, ...], places: tuple[Path, ...], baseline: tuple[Pa
     elif gated.new:
         given = [word for place in places for word in ("--expectations", str(place))]
         command = ["normgauge", "gate", *map(str, results), *given, "--suggest"]
-        click.echo(f"`{shlex.join(command)}` writes the entries for what is new", err=True)
+        click.echo(f"to print list entries for the new differences: {shlex.join(command)}", err=True)
     if gated.surprises:
         raise click.exceptions.Exit(1)

@@ -1,4 +1,4 @@
-"""How a command ends when it is asked to: what it measured is kept, and nothing that it started lives on."""
+"""Interruption of a command by a signal: results so far are kept, and every process that it started ends."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def _interrupt(number: int, _: FrameType | None) -> None:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end what is done here as SIGINT does, with the exit code 128 and the signal's number.
+    """Let SIGTERM and SIGHUP end the command as SIGINT does, with the exit code 128 + the signal's number.
 
-    One that is ignored, as under ``nohup``, or has a handler stays as it is.
+    A signal that is ignored, as under ``nohup``, or that has a handler keeps its behaviour.
     """
     before = {number: signal.getsignal(number) for number in _ENDING}
     ours = [number for number in _ENDING if before[number] is signal.SIG_DFL and _may_change_signals()]

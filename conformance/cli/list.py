@@ -1,4 +1,4 @@
-"""normgauge list: what can be asked here."""
+"""normgauge list: the frameworks and layers that can be measured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from normgauge.conformance.cli.terminal import console_for
 
 @click.command(name="list")
 def list_() -> None:
-    """List the frameworks and implementations that can be asked, and which are installed here."""
+    """List the frameworks and layers that can be measured, and the installed versions.
+
+    Example: normgauge list
+    """
     table = Table("framework", "installed here", "implementation", "layout", "mode", box=None, pad_edge=False)
     for name, adapter in loadable().items():
         if isinstance(adapter, str):

@@ -1,7 +1,7 @@
 """The command line: normgauge run, check, diagnose, promote, list, gate, report, accuracy, timeline.
 
-Exit codes: 0 done, 1 something deviates from the expectations, 2 the user's mistake, 3 something that was asked
-for could not be run, 130 interrupted; 128 and the number of the signal that ended it, where it was another.
+Exit codes: 0 success; 1 differences that are not in the list of known differences; 2 a mistake in the command; 3 a
+requested framework or layer could not be run; 130 interrupted; 128 + n ended by signal n.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ from normgauge.conformance.cli.timeline import timeline
 @click.group()
 @click.version_option(normgauge.__version__)
 def main() -> None:
-    """Measure what a framework's GroupNorm and BatchNorm really compute."""
+    """Measure what a framework's GroupNorm and BatchNorm compute, and compare them with a float64 reference.
+
+    Exit codes: 0 success; 1 differences that are not in the list of known differences; 2 a mistake in the command;
+    3 a requested framework or layer could not be run; 130 interrupted.
+
+    Example: normgauge list
+    """
 
 
 for command in (run, check, diagnose, promote, list_, gate, accuracy, report, timeline):

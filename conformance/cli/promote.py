@@ -1,4 +1,4 @@
-"""normgauge promote: counterexamples become committed cases."""
+"""normgauge promote: make counterexamples part of every later run."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from normgauge.conformance.requirements.case_files import BrokenCase, read_case,
     default=Path("conformance/requirements/cases"),
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Folder of committed cases; runs outside this project's source read it with --cases.",
+    help="Folder of committed cases. Outside a checkout of normgauge, give it to run with --cases.",
 )
 def promote(counterexamples: tuple[Path, ...], to: Path) -> None:
-    """Make stored COUNTEREXAMPLES committed cases: from then on they are judged, in every implementation.
+    """Add counterexamples to the cases that every later run checks, for every layer.
+
+    COUNTEREXAMPLES are the files that `normgauge run` stored.
 
     Example: normgauge promote build/results/counterexamples/mlx/mlx.nn.GroupNorm/group_norm-0123456789ab.json
     """
     if not to.is_dir():
-        raise Mistake(f"there is no folder {to}; make it, or name another one with --to")
+        raise Mistake(f"--to {to}: there is no such folder; make it, or give another folder")
     try:
         stored = [read_case(path) for path in counterexamples]
         for one in stored:
@@ -33,4 +35,4 @@ def promote(counterexamples: tuple[Path, ...], to: Path) -> None:
     except BrokenCase as error:
         raise Mistake(str(error)) from None
     except OSError as error:
-        raise Mistake(f"{to} cannot be written: {error.strerror}; name another folder with --to") from None
+        raise Mistake(f"cannot write to {to}: {error.strerror}; give another folder with --to") from None

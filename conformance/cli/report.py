@@ -12,9 +12,17 @@ from normgauge.reports.page.page import write_report
 
 @click.command()
 @click.argument("results", default=Path("build/results"), type=click.Path(path_type=Path))
-@click.option("--out", default=Path("build/report"), show_default=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    default=Path("build/report"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the page, index.html.",
+)
 def report(results: Path, out: Path) -> None:
-    """Make the HTML report from the result files in the folder RESULTS.
+    """Write the HTML report.
+
+    RESULTS is a folder of result files (default: build/results).
 
     Example: normgauge report build/results --out build/report
     """

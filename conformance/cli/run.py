@@ -1,4 +1,4 @@
-"""normgauge run: every implementation of a framework measured and judged, into a result file."""
+"""normgauge run: run all checks on every implementation of a framework, and write a result file."""
 
 from __future__ import annotations
 
@@ -55,34 +55,51 @@ class _RunOptions:
     "-i",
     multiple=True,
     metavar="ID|PATTERN",
-    help="Only this one (repeatable); see `normgauge list`. "
-    "In it * stands for any text and ? for one letter; brackets for themselves: 'torch.nn.*[strided]'.",
+    help="Check only this layer (repeatable). `normgauge list` shows the ids. In a pattern, * stands for any text and "
+    "? for one character; brackets are literal: 'torch.nn.*[strided]'.",
 )
-@click.option("--dtype", multiple=True, type=click.Choice(DTYPES), help="Only this one (repeatable).")
-@click.option("--out", default=Path("build/results"), show_default=True, type=click.Path(path_type=Path))
-@click.option("--name", help="Name of the result file, such as mlx-0.31.2.  [default: the framework's]")
+@click.option("--dtype", multiple=True, type=click.Choice(DTYPES), help="Check only this dtype (repeatable).")
+@click.option(
+    "--out",
+    default=Path("build/results"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the result files.",
+)
+@click.option("--name", help="Name of the result file without its suffix, such as mlx-0.31.2.  [default: FRAMEWORK]")
 @click.option(
     "--budget",
     default="default",
     show_default=True,
     type=click.Choice(list(BUDGETS)),
-    help="How much to explore beyond the experiments.",
+    help="Number of random inputs beyond the fixed experiments; none skips this search.",
 )
-@click.option("--seed", default=0, show_default=True, help="Where exploration starts.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the random inputs.")
 @click.option(
     "--store",
     type=click.Path(path_type=Path),
-    help="Folder of counterexamples, replayed first.  [default: counterexamples in --out]",
+    help="Folder of stored counterexamples. They are run again first.  [default: counterexamples in --out]",
 )
-@click.option("--cases", multiple=True, type=click.Path(path_type=Path), help="Folder of promoted cases (repeatable).")
+@click.option(
+    "--cases",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder of committed cases from `normgauge promote` (repeatable).",
+)
 @with_size_options
 @with_worker_options
 @click.option(
-    "--jobs", default=processors(), show_default="processors", type=click.IntRange(1), help="Implementations at a time."
+    "--jobs",
+    default=processors(),
+    show_default="number of processors",
+    type=click.IntRange(1),
+    help="Number of layers that are measured at the same time.",
 )
 @ended_by_signals()
 def run(frameworks: tuple[str, ...], worker: WorkerOptions, **given: Any) -> None:
-    """Ask every question of FRAMEWORKS and write one result file for each.
+    """Run all checks on each framework, and write one result file per framework.
+
+    FRAMEWORKS are names from `normgauge list`, or module:Class of an adapter.
 
     Example: normgauge run torch mlx --out build/results
     """
@@ -115,11 +132,11 @@ def run(frameworks: tuple[str, ...], worker: WorkerOptions, **given: Any) -> Non
                 path = options.out / f"{options.name or _stem(launch.framework)}.jsonl"
                 failed |= not _run_one(launch, replace(wanted, implementations=own), path, options.jobs)
     if failed:
-        raise NotRunnable("not everything could be run; the lines above say what and why")
+        raise NotRunnable("some layers could not be run; the lines above name them, with the reason")
 
 
 def _checked(store: Path) -> None:
-    """Refuse a broken counterexample before anything is measured or written."""
+    """Reject a broken counterexample before anything is measured or written."""
     try:
         list(read_folder(store))
     except BrokenCase as error:
@@ -129,7 +146,7 @@ def _checked(store: Path) -> None:
 def _committed(folders: Sequence[Path]) -> Iterator[StoredCase]:
     for folder in folders:
         if not folder.is_dir():
-            raise Mistake(f"--cases {folder} is no folder; give one that `normgauge promote --to` wrote")
+            raise Mistake(f"--cases {folder} is not a folder; give one that `normgauge promote --to` wrote")
         try:
             yield from (stored for _, stored in read_folder(folder))
         except BrokenCase as error:
@@ -140,22 +157,27 @@ def _check_name(name: str | None, frameworks: Sequence[str]) -> None:
     if name is None:
         return
     if len(frameworks) > 1:
-        raise Mistake(f"--name {name!r} is for one result file, and {len(frameworks)} frameworks write one each")
+        raise Mistake(
+            f"--name {name!r} names one result file, and {len(frameworks)} frameworks write one each; "
+            "name one framework, or leave out --name"
+        )
     if not name or name.startswith(".") or _NOT_IN_A_NAME.search(name):
         raise Mistake(
-            f"--name {name!r} cannot name a result file; allowed are letters, digits and . _ + -, "
-            "with no dot in front; the folder is given with --out"
+            f"--name {name!r} cannot be the name of a result file; allowed are letters, digits and . _ + -, "
+            "with no dot at the start; give the folder with --out"
         )
 
 
 def _check_frameworks(frameworks: Sequence[str], worker: WorkerOptions) -> None:
-    """Refuse two runs into one file, and one program under two names."""
+    """Reject two runs into one file, and one program under two names."""
     if worker.program is not None and len(frameworks) > 1:
-        raise Mistake(f"--exec is one program, and {len(frameworks)} frameworks are named; name one")
+        raise Mistake(f"--exec starts one program, and {len(frameworks)} frameworks are named; name one")
     stems = [_stem(framework) for framework in frameworks]
     for framework, stem in zip(frameworks, stems, strict=True):
         if stems.count(stem) > 1:
-            raise Mistake(f"framework {framework!r} is named twice, and a run has one {stem}.jsonl; name it once")
+            raise Mistake(
+                f"framework {framework!r} is named twice, and both runs would write {stem}.jsonl; name it once"
+            )
 
 
 def _stem(framework: str) -> str:
@@ -163,7 +185,7 @@ def _stem(framework: str) -> str:
 
 
 def _run_one(launch: Launch, wanted: Wanted, path: Path, jobs: int) -> bool:
-    """Run one framework into the result file ``path``; whether all of it could be run."""
+    """Run one framework and write the result file ``path``; True if everything could be run."""
     console = console_for(stderr=True)
     with progress_on(console) as progress:
         task = progress.add_task(launch.framework, total=None)
@@ -178,7 +200,7 @@ def _run_one(launch: Launch, wanted: Wanted, path: Path, jobs: int) -> bool:
         except CannotRun as error:
             records = _nothing_ran(launch, wanted, error)
             if path.exists():  # a gate on the folder must not take what was measured before for this run
-                progress.console.print(f"kept: the earlier results in {path}", highlight=False, soft_wrap=True)
+                progress.console.print(f"earlier results kept: {path}", highlight=False, soft_wrap=True)
                 return _write(records, beside, progress.console)
         else:
             beside.unlink(missing_ok=True)
@@ -186,7 +208,7 @@ def _run_one(launch: Launch, wanted: Wanted, path: Path, jobs: int) -> bool:
 
 
 def _write(records: Iterator[Record], path: Path, console: Console) -> bool:
-    """Append the records to a new file at ``path`` as they come; whether everything asked for could be run."""
+    """Append the records to a new file at ``path`` as they come; True if everything could be run."""
     complete, lines = True, Lines()
     try:
         with ResultsWriter(path) as writer:
@@ -198,16 +220,16 @@ def _write(records: Iterator[Record], path: Path, console: Console) -> bool:
     except BrokenCase as error:
         raise Mistake(str(error)) from None
     except OSError as error:
-        raise Mistake(f"{path} cannot be written: {error.strerror}; give another folder with --out") from None
+        raise Mistake(f"cannot write {path}: {error.strerror}; give another folder with --out") from None
     except KeyboardInterrupt:
-        console.print(f"interrupted; what was measured so far is in {path}", highlight=False, soft_wrap=True)
+        console.print(f"interrupted; the results so far are in {path}", highlight=False, soft_wrap=True)
         raise
     console.print(f"results: {path}", highlight=False, soft_wrap=True)
     return complete
 
 
 def _nothing_ran(launch: Launch, wanted: Wanted, error: CannotRun) -> Iterator[Record]:
-    """The records of a framework that could not be started: a file that says so."""
+    """The records of a framework that could not be started."""
     suite = normgauge.__version__
     yield Header(
         format=FORMAT,

@@ -13,11 +13,14 @@ from normgauge.reports.timeline.files import write_timeline
 
 @click.command()
 @click.argument("results", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the pages.  [default: RESULTS]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the pages and the picture.  [default: RESULTS]"
+)
 def timeline(results: Path, out: Path | None) -> None:
-    """Show what changed between the releases of one framework, from a result file for each in the folder RESULTS.
+    """Show what changed between the releases of one framework.
 
-    `nox -s timeline -- mlx` makes the result files and calls this.
+    RESULTS is a folder with one result file for each release. `nox -s timeline -- mlx` makes these files and calls
+    this command.
 
     Example: normgauge timeline build/timeline/mlx
     """

@@ -1,4 +1,4 @@
-"""The options that say where an implementation runs: which interpreter, which program, how long."""
+"""The options for where a layer runs: interpreter, program, time limit."""
 
 from __future__ import annotations
 
@@ -18,28 +18,41 @@ from normgauge.conformance.subjects.subject import Launch, words_of
 #: Seconds.
 _TIME_LIMIT: Final = 60.0
 _OPTIONS: Final = (
-    click.option("--python", default=sys.executable, metavar="PATH", help="Interpreter that has the framework."),
-    click.option("--exec", "program", metavar="COMMAND", help="Any program that speaks the worker protocol."),
+    click.option(
+        "--python",
+        default=sys.executable,
+        metavar="PATH",
+        help="Python interpreter in whose environment the framework is installed.  [default: this one]",
+    ),
+    click.option(
+        "--exec",
+        "program",
+        metavar="COMMAND",
+        help="Program that follows the worker protocol, such as 'node worker.mjs'.",
+    ),
     click.option(
         "--time-limit",
         default=_TIME_LIMIT,
         show_default=True,
         type=click.FloatRange(min=0.1),
-        help="Seconds a case.",
+        help="Time limit per case, in seconds.",
     ),
-    click.option("--in-process", is_flag=True, help="Run in this process, for debugging; a crash is a crash."),
+    click.option(
+        "--in-process",
+        is_flag=True,
+        help="Run the framework in this process, for debugging; a crash of the framework ends the command.",
+    ),
     click.option(
         "--debug",
         is_flag=True,
-        help="Show the traceback of each exception that an adapter meets, those of refusals among them, and whatever "
-        "else a worker writes to standard error.",
+        help="Show the traceback of each exception in an adapter, and everything that a worker writes to stderr.",
     ),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """What the options say; :meth:`launch` checks it for a framework."""
+    """The values of the options; :meth:`launch` checks them."""
 
     python: str
     program: str | None
@@ -48,7 +61,7 @@ class WorkerOptions:
     debug: bool
 
     def words(self) -> list[str]:
-        """The options again, as they are written on a command line: those that differ from what is the default."""
+        """The options as words of a command line, without those that have their default value."""
         words = ["--python", self.python] if self.python != sys.executable else []
         words += ["--exec", self.program] if self.program is not None else []
         words += ["--time-limit", f"{self.time_limit:g}"] if self.time_limit != _TIME_LIMIT else []
@@ -58,14 +71,14 @@ class WorkerOptions:
         """How to start the worker.
 
         Raises:
-            Mistake: options that contradict each other, no command, or a framework that there is no adapter of.
+            Mistake: options contradict each other, the command is empty, or the framework has no adapter.
         """
         if self.program is not None:
             if self.python != sys.executable:
-                raise Mistake("--exec names a program of its own, --python an interpreter for ours; leave out one")
+                raise Mistake("--exec starts a program without Python, and --python is given; leave out one of them")
             return self._launch(framework, self._words(self.program))
         if self.in_process and self.python != sys.executable:
-            raise Mistake("--python names another interpreter, --in-process asks for this one; leave out one of them")
+            raise Mistake("--in-process uses this interpreter, and --python names another; leave out one of them")
         adapter_of(framework)
         return self._launch(framework)
 
@@ -76,7 +89,7 @@ class WorkerOptions:
 
     def _words(self, program: str) -> tuple[str, ...]:
         if self.in_process:
-            raise Mistake("--exec names a program of its own, --in-process asks for this one; leave out one of them")
+            raise Mistake("--exec starts another process, and --in-process starts none; leave out one of them")
         try:
             return words_of(program)
         except ValueError as error:
@@ -84,7 +97,7 @@ class WorkerOptions:
 
 
 def with_worker_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with these options, which it gets as one :class:`WorkerOptions`, ``worker``."""
+    """The command with these options; it receives them as one :class:`WorkerOptions`, ``worker``."""
 
     @functools.wraps(command)
     def collected(**given: Any) -> None:

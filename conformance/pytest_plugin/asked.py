@@ -1,4 +1,4 @@
-"""What a pytest run is asked for: the options of the plugin, checked."""
+"""The options of the pytest plugin, checked."""
 
 from __future__ import annotations
 
@@ -107,10 +107,12 @@ def _launches(config: pytest.Config) -> Iterator[Launch]:
         return
     if python != sys.executable:
         raise pytest.UsageError(
-            "--normgauge-exec names a program of its own, --normgauge-python an interpreter for ours; leave out one"
+            "--normgauge-exec starts a program without Python, and --normgauge-python is given; leave out one of them"
         )
     if len(frameworks) > 1:
-        raise pytest.UsageError(f"--normgauge-exec is one program, and {len(frameworks)} frameworks are named")
+        raise pytest.UsageError(
+            f"--normgauge-exec starts one program, and {len(frameworks)} frameworks are named; name one"
+        )
     try:
         yield Launch(framework=frameworks[0], program=words_of(program))
     except ValueError as error:

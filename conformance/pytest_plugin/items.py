@@ -189,9 +189,9 @@ class Layer(pytest.Collector):
             return
         description = next((one for one in greeting.implementations if one.id == self.name), None)
         if description is None:
-            raise CannotRun(f"{self.name} is not there in {_versions(self.versions)}")
+            raise CannotRun(f"{self.name} does not exist in {_versions(self.versions)}")
         if dtype not in description.dtypes:
-            self._is_without(dtype, f"it is made for {' and '.join(description.dtypes)}")
+            self._is_without(dtype, f"this implementation runs in {' and '.join(description.dtypes)} only")
             return
         if missing := description.missing:
             raise CannotRun(missing)
@@ -222,7 +222,7 @@ class Layer(pytest.Collector):
 
 
 class RequirementItem(pytest.Item):
-    """One requirement of one implementation, in every dtype; or what its documentation claims."""
+    """One requirement for one implementation, in every dtype; or the claims of its documentation."""
 
     parent: Layer
 
@@ -234,7 +234,7 @@ class RequirementItem(pytest.Item):
         return self.config.rootpath / self.parent.name, None, f"{self.parent.name} {self.name}"
 
     def setup(self) -> None:
-        """Measure the implementation. What could not be run is told by the first item that needs it."""
+        """Measure the implementation. The first item that needs a framework fails if the framework cannot be run."""
         self.parent.measure_once()
         problems = self.parent.parent.problems
         for problem, is_told in problems.items():
@@ -267,7 +267,7 @@ class RequirementItem(pytest.Item):
         return str(excinfo.value) if isinstance(excinfo.value, Deviates) else super().repr_failure(excinfo, style)
 
     def _why_nothing(self) -> str:
-        return "; ".join(dict.fromkeys(self.parent.absent.values())) or "not asked of this implementation"
+        return "; ".join(dict.fromkeys(self.parent.absent.values())) or "not checked for this implementation"
 
     @property
     def _dtypes(self) -> list[str]:
@@ -280,7 +280,7 @@ class RequirementItem(pytest.Item):
         )
 
     def _report(self, found: Sequence[Held]) -> str:
-        """What deviates and what to do; dtypes of which the same is to be said, once."""
+        """The differences, and what to do about each; dtypes with the same text share it."""
         asked = self.parent.parent.asked
         alike: dict[str, list[Measured]] = {}
         for one in found:
@@ -321,7 +321,7 @@ class RequirementItem(pytest.Item):
                 yield "script", f"{path} (needs {judgement.framework} and NumPy alone)"
 
     def _stored(self, judgement: Judgement, script: str) -> str | None:
-        """Where in pytest's cache the script now is; None where pytest keeps none."""
+        """The path of the script in pytest's cache; None without a cache."""
         cache = getattr(self.config, "cache", None)
         if cache is None:
             return None
@@ -333,7 +333,7 @@ class RequirementItem(pytest.Item):
 
 
 def _joined(reasons: Sequence[tuple[str, str]], dtypes: Collection[str]) -> str:
-    """The reasons, each with the dtypes that it is about, where it is not about all."""
+    """The reasons, each with its dtypes unless it applies to all."""
     about: dict[str, list[str]] = {}
     for dtype, reason in reasons:
         about.setdefault(reason, []).append(dtype)

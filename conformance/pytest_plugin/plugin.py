@@ -15,33 +15,35 @@ OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "--normgauge": {
         "action": "append",
         "metavar": "FRAMEWORK",
-        "help": "ask this framework (repeatable); without test paths nothing else is run, but for `addopts`",
+        "help": "check this framework, one test per requirement (repeatable); without test paths, pytest runs only "
+        "these tests, except with `addopts`",
     },
     "--normgauge-python": {
         "metavar": "PATH",
         "default": sys.executable,
-        "help": "interpreter that has the framework (default: this one); write --normgauge-python=PATH: of a path that "
-        "stands alone pytest thinks that it is one of the tests'",
+        "help": "Python interpreter in whose environment the framework is installed (default: this one); write it with "
+        "=, --normgauge-python=PATH: pytest takes a separate path for a test path",
     },
     "--normgauge-exec": {
         "metavar": "COMMAND",
-        "help": "any program that speaks the worker protocol, in place of an adapter; it is started once more, to say "
-        "what it has",
+        "help": "program that follows the worker protocol, instead of an adapter; it also runs once at collection, "
+        "to list its layers",
     },
     "--normgauge-implementation": {
         "action": "append",
         "metavar": "ID|PATTERN",
-        "help": "only this one (repeatable); see `normgauge list`; * stands for any text, ? for one letter",
+        "help": "check only this layer (repeatable); `normgauge list` shows the ids; * stands for any text, ? for one "
+        "character",
     },
     "--normgauge-dtype": {
         "action": "append",
         "metavar": "DTYPE",
-        "help": "only this one (repeatable)",
+        "help": "check only this dtype (repeatable)",
     },
     "--normgauge-expectations": {
         "action": "append",
         "metavar": "FILE|FOLDER",
-        "help": "known divergences, in place of those of normgauge (repeatable)",
+        "help": "list of known differences, instead of the one that normgauge ships (repeatable)",
     },
 }
 
@@ -60,4 +62,4 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     for name, settings in OPTIONS.items():
         if config.getoption(name) not in (None, settings.get("default")):
-            raise pytest.UsageError(f"{name} needs a framework to ask: add --normgauge FRAMEWORK")
+            raise pytest.UsageError(f"{name} needs a framework to check; add --normgauge FRAMEWORK")

@@ -54,8 +54,8 @@ def test_nothing_is_wrong_with_the_worker_in_javascript() -> None:
     assert done.exit_code == 0, done.output
     (line,) = done.output.splitlines()
     assert re.fullmatch(
-        r"no fault of form; asked: hello, \d\d cases of 2 layers in float32, float64, a script and an unknown op\. "
-        r"Whether the numbers are right: normgauge run NAME --exec 'node .*worker\.mjs'",
+        r"no fault; sent: hello, \d\d cases of 2 layers in float32, float64, a script and an unknown op\. "
+        r"To check the numbers: normgauge run NAME --exec 'node .*worker\.mjs'",
         line,
     )
 
@@ -109,7 +109,7 @@ BROKEN: Final = {
             r"hello\.implementations\[1\]\.ranks\[2\]: 6 is none of 2, 3, 4, 5",
             r"hello\.implementations\[0\]\.layout: missing",
             r"answer to case 1 \(foreign\.GroupNorm, float32, rank 2\): steps\[0\]\.output\.shape: "
-            r"\[8\] where \[2, 4\] is due \(and so in \d+ more: .*\)",
+            r"\[8\] where \[2, 4\] is due \(and \d+ more with the same fault: .*\)",
             r"answer to case 2 .*: steps\[0\]\.output\.shape: \[24\] where \[2, 4, 3\] is due .*",
         ],
     ),
@@ -123,7 +123,7 @@ BROKEN: Final = {
         [
             r"standard output: a line that is no JSON object: worker ready",
             r"answer to case 1 \(foreign\.GroupNorm, float32, rank 2\): number: 101 where 1 is due .*",
-            r"answer to case 1 .*: warnings: has a text twice \(and so in \d+ more: .*\)",
+            r"answer to case 1 .*: warnings: has a text twice \(and \d+ more with the same fault: .*\)",
             r"answer to case \d+ \(.*, gradients\): steps\[0\]\.gradients\.dx: "
             r"missing; give it, or declare it in the hello's lacks .*",
             r"answer to case \d+ \(.*, gradients\): steps\[0\]\.gradients\.dweight: missing; .*",
@@ -167,7 +167,7 @@ def test_every_fault_of_a_broken_worker_is_told_at_once(
     *lines, closing = done.output.splitlines()
     missing = [one for one in said if not any(re.fullmatch(one, line) for line in lines)]
     assert missing == [], done.output
-    assert re.match(r"\d+ faults of form; asked: \d+ cases of 2 layers in float32", closing)
+    assert re.match(r"\d+ faults; sent: \d+ cases of 2 layers in float32", closing)
 
 
 def test_a_part_that_raises_is_told_and_is_no_success() -> None:

@@ -223,12 +223,12 @@ def test_one_dtype_can_be_chosen(project: Project) -> None:
         ),
         ((*PROGRAM, "--normgauge-expectations=nobody.toml"), "nobody.toml, entry 1 (GN-02): implementation 'no.Body'"),
         ((*PROGRAM, "--normgauge-implementation", "group_norm.GroupNrom"), "did you mean group_norm.GroupNorm"),
-        ((*PROGRAM, "--normgauge", "other"), "--normgauge-exec is one program, and 2 frameworks are named"),
-        ((*PROGRAM, "--normgauge-python=python3"), "--normgauge-python an interpreter for ours; leave out one"),
+        ((*PROGRAM, "--normgauge", "other"), "--normgauge-exec starts one program, and 2 frameworks are named"),
+        ((*PROGRAM, "--normgauge-python=python3"), "without Python, and --normgauge-python is given"),
         (("--normgauge", "x", "--normgauge-exec", "a 'b"), '--normgauge-exec "a \'b" is not a command: No closing'),
         (("--normgauge", "x", "--normgauge-exec", "none-such"), "cannot start none-such: No such file or directory"),
-        (("--normgauge-exec", "cat"), "--normgauge-exec needs a framework to ask: add --normgauge FRAMEWORK"),
-        (("--normgauge-dtype", "float32"), "--normgauge-dtype needs a framework to ask: add --normgauge FRAMEWORK"),
+        (("--normgauge-exec", "cat"), "--normgauge-exec needs a framework to check; add --normgauge FRAMEWORK"),
+        (("--normgauge-dtype", "float32"), "--normgauge-dtype needs a framework to check; add --normgauge FRAMEWORK"),
     ],
 )
 def test_a_users_mistake_is_one_line(project: Project, words: tuple[str, ...], said: str) -> None:
@@ -344,7 +344,7 @@ def test_an_implementation_that_the_installed_release_lacks_is_one_error(project
     (project.path / "counting.py").write_text(f"import sys\nfrom dataclasses import replace\n{source}")
     done = project.ask("-k", "GN-0", of=("a.Newer",), alone=True)
     assert re.fullmatch(r"\d+ skipped, \d+ deselected, 1 error in .*", done.summary), done.out
-    assert "could not be run: a.Newer is not there in numpy" in done.out
+    assert "could not be run: a.Newer does not exist in numpy" in done.out
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def test_a_broken_case_file_is_one_clear_error(tmp_path: Path) -> None:
     assert "is no stored counterexample" in result.output
     result = CliRunner().invoke(main, ["promote", str(broken), "--to", str(tmp_path / "none")])
     assert result.exit_code == 2
-    assert "there is no folder" in result.output
+    assert "there is no such folder" in result.output
     result = CliRunner().invoke(main, ["run", FAULTY, "--store", str(tmp_path), "--out", str(tmp_path / "out")])
     assert result.exit_code == 2
     assert not (tmp_path / "out").exists()  # told before anything is measured

@@ -89,7 +89,7 @@ def test_two_workers_at_a_time_are_gone_after_a_signal(notes: Path, number: sign
     assert all_gone(started) == set()
     assert running.returncode == code, errors
     if number is not signal.SIGKILL:
-        assert "interrupted; what was measured so far is in" in errors
+        assert "interrupted; the results so far are in" in errors
         assert "Traceback" not in said + errors
         assert (notes.parent / "out" / "hostile.jsonl").read_text().startswith('{"record":"header"')
 

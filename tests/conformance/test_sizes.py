@@ -73,12 +73,12 @@ def test_a_size_of_a_rank_that_nothing_takes_is_refused() -> None:
 @pytest.mark.parametrize(
     ("shape", "groups", "said"),
     [
-        ("2,320,64,64,a", None, "is no shape; give 2 to 5 whole numbers"),
-        ("7", None, "is no shape"),
+        ("2,320,64,64,a", None, "is not a shape; give 2 to 5 whole numbers"),
+        ("7", None, "is not a shape"),
         ("2,320,640,6400", None, "2,621,440,000 elements; at most 3,000,000"),
         ("0,8,4", None, "has no elements"),
-        ("1,8", 4, "one value a channel"),
-        ("2,10,4", None, "which 32 groups do not divide; give --groups with one of 1, 2, 5, 10"),
+        ("1,8", 4, "one value per channel"),
+        ("2,10,4", None, "not a multiple of 32 groups; give --groups one of 1, 2, 5, 10"),
         ("2,8,4", 3, "--groups 3 does not divide the 8 channels"),
     ],
 )
@@ -88,5 +88,5 @@ def test_what_is_no_size_is_refused_with_what_is_allowed(shape: str, groups: int
 
 
 def test_groups_alone_are_refused() -> None:
-    with pytest.raises(Mistake, match="give --shape, too"):
+    with pytest.raises(Mistake, match="needs a --shape; add one"):
         sizes_of((), 4)

@@ -417,7 +417,7 @@ def test_requirements_that_only_some_releases_were_asked_are_named_with_the_othe
 @pytest.mark.parametrize("command", ["report", "timeline"])
 @pytest.mark.parametrize(
     ("given", "told"),
-    [("none", "is not a folder of result files"), ("mlx.jsonl", "is one result file; give its folder")],
+    [("none", "there is no folder"), ("mlx.jsonl", "is a file; give the folder of result files")],
 )
 def test_what_is_no_folder_of_results_is_one_line(command: str, given: str, told: str, tmp_path: Path) -> None:
     write(tmp_path / "mlx.jsonl", release("1.0", batch_norm()))
