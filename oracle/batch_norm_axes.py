@@ -86,7 +86,7 @@ BATCH_NORM: Final = (
     ),
     Axis(
         name="running_var",
-        question="which variance the running variance tracks",
+        question="which variance does the running variance track",
         code="running_var = (1 - momentum) * running_var + momentum * var[:, 0] * n / (n - 1)",
         values=(
             AxisValue(name="unbiased", meaning="the variance with divisor n - 1", source="torch.nn.BatchNorm2d"),
@@ -141,17 +141,17 @@ BATCH_NORM: Final = (
     ),
     Axis(
         name="momentum_weighs",
-        question="what momentum weighs",
+        question="which value does momentum weigh",
         code="running_mean = (1 - momentum) * running_mean + momentum * mean[:, 0]",
         values=(
             AxisValue(
                 name="new",
-                meaning="running = (1 - momentum) * running + momentum * batch",
+                meaning="momentum weighs the new value: running = (1 - momentum) * running + momentum * batch",
                 source="torch.nn.BatchNorm2d",
             ),
             AxisValue(
                 name="old",
-                meaning="running = momentum * running + (1 - momentum) * batch",
+                meaning="momentum weighs the old value: running = momentum * running + (1 - momentum) * batch",
                 source="keras.layers.BatchNormalization",
             ),
         ),
@@ -181,7 +181,7 @@ BATCH_NORM: Final = (
     ),
     Axis(
         name="momentum_none",
-        question="what momentum=None means",
+        question="what does momentum=None mean",
         code="momentum = 1 / batches",
         values=(
             AxisValue(
@@ -210,7 +210,7 @@ BATCH_NORM: Final = (
     ),
     Axis(
         name="single_value",
-        question="what training does with one value per channel",
+        question="what does training do with one value per channel",
         values=(
             AxisValue(name="refused", meaning="the call is refused", source="torch.nn.BatchNorm2d"),
             AxisValue(
@@ -249,7 +249,7 @@ BATCH_NORM: Final = (
     ),
     Axis(
         name="untracked_eval_uses",
-        question="what eval uses when no statistics are tracked",
+        question="which statistics does eval use when none are tracked",
         values=(
             AxisValue(name="batch", meaning="the mean and variance of the batch", source="torch.nn.BatchNorm2d"),
             AxisValue(
@@ -261,7 +261,7 @@ BATCH_NORM: Final = (
     ),
     Axis(
         name="bootstrap",
-        question="how the running statistics start",
+        question="how do the running statistics start",
         code="running_mean = (1 - momentum) * running_mean + momentum * mean[:, 0]",
         values=(
             AxisValue(name="plain", meaning="from their initial values", source="torch.nn.BatchNorm2d"),
@@ -291,7 +291,7 @@ BATCH_NORM: Final = (
     ),
     Axis(
         name="updates",
-        question="when the running statistics move",
+        question="when are the running statistics updated",
         code="running_mean = (1 - momentum) * running_mean + momentum * mean[:, 0]",
         values=(AxisValue(name="in_training", meaning="once in each call in training", source="torch.nn.BatchNorm2d"),),
         mistakes=(
@@ -335,7 +335,7 @@ BATCH_NORM: Final = (
     ),
     Axis(
         name="eval_reads",
-        question="what eval normalises with",
+        question="which statistics normalise in eval",
         code="x_hat = (sets - running_mean[:, None]) / np.sqrt(running_var[:, None] + eps)",
         values=(AxisValue(name="running", meaning="the running mean and variance", source="torch.nn.BatchNorm2d"),),
         mistakes=(

@@ -122,7 +122,7 @@ GROUP_NORM: Final = (
     VARIANCE,
     Axis(
         name="affine_shape",
-        question="what the affine parameters are indexed by",
+        question="how are weight and bias indexed",
         code="y = x_hat * weight[:, None, None] + bias[:, None, None]",
         values=(
             AxisValue(name="per_channel", meaning="channel c uses weight[c] and bias[c]", source="torch.nn.GroupNorm"),

@@ -159,7 +159,7 @@ EPS_VALUE: Final = Axis(
 
 AFFINE: Final = Axis(
     name="affine",
-    question="what weight and bias do",
+    question="what do weight and bias do",
     code="y = x_hat * weight[:, None, None] + bias[:, None, None]",
     values=(
         AxisValue(
@@ -219,7 +219,7 @@ AFFINE: Final = Axis(
 
 FOLLOWED_BY: Final = Axis(
     name="followed_by",
-    question="what follows behind the layer",
+    question="what follows after the layer",
     code="output = y",
     values=(
         AxisValue(name="nothing", meaning="nothing: weight * x_hat + bias is the output", source="torch.nn.GroupNorm"),

@@ -1,4 +1,4 @@
-"""On what a requirement rests, and what a departure from it is called."""
+"""The ground of a requirement (the reason for it), and the word for a difference from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, Literal
 #: no NaN from ordinary data. ``convention``: a choice that frameworks make differently. ``documentation``: the
 #: framework's own text says so; what only the text of others says is a convention to it.
 Ground = Literal["formula", "robustness", "convention", "documentation"]
-#: What a departure counts as. A ``departure`` is one in a file that is older than the grounds.
+#: What a difference counts as. A ``departure`` is a difference in a file that is older than the grounds.
 Sort = Literal["error", "difference", "documentation", "departure"]
 
 SORTS: Final[dict[Ground, Sort]] = {
@@ -21,36 +21,36 @@ SORTS: Final[dict[Ground, Sort]] = {
 
 
 def sort_of(verdict: str, ground: Ground | None) -> Sort:
-    """What a judgement with this divergent verdict counts as. A crash is an error, whatever was asked."""
+    """What a judgement with this divergent verdict counts as. A crash is always an error."""
     if verdict == "crashes":
         return "error"
     return SORTS[ground] if ground else "departure"
 
 
 def word_for(verdict: str, ground: Ground | None) -> str:
-    """The word for a verdict beside this ground: only what departs from a convention is not wrong but differs."""
+    """The word for a verdict: ``differs`` for a difference from a convention, ``wrong`` for any other difference."""
     if verdict == "diverges" and ground:
         return "differs" if ground == "convention" else "wrong"
     return "differs" if verdict == "raises" and ground == "convention" else verdict
 
 
-#: Each sort in words, one of it and several, in the order in which they are told; a hazard is no departure.
+#: The words for each sort, singular and plural, in the order of a summary. A hazard is not a difference.
 _WORDS: Final = {
     "error": ("error", "errors"),
     "difference": ("difference of convention", "differences of convention"),
-    "documentation": ("departure from documentation", "departures from documentation"),
-    "departure": ("departure of unknown ground", "departures of unknown ground"),
+    "documentation": ("contradiction of documentation", "contradictions of documentation"),
+    "departure": ("difference without a ground", "differences without a ground"),
     "hazard": ("hazard", "hazards"),
 }
-#: The sorts of departures, the gravest first: what several departures count as together is the first of theirs.
+#: The sorts of differences, the most serious first; several differences together count as the first of their sorts.
 GRAVEST_FIRST: Final[tuple[Sort, ...]] = ("error", "documentation", "departure", "difference")
-#: The sorts of departures in the order in which they are told.
+#: The sorts of differences in the order of a summary.
 SORTS_TOLD: Final[tuple[Sort, ...]] = ("error", "difference", "documentation", "departure")
-#: What a summary counts, also where there is none.
+#: The sorts that a summary always has, also with a count of 0.
 ALWAYS_COUNTED: Final = ("error", "difference", "documentation", "hazard")
 
 
 def in_words(counts: Mapping[str, int], always: Collection[str] = ()) -> str:
-    """How many of each sort, such as "2 errors, 1 difference of convention"; of ``always`` none are told, too."""
+    """The counts in words, such as "2 errors, 1 difference of convention"; ``always`` have a count of 0, too."""
     told = [name for name in _WORDS if counts.get(name) or name in always]
     return ", ".join(f"{(count := counts.get(name, 0)):,} {_WORDS[name][count != 1]}" for name in told)

@@ -1,8 +1,8 @@
-"""The result file: one JSON record a line, each with its kind in ``record``.
+"""The result file: one JSON record per line, each with its kind in ``record``.
 
-A file begins with a ``header`` and ends with a ``footer``; without a footer the run was interrupted,
-and everything before the interruption is there. ``results.schema.json`` beside this file is generated
-from these classes. Numbers that JSON lacks (NaN, infinity) travel as text, or as null where noted.
+A file begins with a ``header`` and ends with a ``footer``. Without a footer the run did not finish; the records before
+the interruption are complete. ``results.schema.json`` beside this file is generated from these classes. Numbers that
+JSON does not have (NaN, infinity) are texts, or null where noted.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from normgauge.results.grounds import Ground
 FORMAT: Final = 1
 
 Verdict = Literal["conforms", "diverges", "raises", "crashes", "unsupported", "cannot tell"]
-#: A judgement with one of these must be expected.
+#: The verdicts that are differences; the gate accepts them only from the list of known differences.
 DIVERGENT: Final = frozenset({"diverges", "raises", "crashes"})
 
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record", kw_only=True):
     """What ran, where and when. ``format`` is the version of this file format.
 
-    ``budget`` and ``seed`` are those of the exploration. ``known`` are all the ids that the worker told, of which
-    ``implementations`` were run; older files have none. ``catalogue`` has digests of what could be asked
-    (``conformance.layers.registry.digests``); pages that are made of results carry them.
+    ``budget`` and ``seed`` are those of the exploration. ``known`` has all ids in the worker's hello, and
+    ``implementations`` those that were run; older files have no ``known``. ``catalogue`` has digests of the
+    requirements and axes (``conformance.layers.registry.digests``); pages made from results show them.
     """
 
     format: int
@@ -47,12 +47,12 @@ class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record", kw_o
 
 
 class Witness(msgspec.Struct, frozen=True, kw_only=True):
-    """One element that decides: it lies ``margin`` bounds away from what ``against`` would give.
+    """One element of a result that excludes ``against``: the distance from its number is ``margin`` error bounds.
 
-    ``expected`` is exact at the case's input, to the last digit of ``bound``. Where a layer takes float64 and computes
-    in float32, the bound contains what the rounding of the input moves. ``margin`` is null where it is infinite (a NaN
-    against a number, another shape, a missing refusal). Where ``against`` is another value of an axis, ``against_axis``
-    and ``against_value`` name them.
+    ``expected`` is exact at the case's input, to the last digit of ``bound``. If a layer takes float64 and computes
+    in float32, the bound includes the effect of rounding the input. ``margin`` is null if it is infinite (a NaN
+    instead of a number, another shape, a missing exception). If ``against`` is another value of an axis,
+    ``against_axis`` and ``against_value`` name both.
     """
 
     probe: str
@@ -70,21 +70,21 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """The smallest input that shows a divergence: what came out, what other semantics give there, and a script.
+    """The smallest input that shows a difference, with the measured result, the results of other semantics, a script.
 
-    Each line of ``inputs`` is ``weight 1 2`` or ``step 1 train x 0 1 10 11``, in C order, or ``step 2 before reset,
-    momentum=0.5``, what is done to the layer before a call; older files have that in the script alone.
+    Each line of ``inputs`` is ``weight 1 2`` or ``step 1 train x 0 1 10 11``, in C order, or an action before a call,
+    ``step 2 before reset, momentum=0.5``; older files have the actions only in the script.
 
-    The rows are lists of lines ``step 1 output 0.5 -0.5 ...``, the last of which may be ``refused: `` with the reason.
-    ``observed`` came out; running ``script`` in the framework's environment prints it, and the other rows behind their
-    names. These are exact values at ``inputs``, each with as many digits as its bound supports, or whole where it has
-    at most five, and an infinity where the type of the input has no number so large: ``canonical`` on every axis;
-    ``followed``, as diagnosed, where that is something else; and, where one axis is judged and others differ as well,
-    ``set_right``, as diagnosed but for that axis.
+    A row is a list of lines ``step 1 output 0.5 -0.5 ...``; the last line may be ``refused: `` with the reason.
+    ``observed`` is the measured result; ``script`` prints it in the framework's environment, and the other rows after
+    their names. The other rows are exact values at ``inputs``, each with as many digits as its bound supports, or all
+    digits if there are at most five, and an infinity if the value is outside the range of the input's type:
+    ``canonical`` on every axis; ``followed``, the measured semantics, if they are not canonical; ``set_right``, the
+    measured semantics with the canonical value on the judged axis, if other axes differ as well.
 
-    ``choices`` has for each of these three rows that there is its choices on the axes on which it is not canonical,
-    ``bounds`` its bounds, in lines like those of the row. Files without ``choices`` are older: their ``canonical`` is
-    what the layer was held to, which may be its own on some axes, and is no exact value.
+    ``choices`` has for each of these three rows its values on the axes where it is not canonical, ``bounds`` its error
+    bounds, in lines like those of the row. Older files have no ``choices``; their ``canonical`` has the layer's own
+    values on some axes, and is not exact.
     """
 
     case: str
@@ -101,14 +101,14 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rows(self) -> dict[str, list[str]]:
-        """What came out and what is beside it, by the names that are shown."""
+        """The measured result and the other rows, by the names that pages show."""
         if not self.choices:
             old = {"came out": self.observed, OLD_ROW: self.canonical, ROWS["followed"]: self.followed}
             return {name: lines for name, lines in old.items() if lines}
         return {"came out": self.observed} | {ROWS[name]: getattr(self, name) for name in ROWS if name in self.choices}
 
 
-#: The rows of an example beside what came out, in the order in which they are shown, and their names.
+#: The rows of an example beside the measured result, in the order of a page, and their names.
 ROWS: Final = {
     "canonical": "canonical",
     "set_right": "with this one thing set right",
@@ -116,21 +116,29 @@ ROWS: Final = {
 }
 
 
-#: The name of the row ``canonical`` of older files, which is canonical on one axis alone.
+#: The name of the row ``canonical`` of older files, which is canonical on one axis only.
 OLD_ROW: Final = "compared with, in this older file"
 
 
 class AxisMeasured(msgspec.Struct, frozen=True, kw_only=True):
-    """The values of one axis that survived."""
+    """The values of one axis that no case excluded.
+
+    ``meanings`` has the words for these values, and for the others that are in use; older files have none.
+    """
 
     axis: str
     question: str
     canonical: str
     measured: list[str]
+    meanings: dict[str, str] = {}
+
+    def worded(self, value: str) -> str:
+        """The meaning of a value, with its name in parentheses; the name alone in an older file."""
+        return f"{self.meanings[value]} ({value})" if value in self.meanings else value
 
 
 class DefaultMeasured(msgspec.Struct, frozen=True, kw_only=True):
-    """A default: as the signature has it (text, or null), and the interval that behaviour allows."""
+    """A default: its text in the signature (or null), and the interval that the measured results allow."""
 
     setting: str
     signature: str | None
@@ -139,7 +147,7 @@ class DefaultMeasured(msgspec.Struct, frozen=True, kw_only=True):
     high: float | None
 
     def rounded(self) -> str | None:
-        """The best value with as many digits as the interval supports; None when nothing was measured."""
+        """The best value with as many digits as the interval supports; None if nothing was measured."""
         if self.best is None or self.low is None or self.high is None or not self.best:
             return None
         relative = max(self.high - self.best, self.best - self.low, 1e-15 * abs(self.best)) / abs(self.best)
@@ -147,10 +155,10 @@ class DefaultMeasured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """What the installed documentation says of an axis or a default, beside what was measured.
+    """A statement of the installed documentation about an axis or a default, compared with the measurement.
 
-    ``claimed`` is null where it is silent; ``quote`` holds its own words, ``where`` the place. A verdict
-    of ``contradicts`` is a documentation divergence, apart from behaviour.
+    ``claimed`` is null if the documentation says nothing about it; ``quote`` has its words, ``where`` the place. The
+    verdict ``contradicts`` is a difference in the documentation, not in the behaviour.
     """
 
     subject: str
@@ -162,16 +170,16 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="record", kw_only=True):
-    """What was measured of one implementation at one dtype.
+    """The measured properties of one implementation at one dtype.
 
-    ``known`` is false when no candidate survived: then ``axes`` names the nearest one. ``computes_in``
-    is the type whose bounds the results satisfy: float32 where float64 is taken but not honoured. ``types`` are the
-    framework's own types of the output, the running statistics and the gradients, several joined by "or".
-    ``layer_title`` is what a page calls the kind of layer.
-    ``typical`` has the largest error of an output in training, in units of the typical error of honest arithmetic, by
+    ``known`` is false if every candidate was excluded; ``axes`` then has the nearest candidate. ``computes_in``
+    is the type whose bounds hold for the results: float32 if the layer accepts float64 and computes in float32.
+    ``types`` are the framework's types of the output, the running statistics and the gradients, several joined by "or".
+    ``layer_title`` is the name of the kind of layer on a page.
+    ``typical`` has the largest error of an output in training, in units of the typical error of correct arithmetic, by
     the number of values that are normalised together; older files have none.
-    ``class_path``, ``options``, ``backend`` and ``mode`` are what ``implementation`` is made of; files that have no
-    ``class_path`` are older than these fields.
+    ``class_path``, ``options``, ``backend`` and ``mode`` are the parts of ``implementation``; older files have no
+    ``class_path``.
     """
 
     implementation: str
@@ -202,12 +210,13 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
 
 
 class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record", kw_only=True):
-    """requirement x implementation x dtype -> verdict, with what decided it.
+    """The verdict on one requirement for one implementation at one dtype, with its evidence.
 
-    ``remedy`` is what a port writes instead, ``not_mended`` why nothing makes the two agree. ``nameless`` is the
-    sentence without the name of the implementation, where it begins with that. ``ground`` is what
-    the requirement rests on; older files have none. ``falls_with`` is the id of another requirement that departs by the
-    same cause and falls with none itself; empty where there is none, and in older files.
+    ``remedy`` is what a port must write instead, ``not_mended`` the reason why there is no remedy. ``nameless`` is the
+    sentence without the name of the implementation, if the sentence begins with it. ``ground`` is the reason for
+    the requirement; older files have none. ``meaning`` has the words for ``measured`` where that is a value of an axis;
+    older files have none. ``falls_with`` is the id of another requirement that departs from the same cause and falls
+    with none itself; empty where there is none, and in older files.
     """
 
     requirement: str
@@ -228,17 +237,23 @@ class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"
     nameless: str = ""
     ground: Ground | None = None
     falls_with: str = ""
+    meaning: str = ""
+
+    @property
+    def worded(self) -> str:
+        """The measured value as a person reads it: its meaning with its name, or the value itself."""
+        return f"{self.meaning} ({self.measured})" if self.meaning else self.measured
 
 
 class SeriesPoint(msgspec.Struct, frozen=True, kw_only=True):
     """One point of an error curve.
 
     ``at`` is the place on the axis. ``error`` is the largest error of an element, relative to the largest exact
-    value; null where a result is no number. ``bounds`` has for each class of the series the largest bound in the
-    same unit, null where it is infinite; from 1 on nothing need be left of the value. ``holds`` is the tightest class
-    whose bound holds for every element, null where not even the widest does. ``typical`` is the largest error of an
-    element in units of its typical error: up to 1 it is rounding, above only a poor order of summation explains it,
-    and above the bound it is not rounding; null where it is infinite, and in older files.
+    value; null if a result is not a number. ``bounds`` has for each class of the series the largest bound in the
+    same unit, null if it is infinite; from 1 on the value may have no correct digit. ``holds`` is the tightest class
+    whose bound holds for every element, null if no bound holds. ``typical`` is the largest error of an
+    element in units of its typical error: up to 1 it is rounding; above 1 only a poor order of summation explains it;
+    above the bound it is not rounding. It is null if it is infinite, and in older files.
     """
 
     at: float
@@ -269,11 +284,11 @@ class Series(msgspec.Struct, frozen=True, tag="series", tag_field="record", kw_o
 
 
 class Explored(msgspec.Struct, frozen=True, tag="explored", tag_field="record", kw_only=True):
-    """What exploration tried on one implementation at one dtype, under its semantics and accuracy class.
+    """The number of inputs that exploration tried on one implementation at one dtype.
 
-    ``known`` counts the cases that departed in the way of a counterexample told already; ``refused``
-    those that it was not asked, because it does not have that. ``sequences`` counts the sequences of calls
-    with what is done between them, such as a reset, and ``steps`` the calls and what is between them in all of these.
+    ``accuracy`` is the class whose bounds were used. ``known`` counts the cases with the same cause as a counterexample
+    in the same file, ``refused`` those that were skipped because the layer does not support them. ``sequences`` counts
+    the sequences of calls and actions, such as a reset, and ``steps`` all calls and actions in them.
     """
 
     implementation: str
@@ -289,13 +304,13 @@ class Explored(msgspec.Struct, frozen=True, tag="explored", tag_field="record", 
 
 
 class Counterexample(msgspec.Struct, frozen=True, tag="counterexample", tag_field="record", kw_only=True):
-    """An input beyond the experiments on which an implementation departs from its own profile.
+    """An input beyond the experiments on which an implementation differs from its measured properties (its profile).
 
-    ``kind`` is ``values`` (outside the widest class's bound), ``accuracy`` (outside the bound of the class
-    measured, within a wider one, named in ``measured``), ``relation``, ``raises`` or ``crash``. ``signature`` is what
-    it has in common with others of the same cause. ``found`` is ``explored``, or ``replayed`` when it was
-    stored by an earlier run. ``stored`` is the file that holds the case. It changes no verdict; promoted
-    to a committed case (``normgauge promote``), it does. ``nameless`` is as in a judgement.
+    ``kind`` is ``values`` (outside the bound of the widest class), ``accuracy`` (outside the bound of the measured
+    class, inside that of a wider class, which ``measured`` names), ``relation``, ``raises`` or ``crash``.
+    Counterexamples of the same cause have the same ``signature``. ``found`` is ``explored``, or ``replayed`` if an
+    earlier run stored it. ``stored`` is the file that has the case. It changes no verdict, until ``normgauge promote``
+    makes it a committed case. ``nameless`` is as in a judgement.
     """
 
     implementation: str
@@ -313,10 +328,10 @@ class Counterexample(msgspec.Struct, frozen=True, tag="counterexample", tag_fiel
 
 
 class NotRun(msgspec.Struct, frozen=True, tag="not_run", tag_field="record", kw_only=True):
-    """Something that was asked for and could not be run, with the reason.
+    """A framework, layer or dtype that could not be run, with the reason.
 
-    ``failed`` is false for what does not exist, such as a dtype that a framework does not have, and for what the budget
-    leaves out; the first is ``absent``.
+    ``failed`` is false if it does not exist, such as a dtype that a framework does not support (then ``absent`` is
+    true), or if the budget leaves it out.
     """
 
     framework: str
@@ -328,13 +343,13 @@ class NotRun(msgspec.Struct, frozen=True, tag="not_run", tag_field="record", kw_
 
 
 class Footer(msgspec.Struct, frozen=True, tag="footer", tag_field="record", kw_only=True):
-    """The proof that a run is complete, with the number of judgements of each verdict, and the time it took.
+    """The last record of a complete run, with the number of judgements of each verdict, and the time.
 
-    ``departures`` counts by what they are (results/grounds.py): ``error``, ``difference`` (of convention),
+    ``departures`` counts the differences by sort (results/grounds.py): ``error``, ``difference`` (of convention),
     ``documentation`` (of requirements and of claims) and ``hazard``; older files have none.
 
-    ``seconds`` are those of the run, from its begin to its end. Of several jobs, that work at a time, the seconds are
-    added: ``worker_seconds`` are those in which they measured, ``explored_seconds`` the part of these that explored.
+    ``seconds`` is the time from start to end. ``worker_seconds`` is the sum over all workers, which work at the same
+    time; ``explored_seconds`` is the part of it for exploration.
     """
 
     counts: dict[str, int]

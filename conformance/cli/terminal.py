@@ -1,4 +1,4 @@
-"""How records look on a terminal: a line each while a run goes on, a page for a diagnosis."""
+"""Records as text on a terminal: a line for each record of a run, a page for a diagnosis."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from normgauge.results.departures import counted
 from normgauge.results.grounds import ALWAYS_COUNTED, in_words, sort_of, word_for
 from normgauge.results.records import (
     DIVERGENT,
+    AxisMeasured,
     Counterexample,
     DefaultMeasured,
     Footer,
@@ -30,42 +31,51 @@ from normgauge.results.rounding import word_for as word_for_error
 
 
 def line_of(record: Record) -> str | None:
-    """What a run prints of a record, with markup; None for what it keeps to the file."""
+    """The text for a record, with markup; None for a record that only the result file has."""
     if isinstance(record, Profile):
-        told = [f"{a.axis}={'/'.join(a.measured)}" for a in record.axes if a.canonical not in a.measured]
-        found = ", ".join(told) or "canonical" if record.known else "follows no known alternative"
-        undecided = [a.axis for a in record.axes if a.canonical in a.measured and len(a.measured) > 1]
-        if len(undecided) == len(record.axes):
-            found = "nothing measured"
-        elif undecided:
-            found += f" (not decided: {', '.join(undecided)})"
-        lines = [f"[bold]{escape(record.implementation)}[/] {record.dtype}: {found}"]
+        lines = [f"[bold]{escape(record.implementation)}[/] {record.dtype}: {escape(_semantics(record))}"]
         lines += [f"  largest error: {_largest_of_typical(record)}"] if record.typical else []
         lines += [f"  [yellow]hazard[/] {escape(hazard)}" for hazard in record.hazards]
         return "\n".join(lines)
     if isinstance(record, Judgement) and record.verdict in DIVERGENT:
-        return f"  {_departure(record)}: {_falls_with(record)}{escape(record.measured)}"
+        return f"  {_difference(record)}: {_falls_with(record)}{escape(record.worded)}"
     if isinstance(record, Counterexample):
-        kept = f" (kept in {record.stored})" if record.stored else ""
-        return f"  [red]counterexample[/] {record.found}: {escape(record.sentence)}{escape(kept)}"
+        stored = f" (stored in {record.stored})" if record.stored else ""
+        return f"  [red]counterexample[/] {record.found}: {escape(record.sentence)}{escape(stored)}"
     if isinstance(record, NotRun):
         return f"[yellow]not run[/] {record.implementation or record.framework}: {escape(record.reason)}"
     if isinstance(record, Footer):
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in record.counts.items())
-        said = f"{in_words(record.departures, ALWAYS_COUNTED)} ({verdicts})" if verdicts else "nothing judged"
-        return f"{said} in {record.seconds:.1f} s{_of_workers(record)}"
+        counts = f"{in_words(record.departures, ALWAYS_COUNTED)} ({verdicts})" if verdicts else "nothing was checked"
+        return f"{counts} in {record.seconds:.1f} s{_of_workers(record)}"
     return None
 
 
+def _semantics(profile: Profile) -> str:
+    """Where a layer is not canonical, and what is unknown."""
+    other = [
+        f"{' or '.join(axis.worded(value) for value in axis.measured)}"
+        for axis in profile.axes
+        if axis.canonical not in axis.measured
+    ]
+    unknown = [axis.axis for axis in profile.axes if axis.canonical in axis.measured and len(axis.measured) > 1]
+    if len(unknown) == len(profile.axes):
+        return "nothing measured"
+    if not profile.known:
+        return "follows no known alternative"
+    words = f"not canonical: {'; '.join(other)}" if other else "canonical"
+    return f"{words} (unknown: {', '.join(unknown)})" if unknown else words
+
+
 def _largest_of_typical(profile: Profile) -> str:
-    """The largest error of an output beside the typical error, and the words for that."""
+    """The largest error of an output in units of the typical error, and its word."""
     largest = max(profile.typical.values())
     words = word_for_error(largest, within_bound=profile.accuracy is not None or largest <= 1)
     return f"{largest:g} typical errors ({words})"
 
 
-def _departure(judgement: Judgement) -> str:
-    """The word for a departure, with markup, and the requirement with its ground."""
+def _difference(judgement: Judgement) -> str:
+    """The word for a difference, with markup, and the requirement with its ground."""
     colour = "yellow" if sort_of(judgement.verdict, judgement.ground) == "difference" else "red"
     ground = f" ({judgement.ground})" if judgement.ground else ""
     word = word_for(judgement.verdict, judgement.ground)
@@ -77,17 +87,17 @@ def _falls_with(judgement: Judgement) -> str:
 
 
 def _of_workers(footer: Footer) -> str:
-    """How long the workers were at work, which may be longer than the run, and which part of that was exploration."""
+    """The seconds of all workers together, and the part for exploration."""
     if not footer.explored_cases:
         return ""
-    explored = f"{footer.explored_seconds:.1f} s for {footer.explored_cases:,} explored cases"
-    return f" ({footer.worker_seconds:.1f} s of all workers together, of it {explored})"
+    explored = f"{footer.explored_seconds:.1f} s of it for {footer.explored_cases:,} explored cases"
+    return f" (all workers together: {footer.worker_seconds:.1f} s, {explored})"
 
 
 class Lines:
-    """The lines that a run prints of its records, one record after the other.
+    """The lines of a run, one record after the other.
 
-    What is undecided of an implementation at a dtype has one line for each verdict, after its other judgements.
+    Requirements without a verdict share a line, after the other judgements of the same layer and dtype.
     """
 
     def __init__(self) -> None:
@@ -106,7 +116,7 @@ class Lines:
 
 
 def undecided_lines(judgements: Iterable[Judgement]) -> Iterator[str]:
-    """A line for each verdict that decides nothing: the requirements, and the first reasons."""
+    """A line for the unsupported requirements and one for the undecided, with the first reason."""
     alike: dict[str, dict[str, str]] = {}
     for one in judgements:
         if one.verdict in UNDECIDED:
@@ -118,15 +128,15 @@ def undecided_lines(judgements: Iterable[Judgement]) -> Iterator[str]:
 
 
 def _reason(judgement: Judgement) -> str:
-    """Why it is undecided, without the implementation and the case."""
+    """The reason for an undecided requirement, without the implementation and the case."""
     text = judgement.sentence.removeprefix(f"{judgement.implementation}: ")
     return text.partition(": ")[2] or text
 
 
 def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
-    """The axes with their evidence, the defaults, the hazards and the divergences of one implementation.
+    """Print the axes with their evidence, the defaults, the hazards and the differences of one implementation.
 
-    ``everything`` is the command that asks all requirements of it.
+    ``everything`` is the command that checks all requirements.
     """
     console = console_for()
     header = next(r for r in records if isinstance(r, Header))
@@ -135,15 +145,11 @@ def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
     console.print(f"[bold]{escape(profile.implementation)}[/]  {versions}, {profile.dtype}", highlight=False)
     if not profile.known:
-        console.print("follows no known alternative; the nearest is shown")
-    table = Table("axis", "measured", "canonical", "what excludes the others", box=None, pad_edge=False)
+        console.print("follows no known alternative; the values below are the nearest")
     for axis in profile.axes:
-        by_axis = [w for j in judgements for w in j.witnesses if w.against_axis == axis.axis]
-        measured = axis.measured[0] if len(axis.measured) == 1 else "not told apart"
-        same = axis.measured == [axis.canonical]
-        evidence = "\n".join(_excluded(w) for w in by_axis)
-        table.add_row(axis.axis, measured if same else f"[red]{measured}[/]", axis.canonical, escape(evidence))
-    console.print(table)
+        witnesses = [w for j in judgements for w in j.witnesses if w.against_axis == axis.axis]
+        for line in _axis_lines(axis, witnesses):
+            console.print(line, highlight=False, soft_wrap=True)
     for default in profile.defaults:
         console.print(f"default {default.setting}: {_default(default)}", highlight=False)
     accuracy = f"{profile.accuracy.replace('_', '-')} statistics" if profile.accuracy else "outside every class"
@@ -151,13 +157,13 @@ def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
     if profile.typical:
         by_length = ", ".join(f"{ratio:g} at n = {int(n):,}" for n, ratio in profile.typical.items())
         largest = _largest_of_typical(profile)
-        console.print(f"largest error: {largest}; by n: {by_length}", highlight=False, soft_wrap=True)
+        console.print(f"largest error: {largest}; {by_length} values", highlight=False, soft_wrap=True)
     for hazard in profile.hazards:
         console.print(f"[yellow]hazard[/]: {escape(hazard)}", highlight=False, soft_wrap=True)
     divergent = [j for j in judgements if j.verdict in DIVERGENT]
     for judgement in divergent:
         console.print(
-            f"{_departure(judgement)}: {_falls_with(judgement)}{escape(judgement.sentence)}",
+            f"{_difference(judgement)}: {_falls_with(judgement)}{escape(judgement.sentence)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -168,16 +174,16 @@ def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
     for line in undecided_lines(judgements):
         console.print(line.strip(), highlight=False, soft_wrap=True)
     console.print(
-        f"{in_words(counted(records), ALWAYS_COUNTED)} in the {len(judgements)} requirements asked here; "
-        f"all of them: {escape(everything)}",
+        f"{in_words(counted(records), ALWAYS_COUNTED)} in the {len(judgements)} requirements checked here. "
+        f"All requirements: {escape(everything)}",
         highlight=False,
         soft_wrap=True,
     )
 
 
 def table_of_changes(timeline: Timeline) -> Table:
-    """What each release changed, a line a change."""
-    table = Table("release", "what", "before", "now", Column("where", overflow="fold"), box=None, pad_edge=False)
+    """The changes of each release, one line per change."""
+    table = Table("release", "subject", "before", "now", Column("layers", overflow="fold"), box=None, pad_edge=False)
     table.title, table.title_justify = f"{timeline.framework}: {', '.join(timeline.releases)}", "left"
     for _, release, changes in timeline.transitions:
         for number, change in enumerate(changes):
@@ -188,11 +194,25 @@ def table_of_changes(timeline: Timeline) -> Table:
     return table
 
 
-def _excluded(by: Witness) -> str:
-    if by.margin is None and not by.observed.replace(".", "").lstrip("-").isdigit():
-        return f"not {by.against_value}: {by.observed.splitlines()[0][:70]}"
-    size = "infinitely far" if by.margin is None else f"{by.margin:.1e} bounds away"
-    return f"not {by.against_value}: got {by.observed}, it gives {by.expected} ± {by.bound} ({size})"
+def _axis_lines(axis: AxisMeasured, witnesses: Sequence[Witness]) -> Iterator[str]:
+    """The question of an axis with the measured answer; below it, the evidence against each other answer."""
+    same = axis.measured == [axis.canonical]
+    sign = "[green]=[/]" if same else "[yellow]?[/]" if axis.canonical in axis.measured else "[red]≠[/]"
+    answer = escape(" or ".join(axis.worded(value) for value in axis.measured) or "nothing measured")
+    yield f"{sign} {escape(axis.question)}? {answer if same else f'[red]{answer}[/]'}"
+    if not same and not any(one.against_value == axis.canonical for one in witnesses):
+        yield f"    canonical: {escape(axis.worded(axis.canonical))}"
+    for one in witnesses:
+        word = "canonical" if one.against_value == axis.canonical else "excluded"
+        yield f"    {word}: {escape(axis.worded(one.against_value))}{escape(_evidence(one))}"
+
+
+def _evidence(witness: Witness) -> str:
+    """The measured number beside the number of the excluded value."""
+    if witness.margin is None and not witness.observed.replace(".", "").lstrip("-").isdigit():
+        return f"; measured: {witness.observed.splitlines()[0][:70]}"
+    size = "infinitely far" if witness.margin is None else f"{witness.margin:.1e} bounds"
+    return f", which gives {witness.expected} ± {witness.bound}; measured: {witness.observed} ({size} away)"
 
 
 def _default(default: DefaultMeasured) -> str:
@@ -202,7 +222,7 @@ def _default(default: DefaultMeasured) -> str:
 
 
 def console_for(*, stderr: bool = False) -> Console:
-    """A console that is wide where nobody looks at it."""
+    """A console; with a fixed width of 160 characters where the output is not a terminal."""
     console = Console(stderr=stderr)
     return console if console.is_terminal else Console(stderr=stderr, width=160)
 

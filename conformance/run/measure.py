@@ -211,7 +211,13 @@ def _profile(
     layer = description.layer
     values = evidence.diagnosis.values
     axes = [
-        AxisMeasured(axis=a.name, question=a.question, canonical=a.canonical, measured=list(values[a.name]))
+        AxisMeasured(
+            axis=a.name,
+            question=a.question,
+            canonical=a.canonical,
+            measured=list(values[a.name]),
+            meanings={name: a.value(name).meaning for name in dict.fromkeys((*a.names, *values[a.name]))},
+        )
         for a in kind_of(layer).axes
         if len(a.values) > 1 or values[a.name] != (a.canonical,)
     ]
@@ -292,7 +298,17 @@ def _judgement(
         example=example,
         nameless=judged.sentence.text if judged.sentence.subject else "",
         falls_with=judged.falls_with,
+        meaning=_meaning(requirement, judged.measured),
     )
+
+
+def _meaning(requirement: Requirement, measured: str) -> str:
+    """The words for a measured value of an axis, or for several; empty for anything else."""
+    if requirement.axis is None:
+        return ""
+    meanings = {value.name: value.meaning for value in kind_of(requirement.layer).axis(requirement.axis).every}
+    names = measured.split(", ")
+    return " or ".join(meanings[name] for name in names) if meanings.keys() >= set(names) else ""
 
 
 #: The rules that compare values, whose sentences have the numbers of the smallest input.

@@ -53,13 +53,13 @@ def _canonical(axis: Axis, evidence: Evidence, shown: tuple[Witness, ...]) -> Ju
     """It is the canonical value, with what speaks against the others, and which mistakes are excluded."""
     excluded = [one.meaning for one in axis.mistakes if _is_excluded(axis, one.name, evidence)]
     if axis.mistakes and not excluded and len(axis.values) == 1:
-        sentence = evidence.note(f"{axis.question}: the cases say nothing about it")
+        sentence = evidence.note(f"{axis.question}? No case shows it")
         return Judged(verdict="cannot tell", sentence=sentence)
     open_ones = [one.meaning for one in axis.mistakes if one.meaning not in excluded]
     if not shown:  # nothing is shipped beside it: the first mistake that is excluded speaks
         against = (_against(axis, one.name, evidence) for one in axis.mistakes)
         shown = tuple(one for one in against if one is not None)[:1]
-    notes = [("also excluded", excluded), ("not told apart by these cases", open_ones)]
+    notes = [("also excluded", excluded), ("not distinguished by these cases", open_ones)]
     return Judged(
         verdict="conforms",
         measured=axis.canonical,
@@ -87,7 +87,7 @@ def _undecided(
     return Judged(
         verdict="cannot tell",
         measured=left,
-        sentence=Sentence(text=f"{axis.question}: the cases did not tell apart {left}"),
+        sentence=Sentence(text=f"{axis.question}? The cases do not distinguish {left}"),
         notes=(),
         witnesses=shown,
     )
@@ -170,9 +170,11 @@ def _no_survivor(requirement: Requirement, axis: Axis, values: tuple[str, ...], 
 
 
 def _axis_sentence(evidence: Evidence, axis: Axis, values: tuple[str, ...]) -> Sentence:
-    measured = " or ".join(f"{value} ({axis.value(value).meaning})" for value in values)
-    canonical = f"; canonical is {axis.canonical} ({axis.value(axis.canonical).meaning})"
-    return evidence.note(f"{axis.name} is {measured}{'' if values == (axis.canonical,) else canonical}")
+    measured = " or ".join(axis.value(value).meaning for value in values)
+    canonical = f"; canonical: {axis.value(axis.canonical).meaning} ({axis.canonical})"
+    return evidence.note(
+        f"{measured} ({axis.name}: {', '.join(values)}){'' if values == (axis.canonical,) else canonical}"
+    )
 
 
 def _against(axis: Axis, value: str, evidence: Evidence) -> Witness | None:

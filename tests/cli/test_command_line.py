@@ -116,7 +116,7 @@ def test_a_run_writes_a_complete_result_file_and_a_report_is_made_from_it(tmp_pa
     assert records[-1].counts == {"conforms": len(judged) - 1, "diverges": 1} == dict(Counter(judged))
     assert records[-1].departures == {"error": 1}
     assert "wrong GN-02 grouping (formula): interleaved" in result.stderr
-    assert "1 error, 0 differences of convention, 0 departures from documentation, 0 hazards (" in result.stderr
+    assert "1 error, 0 differences of convention, 0 contradictions of documentation, 0 hazards (" in result.stderr
     result = invoke("report", str(tmp_path), "--out", str(tmp_path / "report"))
     assert result.exit_code == 0
     assert "GN-02" in (tmp_path / "report" / "index.html").read_text()
@@ -214,7 +214,7 @@ def test_the_command_after_a_diagnosis_can_be_pasted(
 ) -> None:
     told = invoke("diagnose", implementation, *given)
     assert told.exit_code == 0, told.output
-    _, *pasted = shlex.split(told.stdout.rpartition("all of them: ")[2])
+    _, *pasted = shlex.split(told.stdout.rpartition("All requirements: ")[2])
     done = invoke(*pasted, "--budget", "none", "--out", str(tmp_path))
     assert done.exit_code == 0, done.output
     (path,) = tmp_path.glob("*.jsonl")
@@ -261,8 +261,8 @@ def test_what_is_undecided_has_a_line_for_each_verdict_after_the_rest() -> None:
         "  differs GN-32 a title (convention): ValueError",
         "  unsupported GN-13, GN-31, GN-32: no empty [input] (and 1 more reason)",
         "  cannot tell GN-11: the bound is infinite",
-        "1 error, 2 differences of convention, 0 departures from documentation, 1 hazard (2 raises) in 1.0 s",
-        "nothing judged in 2.0 s (3.5 s of all workers together, of it 3.0 s for 5 explored cases)",
+        "1 error, 2 differences of convention, 0 contradictions of documentation, 1 hazard (2 raises) in 1.0 s",
+        "nothing was checked in 2.0 s (all workers together: 3.5 s, 3.0 s of it for 5 explored cases)",
     ]
 
 
@@ -382,7 +382,7 @@ def test_an_adapter_in_this_folder_can_be_run_and_diagnosed(tmp_path: Path) -> N
     ):
         done = subprocess.run([*entry, *words], capture_output=True, text=True, check=False, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    assert "eps_placement is outside_sqrt" in done.stdout
+    assert "(eps_placement: outside_sqrt)" in done.stdout
 
 
 @pytest.mark.slow

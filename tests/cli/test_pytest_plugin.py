@@ -263,7 +263,7 @@ def test_a_divergence_fails_with_what_a_person_needs_and_no_traceback(project: P
         assert re.search(rf"^  {row}", done.out, re.MULTILINE), row
     script = re.search(r"^  script +(\S+)", done.out, re.MULTILINE)
     assert script is not None
-    assert "group_norm.Interleaved: grouping is interleaved" in (project.path / script[1]).read_text()
+    assert "group_norm.Interleaved: channel c belongs to group c mod G (grouping: interleaved)" in (project.path / script[1]).read_text()
     assert "Traceback" not in done.out
     assert ".py:" not in done.out.partition("short test summary")[0]
 

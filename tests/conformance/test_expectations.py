@@ -67,7 +67,7 @@ def test_a_divergence_that_nothing_expects_is_new_and_says_where_it_would_be_exp
 
 def test_the_command_that_writes_what_is_missing_can_be_pasted(folder: Folder) -> None:
     folder.write(judgement(), judgement("GN-16", "crashes", "died"), judgement(dtype="float64"))
-    hint = re.fullmatch(r"`normgauge (gate .*)` writes the entries for what is new\n", folder.gate().stderr)
+    hint = re.fullmatch(r"to print list entries for the new differences: normgauge (gate .*)\n", folder.gate().stderr)
     assert hint is not None
     pasted = gated(*shlex.split(hint[1])[1:])
     assert [one["requirement"] for one in tomllib.loads(pasted.stdout)["expected"]] == ["GN-16"]
@@ -263,7 +263,7 @@ DOCUMENTED = (
 
 def test_a_documentation_that_contradicts_is_a_divergence_that_can_be_expected(folder: Folder) -> None:
     folder.write(profile(AGREES, CONTRADICTS, AGREES))
-    met = "1 expected met (1 departure from documentation), 0 new, 0 gone, 0 changed, 0 not checked"
+    met = "1 expected met (1 contradiction of documentation), 0 new, 0 gone, 0 changed, 0 not checked"
     assert lines(folder.gate(DOCUMENTED), 0) == [met]
     new, *_ = lines(folder.gate(""), 1)
     assert new.startswith("new: mlx.jsonl: mlx.nn.GroupNorm: float32: documentation eps_placement: contradicts, inside")

@@ -52,7 +52,7 @@ def test_departures_claims_and_hazards_are_counted_apart() -> None:
     ]
     counts = counted(records)
     assert counts == {"error": 1, "difference": 1, "documentation": 2, "hazard": 2}
-    told = "1 error, 1 difference of convention, 2 departures from documentation, 2 hazards"
+    told = "1 error, 1 difference of convention, 2 contradictions of documentation, 2 hazards"
     assert in_words(counts) == told
     assert f"In judgements, claims and hazards: {told}." in section(shown(run(*records)), "in-short").text
 

@@ -235,11 +235,11 @@ def test_a_name_that_is_no_file_s_is_one_line_and_nothing_runs(name: str, tmp_pa
     result = CliRunner().invoke(main, ["run", *FAULTY, "--name", name, "--out", str(tmp_path / "results")])
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
-    assert "cannot name a result file; allowed are letters, digits and . _ + -, with no dot in front" in result.stderr
+    assert "cannot be the name of a result file; allowed are letters, digits and . _ + -, with no dot at the start" in result.stderr
     assert not (tmp_path / "results").exists()
 
 
 def test_one_name_for_two_frameworks_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["run", "torch", "mlx", "--name", "x", "--out", str(tmp_path / "results")])
     assert result.exit_code == 2
-    assert "--name 'x' is for one result file, and 2 frameworks write one each" in result.stderr
+    assert "--name 'x' names one result file, and 2 frameworks write one each" in result.stderr
