@@ -103,16 +103,16 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     def rows(self) -> dict[str, list[str]]:
         """The measured result and the other rows, by the names that pages show."""
         if not self.choices:
-            old = {"came out": self.observed, OLD_ROW: self.canonical, ROWS["followed"]: self.followed}
+            old = {"measured": self.observed, OLD_ROW: self.canonical, ROWS["followed"]: self.followed}
             return {name: lines for name, lines in old.items() if lines}
-        return {"came out": self.observed} | {ROWS[name]: getattr(self, name) for name in ROWS if name in self.choices}
+        return {"measured": self.observed} | {ROWS[name]: getattr(self, name) for name in ROWS if name in self.choices}
 
 
 #: The rows of an example beside the measured result, in the order of a page, and their names.
 ROWS: Final = {
     "canonical": "canonical",
-    "set_right": "with this one thing set right",
-    "followed": "as diagnosed",
+    "set_right": "canonical on this axis alone",
+    "followed": "measured semantics",
 }
 
 

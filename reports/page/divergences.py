@@ -98,7 +98,9 @@ class Finding:
         grounds = [one for one in self.grounds if one != "convention"]
         if self.by_convention or not grounds:
             return ""
-        return f"{grounds[0]}; a convention to those who do not say so" if "convention" in self.grounds else grounds[0]
+        if "convention" in self.grounds:
+            return f"{grounds[0]}; a convention for frameworks that do not document it"
+        return grounds[0]
 
 
 def findings_of(
@@ -170,7 +172,7 @@ def _values(evidence: Sequence[Evidence], names: Names) -> tuple[tuple[str, list
     """Each measured value with the implementations that have it, and the dtypes where these are not all."""
     found: dict[str, dict[str, list[str]]] = {}
     for one in evidence:
-        own = found.setdefault(one.judgement.measured or one.judgement.verdict, {})
+        own = found.setdefault(one.judgement.worded or one.judgement.verdict, {})
         for member in one.members:
             own.setdefault(member.judgement.implementation, []).append(one.dtypes)
     return tuple((said, names.told((name, ", ".join(at)) for name, at in own.items())) for said, own in found.items())
@@ -240,4 +242,4 @@ def _aligned(texts: Sequence[str]) -> list[str]:
     return aligned
 
 
-SECTION: Final = Section(id="divergences", title="Divergences", template="divergences.html")
+SECTION: Final = Section(id="divergences", title="Differences", template="divergences.html")

@@ -17,11 +17,16 @@ SIGNS: Final = {"agrees": "✓", "contradicts": "✗", "silent": "–", "cannot 
 
 @dataclass(frozen=True, kw_only=True)
 class Contradiction:
-    """Words of a documentation that measurement contradicts, with all implementations they stand for."""
+    """A statement of a documentation that the measurement contradicts, with the implementations that it is about.
+
+    ``claimed`` and ``measured`` are values in words.
+    """
 
     anchor: str
     claim: Claim
     members: list[Told]
+    claimed: str
+    measured: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +57,23 @@ def contradictions_of(profiles: Sequence[Profile], names: Names, anchors: Anchor
         for name, at in grouped(own, lambda pair: pair[1].implementation).items():
             members.append((name, dtypes_of([profile.dtype for _, profile in at], dtypes[name])))
         anchor = anchors.new(f"documentation-{own[0][1].implementation}-{own[0][0].subject}")
-        found.append(Contradiction(anchor=anchor, claim=own[0][0], members=names.told(members)))
+        claim, profile = own[0]
+        found.append(
+            Contradiction(
+                anchor=anchor,
+                claim=claim,
+                members=names.told(members),
+                claimed=_worded(claim.claimed or "", claim, profile),
+                measured=_worded(claim.measured, claim, profile),
+            )
+        )
     return found
+
+
+def _worded(values: str, claim: Claim, profile: Profile) -> str:
+    """Values of the claim's subject with their meanings; as they are where the subject is not an axis."""
+    axis = next((one for one in profile.axes if one.axis == claim.subject), None)
+    return " or ".join(map(axis.worded, values.split(", "))) if axis else values
 
 
 def claims_of(profiles: Sequence[Profile], contradictions: Sequence[Contradiction], names: Names) -> list[ClaimsTable]:

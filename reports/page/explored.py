@@ -15,9 +15,9 @@ from normgauge.reports.page.section import PageData, Section
 from normgauge.results.records import Counterexample, Explored
 
 KINDS: Final = {
-    "values": "outside every bound of its own semantics",
-    "accuracy": "less accurate than measured",
-    "relation": "breaks a relation",
+    "values": "outside every error bound of its measured semantics",
+    "accuracy": "less accurate than its measured accuracy class",
+    "relation": "two calls that must agree differ",
     "raises": "raises an exception",
     "crash": "crashes",
 }

@@ -15,10 +15,10 @@ from normgauge.results.grounds import ALWAYS_COUNTED, SORTS_TOLD, Sort, in_words
 from normgauge.results.records import Profile
 
 _HEADINGS: Final[Mapping[Sort, str]] = {
-    "error": "Wrong, by the formulas or for any user",
+    "error": "Wrong by the formulas, or not robust",
     "difference": "Differences of convention",
-    "documentation": "Against the frameworks' own documentation",
-    "departure": "Departures, in files that say no ground",
+    "documentation": "Behaviour that contradicts the framework's documentation",
+    "departure": "Differences in older files, which have no ground",
 }
 
 

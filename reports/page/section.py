@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 #: The sign of each word for a verdict and what it means, in the order of the legend.
 LEGEND: Final = {
-    "conforms": ("✓", "within every error bound; on an axis, every other value was excluded"),
-    "wrong": ("✗", "outside the error bound of what formula, robustness or documentation requires"),
-    "differs": ("≠", "another choice than this convention, by its results or by an exception; no error"),
-    "diverges": ("✗", "outside the error bound of what is required, in a file that says no ground"),
-    "raises": ("!", "it raised an exception on an input that it must take"),
-    "crashes": ("☠", "it died, hung, gave the wrong shape or changed its input"),
-    "unsupported": ("–", "the framework has no such thing, as its adapter declares"),
-    "cannot tell": ("?", "the error bounds do not tell the alternatives apart"),
+    "conforms": ("✓", "inside every error bound; for an axis, every other value was excluded"),
+    "wrong": ("✗", "outside the error bound; the formulas, robustness or the documentation require another result"),
+    "differs": ("≠", "another choice than this convention, in its results or by an exception; not an error"),
+    "diverges": ("✗", "outside the error bound, in an older file that has no ground"),
+    "raises": ("!", "raised an exception for an input that it must accept"),
+    "crashes": ("☠", "crashed, hung, returned the wrong shape or changed its input"),
+    "unsupported": ("–", "the framework does not support this, as its adapter declares"),
+    "cannot tell": ("?", "the error bounds do not distinguish the alternatives"),
 }
 
 

@@ -12,16 +12,17 @@ from normgauge.reports.page.section import PageData, Section
 from normgauge.results.grounds import word_for
 from normgauge.results.records import DIVERGENT, AxisMeasured, DefaultMeasured, Judgement, Profile
 
-_NO_AXIS: Final = "no known alternative; nearest: "
+_NO_AXIS: Final = "no known alternative; the nearest is "
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What a cell says, and for which dtypes: empty where it says it for all of the row's."""
+    """One text of a cell, with its ``dtypes`` (empty: all of the row); ``meaning`` has the words for an axis value."""
 
     kind: str
     text: str
     dtypes: str
+    meaning: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +164,9 @@ def _semantics(profiles: Sequence[Profile], dtypes: Sequence[str], axes: Sequenc
     for axis in axes:
         own = [(profile, one) for profile in profiles for one in profile.axes if one.axis == axis]
         found = ((_axis_value(profile.known, one.measured, one.canonical), profile.dtype) for profile, one in own)
-        cells.append(Cell(entries=_unless_all(_entries(found), set(dtypes))))
+        meanings = {name: words for _, one in own for name, words in one.meanings.items()}
+        entries = _unless_all(_entries(found), set(dtypes))
+        cells.append(Cell(entries=tuple(replace(one, meaning=meanings.get(one.text, "")) for one in entries)))
     return tuple(cells)
 
 
@@ -172,7 +175,7 @@ def _axis_value(known: bool, measured: Sequence[str], canonical: str) -> tuple[s
     if not known:
         return "open", _NO_AXIS + values
     if len(measured) != 1:
-        return "open", f"not told apart: {values}" if values else "nothing measured"
+        return "open", f"not distinguished: {values}" if values else "nothing measured"
     return ("same" if values == canonical else "other"), values
 
 

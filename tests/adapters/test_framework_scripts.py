@@ -203,7 +203,7 @@ def test_each_divergence_s_script_prints_the_numbers_in_the_report(
     assert len(examples) >= least
     assert len({implementation for _, implementation in examples} & modes_in(records)) >= modes
     for key, (dtype, example) in examples.items():
-        rows = {name: lines for name, lines in example.rows.items() if name != "came out"}
+        rows = {name: lines for name, lines in example.rows.items() if name != "measured"}
         expected = [*example.observed, *(f"{name}: {line}" for name, lines in rows.items() for line in lines)]
         # A message may have several lines, some of them blank, and colours for a terminal.
         printed = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(processes.printed(example.script, dtype)))

@@ -252,9 +252,9 @@ def test_a_divergence_fails_with_what_a_person_needs_and_no_traceback(project: P
         r"in +float32, float64",
         r"settings +eps=.*num_channels=4, num_groups=2",
         r"inputs +step 1 train x 0 1 2 3",
-        r"came out +step 1 output -0.99999237\d+ -0.99999237\d+ ",
+        r"measured +step 1 output -0.99999237\d+ -0.99999237\d+ ",
         r"canonical step 1 output -0.9999695 0.999969 -0.999969 0.999969$",
-        r"as diagnosed step 1 output -0.9999924 -0.999992 0.999992 0.999992$",
+        r"measured semantics step 1 output -0.9999924 -0.999992 0.999992 0.999992$",
         r"remedy +permute the channels",
         r"ground +formula$",
         r"to do +wrong, interleaved; repair it, or expect it in a file of your own \(--normgauge-expec",
@@ -263,7 +263,10 @@ def test_a_divergence_fails_with_what_a_person_needs_and_no_traceback(project: P
         assert re.search(rf"^  {row}", done.out, re.MULTILINE), row
     script = re.search(r"^  script +(\S+)", done.out, re.MULTILINE)
     assert script is not None
-    assert "group_norm.Interleaved: channel c belongs to group c mod G (grouping: interleaved)" in (project.path / script[1]).read_text()
+    assert (
+        "group_norm.Interleaved: channel c belongs to group c mod G (grouping: interleaved)"
+        in (project.path / script[1]).read_text()
+    )
     assert "Traceback" not in done.out
     assert ".py:" not in done.out.partition("short test summary")[0]
 

@@ -58,10 +58,10 @@ def test_canonical_is_canonical_on_every_axis_beside_the_row_with_one_axis_set_r
     example = example_of("BN-03")
     assert example.inputs == ["step 1 train x 0 4"]
     assert lines(example, "running_mean", "running_var") == {
-        "came out": ["running_mean 1.5", "running_var 3.25"],
+        "measured": ["running_mean 1.5", "running_var 3.25"],
         "canonical": ["running_mean 0.5", "running_var 2.75"],
-        "with this one thing set right": ["running_mean 1.5", "running_var 6.25"],
-        "as diagnosed": ["running_mean 1.5", "running_var 3.25"],
+        "canonical on this axis alone": ["running_mean 1.5", "running_var 6.25"],
+        "measured semantics": ["running_mean 1.5", "running_var 3.25"],
     }
 
 
@@ -69,10 +69,10 @@ def test_the_variance_beside_a_wrong_momentum_is_canonical_too() -> None:
     example = example_of("BN-04")
     assert example.inputs == ["step 1 train x 0 1"]
     assert lines(example, "running_var") == {
-        "came out": ["running_var 0.4375"],
+        "measured": ["running_var 0.4375"],
         "canonical": ["running_var 0.875"],
-        "with this one thing set right": ["running_var 0.8125"],
-        "as diagnosed": ["running_var 0.4375"],
+        "canonical on this axis alone": ["running_var 0.8125"],
+        "measured semantics": ["running_var 0.4375"],
     }
 
 

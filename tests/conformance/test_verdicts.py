@@ -180,7 +180,10 @@ def test_one_pass_statistics_are_a_hazard_and_no_divergence() -> None:
 
 def test_the_canonical_value_is_told_beside_another_and_not_twice() -> None:
     judged = {r.requirement: r for r in measured("group_norm.Interleaved", ("float32",)) if isinstance(r, Judgement)}
-    assert "(grouping: interleaved); canonical: channel c belongs to group c // (C / G) (contiguous)" in judged["GN-02"].sentence
+    assert (
+        "(grouping: interleaved); canonical: channel c belongs to group c // (C / G) (contiguous)"
+        in judged["GN-02"].sentence
+    )
     assert judged["GN-03"].verdict == "conforms"
     assert "canonical" not in judged["GN-03"].sentence
 

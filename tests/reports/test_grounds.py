@@ -54,7 +54,7 @@ def test_departures_claims_and_hazards_are_counted_apart() -> None:
     assert counts == {"error": 1, "difference": 1, "documentation": 2, "hazard": 2}
     told = "1 error, 1 difference of convention, 2 contradictions of documentation, 2 hazards"
     assert in_words(counts) == told
-    assert f"In judgements, claims and hazards: {told}." in section(shown(run(*records)), "in-short").text
+    assert f"In total: {told}." in section(shown(run(*records)), "in-short").text
 
 
 def test_the_page_tells_errors_before_differences_and_calls_only_them_wrong() -> None:
@@ -73,11 +73,11 @@ def test_the_page_tells_errors_before_differences_and_calls_only_them_wrong() ->
     )
     assert [line.partition(":")[0] for line in in_short(page)] == ["GN-02 grouping", "BN-04 momentum"]
     headings = [one.text for one in section(page, "in-short").all("h3")]
-    assert headings[:2] == ["Wrong, by the formulas or for any user", "Differences of convention"]
+    assert headings[:2] == ["Wrong by the formulas, or not robust", "Differences of convention"]
     assert "Required (formula): Groups are adjacent channels." in section(page, "GN-02").text
     told = section(page, "BN-04").text
     assert "Convention: The new is weighed." in told
-    assert "Who has it so: b.B." in told
+    assert "Follow this convention: b.B." in told
     assert "≠ differs" in told
     assert "wrong" not in told
 
@@ -88,16 +88,16 @@ def test_what_some_frameworks_document_is_a_convention_to_the_others() -> None:
     page = shown(run(ported, judgement("torch.B", ground="documentation", **every_rank)))
     assert section(page, "in-short").all("h3")[0].text == "Differences of convention"
     told = section(page, "BN-12").text
-    assert "Required (documentation; a convention to those who do not say so): Every rank is taken." in told
+    assert "Required (documentation; a convention for frameworks that do not document it): Every rank is taken." in told
     assert "≠ differs" in told
     assert "wrong" not in told
 
     page = shown(run(ported, diverging("torch.B", ground="documentation", **every_rank)))
-    assert section(page, "in-short").all("h3")[0].text == "Against the frameworks' own documentation"
+    assert section(page, "in-short").all("h3")[0].text == "Behaviour that contradicts the framework's documentation"
     articles = section(page, "BN-12").all("article")
     assert ["≠ differs" in one.text for one in articles] == [True, False]  # each is told by its own ground
 
 
 def test_a_requirement_that_crashes_a_layer_is_an_error_whatever_its_ground() -> None:
     page = shown(run(judgement("a.B", "crashes", ground="convention", requirement="BN-06")))
-    assert section(page, "in-short").all("h3")[0].text == "Wrong, by the formulas or for any user"
+    assert section(page, "in-short").all("h3")[0].text == "Wrong by the formulas, or not robust"

@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 from pages import (
     Element,
+    claim,
     counterexample,
     diverging,
     everything,
@@ -208,8 +209,8 @@ def test_a_framework_is_the_only_one_that_differs_if_another_was_measured_and_co
     judged: list[Judgement], alone: bool
 ) -> None:
     page = shown(run(*judged))
-    assert ("a is the only one that differs among a, b." in in_short(page)[0]) == alone
-    assert ("is the only one that differs" in section(page, "divergences").text) == alone
+    assert ("Only a differs among a, b." in in_short(page)[0]) == alone
+    assert ("Only a differs" in section(page, "divergences").text) == alone
 
 
 def test_departures_on_an_axis_come_before_all_others() -> None:
@@ -236,8 +237,11 @@ def test_departures_on_an_axis_come_before_all_others() -> None:
 
 def test_without_divergences_the_page_says_so() -> None:
     page = shown(run(judgement()))
-    assert "No divergence from the canonical semantics, in what could be measured." in section(page, "in-short").text
-    assert "None." in section(page, "divergences").text
+    assert (
+        "No layer differs from the canonical semantics, as far as it could be measured."
+        in section(page, "in-short").text
+    )
+    assert "No layer differs." in section(page, "divergences").text
 
 
 def test_where_nothing_was_measured_the_page_does_not_speak_of_conformance() -> None:
@@ -245,7 +249,7 @@ def test_where_nothing_was_measured_the_page_does_not_speak_of_conformance() -> 
     assert section(page, "in-short").text == "In short Nothing was measured."
     assert "Nothing was measured." in section(page, "divergences").text
     assert "Nothing was measured." in section(page, "hazards").text
-    assert "was held against" not in page.text
+    assert "This page compares" not in page.text
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -324,15 +328,37 @@ def test_the_axis_table_holds_measured_against_canonical() -> None:
     table = shown(run(*records, *(judgement(one.implementation) for one in records))).one(
         "table", **{"class": "wide axes"}
     )
-    assert [one.text for one in table.one("thead").all("th")] == ["axis", "grouping which?", "canonical"]
+    assert [one.text for one in table.one("thead").all("th")] == ["implementation", "Which? grouping", "canonical"]
     assert table.one("thead").one("td").text == "contiguous"
     assert {name: cells for name, cells in rows(table).items() if cells} == {
         "a.G": ["contiguous"],
         "b.G": ["≠ interleaved"],
-        "c.G": ["? not told apart: contiguous, interleaved"],
-        "d.G": ["? no known alternative; nearest: interleaved"],
+        "c.G": ["? not distinguished: contiguous, interleaved"],
+        "d.G": ["? no known alternative; the nearest is interleaved"],
         "e.G": ["not run"],
     }
+
+
+def test_a_page_has_the_meaning_of_a_value_before_its_name() -> None:
+    words = {
+        "contiguous": "channel c belongs to group c // (C / G)",
+        "interleaved": "channel c belongs to group c mod G",
+    }
+    axis = AxisMeasured(
+        axis="grouping", question="which", canonical="contiguous", measured=["interleaved"], meanings=words
+    )
+    says = claim(subject="grouping", claimed="contiguous", measured="interleaved")
+    differs = judgement("b.G", "diverges", measured="interleaved", meaning=words["interleaved"])
+    page = shown(run(profile("b.G", axes=[axis], claims=[says]), differs))
+    table = page.one("table", **{"class": "wide axes"})
+    assert table.one("thead").one("td").text == "channel c belongs to group c // (C / G) contiguous"
+    assert rows(table)["b.G"] == ["≠ channel c belongs to group c mod G interleaved"]
+    assert "channel c belongs to group c mod G (interleaved) in b.G" in in_short(page)[0]
+    assert "b.G: channel c belongs to group c mod G (interleaved)" in section(page, "GN-02").text
+    assert (
+        "The documentation says channel c belongs to group c // (C / G) (contiguous); "
+        "measured: channel c belongs to group c mod G (interleaved)."
+    ) in section(page, "documentation").text
 
 
 def test_defaults_layout_names_and_statistics_are_shown() -> None:
@@ -392,9 +418,9 @@ def test_what_was_run_tells_versions_machine_and_time() -> None:
 def test_an_interrupted_run_is_told_at_the_top_with_what_it_lacks() -> None:
     page = shown([header("torch", "torch.nn.GroupNorm", "torch.nn.BatchNorm2d"), profile(), judgement()])
     told = page.one("header").one("p", **{"class": "warning"}).text
-    assert told.startswith("torch was interrupted.")
-    assert "nothing was measured of torch.nn.BatchNorm2d" in told
-    assert "interrupted: no footer" in section(page, "runs").text
+    assert told.startswith("The run of torch did not finish.")
+    assert "there is no result for torch.nn.BatchNorm2d" in told
+    assert "did not finish" in section(page, "runs").text
 
 
 def test_a_complete_run_is_not_called_interrupted() -> None:
@@ -443,7 +469,7 @@ def test_a_requirement_reads_once_with_its_implementations_below() -> None:
     own = section(shown(run(*records)), "GN-02")
     assert own.text.count("Groups are adjacent channels.") == 1
     assert own.text.count("Write instead: permute.") == 1
-    assert "Conforming: c.G." in own.text
+    assert "Conform: c.G." in own.text
     assert [one.one("h4").text for one in own.all("article")] == ["a.G: interleaved", "b.G: interleaved"]
     assert [one.all("p")[0].text for one in own.all("article")] == ["groups as it does", "another story"]
 
@@ -463,7 +489,7 @@ def test_implementations_that_show_the_very_same_share_one_article() -> None:
 def test_the_smallest_input_is_told_with_settings_dtype_and_shapes() -> None:
     page = shown(run(diverging(example=example(shapes=[[0, 1], [2]])), framework="mlx"))
     assert (
-        "Smallest input found: eps=0.001, num_groups=2; float32, shapes, one a step: (0, 1), (2,)"
+        "Smallest input found: eps=0.001, num_groups=2; float32, shapes, one per step: (0, 1), (2,)"
         in page.one("article").text
     )
 
@@ -476,9 +502,9 @@ def numbers(page: Element) -> list[tuple[str, str]]:
 def test_what_came_out_stands_under_what_should_have_and_equal_lines_share_a_row() -> None:
     page = shown(run(diverging(example=example()), framework="mlx"))
     assert numbers(page) == [
-        ("came out = as diagnosed", "-0.5  0.25"),
+        ("measured = measured semantics", "-0.5  0.25"),
         ("canonical", "0.75  0.25"),
-        ("came out = canonical = as diagnosed", "3"),
+        ("measured = canonical = measured semantics", "3"),
     ]
     heads = page.one("table", **{"class": "numbers"}).all("th", scope="rowgroup")
     assert [(one.text, one.attributes["rowspan"]) for one in heads] == [
@@ -496,10 +522,10 @@ def test_the_rows_of_an_example_have_their_names() -> None:
         choices={"canonical": {}, "set_right": {"momentum_weighs": "old"}, "followed": {"running_var": "biased"}},
     )
     assert numbers(shown(run(diverging(example=told), framework="mlx"))) == [
-        ("came out", "3.25"),
+        ("measured", "3.25"),
         ("canonical", "2.75"),
-        ("with this one thing set right", "6.25"),
-        ("as diagnosed", " 3.2"),
+        ("canonical on this axis alone", "6.25"),
+        ("measured semantics", " 3.2"),
     ]
 
 
@@ -507,7 +533,7 @@ def test_what_an_older_file_calls_canonical_is_what_the_layer_was_compared_with(
     """It set one axis right and kept the layer's own choices on all others."""
     page = shown(run(diverging(example=example(choices={})), framework="mlx"))
     assert numbers(page)[:2] == [
-        ("came out = as diagnosed", "-0.5  0.25"),
+        ("measured = measured semantics", "-0.5  0.25"),
         ("compared with, in this older file", "0.75  0.25"),
     ]
 
@@ -515,7 +541,7 @@ def test_what_an_older_file_calls_canonical_is_what_the_layer_was_compared_with(
 def test_numbers_of_different_width_are_aligned() -> None:
     told = example(observed=["step 1 output nan 1e-07 -inf"], canonical=["step 1 output -0.125 0 1"], followed=[])
     assert numbers(shown(run(diverging(example=told), framework="mlx"))) == [
-        ("came out", "   nan  1e-07  -inf"),
+        ("measured", "   nan  1e-07  -inf"),
         ("canonical", "-0.125      0     1"),
     ]
 
@@ -525,7 +551,7 @@ def test_a_refusal_beside_numbers_is_told_in_words() -> None:
         observed=["step 1 output 0"], canonical=["refused: the layer has 8 channels, the input 1"], followed=[]
     )
     assert numbers(shown(run(diverging(example=told), framework="mlx"))) == [
-        ("came out", "0"),
+        ("measured", "0"),
         ("canonical", "refused: the layer has 8 channels, the input 1"),
     ]
 
@@ -577,7 +603,7 @@ def test_a_file_cut_within_a_line_is_shown_as_interrupted(tmp_path: Path) -> Non
     whole = write(tmp_path / "torch.jsonl", run(judgement(), judgement(requirement="GN-03"))).read_bytes()
     (tmp_path / "torch.jsonl").write_bytes(whole[: whole.index(b"GN-03")])
     page = parsed(write_report(tmp_path, tmp_path / "index.html").read_text(encoding="utf-8"))
-    assert "torch was interrupted." in page.one("header").text
+    assert "The run of torch did not finish." in page.one("header").text
     assert [list(row) for row in matrix(page).values()] == [["GN-02 grouping"]]
 
 

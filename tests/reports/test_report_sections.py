@@ -56,11 +56,14 @@ def test_a_contradiction_is_told_with_its_words_its_place_and_what_was_measured(
     article = section(page, "documentation").one("article")
     assert article.one("h4").text == "torch.nn.GroupNorm: eps_placement"
     assert [one.text for one in article.all("p")] == [
-        "The documentation says outside_sqrt; measured was inside_sqrt.",
+        "The documentation says outside_sqrt; measured: inside_sqrt.",
         "the docstring of mlx.nn.GroupNorm",
     ]
     assert article.one("blockquote").text == OUTSIDE
-    assert "eps_placement: it says outside_sqrt, measured was inside_sqrt, in torch.nn.GroupNorm" in in_short(page)
+    assert (
+        "eps_placement: the documentation says outside_sqrt, measured: inside_sqrt, in torch.nn.GroupNorm"
+        in in_short(page)
+    )
 
 
 def test_the_same_words_of_several_layers_and_dtypes_are_one_contradiction() -> None:
@@ -87,7 +90,7 @@ def test_every_statement_has_its_cell_and_a_contradiction_is_linked() -> None:
 def test_layers_whose_documentation_says_the_same_share_a_row() -> None:
     page = shown(run(*(profile(name, claims=[agreeing()]) for name in ("a.G", "b.G")), judgement("a.G")))
     assert list(rows(page.one("table", **{"class": "wide claims"}))) == ["a.G, b.G"]
-    assert "No statement contradicts what was measured." in section(page, "documentation").text
+    assert "No statement contradicts the measurement." in section(page, "documentation").text
 
 
 def test_without_claims_the_page_does_not_speak_of_documentation() -> None:
@@ -106,11 +109,11 @@ def found(page: Element) -> list[Element]:
 def test_a_counterexample_is_told_with_plan_numbers_script_and_file() -> None:
     page = shown(run(judgement(), counterexample(), explored()))
     (article,) = found(page)
-    assert article.one("h4").text == "torch.nn.GroupNorm (float32): outside every bound of its own semantics"
+    assert article.one("h4").text == "torch.nn.GroupNorm (float32): outside every error bound of its measured semantics"
     assert article.all("p")[0].text == "output nan instead of 0.75"
     assert article.all("p")[1].text == (
-        "Found by exploration: shape (1, 4), huge magnitudes, seed 7. "
-        "Signature: output, numbers at the end of the range. Stored in build/counterexamples/ab12.json."
+        "Found by this run: shape (1, 4), huge magnitudes, seed 7. "
+        "Cause: output, numbers at the end of the range. Stored in build/counterexamples/ab12.json."
     )
     assert "Smallest input found: eps=0.001, num_groups=2; float32, shape (1, 4)" in article.text
     assert [cell.raw for cell in article.one("table", **{"class": "numbers"}).all("td")][:2] == [
@@ -130,7 +133,7 @@ def test_a_plan_that_the_sentence_tells_is_not_repeated() -> None:
 
 def test_a_replayed_counterexample_says_so() -> None:
     (article,) = found(shown(run(judgement(), counterexample(found="replayed", stored=None))))
-    assert "Found earlier, replayed: shape (1, 4)" in article.text
+    assert "Found by an earlier run, and again by this one: shape (1, 4)" in article.text
     assert "Stored in" not in article.text
 
 
@@ -147,7 +150,7 @@ def test_one_cause_in_several_layers_is_told_once_with_a_script_for_each() -> No
 def test_what_was_tried_is_told_once_for_those_with_the_same_counts() -> None:
     records = [explored("a.G"), explored("a.H"), explored("a.I", cases=4096, sequences=60, steps=512)]
     page = shown(run(judgement("a.G"), *records))
-    assert "Nothing departed." in section(page, "counterexamples").text
+    assert "No counterexample was found." in section(page, "counterexamples").text
     assert rows(section(page, "counterexamples").one("table")) == {
         "a.G, a.H": ["float32", "two-pass", "256", "2,048", "–", "17", "3"],
         "a.I": ["float32", "two-pass", "256", "4,096", "512 in 60", "17", "3"],
