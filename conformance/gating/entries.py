@@ -1,4 +1,4 @@
-"""The format of expectations (docs/gating.md): entries ``[[expected]]`` and ``[[supported]]``, read and checked."""
+"""Reader of the list of known differences (docs/gating.md): entries ``[[expected]]`` and ``[[supported]]``."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ DOCUMENTATION: Final = "documentation "
 
 
 class BrokenExpectations(ValueError):
-    """An expectation that makes no sense; the message names the file, the entry, the value and what is allowed."""
+    """A wrong entry; the message names the file, the entry, the value and what is allowed."""
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One ``[[expected]]`` as it is written. No ``dtypes``: all; no ``versions``: every version.
+    """One ``[[expected]]`` of the file. Without ``dtypes``: all; without ``versions``: every version.
 
-    An entry that names a layer as it is run without a mode is about its modes, too, but for ``except_modes`` and those
-    that another entry names.
+    An entry for a layer without a mode applies to all modes of the layer, except ``except_modes`` and the modes that
+    another entry names.
     """
 
     implementations: list[str]
@@ -45,9 +45,9 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class SupportEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One ``[[supported]]``: every requirement of these implementations conforms or diverges, except ``undecided``.
+    """One ``[[supported]]``: every requirement has a verdict for these implementations, except ``undecided``.
 
-    The requirements in ``undecided`` are unsupported, or the verdict is ``cannot tell``, or they have no verdict.
+    The requirements in ``undecided`` are unsupported, have the verdict ``cannot tell``, or have no verdict.
     """
 
     implementations: list[str]
@@ -79,14 +79,14 @@ class Placed:
         for package, specifier in self.specifiers.items():
             if package not in versions:
                 raise self.broken(
-                    f"versions names {package!r}, which the results do not; allowed: {', '.join(sorted(versions))}"
+                    f"versions names {package!r}, which the results do not have; allowed: {', '.join(sorted(versions))}"
                 )
             try:
                 version = Version(versions[package])
             except InvalidVersion:
                 raise self.broken(
-                    f"versions names {package!r}, whose version in the results, {versions[package]!r}, is none by "
-                    "PEP 440; leave it out of versions"
+                    f"versions names {package!r}; its version in the results, {versions[package]!r}, is not a PEP 440 "
+                    "version; remove it from versions"
                 ) from None
             if not specifier.contains(version, prereleases=True):
                 return False
@@ -135,7 +135,7 @@ _One = TypeVar("_One", bound=Placed)
 def files_in(path: Path) -> list[Path]:
     files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
     if not files:
-        raise BrokenExpectations(f"{path} holds no expectations (*.toml); give a file, or a folder that holds some")
+        raise BrokenExpectations(f"{path} has no *.toml file; give a file, or a folder with such files")
     return files
 
 
@@ -150,7 +150,7 @@ def read_entries(file: Path, name: str, layers: Mapping[str, str]) -> Iterator[E
     except OSError as error:
         raise BrokenExpectations(f"{name} cannot be read: {error.strerror}") from None
     except ValueError as error:  # no UTF-8, or no TOML
-        raise BrokenExpectations(f"{name} is no TOML: {error}") from None
+        raise BrokenExpectations(f"{name} is not TOML: {error}; correct the file") from None
     wrong = sorted(one for one in content if one not in _SECTIONS or not isinstance(content[one], list))
     if wrong:
         allowed = " or ".join(f"[[{one}]]" for one in _SECTIONS)
@@ -180,7 +180,7 @@ def _expectation(number: int, raw: Any, file: str, layers: Mapping[str, str]) ->
     for implementation in entry.implementations:
         layer = layers.get(implementation)
         if known is not None and layer not in {None, known.layer}:
-            raise one.broken(f"{implementation} is a {layer}, and {known.id} is asked of a {known.layer} only")
+            raise one.broken(f"{implementation} is a {layer}, and {known.id} applies to a {known.layer} only")
     return replace(one, specifiers=dict(_specifiers(one)))
 
 
@@ -193,9 +193,9 @@ def _supported(number: int, raw: Any, file: str, layers: Mapping[str, str]) -> S
     for requirement in entry.undecided:
         known = requirements().get(requirement)
         if known is None:
-            raise one.broken(f"undecided has {requirement!r}, which is no requirement; allowed: {_allowed()}")
+            raise one.broken(f"undecided has {requirement!r}, which is not a requirement; allowed: {_allowed()}")
         if asked and known.layer not in asked:
-            raise one.broken(f"undecided has {requirement}, which is asked of a {known.layer} only")
+            raise one.broken(f"undecided has {requirement}, which applies to a {known.layer} only")
     return replace(one, specifiers=dict(_specifiers(one)))
 
 
@@ -212,17 +212,17 @@ def _check_words(one: Placed, *fields: str) -> None:
 def _check_dtypes(one: Placed, allowed: Collection[str]) -> None:
     for dtype in one.entry.dtypes:
         if dtype not in allowed:
-            raise one.broken(f"dtype {dtype!r} is not asked there; allowed: {', '.join(allowed)}")
+            raise one.broken(f"dtype {dtype!r} is not checked there; allowed: {', '.join(allowed)}")
 
 
 def _check_reason(one: Expectation) -> None:
     entry = one.entry
     if not entry.reason.strip():
-        raise one.broken("reason is empty; say why this divergence is expected")
+        raise one.broken("reason is empty; write why this difference is accepted")
     if entry.reason.strip() == TO_BE_WRITTEN:
-        raise one.broken(f"reason is still {TO_BE_WRITTEN!r}; say why this divergence is expected")
+        raise one.broken(f"reason is still {TO_BE_WRITTEN!r}; write why this difference is accepted")
     if entry.url is not None and not re.match(r"https?://\S+$", entry.url):
-        raise one.broken(f"url {entry.url!r} is none; allowed: https://..., or no url")
+        raise one.broken(f"url {entry.url!r} is not an address; allowed: https://..., or no url")
 
 
 def _specifiers(one: Placed) -> Iterator[tuple[str, SpecifierSet]]:
@@ -232,7 +232,7 @@ def _specifiers(one: Placed) -> Iterator[tuple[str, SpecifierSet]]:
         except InvalidSpecifier:
             specifier = SpecifierSet()
         if not len(specifier):
-            raise one.broken(f"versions of {package}: {text!r} is no PEP 440 specifier; write it like '>=1.2,<2'")
+            raise one.broken(f"versions of {package}: {text!r} is not a PEP 440 specifier; write it like '>=1.2,<2'")
         yield package, specifier
 
 

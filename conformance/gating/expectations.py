@@ -1,7 +1,7 @@
-"""Expectations: what is known of each implementation, and what a measurement says beside it.
+"""The list of known differences, and its comparison with results.
 
-A TOML file for each framework (``expectations/``, or the user's own), strict both ways: what diverges must be
-expected, and what is expected must diverge, in the way that is expected; what was decided must stay decided.
+There is a TOML file for each framework (``expectations/``, or the user's own). Each difference must be in the list, and
+each entry of the list must be measured, with the same value. A requirement that had a verdict must keep one.
 """
 
 from __future__ import annotations
@@ -105,36 +105,34 @@ class Held:
         found, comparison = self.found, self.comparison
         if comparison == "new":
             word = word_for(found.verdict, found.ground)
-            return f"{word}, {found.measured or found.sentence}; repair it, or expect it in {file}"
+            return f"{word}, {found.measured or found.sentence}; repair the layer, or add an entry to {file}"
         if self.expected is None:
             return self._of_support() if comparison == "changed" else found.verdict
         place, measured = self.expected.place, self.expected.entry.measured
         if comparison == "met":
-            return f"expected by {place}: {self.expected.why}"
+            return f"known, {place}: {self.expected.why}"
         if found.verdict in UNDECIDED:
             return (
-                f"the expected divergence, {measured}, was not measured: it is {found.verdict!r}: {found.sentence}; "
-                f"find out why it stopped working: {place} says nothing of that"
+                f"the known difference, {measured}, was not measured: the verdict is {found.verdict!r}: "
+                f"{found.sentence}; find the reason: {place} expects a measurement"
             )
         if comparison == "gone":
             return (
-                f"the expected divergence, {measured}, is gone: it {_now(found)}; remove {place}, "
-                "or narrow its versions, implementations, modes or dtypes"
+                f"the known difference, {measured}, is gone: the layer {_now(found)}; remove {place}, "
+                "or restrict its versions, implementations, modes or dtypes"
             )
         return (
-            f"measured {found.measured!r} where {measured!r} is expected; correct `measured` in "
-            f"{place}, or narrow its versions, implementations or dtypes and add another entry"
+            f"measured {found.measured!r}, expected {measured!r}; correct `measured` in "
+            f"{place}, or restrict its versions, implementations or dtypes and add another entry"
         )
 
     def _of_support(self) -> str:
         assert self.supported is not None
         found, place = self.found, f"supported {self.supported.place}"
         if self._listed:
-            return (
-                f"{found.verdict}, where it was undecided; take {found.cell.requirement} out of `undecided` in {place}"
-            )
+            return f"{found.verdict}, was undecided before; remove {found.cell.requirement} from `undecided` in {place}"
         return (
-            f"{found.verdict}: {found.sentence}; it was decided before: find out why it stopped working, or add "
+            f"{found.verdict}: {found.sentence}; it had a verdict before: find the reason, or add "
             f"{found.cell.requirement} to `undecided` in {place}"
         )
 
@@ -193,7 +191,7 @@ class Expectations:
         support = self.support_of(implementation, dtype, versions)
         if support is None or dtype not in support.entry.dtypes:
             return None
-        return f"{why}, where supported {support.place} names it; find out why it stopped working"
+        return f"{why}, but supported {support.place} names it; find the reason"
 
     def about(self, implementations: Collection[str]) -> Iterator[tuple[Cell, Expectation]]:
         """Every cell of these implementations, named themselves, that something is expected of, at any version."""
@@ -227,14 +225,14 @@ class Expectations:
 def _only(found: Sequence[_One], what: str) -> _One | None:
     if len(found) > 1:
         raise found[1].broken(
-            f"it is about the same judgement as {found[0].place}: {what}; "
-            "remove one of them, or narrow its implementations, dtypes or versions"
+            f"{found[0].place} applies to the same judgement: {what}; "
+            "remove one of them, or restrict its implementations, dtypes or versions"
         )
     return found[0] if found else None
 
 
 def _now(found: Measured) -> str:
-    return found.verdict if found.verdict in {"conforms", "agrees"} else f"is now {found.verdict!r}: {found.sentence}"
+    return found.verdict if found.verdict in {"conforms", "agrees"} else f"now {found.verdict!r}: {found.sentence}"
 
 
 def _in_the_repository() -> bool:

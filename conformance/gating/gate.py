@@ -1,4 +1,4 @@
-"""The gate: result files beside the expectations. Whatever deviates is told in a line that says what to do."""
+"""The gate: compare result files with the list of known differences. Each new difference has a line with the remedy."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _ALWAYS: Final = ("new", "gone", "changed")
 
 @dataclass(frozen=True, kw_only=True)
 class Surprise:
-    """Something that deviates from the expectations: of which kind, where, and what to do about it.
+    """A difference between the results and the list of known differences: its kind, its place, what to do about it.
 
-    It stands for so many judgements, at several dtypes, of which the same is to be said.
+    ``judgements`` is the number of judgements with the same text, at several dtypes.
     """
 
     kind: Kind
@@ -73,23 +73,23 @@ class Gated:
         for one in self.surprises:
             counts[one.kind] += one.judgements
         sorts = f" ({in_words(self.met)})" if self.met.keys() - {"departure"} else ""
-        words = [f"{self.met.total()} expected met{sorts}", *(f"{counts[kind]} {kind}" for kind in _ALWAYS)]
+        words = [f"{self.met.total()} known{sorts}", *(f"{counts[kind]} {kind}" for kind in _ALWAYS)]
         words += [f"{count} {kind}" for kind, count in sorted(counts.items()) if kind not in _ALWAYS]
         words.append(f"{sum(map(len, self.unchecked.values()))} not checked")
         return ", ".join([*words, *([in_words({"hazard": self.hazards})] if self.hazards else [])])
 
     def lines(self) -> list[str]:
-        """What deviates, then what was not checked."""
+        """A line for each difference from the list, then the entries that were not checked."""
         lines = [line for path, cells in self.unchecked.items() for line in _not_checked(path, cells)]
         return [*map(str, self.surprises), *lines, *self.incomparable]
 
 
 def hold(paths: Sequence[Path], expectations: Expectations, baseline: Sequence[Path] = ()) -> Gated:
-    """Hold the result files, and those in the folders, against the expectations, and against earlier result files.
+    """Compare result files, and those in folders, with the list of known differences and with earlier result files.
 
     Raises:
-        BrokenResults: a file that is no result file, or a folder without any.
-        BrokenExpectations: an expectation that cannot be held against these results.
+        BrokenResults: a file is not a result file, or a folder has none.
+        BrokenExpectations: an entry does not fit these results.
     """
     gated = Gated()
     runs, missing = _read(paths)
@@ -161,7 +161,10 @@ def _gate_one(path: Path, records: Sequence[Record], expectations: Expectations,
     assert isinstance(header, Header)  # the reader refuses anything else
     measured = _measured(records)
     if unknown := sorted({one.requirement for one in records if isinstance(one, Judgement)} - {*requirements()}):
-        what = f"{', '.join(unknown)}: no requirement of this version (results of {header.suite}); run it again"
+        what = (
+            f"{', '.join(unknown)}: not a requirement of this version (the results are from {header.suite}); "
+            "run the framework again"
+        )
         gated.surprises.append(Surprise(kind="changed", where=path.name, what=what, judgements=len(unknown)))
         measured = {cell: one for cell, one in measured.items() if cell.requirement not in unknown}
     _compare(path, header, measured, expectations, gated)
@@ -178,7 +181,7 @@ def _gate_one(path: Path, records: Sequence[Record], expectations: Expectations,
             gated.surprises.append(_unknown_counterexample(record, path))
     if not any(isinstance(record, Footer) for record in records):
         gated.surprises.append(
-            Surprise(kind="interrupted", where=str(path), what="it has no footer: the run was cut short; run again")
+            Surprise(kind="interrupted", where=str(path), what="the run did not finish; run it again")
         )
 
 
@@ -250,8 +253,8 @@ def _hold_support(
         if missing := [one for one in undecided if one not in verdicts and one not in support.entry.undecided]:
             where = f"{path.name}: {implementation}: {dtype}"
             what = (
-                f"{', '.join(missing)}: not asked any more, where supported {support.place} says that it is decided; "
-                "find out why, or add it to `undecided` there"
+                f"{', '.join(missing)}: no longer checked, but supported {support.place} requires a verdict; "
+                "find the reason, or add it to `undecided` there"
             )
             gated.surprises.append(Surprise(kind="changed", where=where, what=what, judgements=len(missing)))
 
@@ -286,10 +289,10 @@ def _lost_since(earlier: Mapping[Path, Sequence[Record]], path: Path, records: S
                 continue
             after = now[implementation, dtype]
             for requirement, verdict in verdicts.items():
-                new = after.get(requirement, "not asked")
-                if verdict not in UNDECIDED and new in {*UNDECIDED, "not asked", "raises"} and new != verdict:
+                new = after.get(requirement, "not checked")
+                if verdict not in UNDECIDED and new in {*UNDECIDED, "not checked", "raises"} and new != verdict:
                     where = f"{path.name}: {implementation}: {dtype}"
-                    what = f"{requirement}: {verdict} in {before}, now {new}; find out why it stopped working"
+                    what = f"{requirement}: {verdict} in {before}, now {new}; find the reason"
                     yield Surprise(kind="changed", where=where, what=what)
 
 
@@ -302,9 +305,9 @@ def _only_in_one(earlier: Mapping[Path, Sequence[Record]], path: Path, records: 
         gone = {one for about in both for one in then[about] - now[about] if one not in requirements()}
         new = {one for about in both for one in now[about] - then[about]}
         if gone:
-            yield f"not compared: {before}: {', '.join(sorted(gone))}: no requirement of this version"
+            yield f"not compared: {before}: {', '.join(sorted(gone))}: not a requirement of this version"
         if new:
-            yield f"not compared: {path.name}: {', '.join(sorted(new))}: not asked in {before}"
+            yield f"not compared: {path.name}: {', '.join(sorted(new))}: not checked in {before}"
 
 
 def _asked(records: Sequence[Record]) -> dict[tuple[str, str], set[str]]:
@@ -334,7 +337,8 @@ def _unknown_counterexample(record: Counterexample, path: Path) -> Surprise:
         kind="counterexample",
         where=f"{path.name}: {record.implementation} {record.dtype}",
         what=f"new counterexample ({record.kind}, {record.signature}): {record.sentence}; "
-        f"its input and script are in {record.stored or path}; look into it, then promote or repair it",
+        f"its input and script are in {record.stored or path}; repair the layer, or keep the case with "
+        "normgauge promote",
     )
 
 

@@ -257,7 +257,7 @@ def test_a_divergence_fails_with_what_a_person_needs_and_no_traceback(project: P
         r"measured semantics step 1 output -0.9999924 -0.999992 0.999992 0.999992$",
         r"remedy +permute the channels",
         r"ground +formula$",
-        r"to do +wrong, interleaved; repair it, or expect it in a file of your own \(--normgauge-expec",
+        r"to do +wrong, interleaved; repair the layer, or add an entry to  a file of your own \(--normgauge-expec",
         r"entry +normgauge run counting:Counting -i group_norm\.Interleaved --budget none; normgauge gate --suggest$",
     ):
         assert re.search(rf"^  {row}", done.out, re.MULTILINE), row
@@ -304,17 +304,21 @@ def test_an_expected_divergence_is_xfailed_with_its_reason_and_thread(project: P
     )
     done = project.ask(*expected, "--runxfail", of=("group_norm.Interleaved",))
     assert done.code == 1
-    assert "to do     expected by entry 1 of known.toml: it is made so" in done.out
+    assert "to do     known, entry 1 of known.toml: it is made so" in done.out
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("group_norm.Interleaved", "group_norm.GroupNorm", "the expected divergence, interleaved, is gone: it confo"),
+        ("group_norm.Interleaved", "group_norm.GroupNorm", "the known difference,  interleaved, is gone: it confo"),
         ('"interleaved"', '"reversed"', "measured 'interleaved' where 'reversed' is expected; correct `measured`"),
         ("requirement", 'versions = { mxl = ">=1" }\nrequirement', "versions names 'mxl', which the results do not"),
-        ('"GN-02"', '"GN-02"\ndtypes = ["float64"]', "wrong, interleaved; repair it, or expect it in known.toml"),
+        (
+            '"GN-02"',
+            '"GN-02"\ndtypes = ["float64"]',
+            "wrong, interleaved; repair the layer, or add an entry to  known.toml",
+        ),
     ],
 )
 def test_an_expectation_that_is_not_met_fails_and_says_what_to_do(
@@ -375,7 +379,7 @@ def test_a_pinned_dtype_that_the_framework_has_lost_fails(project: Project, pinn
     done = project.pytest(*asked, "--normgauge-dtype", "bfloat16", "--normgauge-expectations=known.toml")
     said = (
         "could not be run: group_norm.Interleaved bfloat16: the framework has no bfloat16 here, where supported entry "
-        "1 of known.toml names it; find out why it stopped working"
+        "1 of known.toml names it; find the reason"
     )
     assert (done.code, said in done.out) == (int(lost), lost), done.out
     assert "Traceback" not in done.out + done.err
