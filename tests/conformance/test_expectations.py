@@ -98,7 +98,7 @@ def test_an_expected_divergence_that_is_gone_names_its_entry(folder: Folder) -> 
     folder.write(judgement(verdict="conforms", measured=""))
     told, _, summary = lines(folder.gate(), 1)
     assert told.startswith("gone: mlx.jsonl: mlx.nn.GroupNorm: float32: GN-02 a title: the known difference, ")
-    assert f"remove entry 1 of {folder.path / 'known.toml'}, or narrow its versions" in told
+    assert f"remove entry 1 of {folder.path / 'known.toml'}, or restrict its versions" in told
     assert summary == "0 known, 0 new, 1 gone, 0 changed, 1 not checked"
 
 

@@ -91,7 +91,7 @@ def test_an_expected_divergence_that_cannot_be_measured_is_no_reason_to_remove_i
     folder.write(judgement(verdict=verdict, measured=""))
     told, *_ = lines(folder.gate(), 1)
     assert told.startswith("changed: mlx.jsonl: mlx.nn.GroupNorm: float32: GN-02 a title: the known difference, ")
-    assert f"was not measured: it is {verdict!r}" in told
+    assert f"was not measured: the verdict is {verdict!r}" in told
     assert "remove" not in told
 
 
