@@ -89,7 +89,7 @@ def conformance(session: nox.Session, framework: str) -> None:
 @nox.session
 def timeline(session: nox.Session) -> None:
     """Measure several releases of one framework and show what changed: -- mlx, -- mlx 0.31.2 0.32.4."""
-    install(session)
+    install(session, *releases.pins("pictures"))
     try:
         framework, wanted, options = chosen(session)
     except releases.Mistake as mistake:
@@ -115,7 +115,7 @@ def timeline(session: nox.Session) -> None:
 @nox.session
 def report(session: nox.Session) -> None:
     """Make build/report/index.html from the result files."""
-    install(session)
+    install(session, *releases.pins("pictures"))
     session.run("normgauge", "report", str(RESULTS), "--out", "build/report")
 
 
@@ -126,7 +126,7 @@ def tests(session: nox.Session) -> None:
     What `conformance` measured with the same code is not measured again, if the releases are the same too.
     """
     here = [name for name in FRAMEWORKS if name not in PYTHON]
-    code = install(session, *releases.pins("test", "ci", *here))
+    code = install(session, *releases.pins("test", "ci", "pictures", *here))
     environment = {"NORMGAUGE_REQUIRE_FRAMEWORKS": "1", "NORMGAUGE_MEASURED": str(measured_with(code, here))}
     session.run("python", "-m", "pytest", *session.posargs, env=environment)
 
@@ -151,7 +151,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """What things cost, as ratios measured side by side."""
-    install(session, *releases.pins("torch"))
+    install(session, *releases.pins("torch", "pictures"))
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     session.run("python", "benchmarks/oracle_cost.py", *session.posargs, env=one_thread)
     session.run("python", "benchmarks/exploration_speed.py", env=one_thread)

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,12 +28,17 @@ from normgauge.conformance.diagnosis.predictions import predict
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.conformance.subjects.worker_process import WorkerProcess
 from normgauge.oracle import CANONICAL, Arithmetic
+from normgauge.reports import pictures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: What is counted, and how often: the figure shows each beside its first.
 CASES = (1_024, 4_096, 16_384, 65_536)
 ELEMENTS = (2**8, 2**12, 2**16, 2**20)
 IMPLEMENTATIONS = (1, 2, 4, 8, 16)
 RELEASES = (1, 2, 4)
+COLOURS = (pictures.BLUE, pictures.ORANGE, pictures.GREEN, pictures.VIOLET)
 Growth = list[tuple[int, float]]
 
 
@@ -148,41 +154,33 @@ def _descendants(pid: int) -> list[int]:
 
 
 def figure(grown: dict[str, Growth]) -> str:
-    """Each growth as a line, beside its first point, on logarithmic axes of the same scale."""
-    left, top, unit = 60, 40, 110.0  # user units of a decade
-    decades = math.ceil(max(math.log10(at / own[0][0]) for own in grown.values() for at, _ in own))
-    size = decades * unit
-    colours = ("#0b62a4", "#b3541e", "#2f7d32", "#7b3fa0")
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + size + 210:.0f}" height="{top + size + 60:.0f}" '
-        'font-family="sans-serif" font-size="12" role="img">',
-        "<title>How cost grows, beside the smallest</title>",
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="{left}" y="22" font-size="14">How many times the smallest costs, in processor time</text>',
-    ]
-    for power in range(decades + 1):
-        x, y = left + power * unit, top + size - power * unit
-        parts.append(f'<path d="M{x},{top}V{top + size}M{left},{y}H{left + size}" stroke="#ddd"/>')
-        parts.append(f'<text x="{x}" y="{top + size + 18}" text-anchor="middle">{10**power:,}</text>')
-        parts.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{10**power:,}</text>')
-    parts.append(f'<path d="M{left},{top + size}L{left + size},{top}" stroke="#999" stroke-dasharray="4 4"/>')
-    parts.append(
-        f'<text x="{left}" y="{top + size + 40}">how many times as much is asked (dashed: the same factor)</text>'
-    )
-    for place, (name, own) in enumerate(grown.items()):
-        points = [
-            (
-                left + unit * math.log10(at / own[0][0]),
-                top + size - unit * max(0.0, math.log10(max(cost / own[0][1], 1e-9))),
-            )
-            for at, cost in own
-        ]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        colour, y = colours[place], top + 20 + 22 * place
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
-        parts.append(f'<text x="{left + size + 14}" y="{y}" fill="{colour}">{name}</text>')
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    """The SVG of each growth as a line, beside its first point, on logarithmic axes of the same scale.
+
+    Raises:
+        NoPictures: matplotlib is missing.
+    """
+    furthest = max(at / own[0][0] for own in grown.values() for at, _ in own)
+    end = 10.0 ** math.ceil(math.log10(furthest))
+
+    def paint(drawn: Figure) -> None:
+        area = drawn.add_axes((0.1, 0.1, 0.63, 0.82))
+        area.set(xscale="log", yscale="log", xlim=(1, end), ylim=(1, end))
+        area.set_title("How many times the smallest costs, in processor time", size=14)
+        area.set_xlabel("how many times as much is asked (dashed: the same factor)", loc="left")
+        area.plot((1, end), (1, end), color=pictures.QUIET, linestyle="--", linewidth=1)
+        for axis in (area.xaxis, area.yaxis):
+            axis.set_major_formatter("{x:,.0f}")
+        for colour, (name, own) in zip(COLOURS, grown.items(), strict=True):
+            factors = [(at / own[0][0], max(cost / own[0][1], 1.0)) for at, cost in own]
+            area.plot(*zip(*factors, strict=True), "o-", color=colour, linewidth=2, zorder=3, label=name)
+        area.legend(loc="upper left", bbox_to_anchor=(1, 1), labelcolor="linecolor")
+
+    described = "; ".join(f"{name}: {told(own)}" for name, own in grown.items())
+    return pictures.picture(paint, (710, 540), "How cost grows, beside the smallest", described)
+
+
+def told(own: Growth) -> str:
+    return ", ".join(f"{at:,} in {cost:.4g} s" for at, cost in own)
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -198,14 +196,14 @@ def main(words: Sequence[str] | None = None) -> None:
     grown: dict[str, Growth] = {}
     for name, measure in kinds.items():
         grown[name] = list(measure())
-        print(f"{name}: " + ", ".join(f"{at:,} in {cost:.4g} s" for at, cost in grown[name]), flush=True)
+        print(f"{name}: {told(grown[name])}", flush=True)
     if asked.figure:
         asked.figure.parent.mkdir(parents=True, exist_ok=True)
-        asked.figure.write_text(figure(grown), encoding="utf-8")
+        asked.figure.write_text(f"{figure(grown)}\n", encoding="utf-8")
     for framework in ("torch",):
         found = peaks(framework, "--dtype", "float32", "--dtype", "bfloat16")
-        told = ", ".join(f"{kind} {size / 2**20:,.0f} MiB" for kind, size in found.items())
-        print(f"peak memory of one process in a run of {framework}: {told}", flush=True)
+        sizes = ", ".join(f"{kind} {size / 2**20:,.0f} MiB" for kind, size in found.items())
+        print(f"peak memory of one process in a run of {framework}: {sizes}", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from normgauge.reports.grouping import asked_of, of_kind
 from normgauge.reports.implementation_names import Names, told_apart
 from normgauge.reports.page.accuracy import accuracy_of
-from normgauge.reports.page.curves import PANEL
+from normgauge.reports.page.curves import curves_of
 from normgauge.reports.templating import environment
 from normgauge.results.folder import read_folder
 from normgauge.results.records import Header, Profile, Series
@@ -18,17 +18,17 @@ def write_accuracy(results: Path, folder: Path) -> list[Path]:
 
     Raises:
         BrokenResults: as :func:`read_folder`.
+        NoPictures: matplotlib is missing.
         OSError: a file cannot be written.
     """
     runs, _ = read_folder(results)
     ordered, releases = told_apart([*runs.values()])
     everything = [record for records in ordered for record in records]
     profiles = of_kind(everything, Profile)
-    shown = accuracy_of(profiles, of_kind(everything, Series), Names(profiles, releases))
+    measured = profiles, of_kind(everything, Series), Names(profiles, releases)
+    shown = accuracy_of(*measured, curves_of(*measured))
     headers = [one for one in of_kind(everything, Header) if one.versions]
-    picture = environment().get_template("curves.svg")
-    figures = [figure for layer in shown for figure in layer.figures]
-    texts = {figure.file: picture.render(figure=figure, size=PANEL) + "\n" for figure in figures}
+    texts = {figure.file: f"{figure.svg}\n" for layer in shown for figure in layer.figures}
     page = environment(autoescape=False).get_template("accuracy.md")
     texts["accuracy.md"] = page.render(layers=shown, headers=headers, asked=asked_of(headers, ["curves"]))
     for name, text in texts.items():

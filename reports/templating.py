@@ -7,7 +7,7 @@ import re
 import jinja2
 from markupsafe import Markup
 
-_TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+_TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _BREAK_AFTER = re.compile(r"(?<=[.(\[=_/])(?!\d)")
 
 
@@ -17,7 +17,7 @@ def environment(*, autoescape: bool = True) -> jinja2.Environment:
         loader=jinja2.PackageLoader("normgauge.reports"),
         autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
-        finalize=_printable,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -26,11 +26,14 @@ def environment(*, autoescape: bool = True) -> jinja2.Environment:
     return found
 
 
-def _printable(value: object) -> object:
-    """Text without the control characters that colour a terminal; anything else as it is."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return _TERMINAL.sub("", value)
-    return value
+def printable(text: str) -> str:
+    """Text without the control characters that colour a terminal, and without what XML forbids."""
+    return _TERMINAL.sub("", text)
+
+
+def _shown(value: object) -> object:
+    """What a template shows of a value."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _breakable(text: str) -> Markup:

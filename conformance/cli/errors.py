@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from normgauge.reports.pictures import NoPictures
 from normgauge.results.file import BrokenResults, is_complete
 
 
@@ -59,6 +60,8 @@ def told_in_one_line(folder: Path) -> Iterator[None]:
         yield
     except BrokenResults as error:
         raise Mistake(str(error)) from None
+    except NoPictures as error:
+        raise NotRunnable(str(error)) from None
     except OSError as error:
         named = error.filename or folder
         raise Mistake(f"cannot write {named}: {error.strerror}; give another folder with --out") from None

@@ -8,6 +8,7 @@ import click
 
 from normgauge.conformance.cli.errors import check_folder, make_folder, told_in_one_line, warn_of_interrupted
 from normgauge.reports.page.page import write_report
+from normgauge.reports.pictures import missing
 
 
 @click.command()
@@ -30,4 +31,6 @@ def report(results: Path, out: Path) -> None:
     make_folder(out)
     with told_in_one_line(out):
         click.echo(f"report: {write_report(results, out / 'index.html')}")
+    if why := missing():
+        click.echo(f"warning: the report has no pictures: {why}", err=True)
     warn_of_interrupted(results)

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from normgauge.reports.grouping import class_name, grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
-from normgauge.reports.page.curves import PANEL, CurvesFigure, curves_of
+from normgauge.reports.page.curves import CurvesFigure, curves_of
 from normgauge.reports.page.section import PageData, Section
+from normgauge.reports.pictures import NoPictures
 from normgauge.results.records import Profile, Series
 
 
@@ -54,9 +55,10 @@ class AccuracyShown:
     figures: tuple[CurvesFigure, ...]
 
 
-def accuracy_of(profiles: Sequence[Profile], series: Sequence[Series], names: Names) -> list[AccuracyShown]:
-    """The tables and pictures of the layer kinds that something was measured of."""
-    figures = curves_of(profiles, series, names)
+def accuracy_of(
+    profiles: Sequence[Profile], series: Sequence[Series], names: Names, figures: Sequence[CurvesFigure]
+) -> list[AccuracyShown]:
+    """The tables of the layer kinds that something was measured of, each with its pictures among ``figures``."""
     half = {(one.implementation, one.dtype): one for one in series if (one.axis, one.quantity) == ("ratio", "output")}
     found = []
     for kind, name in layer_titles(profiles).items():
@@ -131,8 +133,15 @@ def _cell(profile: Profile, half: dict[tuple[str, str], Series]) -> AccuracyCell
 
 
 def _content(page: PageData) -> Mapping[str, Any] | None:
-    accuracy = accuracy_of(page.all(Profile), page.all(Series), page.names)
-    return {"accuracy": accuracy, "size": PANEL} if accuracy else None
+    measured = page.all(Profile), page.all(Series), page.names
+    figures: list[CurvesFigure] = []
+    missing = ""
+    try:
+        figures = curves_of(*measured)
+    except NoPictures as error:
+        missing = str(error)
+    accuracy = accuracy_of(*measured, figures)
+    return {"accuracy": accuracy, "missing": missing} if accuracy else None
 
 
 SECTION: Final = Section(id="accuracy", title="Accuracy", template="accuracy.html", content=_content)

@@ -7,7 +7,7 @@ from pathlib import Path
 from normgauge.reports.page.page import write_report
 from normgauge.reports.templating import environment
 from normgauge.reports.timeline.history import Timeline, read_timeline
-from normgauge.reports.timeline.picture import figure_of
+from normgauge.reports.timeline.picture import picture_of
 
 
 def write_timeline(results: Path, folder: Path) -> tuple[Timeline, list[Path]]:
@@ -15,14 +15,16 @@ def write_timeline(results: Path, folder: Path) -> tuple[Timeline, list[Path]]:
 
     Raises:
         BrokenResults: as :func:`read_timeline`.
+        NoPictures: matplotlib is missing.
         OSError: a file cannot be written.
     """
     timeline = read_timeline(results)
     picture = f"timeline-{timeline.framework}.svg"
-    shown = {"timeline": timeline, "figure": figure_of(timeline), "picture": picture}
+    svg = picture_of(timeline)
+    shown = {"timeline": timeline, "svg": svg, "picture": picture}
     texts = {
         "index.html": environment().get_template("timeline.html").render(shown),
-        picture: environment().get_template("timeline.svg").render(shown) + "\n",
+        picture: f"{svg}\n",
         "timeline.md": environment(autoescape=False).get_template("timeline.md").render(shown),
     }
     for name, text in texts.items():

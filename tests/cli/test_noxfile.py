@@ -47,7 +47,10 @@ def noxfile(loaded: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "torch": ["torch==2.13.0"],
         "lucid": ["lucid-dl==2.12.8"],
     }
-    monkeypatch.setattr(loaded.releases, "pins", lambda *groups: [pin for group in groups for pin in pinned[group]])
+    tools = {"pictures": ["matplotlib==3.11.2"]}
+    monkeypatch.setattr(
+        loaded.releases, "pins", lambda *groups: [pin for group in groups for pin in (pinned | tools)[group]]
+    )
     monkeypatch.setattr(loaded, "FRAMEWORKS", list(pinned))
     monkeypatch.setattr(loaded, "PYTHON", {"lucid": "3.14"})
     monkeypatch.setattr(loaded, "wheel", lambda session: Path(WHEEL))

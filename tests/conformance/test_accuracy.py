@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from pages import header, profile, section, shown
+from drawings import Part, parts, picture_in, words
+from pages import Element, header, profile, section, shown
 
 from normgauge.adapters.script import literal
 from normgauge.conformance.cli.main import main
@@ -24,11 +25,14 @@ from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic
+from normgauge.reports import pictures
 from normgauge.reports.accuracy_files import write_accuracy
+from normgauge.reports.page.curves import ROWS, TOP
 from normgauge.results.file import ResultsWriter
 from normgauge.results.records import Judgement, Profile, Record, Series, SeriesPoint
 
 CLASSES = list(ACCURACY_CLASSES)
+COLOURS = (pictures.BLUE, pictures.GREEN, pictures.ORANGE)
 
 
 @pytest.fixture(scope="module")
@@ -211,15 +215,33 @@ def test_the_terminal_says_whether_the_largest_error_is_rounding() -> None:
     assert "(not rounding)" in str(line_of(profile(typical={"8": 1.4}, accuracy=None)))
 
 
+def lines(page: Element) -> list[Part]:
+    """The curves that were measured, without the bounds."""
+    return [one for one in parts(picture_in(page)) if not one.dashed]
+
+
 def test_a_picture_has_a_line_for_each_implementation_in_the_colour_of_its_class() -> None:
     page = section(shown(*two_frameworks()), "accuracy")
-    picture = page.one("svg")
-    lines = [
-        (line.attributes["class"], line.text) for line in picture.all("polyline") if "c-line" in str(line.attributes)
-    ]
-    assert ("c-line c-two_pass", "torch.nn.GroupNorm: two-pass") in lines
-    assert ("c-line c-one_pass", f"{ONE_PASS}: one-pass") in lines
-    assert picture.one("desc").text == ("Implementations by accuracy class. torch: 1 two-pass; flax: 1 one-pass.")
+    drawn = [(line.said, line.colour) for line in lines(page)]
+    assert ("torch.nn.GroupNorm: two-pass", pictures.BLUE) in drawn
+    assert (f"{ONE_PASS}: one-pass", pictures.ORANGE) in drawn
+    assert picture_in(page).one("desc").text == (
+        "Implementations by accuracy class. torch: 1 two-pass; flax: 1 one-pass."
+    )
+
+
+def test_a_picture_has_the_bound_of_each_class_dashed() -> None:
+    bounds = [one for one in parts(picture_in(section(shown(*two_frameworks()), "accuracy"))) if one.dashed]
+    said = [f"bound of {kind} statistics in float32" for kind in ("two-pass", "welford", "one-pass")]
+    assert [one.said for one in bounds] == said * 3  # torch has two curves, flax one
+    assert {(one.said, one.colour) for one in bounds} == {*zip(said, COLOURS, strict=True)}
+
+
+def test_a_picture_says_its_rows_its_frameworks_and_where_nothing_was_measured() -> None:
+    told = words(picture_in(section(shown(*two_frameworks()), "accuracy")))
+    assert [one for one in told if one.startswith("Error of")] == [ROWS[0][2], ROWS[2][2]]
+    assert (told.count("torch"), told.count("flax"), told.count("not measured")) == (2, 2, 1)
+    assert {"two-pass", "Welford", "one-pass", "outside every class", "10⁻⁶", "nothing left"} <= {*told}
 
 
 def test_what_gave_the_same_numbers_is_one_line_with_all_names() -> None:
@@ -229,8 +251,8 @@ def test_what_gave_the_same_numbers_is_one_line_with_all_names() -> None:
         *(profile(), profile(strided, mode="strided"), profile("torch.nn.Other")),
         *(series(), series(strided), series("torch.nn.Other", points=series().points[:3])),
     ]
-    lines = [line.text for line in section(shown(run), "accuracy").all("polyline") if "c-line" in str(line.attributes)]
-    assert lines == ["torch.nn.GroupNorm: two-pass", "torch.nn.Other: two-pass"]
+    drawn = [line.said for line in lines(section(shown(run), "accuracy"))]
+    assert drawn == ["torch.nn.GroupNorm: two-pass", "torch.nn.Other: two-pass"]
 
 
 def test_what_is_no_number_is_drawn_at_the_top_and_a_report_without_curves_has_no_section() -> None:
@@ -238,7 +260,9 @@ def test_what_is_no_number_is_drawn_at_the_top_and_a_report_without_curves_has_n
         points=[*series().points[:2], SeriesPoint(at=100.0, error=None, bounds=[None, None, None], holds=None)]
     )
     page = section(shown([header(), profile(), lost]), "accuracy")
-    assert "nan" not in page.raw
+    (line,) = lines(page)
+    assert line.top == TOP
+    assert "nan" not in picture_in(page).raw
     without = shown([header(), profile()])
     assert not [one for one in without.all("section") if one.attributes.get("aria-labelledby") == "accuracy"]
 

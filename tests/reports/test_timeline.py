@@ -10,12 +10,28 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from pages import agreeing, claim, diverging, header, judgement, parsed, profile, rows, run, section, witness, write
+from drawings import Part, parts, picture_in, words
+from pages import (
+    Element,
+    agreeing,
+    claim,
+    diverging,
+    header,
+    judgement,
+    parsed,
+    profile,
+    rows,
+    run,
+    section,
+    witness,
+    write,
+)
 
 from normgauge.conformance.cli.main import main
+from normgauge.reports import pictures
 from normgauge.reports.timeline.files import write_timeline
 from normgauge.reports.timeline.history import NOTHING, Thread, Timeline, Value, timeline_of
-from normgauge.reports.timeline.picture import figure_of
+from normgauge.reports.timeline.picture import KINDS, picture_of
 from normgauge.results.file import BrokenResults
 from normgauge.results.grounds import Ground
 from normgauge.results.records import AxisMeasured, DefaultMeasured, Footer, NotRun, Profile, Record
@@ -255,20 +271,39 @@ def timeline_with(*values: Value, releases: Sequence[str] = (), kind: str = "sem
     )
 
 
+def drawn(timeline: Timeline) -> Element:
+    return picture_in(parsed(picture_of(timeline)))
+
+
+def bands(timeline: Timeline) -> list[Part]:
+    return [one for one in parts(drawn(timeline)) if not one.text]
+
+
 def test_a_band_spans_the_releases_that_have_one_value() -> None:
     biased, unbiased = Value(text="biased", kind="other"), Value(text="unbiased", kind="same")
-    (row,) = figure_of(timeline_with(biased, biased, biased, unbiased)).rows
-    first, second = row.bands
-    assert (first.kind, first.text, second.kind, second.text) == ("other", "≠ biased", "same", "unbiased")
-    assert first.width + 2 == pytest.approx(3 * (second.width + 2))
-    assert second.x - first.x == pytest.approx(first.width + 2)
+    first, second = bands(timeline_with(biased, biased, biased, unbiased))
+    assert (first.said, first.colour) == ("≠ biased", pictures.BAD)
+    assert (second.said, second.colour) == ("unbiased", pictures.GOOD)
+    assert first.right - first.left + 2 == pytest.approx(3 * (second.right - second.left + 2))
+    assert second.left - first.left == pytest.approx(first.right - first.left + 2)
 
 
 def test_text_that_does_not_fit_is_cut_and_whole_in_the_title() -> None:
     long, short = Value(text="the worker did not answer within 10 s", kind="other"), Value(text="conforms", kind="same")
-    (row,) = figure_of(timeline_with(*[short] * 20, long, kind="requirement")).rows
-    assert row.bands[-1].title == "✗ the worker did not answer within 10 s"
-    assert len(row.bands[-1].text) * 6 < row.bands[-1].width
+    timeline = timeline_with(*[short] * 12, long, kind="requirement")
+    text = parts(drawn(timeline))[-1]
+    band = bands(timeline)[-1]
+    assert text.said == band.said == "✗ the worker did not answer within 10 s"
+    assert len(text.text) * 6 < band.right - band.left
+    assert text.text.startswith("✗ t")
+    assert text.text.endswith("…")
+
+
+def test_labels_of_many_releases_stand_upright_and_are_all_there() -> None:
+    many = timeline_with(*[Value(text="a", kind="same")] * 21, Value(text="b", kind="other"))
+    heads = {one.text: one for one in drawn(many).all("text") if one.text in many.releases}
+    assert [*heads] == [*many.releases]
+    assert all("rotate(-60" in one.attributes["transform"] for one in heads.values())
 
 
 def test_the_picture_shows_what_changed_and_semantics_that_always_depart() -> None:
@@ -279,9 +314,13 @@ def test_the_picture_shows_what_changed_and_semantics_that_always_depart() -> No
         Thread(kind="requirement", subject="kept requirement", members=[], values=(other, other)),
         Thread(kind="requirement", subject="changed", members=[], values=(other, same)),
     )
-    figure = figure_of(Timeline(framework="mlx", releases=("1.0", "1.1"), threads=threads, not_run=()))
-    assert [row.name for row in figure.rows] == ["changed", "kept and departing"]
-    assert figure.height > figure.rows[-1].y
+    picture = drawn(Timeline(framework="mlx", releases=("1.0", "1.1"), threads=threads, not_run=()))
+    assert [one for one in words(picture) if one in {thread.name for thread in threads}] == [
+        "changed",
+        "kept and departing",
+    ]
+    assert {said for _, said in KINDS.values()} <= {*words(picture)}
+    assert picture.one("desc").text == "changed: ✗ b 1.0, a 1.1; kept and departing: ≠ b 1.0 to 1.1."
 
 
 def test_the_picture_is_well_formed_and_text_never_becomes_markup(tmp_path: Path) -> None:
@@ -296,7 +335,9 @@ def test_the_picture_is_well_formed_and_text_never_becomes_markup(tmp_path: Path
     )
     write_timeline(tmp_path, tmp_path)
     tree = ET.parse(tmp_path / "timeline-mlx.svg")
-    assert {one.tag.rpartition("}")[2] for one in tree.iter()} == {"svg", "style", "text", "line", "g", "title", "rect"}
+    tags = {one.tag.rpartition("}")[2] for one in tree.iter()}
+    assert tags <= {"svg", "title", "desc", "style", "defs", "text", "g", "path", "use"}
+    assert f"≠ {hostile}" in [one.text for one in tree.iter("{http://www.w3.org/2000/svg}title")]
     assert not parsed((tmp_path / "index.html").read_text(encoding="utf-8")).all("script")
 
 
@@ -325,7 +366,9 @@ def test_the_page_tells_changes_table_and_what_could_not_be_run(folder: Path) ->
         "documented eps_placement": [LAYER, "✗ outside_sqrt 0.32.0, inside_sqrt 0.32.1"],
     }
     assert rows(section(page, "not-run").one("table")) == {"mlx-0.1.0": ["no | wheel"]}
-    assert page.one("svg").all("rect")
+    assert {one.said for one in parts(picture_in(page))} == {
+        "≠ biased", "unbiased", "✗ outside_sqrt", "inside_sqrt",
+    }  # fmt: skip
 
 
 def test_the_page_leads_to_the_full_report_on_the_releases(folder: Path) -> None:

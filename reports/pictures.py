@@ -1,0 +1,134 @@
+"""Pictures by matplotlib, as SVG to be put into a page or a file: for light and dark screens, with text as text.
+
+The same data gives the same bytes. matplotlib is the extra ``pictures`` and is imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import re
+import warnings
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from normgauge.reports import templating
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.figure import Figure
+
+#: What a picture is drawn in, each colour with the one that takes its place on a dark screen.
+PAPER: Final = "#ffffff"
+INK: Final = "#1a1a1a"
+QUIET: Final = "#666666"
+GRID: Final = "#dddddd"
+GOOD: Final = "#cde7d4"
+BAD: Final = "#f7cdc8"
+OPEN: Final = "#f6e2b8"
+NONE: Final = "#e6e6e6"
+BLUE: Final = "#1a56b0"
+GREEN: Final = "#2b8a6b"
+ORANGE: Final = "#c25a00"
+RED: Final = "#b3261e"
+VIOLET: Final = "#7b3fa0"
+_DARK: Final = {
+    PAPER: "#121212", INK: "#eeeeee", QUIET: "#aaaaaa", GRID: "#3a3a3a",
+    GOOD: "#1d4a2b", BAD: "#6b201a", OPEN: "#5a4310", NONE: "#3b3b3b",
+    BLUE: "#8ab4ff", GREEN: "#6fd3b0", ORANGE: "#ffa95c", RED: "#ff8a7f", VIOLET: "#c9b0ff",
+}  # fmt: skip
+
+_STYLE: Final[dict[str, Any]] = {
+    "svg.fonttype": "none", "text.parse_math": False, "font.size": 11, "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "figure.facecolor": PAPER, "axes.facecolor": PAPER, "text.color": INK, "axes.labelcolor": QUIET,
+    "axes.edgecolor": GRID, "axes.titlecolor": INK, "axes.titlelocation": "left", "axes.titlesize": 11,
+    "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.8,
+    "xtick.color": GRID, "ytick.color": GRID, "xtick.labelcolor": QUIET, "ytick.labelcolor": QUIET,
+    "xtick.labelsize": 11, "ytick.labelsize": 11, "xtick.major.size": 0, "ytick.major.size": 0,
+    "xtick.minor.visible": False, "ytick.minor.visible": False, "legend.frameon": False, "legend.labelcolor": QUIET,
+}  # fmt: skip
+_ON_DARK: Final = " ".join(
+    f'[style*="{what}: {light}"] {{ {what}: {dark} !important }}'
+    for light, dark in _DARK.items() for what in ("fill", "stroke")
+)  # fmt: skip
+_DPI: Final = 72
+_SVG: Final = "{http://www.w3.org/2000/svg}"
+_UNSEEN: Final = frozenset({f"{_SVG}metadata", f"{_SVG}clipPath"})
+_SAID: Final = "said "
+for _prefix, _space in (("", _SVG.strip("{}")), ("xlink", "http://www.w3.org/1999/xlink")):
+    ET.register_namespace(_prefix, _space)
+
+
+class NoPictures(Exception):
+    """matplotlib is missing; the message says how to install it."""
+
+
+def missing() -> str:
+    """Why nothing can be drawn; empty where it can."""
+    if importlib.util.find_spec("matplotlib"):
+        return ""
+    return "pictures need matplotlib; install it with: pip install 'normgauge[pictures]'"
+
+
+def picture(paint: Callable[[Figure], None], size: tuple[float, float], title: str, described: str) -> str:
+    """The SVG of what ``paint`` puts on a figure of ``size`` pixels; title and description are for who sees none.
+
+    Raises:
+        NoPictures: matplotlib is not installed.
+    """
+    if why := missing():
+        raise NoPictures(why)
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    title, described = templating.printable(title), templating.printable(described)
+    written = io.StringIO()
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": title}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a letter that the font lacks in which text is measured
+        figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI)
+        paint(figure)
+        figure.savefig(written, format="svg", metadata={"Date": None})
+    root = ET.fromstring(templating.printable(written.getvalue()))
+    _clean(root)
+    _tell(root, title, described)
+    root.set("width", f"{size[0]:g}")
+    root.set("height", f"{size[1]:g}")
+    ET.indent(root, "")
+    return ET.tostring(root, encoding="unicode")
+
+
+def say(artist: Artist, text: str) -> None:
+    """Have a part of a picture say something to who points at it."""
+    artist.set_gid(_SAID + text)
+
+
+def _clean(root: ET.Element) -> None:
+    """Leave out what nobody sees: metadata, clipping, ids that nothing refers to, and groups of nothing."""
+    used = set(re.findall(r'href="#(\w+)"', ET.tostring(root, encoding="unicode")))
+    for one in reversed([*root.iter()]):  # from the inside out
+        one.attrib.pop("clip-path", None)  # nothing is drawn outside of its frame
+        if not one.get("id", _SAID).startswith(_SAID) and one.get("id") not in used:
+            del one.attrib["id"]
+        for child in [*one]:
+            if child.tag in _UNSEEN or (child.tag == f"{_SVG}g" and not len(child)):
+                one.remove(child)
+
+
+def _tell(root: ET.Element, title: str, described: str) -> None:
+    """Give the picture its texts, and what its colours are on a dark screen."""
+    for one in [one for one in root.iter() if one.get("id", "").startswith(_SAID)]:
+        said = ET.Element(f"{_SVG}title")
+        said.text = one.attrib.pop("id").removeprefix(_SAID)
+        one.insert(0, said)
+    for tag, text in (
+        ("style", f"@media (prefers-color-scheme: dark) {{ {_ON_DARK} }}"),
+        ("desc", described),
+        ("title", title),
+    ):
+        told = ET.Element(f"{_SVG}{tag}")
+        told.text = text
+        root.insert(0, told)
+    root.set("role", "img")
+    root.set("aria-label", f"{title}. {described}")
