@@ -15,10 +15,9 @@ class Number:
 
 @dataclass(frozen=True)
 class Symbol:
-    """``\\hat{x}_\\text{new}`` is the symbol x with the mark hat and the subscript new."""
+    """``\\hat{x}_\\text{new}`` is the symbol x_hat with the subscript new."""
 
     name: str
-    mark: str = ""
     sub: str = ""
 
     @property
@@ -84,7 +83,7 @@ _LARGER: Final = frozenset({"max", "maximum"})
 _KEPT: Final = re.compile(r"(?:^|_)(?:running|moving|ema|old|previous|prev)(?:$|_)", re.IGNORECASE)
 _NEW: Final = re.compile(r"(?:^|_)(?:new|current|batch|observed)(?:$|_)", re.IGNORECASE)
 #: Subscripts of the statistic before the update, by its subscript after it.
-_BEFORE: Final = {"": ("", "old"), "new": ("", "old"), "t": ("t-1",), "t+1": ("t",)}
+_BEFORE: Final = {"": ("", "old"), "new": ("", "old"), "t": ("tminus1",), "tplus1": ("t",)}
 _HALF: Final = (Number(0.5), Quotient(Number(1.0), Number(2.0)))
 
 
@@ -94,7 +93,7 @@ def eps_placements(formula: Formula, eps: str) -> set[str]:
     names = _EPS | {eps}
 
     def is_eps(node: Expression) -> bool:
-        return isinstance(node, Symbol) and not node.mark and node.name in names
+        return isinstance(node, Symbol) and node.name in names
 
     def beside_eps(node: Expression) -> Expression | None:
         """What eps is added to, where the node is such a sum of two terms."""
@@ -152,7 +151,7 @@ def _is_kept(value: Expression, target: Symbol) -> bool:
     if not isinstance(value, Symbol) or _NEW.search(value.full):
         return False
     before = value.sub in _BEFORE.get(target.sub, ())
-    return ((value.name, value.mark) == (target.name, target.mark) and before) or bool(_KEPT.search(value.full))
+    return (value.name == target.name and before) or bool(_KEPT.search(value.full))
 
 
 def _under_root(node: Expression) -> Expression | None:

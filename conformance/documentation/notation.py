@@ -1,17 +1,20 @@
-"""Reading formulas: LaTeX and code-like text become the tree of :mod:`normgauge.conformance.documentation.formulas`.
+"""Reading formulas: LaTeX becomes code-like text, and that the tree of ``formulas``.
 
-What cannot be read for certain is left out: a formula that is misread would accuse a documentation of
-what it does not say.
+pylatexenc reads LaTeX, Python's own grammar reads code. What cannot be read for certain is left out: a formula that is
+misread would accuse a documentation of what it does not say.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import functools
+import itertools
+import keyword
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from normgauge.conformance.documentation.formulas import (
     Call,
@@ -49,6 +52,8 @@ def _product(*factors: Expression) -> Expression:
 
 # --- code-like text ---------------------------------------------------------------------------------
 
+#: Between a name and its subscript in LaTeX; for Python a letter.
+_SUB: Final = "ˍ"
 _AS_CODE: Final = {"√(": "sqrt(", "²": "**2", "^": "**", "−": "-", "×": "*", "·": "*"}
 
 
@@ -61,10 +66,7 @@ def read_code(text: str) -> Formula:
     for written, meant in _AS_CODE.items():
         text = text.replace(written, meant)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            body = ast.parse(" ".join(text[:_LONGEST].split())).body
-        match body:
+        match _parsed(" ".join(text[:_LONGEST].split())):
             case [ast.Assign(targets=targets, value=value)]:
                 return (*(_of_code(target) for target in targets), _of_code(value))
             case [ast.Expr(value=value)]:
@@ -74,19 +76,28 @@ def read_code(text: str) -> Formula:
     raise Unreadable(text)
 
 
+def _parsed(text: str) -> list[ast.stmt]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text).body
+
+
 def _of_code(node: ast.expr) -> Expression:
     read: Expression
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             read = Number(float(value))
         case ast.Name(id=name) | ast.Attribute(attr=name):
-            read = Symbol(name)
+            bare, _, sub = name.partition(_SUB)
+            read = Symbol(bare, sub.replace(_SUB, "_"))
+        case ast.List(elts=[inner]):  # brackets in place of parentheses
+            read = _of_code(inner)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             read = _negative(_of_code(operand))
         case ast.Subscript(value=ast.Name(id=name), slice=inner):
-            read = Call(name, (_of_code(inner),))
+            read = Call(name.partition(_SUB)[0], (_of_code(inner),))
         case ast.Call(func=ast.Name(id=name), args=given, keywords=named):
-            read = Call(name, _arguments_of_code(given, named))
+            read = Call(name.partition(_SUB)[0], _arguments_of_code(given, named))
         case ast.Call(func=ast.Attribute(value=owner, attr=name), args=given, keywords=named):
             # np.sqrt(v) is the function, x.var(0) the variance of x.
             of = () if given and isinstance(owner, ast.Name) else (_of_code(owner),)
@@ -100,7 +111,7 @@ def _of_code(node: ast.expr) -> Expression:
 
 def _arguments_of_code(given: Sequence[ast.expr], named: Sequence[ast.keyword]) -> tuple[Expression, ...]:
     known = []
-    for one in (*given, *(keyword.value for keyword in named)):
+    for one in (*given, *(argument.value for argument in named)):
         try:
             known.append(_of_code(one))
         except Unreadable:  # a tuple of axes, a flag
@@ -125,223 +136,139 @@ def _binary(operation: ast.operator, left: Expression, right: Expression) -> Exp
 
 # --- LaTeX -------------------------------------------------------------------------------------------
 
-_TOKEN: Final = re.compile(
-    r"\s*(?P<token>\\[A-Za-z]+|\\.|[^\W\d_](?:[^\W\d_]|\\_)*|\d+(?:\.\d*)?|\.\d+|:=|//|\S)", re.DOTALL
-)
-_ENVIRONMENT: Final = re.compile(r"\\(?:begin|end)\{(?:aligned|align\*?|split|equation\*?|gathered)\}")
-_FRACTIONS: Final = frozenset({"\\frac", "\\dfrac", "\\tfrac", "\\cfrac"})
-_UPRIGHT: Final = frozenset(
-    f"\\{name}" for name in ("mathrm", "text", "textrm", "textit", "texttt", "operatorname", "mathit", "mathsf",
-                             "mathtt", "mathbf", "mathbb", "mathcal", "rm", "mbox", "textbf")
+_FRACTIONS: Final = ("frac", "dfrac", "tfrac", "cfrac")
+_UPRIGHT: Final = (
+    "mathrm", "text", "textrm", "textit", "texttt", "operatorname", "mathit", "mathsf", "mathtt", "mathbf", "mathbb",
+    "mathcal", "mbox", "textbf",
 )  # fmt: skip
-_ACCENTS: Final = frozenset({"\\hat", "\\bar", "\\tilde", "\\widehat", "\\overline", "\\widetilde"})
-_SPACES: Final = frozenset(
-    {"\\,", "\\;", "\\:", "\\!", "\\ ", "\\\n", "~", "&", "\\left", "\\right", "\\big", "\\Big", "\\bigg", "\\Bigg",
-     "\\bigl", "\\bigr", "\\Bigl", "\\Bigr", "\\displaystyle", "\\limits", "\\nonumber"}
-)  # fmt: skip
-_EQUALS: Final = frozenset({"=", ":=", "\\gets", "\\leftarrow", "\\coloneqq", "\\triangleq"})
-_TIMES: Final = frozenset({"*", "\\times", "\\cdot", "\\ast", "\\odot"})
-_ENDS: Final = frozenset({",", ";", ".", "\\\\", "\\quad", "\\qquad", "//"})
-_CLOSING: Final = frozenset({")", "]", "}", "\\}"})
-_BRACKETS: Final = {"(": ")", "{": "}", "[": "]", "\\{": "\\}"}
+_ACCENTS: Final = ("hat", "bar", "tilde", "widehat", "overline", "widetilde")
+_ENVIRONMENTS: Final = frozenset({"aligned", "align", "split", "equation", "gathered"})
+#: What stands beside it is not read.
+_REFUSED: Final = "\0"
+#: Macros that are no names, then characters with a meaning of their own, and how many arguments a macro takes.
+_SIGNS: Final = {
+    **dict.fromkeys((",", ";", ":", "!", " ", "\n", "displaystyle", "limits", "nonumber", "rm"), " "),
+    **dict.fromkeys(("left", "right", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr"), " "),
+    **dict.fromkeys(("times", "cdot", "ast", "odot"), "*"),
+    **dict.fromkeys(("gets", "leftarrow", "coloneqq", "triangleq"), "="),
+    **dict.fromkeys(("\\", "quad", "qquad"), ";"),
+    **dict.fromkeys(("over", "pm", "mp", "le", "leq", "ge", "geq", "in", "neq", "approx", "sim", "to"), _REFUSED),
+    **dict.fromkeys(("rightarrow", "mod", "bmod", "lfloor", "rfloor", "div"), _REFUSED),
+    "{": "(", "}": ")", "_": "_",
+}  # fmt: skip
+_SPECIALS: Final = {"^": "**", "_": _SUB, "&": " ", "~": " ", "²": "**2"}
+_TAKING: Final = {**dict.fromkeys(_FRACTIONS, "{{"), **dict.fromkeys(_UPRIGHT + _ACCENTS, "{"), "sqrt": "[{"}
 #: Words before a parenthesis that take it as their argument; before others it is a factor.
 _FUNCTIONS: Final = frozenset({"sqrt", "rsqrt", "max", "maximum", "var", "variance", "std", "mean", "e"})
-_REFUSED: Final = frozenset(
-    {"\\over", "\\begin", "\\end", "\\pm", "\\mp", "\\le", "\\leq", "\\ge", "\\geq", "\\in", "\\neq", "\\approx",
-     "\\sim", "\\to", "\\rightarrow", "\\mod", "\\bmod", "\\lfloor", "\\rfloor", "\\div", "\\quad", "\\qquad"}
-)  # fmt: skip
+_WORD: Final = re.compile(r"\w+")
+_PART: Final = re.compile(r"\d+(?:\.\d*)?|\.\d+|\w+|//|\*\*|\S")
+_ENDS: Final = frozenset({",", ";", ".", "//"})
+_ARITHMETIC: Final = frozenset({*"+-*/()[],=", "**"})
+_POWER_WITH_SUB: Final = re.compile(rf"(\*\*\s*(?:\d+|\((?:[^()]|\([^()]*\))*\)))({_SUB}\w+)")
+_NAME_ALONE: Final = re.compile(rf"\s+(?={_SUB})|(?<=\)){_SUB}\w+")
 
 
 def read_latex(text: str) -> list[Formula]:
     r"""Every formula of a LaTeX text; ``\\``, ``\quad`` and top-level commas part formulas, and what is unreadable
     between two such is left out."""
+    from pylatexenc.latexwalker import LatexWalker, LatexWalkerError
+
+    walker = LatexWalker(text[:_LONGEST], latex_context=_macros(), tolerant_parsing=False)
+    try:
+        nodes, _, _ = walker.get_latex_nodes(parsing_state=walker.make_parsing_state(in_math_mode=True))
+        code = _of_nodes(nodes)
+    except (LatexWalkerError, RecursionError):
+        return []
     found = []
-    bare = _ENVIRONMENT.sub(" ", text[:_LONGEST]).replace("²", "^2")
-    for piece in _pieces([match["token"] for match in _TOKEN.finditer(bare)]):
-        try:
-            found.append(_Latex(piece).formula())
-        except (ValueError, RecursionError):
-            continue
+    for piece in _pieces(_NAME_ALONE.sub("", _POWER_WITH_SUB.sub(r"\2\1", code))):
+        with contextlib.suppress(Unreadable):
+            found.append(tuple(side for text in piece.split("=") for side in read_code(text)))
     return found
 
 
-def _pieces(tokens: Sequence[str]) -> Iterator[list[str]]:
+@functools.cache
+def _macros() -> Any:
+    """What pylatexenc knows of macros and characters, and before that the tables above."""
+    from pylatexenc.latexwalker import get_default_latex_context_db
+    from pylatexenc.macrospec import std_macro, std_specials
+
+    known = get_default_latex_context_db()
+    macros = [std_macro(*one) for one in _TAKING.items()]
+    known.add_context_category("here", macros, specials=[*map(std_specials, _SPECIALS)], prepend=True)
+    return known
+
+
+def _of_nodes(nodes: Sequence[Any]) -> str:
+    """LaTeX in Python's grammar, but for products without a sign."""
+    written = ""
+    for node, after in itertools.pairwise([*nodes, None]):
+        text = _of_node(node, after)
+        if written.endswith(_SUB):
+            text = text.lstrip() if _kind(node) == "LatexCharsNode" else f"{_in_words(text)} "
+        written += text
+    return written
+
+
+def _kind(node: Any) -> str:
+    return type(node).__name__
+
+
+def _of_node(node: Any, after: Any) -> str:
+    if _kind(node) == "LatexCharsNode":
+        return str(node.chars).replace("'", f"{_SUB}prime").replace(":=", "=")
+    if _kind(node) == "LatexGroupNode":
+        return f"({_of_nodes(node.nodelist)})"
+    if _kind(node) == "LatexEnvironmentNode" and node.environmentname.rstrip("*") in _ENVIRONMENTS:
+        return _of_nodes(node.nodelist)
+    if _kind(node) == "LatexSpecialsNode":
+        return _SPECIALS.get(node.specials_chars, _REFUSED)
+    if _kind(node) == "LatexMacroNode":
+        given = node.nodeargd.argnlist if node.nodeargd else ()
+        taken = [_of_nodes([one]) for one in given if one is not None]
+        return _of_macro(node.macroname, taken, _kind(after) == "LatexGroupNode")
+    return _REFUSED
+
+
+def _in_words(text: str) -> str:
+    return "_".join(_WORD.findall(text.replace("-", "minus").replace("+", "plus")))
+
+
+def _of_macro(name: str, taken: Sequence[str], before_group: bool) -> str:
+    if name in _SIGNS:
+        return _SIGNS[name]
+    if name in _TAKING:
+        return _of_known(name, taken) if taken else _REFUSED
+    if taken or before_group:  # a macro of one's own around something
+        return "".join(f"({one})" for one in taken)
+    return f" {name} "
+
+
+def _of_known(name: str, taken: Sequence[str]) -> str:
+    if name in _FRACTIONS:
+        return "(({})/({}))".format(*taken)
+    if name == "sqrt":
+        return f" sqrt({taken[-1]})" if taken[:-1] in ([], ["(2)"]) else _REFUSED
+    if name in _UPRIGHT:
+        return f" {_in_words(taken[0])} "
+    accented = re.fullmatch(rf"[ (]*(\w+?)({_SUB}\w+)?[ )]*", taken[0])
+    return f" {accented[1]}_{name}{accented[2] or ''} " if accented else _REFUSED
+
+
+def _pieces(code: str) -> Iterator[str]:
+    """The code of each formula, with a sign for every product."""
     piece: list[str] = []
-    depth = 0
-    for token in (one for one in tokens if one not in _SPACES):
-        depth += (token in _BRACKETS) - (token in _CLOSING)
-        if depth == 0 and token in _ENDS:
-            yield piece
-            piece = []
-        else:
-            piece.append(token)
-    yield piece
-
-
-class _Latex:
-    """A recursive-descent reader of one formula's tokens."""
-
-    def __init__(self, tokens: list[str]) -> None:
-        self.tokens, self.place = tokens, 0
-
-    def peek(self) -> str:
-        return self.tokens[self.place] if self.place < len(self.tokens) else ""
-
-    def take(self, wanted: str | None = None) -> str:
-        token = self.peek()
-        if not token or (wanted is not None and token != wanted):
-            raise Unreadable(f"{token or 'the end'} where {wanted or 'more'} should be")
-        self.place += 1
-        return token
-
-    def formula(self) -> Formula:
-        sides = [self.expression()]
-        while self.peek() in _EQUALS:
-            self.take()
-            sides.append(self.expression())
-        if self.peek():
-            raise Unreadable(self.peek())
-        return tuple(sides)
-
-    def expression(self) -> Expression:
-        terms = [self.signed()]
-        while self.peek() in {"+", "-"}:
-            terms.append(self.signed())
-        return _sum(*terms)
-
-    def signed(self) -> Expression:
-        sign = self.take() if self.peek() in {"+", "-"} else "+"
-        return self.term() if sign == "+" else _negative(self.term())
-
-    def term(self) -> Expression:
-        value = self.factor()
-        while (token := self.peek()) and token not in _EQUALS | _CLOSING | {"+", "-", ","}:
-            if token == "/":
-                self.take()
-                value = Quotient(value, self.factor())
-                continue
-            if token in _TIMES:
-                self.take()
-            value = _product(value, self.factor())
-        return value
-
-    def factor(self) -> Expression:
-        value = self.atom()
-        while self.peek() in {"^", "_", "[", "'"}:
-            match self.take():
-                case "^":
-                    exponent = self.group() if self.peek() == "{" else self.atom()
-                    value = Power(value, exponent)
-                case "_":
-                    value = _with_sub(value, self.script())
-                case "'":
-                    value = _with_sub(value, "prime")
-                case "[":
-                    if not isinstance(value, Symbol):
-                        raise Unreadable("[")
-                    value = Call(value.name, (self.expression(),))
-                    self.take("]")
-        return value
-
-    def group(self, opening: str = "{") -> Expression:
-        self.take(opening)
-        value = self.expression()
-        self.take(_BRACKETS[opening])
-        return value
-
-    def arguments(self) -> tuple[Expression, ...]:
-        closing = _BRACKETS[self.take()]
-        values = [self.expression()]
-        while self.peek() == ",":
-            self.take()
-            values.append(self.expression())
-        self.take(closing)
-        return tuple(values)
-
-    def script(self) -> str:
-        """A subscript as plain text."""
-        if self.peek() != "{":
-            token = self.take()
-            return self.raw() if token in _UPRIGHT and self.peek() == "{" else _plain(token)
-        return self.raw()
-
-    def raw(self) -> str:
-        """The text of a braced group, without its commands for upright letters."""
-        self.take("{")
-        depth, words = 1, []
-        while depth:
-            token = self.take()
-            depth += (token == "{") - (token == "}")
-            if token not in _UPRIGHT | {"{", "}"}:
-                words.append(_plain(token))
-        return "_".join(word for word in words if word) if all(word.isalnum() for word in words) else "".join(words)
-
-    def atom(self) -> Expression:
-        token = self.peek()
-        if token in {"(", "{", "["}:
-            return self.group(token)
-        self.take()
-        if token[0].isdigit() or (token[0] == "." and len(token) > 1):
-            return Number(float(token))
-        if token in {*_FRACTIONS, "\\sqrt", "\\sum"}:
-            return self.operation(token)
-        if token in _UPRIGHT:
-            return self.called(Symbol(self.raw() if self.peek() == "{" else _plain(self.take())))
-        if token in _ACCENTS:
-            return self.accented(token)
-        return self.named(token)
-
-    def operation(self, token: str) -> Expression:
-        if token in _FRACTIONS:
-            return Quotient(self.group(), self.group())
-        return self.root() if token == "\\sqrt" else self.summed()
-
-    def accented(self, token: str) -> Expression:
-        inner = self.group() if self.peek() == "{" else self.atom()
-        if not isinstance(inner, Symbol):
-            raise Unreadable(token)
-        return replace(inner, mark=token[1:])
-
-    def named(self, token: str) -> Expression:
-        macro = token[0] == "\\" and token[1:2].isalpha() and token not in _REFUSED
-        if not (token[0].isalpha() or macro):
-            raise Unreadable(token)
-        if macro and self.peek() == "{":  # a macro of one's own around something
-            return self.group()
-        return self.called(Symbol(_plain(token)))
-
-    def root(self) -> Expression:
-        if self.peek() == "[" and self.arguments() != (Number(2.0),):
-            raise Unreadable("a root other than the square root")
-        if self.peek() == "(":
-            raise Unreadable("\\sqrt takes the parenthesis alone")
-        if self.peek() == "{":
-            return Call("sqrt", (self.group(),))
-        token = self.take()
-        if len(token) > 1 and token[0] != "\\":  # \sqrt Var: the root of V alone, which nobody means
-            raise Unreadable(token)
-        return Call("sqrt", (Symbol(_plain(token)),))
-
-    def called(self, symbol: Symbol) -> Expression:
-        if self.peek() in {"(", "\\{"} and symbol.name.lower() in _FUNCTIONS:
-            return Call(symbol.name, self.arguments())
-        return symbol
-
-    def summed(self) -> Expression:
-        while self.peek() in {"_", "^"}:
-            self.take()
-            self.script()
-        return Call("sum", (self.term(),))
-
-
-def _plain(token: str) -> str:
-    return token.replace("\\_", "_").lstrip("\\")
-
-
-def _with_sub(value: Expression, sub: str) -> Expression:
-    match value:
-        case Symbol():
-            return replace(value, sub="_".join(part for part in (value.sub, sub) if part))
-        case Power(base, exponent):
-            return Power(_with_sub(base, sub), exponent)
-    return value
+    depth, ends_operand = 0, False
+    for part in _PART.findall(code):
+        depth += (part in {"(", "["}) - (part in {")", "]"})
+        if depth == 0 and part in _ENDS:
+            yield " ".join(piece)
+            piece, ends_operand = [], False
+            continue
+        is_word = re.match(r"\w|\.\d", part) is not None
+        is_argument = part == "(" and bool(piece) and piece[-1].lower() in _FUNCTIONS
+        if ends_operand and (is_word or part == "(") and not is_argument:
+            piece.append("*")
+        ends_operand = is_word or part in {")", "]"}
+        read = part if is_word or part in _ARITHMETIC else _REFUSED
+        piece.append(f"{read}_" if keyword.iskeyword(read) else read)  # \lambda is a name here
+    yield " ".join(piece)

@@ -36,7 +36,7 @@ ROWS: Final = (
 #: Errors above this are drawn there, and errors below as little: at 1 nothing is left of a value.
 MOST: Final = 3.0
 LEAST: Final = 1e-18
-#: The colour and the width of a line, by accuracy class; None is outside of every class.
+#: The colour and the width of a line, by accuracy class; None is outside of every class. Others are as text.
 LINES: Final[Mapping[str | None, tuple[str, float]]] = {
     "two_pass": (pictures.BLUE, 1.8),
     "welford": (pictures.GREEN, 1.8),
@@ -141,7 +141,7 @@ def _panel(panel: Axes, low: float, series: Sequence[Series], lines: Iterable[_L
     for line in (*_bounds(series[0]), *lines):
         across = [at for at, _ in line.points]
         up = [MOST if error is None else min(max(error, low), MOST) for _, error in line.points]
-        colour, width = LINES[line.kind]
+        colour, width = LINES.get(line.kind, (pictures.INK, 1.8))
         style = {"linewidth": 1, "dashes": (5, 3), "alpha": 0.75} if line.bound else {"linewidth": width}
         (drawn,) = panel.plot(across, up, color=colour, clip_on=False, **style)
         pictures.say(drawn, line.said)

@@ -38,7 +38,15 @@ from normgauge.conformance.documentation.notation import Unreadable, read_code, 
         (r"\frac{x-\mu}{\sqrt v + \epsilon}", {"outside_sqrt"}),
         (r"\frac{x-\mu}{\gamma (\sigma + \epsilon)}", {"outside_sqrt"}),
         (r"\sum_{i=1}^{m} x_i = \frac{x-\mu}{\sigma + \epsilon}", {"outside_sqrt"}),
+        (r"[x - \mu] / [\sigma + \epsilon]", {"outside_sqrt"}),
+        (r"\frac{\lambda (x - \mu)}{\sigma + \epsilon}", {"outside_sqrt"}),  # a name, whatever Python makes of lambda
+        (r"\frac{x - \mu}{\hat{\sigma}_\text{new} + \epsilon}", {"outside_sqrt"}),
+        (r"\frac{x - \mu}{\text{standard deviation} + \epsilon}", {"outside_sqrt"}),
         # What says nothing of eps, or nothing for certain:
+        (r"\frac{x - \mu}{\sigma + \hat{\epsilon}}", set()),
+        (r"\frac{x - \mu}{\sigma + \epsilon} # n", set()),  # for Python a comment would begin
+        (r"\frac{x - \mu}{n . \sigma + \epsilon}", set()),  # for Python an attribute
+        (r"\begin{cases} \frac{x - \mu}{\sigma + \epsilon} \end{cases}", set()),
         (r"y \le \frac{x - \mu}{\sigma + \epsilon}", set()),
         (r"\frac{x - \mu}{\sqrt{\max(\sigma^2, \delta)}}", set()),
         (r"\frac{x - \mu}{\sqrt{\max(n, \epsilon)}}", set()),
