@@ -38,6 +38,7 @@ from normgauge.conformance.documentation.notation import Unreadable, read_code, 
         (r"\frac{x-\mu}{\sqrt v + \epsilon}", {"outside_sqrt"}),
         (r"\frac{x-\mu}{\gamma (\sigma + \epsilon)}", {"outside_sqrt"}),
         (r"\sum_{i=1}^{m} x_i = \frac{x-\mu}{\sigma + \epsilon}", {"outside_sqrt"}),
+        (r"\frac{x - \mu}{\sqrt{s^2_\text{std} + \epsilon}}", {"inside_sqrt"}),
         (r"[x - \mu] / [\sigma + \epsilon]", {"outside_sqrt"}),
         (r"\frac{\lambda (x - \mu)}{\sigma + \epsilon}", {"outside_sqrt"}),  # a name, whatever Python makes of lambda
         (r"\frac{x - \mu}{\hat{\sigma}_\text{new} + \epsilon}", {"outside_sqrt"}),
