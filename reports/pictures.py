@@ -44,6 +44,7 @@ _STYLE: Final[dict[str, Any]] = {
     "font.sans-serif": ["DejaVu Sans"],
     "figure.facecolor": PAPER, "axes.facecolor": PAPER, "text.color": INK, "axes.labelcolor": QUIET,
     "axes.edgecolor": GRID, "axes.titlecolor": INK, "axes.titlelocation": "left", "axes.titlesize": 11,
+    "axes.titley": 1.0,  # not to be searched for
     "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.8,
     "xtick.color": GRID, "ytick.color": GRID, "xtick.labelcolor": QUIET, "ytick.labelcolor": QUIET,
     "xtick.labelsize": 11, "ytick.labelsize": 11, "xtick.major.size": 0, "ytick.major.size": 0,
