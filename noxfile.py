@@ -46,6 +46,7 @@ PYTHON: dict[str, str] = PROJECT["tool"]["normgauge"]["python"]
 RESULTS = pathlib.Path("build/results")
 TIMELINES = pathlib.Path("build/timeline")
 WHEELS = pathlib.Path("build/wheels")
+SITE = pathlib.Path("build/site")
 #: The result files that the tests may take in place of measuring.
 MEASURED = pathlib.Path("build/measured")
 
@@ -146,6 +147,28 @@ def types(session: nox.Session) -> None:
     install(session, *releases.pins("types"))
     session.run("mypy", "-p", "normgauge")
     session.run("mypy", "tests")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site, build/site/index.html; a warning or a broken link within the site is an error.
+
+    The report of build/results is in it where result files are there. `-- --external` follows the links to other sites,
+    too, which needs the network.
+    """
+    install(session, *releases.pins("docs"))
+    others = [word for word in session.posargs if word != "--external"]
+    if others:
+        session.error(f"nox -s docs -- {' '.join(others)}: not known; allowed: --external")
+    sphinx = ["sphinx-build", "--fresh-env", "--fail-on-warning", "--keep-going", "--quiet"]
+    if session.posargs:
+        session.run(*sphinx, "--builder", "linkcheck", "docs", "build/links")
+        return
+    shutil.rmtree(SITE, ignore_errors=True)
+    sample = [*RESULTS.glob("*.jsonl")]
+    session.run(*sphinx, *(["--tag", "sample_report"] if sample else []), "docs", str(SITE))
+    if sample:
+        session.run("normgauge", "report", str(RESULTS), "--out", str(SITE / "sample-report"))
 
 
 @nox.session

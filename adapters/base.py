@@ -83,7 +83,7 @@ class Adapter(Acting, ABC):
 
     @classmethod
     def dtypes(cls) -> tuple[str, ...]:
-        """The dtypes that the framework has, out of :data:`DTYPES`."""
+        """The dtypes that the framework has, out of :data:`~normgauge.adapters.dtypes.DTYPES`."""
         return FULL
 
     def device(self) -> str:

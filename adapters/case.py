@@ -18,6 +18,7 @@ Array = NDArray[Any]
 
 #: The settings that a case may have. For a setting that a case does not have, the layer uses its own default.
 SETTINGS: Final = ("num_channels", "num_groups", "eps", "momentum", "weight", "bias", "track")
+#: The names of parameters and running statistics.
 PARAMETERS: Final = ("weight", "bias", "running_mean", "running_var")
 
 #: ``reset``: the running statistics to those of a new layer. ``save_load``: the state written and read into a new

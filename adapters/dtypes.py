@@ -49,6 +49,7 @@ KNOWN_DTYPES: Final[Mapping[str, Dtype]] = {
         Dtype(name="bfloat16", digits=8, least_exponent=-126, greatest_exponent=127, carrier="float32"),
     )
 }
+#: The name of every dtype.
 DTYPES: Final = tuple(KNOWN_DTYPES)
 #: Those with digits enough to tell a setting from one that is a hundred thousandth off.
 FULL: Final = tuple(name for name, one in KNOWN_DTYPES.items() if not one.half)

@@ -1,4 +1,4 @@
-"""What a normalization layer must compute: the reference oracle, for a unit test of one's own layer.
+"""What a normalization layer must compute: the reference oracle, for a unit test of one's own layer::
 
     import normgauge
     reference = normgauge.group_norm(x, num_groups=4, weight=weight, bias=bias, eps=1e-5)
