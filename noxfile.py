@@ -47,6 +47,23 @@ RESULTS = pathlib.Path("build/results")
 TIMELINES = pathlib.Path("build/timeline")
 WHEELS = pathlib.Path("build/wheels")
 SITE = pathlib.Path("build/site")
+#: What `lint` runs, by the names of .pre-commit-config.yaml.
+LINTERS = {
+    "ruff": [["ruff", "check", "."], ["ruff", "format", "--check", "."]],
+    "imports": [["lint-imports"]],
+    "spelling": [["typos"]],
+    "toml": [["tombi", "lint", "--offline", "--quiet", "."]],
+    "host": [
+        ["check-jsonschema", "--builtin-schema", f"vendor.{schema}", *map(str, ROOT.glob(files))]
+        for schema, files in (
+            ("github-workflows", ".github/workflows/*.yml"),
+            ("github-issue-forms", ".github/ISSUE_TEMPLATE/[0-9]*.yml"),
+            ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
+            ("renovate", ".github/renovate.json"),
+            ("citation-file-format", "CITATION.cff"),
+        )
+    ],
+}
 #: The result files that the tests may take in place of measuring.
 MEASURED = pathlib.Path("build/measured")
 
@@ -134,11 +151,14 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(allow_parallel=True)
 def lint(session: nox.Session) -> None:
-    """Ruff, and the import contract."""
+    """Ruff, the import contract, spelling, TOML, and the files of the host: all, or those named (`-- ruff toml`)."""
+    unknown = [word for word in session.posargs if word not in LINTERS]
+    if unknown:
+        session.error(f"nox -s lint -- {unknown[0]}: not known; allowed: {', '.join(LINTERS)}")
     install(session, *releases.pins("lint"))
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("lint-imports")
+    for name in session.posargs or LINTERS:
+        for command in LINTERS[name]:
+            session.run(*command)
 
 
 @nox.session(allow_parallel=True)
@@ -169,6 +189,28 @@ def docs(session: nox.Session) -> None:
     session.run(*sphinx, *(["--tag", "sample_report"] if sample else []), "docs", str(SITE))
     if sample:
         session.run("normgauge", "report", str(RESULTS), "--out", str(SITE / "sample-report"))
+
+
+@nox.session(name="wheel")
+def check_wheel(session: nox.Session) -> None:
+    """Build the distributions into dist/, and check the wheel in an environment that has nothing else."""
+    install(session, *releases.pins("release"))
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", "dist", ".", silent=True)
+    session.run("twine", "check", "--strict", *map(str, pathlib.Path("dist").iterdir()))
+    folder = pathlib.Path(session.create_tmp())
+    shutil.rmtree(folder / "bare", ignore_errors=True)
+    session.run(sys.executable, "-m", "virtualenv", "--quiet", str(folder / "bare"), external=True)
+    scripts = folder.resolve() / "bare" / ("Scripts" if os.name == "nt" else "bin")
+    (built,) = pathlib.Path("dist").glob("*.whl")
+    session.run(str(scripts / "python"), "-m", "pip", "install", "--quiet", str(built), external=True)
+    shutil.copy2("docs/examples/numpy_adapter.py", folder)
+    command = str(scripts / "normgauge")
+    with session.chdir(folder):  # where no checkout is
+        session.run(command, "--version", external=True)
+        session.run(command, "list", external=True)
+        session.run(command, "run", "numpy_adapter:NumpyAdapter", "--name", "numpy", "--budget", "none", external=True)
+        session.run(command, "report", external=True)
 
 
 @nox.session
@@ -386,7 +428,7 @@ def provide(
     if not same[0] or any(Requirement(one).url for one in requirements):  # what an address has may have changed
         steps.append(requirements)
     if not all(same[1:]):
-        steps.append(["--no-deps", "--force-reinstall", str(wheel(session))])
+        steps.append(["--no-deps", "--force-reinstall", str(wheel_of_now(session))])
     if steps:
         stamp.unlink(missing_ok=True)
         for words in steps:
@@ -411,7 +453,7 @@ def digest(files: list[pathlib.Path]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:20]
 
 
-def wheel(session: nox.Session) -> pathlib.Path:
+def wheel_of_now(session: nox.Session) -> pathlib.Path:
     """A wheel of the project as it is now; built once, then kept.
 
     It is built from a copy of the files that are digested. Nothing else gets into it: no file that the digest leaves

@@ -34,7 +34,7 @@ def loaded() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def real_wheel(loaded: ModuleType) -> Callable[..., Path]:
-    return loaded.wheel
+    return loaded.wheel_of_now
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def noxfile(loaded: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
     monkeypatch.setattr(loaded, "FRAMEWORKS", list(pinned))
     monkeypatch.setattr(loaded, "PYTHON", {"lucid": "3.14"})
-    monkeypatch.setattr(loaded, "wheel", lambda session: Path(WHEEL))
+    monkeypatch.setattr(loaded, "wheel_of_now", lambda session: Path(WHEEL))
     return loaded
 
 
@@ -678,7 +678,7 @@ def test_the_code_that_runs_is_the_code_of_the_checkout(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(noxfile, "wheel", real_wheel)
+    monkeypatch.setattr(noxfile, "wheel_of_now", real_wheel)
     (project / "oracle" / "backend.py").write_text(BACKEND)
     build = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["oracle"]\n'
     (project / "pyproject.toml").write_text(build)
