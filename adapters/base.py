@@ -87,9 +87,11 @@ class Adapter(Acting, ABC):
         return FULL
 
     def device(self) -> str:
+        """The name of the device that the framework computes on."""
         return "cpu"
 
     def versions(self) -> dict[str, str]:
+        """The release of each distribution that decides the results."""
         try:
             return {self.distribution: importlib.metadata.version(self.distribution)}
         except importlib.metadata.PackageNotFoundError:  # a module that nobody installed has no version
@@ -158,6 +160,7 @@ class Adapter(Acting, ABC):
         return None if elements is None else buffer_of(elements)
 
     def native_dtype(self, value: Any) -> str:
+        """The name of a native array's dtype."""
         return str(value.dtype).rpartition(".")[2]
 
     def describe(self, implementation: Implementation) -> dict[str, Any]:
@@ -223,6 +226,11 @@ class Adapter(Acting, ABC):
         return Tracebacks()
 
     def implementation(self, identifier: str) -> Implementation:
+        """The implementation with this id.
+
+        Raises:
+            ValueError: the adapter has none.
+        """
         if identifier in self._by_id:
             return self._by_id[identifier]
         allowed = ", ".join(known.id for known in self.implementations)
@@ -380,6 +388,7 @@ class noted:
 
 
 def where_it_runs() -> dict[str, str]:
+    """The releases of Python and NumPy, and the platform."""
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",

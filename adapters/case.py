@@ -253,6 +253,7 @@ class Implementation:
 
     @property
     def mode(self) -> str:
+        """The name of the way in which the layer is run; empty where it is called as it is."""
         return self.way.name
 
     @property
@@ -262,15 +263,18 @@ class Implementation:
 
     @functools.cached_property
     def identity(self) -> ImplementationId:
+        """The parts of its id."""
         options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
         return ImplementationId(class_path=self.class_path, options=options, backend=self.backend, mode=self.mode)
 
     @functools.cached_property
     def id(self) -> str:
+        """Its id, as `normgauge list` prints it."""
         return str(self.identity)
 
     @property
     def class_name(self) -> str:
+        """The last part of its class path."""
         return self.identity.class_name
 
     def named(self, settings: Mapping[str, Any]) -> dict[str, Any]:

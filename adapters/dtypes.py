@@ -31,6 +31,7 @@ class Dtype:
 
     @property
     def smallest_subnormal(self) -> float:
+        """The smallest positive number."""
         return float(2.0 ** (self.least_exponent - self.digits + 1))
 
     @cached_property

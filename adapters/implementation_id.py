@@ -46,8 +46,10 @@ class ImplementationId:
 
     @property
     def module(self) -> str:
+        """The class path without its last part."""
         return self.class_path.rpartition(".")[0]
 
     @property
     def class_name(self) -> str:
+        """The last part of the class path."""
         return self.class_path.rpartition(".")[2]

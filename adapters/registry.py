@@ -55,6 +55,11 @@ def adapter_class(framework: str) -> type[Adapter]:
 
 
 def make_adapter(framework: str, dtype: str) -> Adapter:
+    """An adapter for one dtype, with the environment variables set that its framework reads.
+
+    Raises:
+        KeyError: no adapter of this name is registered.
+    """
     chosen = adapter_class(framework)
     os.environ.update({**chosen.caching(), **chosen.environment(dtype)})
     return chosen(dtype)

@@ -27,6 +27,7 @@ extensions = [
     "sphinxcontrib.programoutput",
 ]
 root_doc = "index"
+default_role = "code"
 exclude_patterns = ["_build"]
 # The reports for maintainers have the headings that the trackers ask for.
 suppress_warnings = ["config.cache", "myst.header"]

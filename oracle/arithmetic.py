@@ -133,6 +133,7 @@ class Arithmetic:
 
     @cached_property
     def u(self) -> float:
+        """The unit roundoff of the type of sums."""
         return self.computing.u
 
     @cached_property
@@ -150,14 +151,17 @@ class Arithmetic:
 
     @cached_property
     def smallest_normal(self) -> float:
+        """The smallest normal number of the type of sums."""
         return self.computing.smallest_normal
 
     @cached_property
     def largest(self) -> float:
+        """The largest finite number of the type of sums."""
         return self.computing.largest
 
     @cached_property
     def u_out(self) -> float:
+        """The unit roundoff of the storage type."""
         return self.result.u
 
 

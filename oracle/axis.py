@@ -38,10 +38,12 @@ class Axis:
 
     @property
     def canonical(self) -> str:
+        """The name of the canonical value."""
         return self.values[0].name
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The names of the values that frameworks ship, the canonical one first."""
         return tuple(value.name for value in self.values)
 
     @property
@@ -50,6 +52,11 @@ class Axis:
         return self.values + self.mistakes
 
     def value(self, name: str) -> AxisValue:
+        """The value of this name, a mistake included.
+
+        Raises:
+            ValueError: the axis has no such value.
+        """
         for value in self.every:
             if value.name == name:
                 return value

@@ -96,6 +96,7 @@ def batch_norm(  # noqa: PLR0913 - the settings of a layer, by their usual names
         ValueError: any other argument that makes no sense.
 
     >>> import numpy as np
+    >>> from normgauge import initial_statistics
     >>> x = np.array([[1.0], [3.0]], dtype=np.float32)
     >>> result = batch_norm(x, initial_statistics([0], [1]), training=True, momentum=0.5, eps=0)
     >>> result.output.value.ravel(), result.running.mean.value, result.running.var.value
@@ -146,6 +147,7 @@ def batch_norm_backward(  # noqa: PLR0913 - the settings of a layer, by their us
         ValueError: any other argument that makes no sense.
 
     >>> import numpy as np
+    >>> from normgauge import initial_statistics
     >>> x = np.array([[1.0], [3.0]], dtype=np.float32)
     >>> gradients = batch_norm_backward(x, [[1], [0]], initial_statistics([0], [4]), training=False, eps=0)
     >>> gradients.dx.value.ravel(), gradients.dweight.value, gradients.dbias.value

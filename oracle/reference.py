@@ -55,12 +55,15 @@ class Reference:
         return bool(np.any(self.ratio(actual) > 1))
 
     def reshape(self, shape: tuple[int, ...]) -> Reference:
+        """The same values and bounds in another shape."""
         return Reference(value=self.value.reshape(shape), bound=self.bound.reshape(shape))
 
     def demands_nan(self) -> NDArray[np.bool_]:
+        """A mask of the shape of ``value``: the elements that must be NaN."""
         return np.asarray(np.isnan(self.value) & np.isfinite(self.bound))
 
     def says_something(self) -> NDArray[np.bool_]:
+        """A mask of the shape of ``value``: the elements whose bound is not infinite."""
         return ~np.isposinf(self.bound)
 
 

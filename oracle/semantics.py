@@ -23,6 +23,7 @@ class Semantics:
     read: set[str] | None = field(default=None, compare=False, repr=False)
 
     def choice(self, axis: str) -> str:
+        """The value on an axis; ``read``, if there is one, receives the name of the axis."""
         if self.read is not None:
             self.read.add(axis)
         return self.choices[axis]

@@ -30,6 +30,7 @@ class ResultsWriter:
         self._encode = msgspec.json.Encoder(order="deterministic").encode
 
     def write(self, record: Record) -> None:
+        """Append one record, and flush it."""
         self._file.write(self._encode(record) + b"\n")
         self._file.flush()
 

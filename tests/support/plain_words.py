@@ -60,7 +60,9 @@ def faults(text: str, *, longest: int | None = LONGEST) -> list[str]:
         if start and not (start[0] == "What" and one.endswith("?")):
             found.append(f"starts with {start[0]!r}: {one}")
         found += [
-            f"{match[0]!r}, write {instead}: {one}" for word, instead in _AVOIDED.items() for match in word.finditer(one)
+            f"{match[0]!r}, write {instead}: {one}"
+            for word, instead in _AVOIDED.items()
+            for match in word.finditer(one)
         ]
         words = max(len(part.split()) for part in one.split(";"))
         if longest is not None and words > longest:

@@ -1,0 +1,70 @@
+"""Every `--help` has an example, and each example is a command that is accepted and that runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import click
+import pytest
+from click.testing import CliRunner
+from pages import everything, header, profile, run, write
+
+from normgauge.conformance.cli.main import main
+
+COMMANDS: Final[Mapping[str, click.Command]] = {"normgauge": main, **main.commands}
+#: Commands whose help gets its example with the new texts; take the mark away when this says XPASS.
+not_yet: Final = pytest.mark.xfail(reason="has no example yet", strict=True)
+WITHOUT: Final = ("normgauge", "list")
+#: Examples that need a framework or a program beside normgauge: they are parsed here and run in other tests.
+NEEDS_MORE: Final = ("run", "diagnose", "check", "promote")
+
+
+def examples_of(command: click.Command) -> list[list[str]]:
+    """The words of each example of a command's help."""
+    lines = re.findall(r"^\s*Examples?: *(normgauge .*)$", command.help or "", re.MULTILINE)
+    return [shlex.split(line) for line in lines]
+
+
+EXAMPLES: Final = [words[1:] for command in COMMANDS.values() for words in examples_of(command)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the results that the examples name."""
+    monkeypatch.chdir(tmp_path)
+    for place in ("build/results", "build/timeline/mlx"):
+        Path(place).mkdir(parents=True)
+    for number, records in enumerate(everything()):
+        write(Path(f"build/results/{number}.jsonl"), records)
+    for release in ("0.31.2", "0.32.4"):
+        of = header("mlx", "mlx.nn.GroupNorm", versions={"mlx": release})
+        write(Path(f"build/timeline/mlx/{release}.jsonl"), [of, *run(profile("mlx.nn.GroupNorm"), framework="mlx")[1:]])
+    for words in EXAMPLES:
+        for word in (word for word in words if word.endswith(".json")):
+            Path(word).parent.mkdir(parents=True, exist_ok=True)
+            Path(word).write_text("{}", encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", [pytest.param(one, marks=not_yet) if one in WITHOUT else one for one in COMMANDS])
+def test_the_help_of_a_command_has_an_example_of_it(name: str) -> None:
+    examples = examples_of(COMMANDS[name])
+    assert examples
+    assert name == "normgauge" or all(words[1] == name for words in examples)
+
+
+@pytest.mark.parametrize("words", EXAMPLES, ids=" ".join)
+def test_an_example_is_accepted(words: list[str], folder: Path) -> None:
+    main.commands[words[0]].make_context(words[0], words[1:])
+
+
+@pytest.mark.parametrize("words", [words for words in EXAMPLES if words[0] not in NEEDS_MORE], ids=" ".join)
+def test_an_example_runs(words: list[str], folder: Path) -> None:
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code in ({0, 1} if words[0] == "gate" else {0}), done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+    assert done.output
