@@ -149,6 +149,21 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *session.posargs, env=environment)
 
 
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the tests, and fail where they run fewer lines than the floor in pyproject.toml; `--` goes to pytest.
+
+    It measures everything, so it takes longer than `tests`. The table names the lines that no test runs.
+    """
+    install(session, *releases.pins("test", "ci", "coverage", *(name for name in FRAMEWORKS if name not in PYTHON)))
+    shutil.rmtree("build/coverage", ignore_errors=True)
+    environment = {"NORMGAUGE_REQUIRE_FRAMEWORKS": "1"}
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=environment)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "html", "--directory", "build/coverage/html", "--quiet", "--fail-under", "0")
+    session.run("coverage", "report")
+
+
 @nox.session(allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Ruff, the import contract, spelling, TOML, and the files of the host: all, or those named (`-- ruff toml`)."""
