@@ -178,10 +178,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(allow_parallel=True)
 def types(session: nox.Session) -> None:
-    """mypy, strict, on the installed packages, then on the tests."""
+    """mypy, strict, on the installed packages, then on the tests and the examples of the site."""
     install(session, *releases.pins("types"))
     session.run("mypy", "-p", "normgauge")
     session.run("mypy", "tests")
+    session.run("mypy", "docs/examples")
 
 
 @nox.session

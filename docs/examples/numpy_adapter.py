@@ -26,7 +26,8 @@ class GroupNorm:
         if num_channels % num_groups:
             raise ValueError(f"num_channels={num_channels} must be divisible by num_groups={num_groups}")
         self.groups, self.channels, self.eps = num_groups, num_channels, eps
-        self.weight, self.bias = (np.ones(num_channels), np.zeros(num_channels)) if affine else (None, None)
+        self.weight: Array | None = np.ones(num_channels) if affine else None
+        self.bias: Array | None = np.zeros(num_channels) if affine else None
 
     def __call__(self, x: Array) -> Array:
         """The normalized input of shape (N, C, *spatial), in the dtype of ``x``."""

@@ -14,7 +14,10 @@ from click.testing import CliRunner
 from pages import everything, header, profile, run, write
 
 from normgauge.conformance.cli.main import main
+from normgauge.results.file import read_records
+from normgauge.results.records import Judgement
 
+ADAPTER: Final = Path(__file__).parents[2] / "docs" / "examples" / "numpy_adapter.py"
 COMMANDS: Final[Mapping[str, click.Command]] = {"normgauge": main, **main.commands}
 #: Commands whose help gets its example with the new texts; take the mark away when this says XPASS.
 not_yet: Final = pytest.mark.xfail(reason="has no example yet", strict=True)
@@ -68,3 +71,19 @@ def test_an_example_runs(words: list[str], folder: Path) -> None:
     assert done.exit_code in ({0, 1} if words[0] == "gate" else {0}), done.output
     assert done.exception is None or isinstance(done.exception, SystemExit)
     assert done.output
+
+
+@pytest.mark.slow
+def test_the_adapter_to_copy_has_the_right_form_and_conforms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ADAPTER.parent)
+    name = f"{ADAPTER.stem}:NumpyAdapter"
+    checked = CliRunner().invoke(main, ["check", name])
+    assert checked.exit_code == 0, checked.output
+    words = ["run", name, "--dtype", "float32", "--budget", "none", "--name", "numpy", "--out", str(tmp_path)]
+    ran = CliRunner().invoke(main, words)
+    assert ran.exit_code == 0, ran.output
+    verdicts = {
+        one.requirement: one.verdict for one in read_records(tmp_path / "numpy.jsonl") if isinstance(one, Judgement)
+    }
+    assert {"GN-01", "GN-02", "GN-24"} <= {name for name, verdict in verdicts.items() if verdict == "conforms"}
+    assert set(verdicts.values()) == {"conforms", "unsupported"}
