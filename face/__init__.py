@@ -4,6 +4,8 @@
     reference = normgauge.group_norm(x, num_groups=4, weight=weight, bias=bias, eps=1e-5)
     assert not reference.excludes(my_group_norm(x))
 
+``normgauge.identify(x, y)`` says which semantics made ``y``.
+
 Importing it imports nothing else: NumPy and the oracle follow with the first name that is used. The folder has another
 name than the package, which would hide the installed one from whoever stands in the checkout.
 """
@@ -11,9 +13,12 @@ name than the package, which would hide the installed one from whoever stands in
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from normgauge.conformance.identify.answer import Identified
+    from normgauge.conformance.identify.arrays import CannotIdentify
+    from normgauge.conformance.identify.identify import identify
     from normgauge.oracle import (
         Arithmetic,
         BatchNormReference,
@@ -35,7 +40,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Arithmetic",
     "BatchNormReference",
+    "CannotIdentify",
     "Gradients",
+    "Identified",
     "Reference",
     "Refusal",
     "RunningStatistics",
@@ -45,16 +52,25 @@ __all__ = [
     "batch_norm_backward",
     "group_norm",
     "group_norm_backward",
+    "identify",
     "initial_statistics",
     "semantics",
 ]
 
 
+#: Where the names are that are not of the oracle.
+_ELSEWHERE: Final = {
+    "CannotIdentify": "normgauge.conformance.identify.arrays",
+    "Identified": "normgauge.conformance.identify.answer",
+    "identify": "normgauge.conformance.identify.identify",
+}
+
+
 def __getattr__(name: str) -> object:
-    """A name of the oracle, which pytest and the command line can do without."""
+    """A name of the oracle or of ``identify``, which pytest and the command line can do without."""
     if name not in __all__:
         raise AttributeError(f"module 'normgauge' has no attribute {name!r}")
-    return getattr(importlib.import_module("normgauge.oracle"), name)
+    return getattr(importlib.import_module(_ELSEWHERE.get(name, "normgauge.oracle")), name)
 
 
 def __dir__() -> list[str]:
