@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
+
+from normgauge.conformance.identify.table import as_html, as_text
 
 #: What an answer may be. ``canonical``: within the bound of the canonical semantics. ``departs``: another semantics,
 #: or other settings than those given, explain it. ``likely departs``: within the bound of the canonical semantics, and
@@ -15,7 +16,6 @@ CANONICAL: Final = "canonical"
 DEPARTS: Final = "departs"
 LIKELY: Final = "likely departs"
 UNKNOWN: Final = "unknown"
-_WIDTH: Final = 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,22 +105,16 @@ class Identified:
         return {"headline": self.headline, **plain(asdict(self))}
 
     def __str__(self) -> str:
-        lines = [self.headline]
-        lines += [f"{name:<{_WIDTH}}{text}".rstrip() for name, text in self._rows()]
-        return "\n".join(lines)
+        return as_text(self.headline, self.rows())
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td style='text-align:left'>"
-            f"{html.escape(text)}</td></tr>"
-            for name, text in self._rows()
-        )
-        return f"<p><b>{html.escape(self.headline)}</b></p><table>{rows}</table>"
+        return as_html(self.headline, self.rows())
 
-    def _rows(self) -> Iterator[tuple[str, str]]:
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """What is said beside the headline: names and texts."""
         yield "arrays", self.arrays
         several = len(self.alternatives) > 1
         for number, departures in enumerate(self.alternatives):
@@ -134,10 +128,10 @@ class Identified:
             yield "write instead", remedy
         for setting in self.settings:
             yield setting.name, f"{setting.value} ({setting.known})"
-        for one in self.differences:
-            yield f"{one.beside}", str(one)
-            if one.worst:
-                yield "", f"worst: {one.worst}"
+        for difference in self.differences:
+            yield difference.beside, str(difference)
+            if difference.worst:
+                yield "", f"worst: {difference.worst}"
         for text in self.not_told_apart:
             yield "not told apart", text
         for note in self.notes:

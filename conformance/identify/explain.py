@@ -23,6 +23,8 @@ _NEAREST: Final = 3
 _TRIED: Final = 4
 #: What a weight or a bias that have nothing to do with those given count as, in departures.
 _UNRELATED: Final = 5
+#: Typical errors up to which fitted numbers, or fewer digits, explain a result: they adapt to errors, or are wide.
+_WELL: Final = 4.0
 #: Candidates that are held to everything at most.
 _MOST: Final = 4
 
@@ -281,9 +283,9 @@ def _of_semantics(
 
 def _few_digits(search: Search, trial: Trial, arithmetic: Arithmetic) -> tuple[Fit, ...]:
     found = _of_semantics(search, trial, search.shipped(arithmetic), arithmetic)
-    digits = arithmetic.held.digits
-    words = f"{digits} bits are held on the way, as in {arithmetic.intermediates}, not the {24} of float32"
-    return tuple(replace(one, other=words) for one in found)
+    form = arithmetic.held
+    words = f"{form.digits} bits are kept in intermediate results, as by {form.name}, not the 24 of float32"
+    return tuple(replace(one, other=words) for one in found if one.held.of_typical <= _WELL)
 
 
 def _with_other_settings(search: Search, trial: Trial, arithmetic: Arithmetic) -> tuple[Fit, ...]:
@@ -301,7 +303,7 @@ def _with_other_settings(search: Search, trial: Trial, arithmetic: Arithmetic) -
             value = interval.best if value is None else value
             there = trial.at(**{name: value})
             found = held(there.question, semantics.semantics, arithmetic)
-            if found.fits:
+            if found.fits and found.of_typical <= _WELL:
                 words = f"{name} is {value:g}, not {trial.question.settings[name]:g}"
                 return (Fit(trial=there, held=found, measured={name: interval}, other=words),)
     return ()
@@ -336,7 +338,7 @@ def _recovered(search: Search, trial: Trial, arithmetic: Arithmetic, *, related:
             continue
         there = replace(trial, question=found.question)
         kept = held(there.question, semantics, arithmetic)
-        if kept.fits:
+        if kept.fits and kept.of_typical <= _WELL:
             other = "" if found.unknown else found.words
             return (Fit(trial=there, held=kept, measured={}, other=other, recovered=found),)
     return ()

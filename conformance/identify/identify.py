@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from normgauge.conformance.identify.alike import not_told_apart
 from normgauge.conformance.identify.answer import Identified
 from normgauge.conformance.identify.arrays import CannotIdentify, given
-from normgauge.conformance.identify.explain import explained
-from normgauge.conformance.identify.known import ARRAYS, Settings, known
+from normgauge.conformance.identify.explain import Explanation, explained
+from normgauge.conformance.identify.known import ARRAYS, Known, Settings, known
 from normgauge.conformance.identify.pair import Compared, Side, beside, compared
+from normgauge.conformance.identify.unknown import what_is_seen
 from normgauge.conformance.identify.words import answered
 
 
@@ -76,8 +78,14 @@ def identify(  # noqa: PLR0913 - what may be known of a layer, by the usual name
     )
     if other is not None:
         return _compared(arrays, other, settings)
-    checked = known(arrays, settings)
-    return answered(checked, explained(checked), not_told=(), causes=())
+    return _answer(known(arrays, settings))[1]
+
+
+def _answer(checked: Known) -> tuple[Explanation, Identified]:
+    found = explained(checked)
+    not_told = list(not_told_apart(found.fits[0], found.place)) if len(found.fits) == 1 else []
+    causes = [] if found.fits else list(what_is_seen(found))
+    return found, answered(checked, found, not_told=not_told, causes=causes)
 
 
 def _compared(arrays: Mapping[str, Any], other: Any, settings: Settings) -> Compared:
@@ -89,8 +97,6 @@ def _compared(arrays: Mapping[str, Any], other: Any, settings: Settings) -> Comp
         return found
     sides = []
     for values in two:
-        checked = known({**arrays, "y": values}, settings)
-        explanation = explained(checked)
-        answer = answered(checked, explanation, not_told=(), causes=())
+        explanation, answer = _answer(known({**arrays, "y": values}, settings))
         sides.append(Side(array=values.values, found=explanation, answer=answer))
     return beside(found, *sides)

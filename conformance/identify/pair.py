@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ from normgauge.conformance.identify.arrays import DIGITS, Array, CannotIdentify,
 from normgauge.conformance.identify.explain import Explanation
 from normgauge.conformance.identify.known import as_given, channels_first
 from normgauge.conformance.identify.parts import in_chunks
+from normgauge.conformance.identify.table import as_html, as_text
 from normgauge.conformance.identify.whole import CHUNK
 from normgauge.oracle import Reference
 
@@ -24,7 +24,6 @@ from normgauge.oracle import Reference
 _FEW: Final = 4.0
 #: Elements up to which it is said where two outputs differ, and by what.
 _LOCATED: Final = 2**20
-_WIDTH: Final = 14
 EQUAL: Final = "equal"
 ROUNDING: Final = "the same to rounding"
 POOR: Final = "the same but for a poor order of summation"
@@ -77,20 +76,16 @@ class Compared:
         return {"headline": self.headline, **plain(own), **found}
 
     def __str__(self) -> str:
-        return "\n".join([self.headline, *(f"{name:<{_WIDTH}}{text}" for name, text in self._rows())])
+        return as_text(self.headline, self.rows())
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td style='text-align:left'>"
-            f"{html.escape(text)}</td></tr>"
-            for name, text in self._rows()
-        )
-        return f"<p><b>{html.escape(self.headline)}</b></p><table>{rows}</table>"
+        return as_html(self.headline, self.rows())
 
-    def _rows(self) -> Iterator[tuple[str, str]]:
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """What is said beside the headline: names and texts."""
         if self.verdict == EQUAL:
             yield "difference", "none: every element is equal"
         else:
@@ -104,8 +99,8 @@ class Compared:
             yield "where", f"y differs {self.where}"
         for name, one in (("y", self.first), ("other", self.second)):
             if one is not None:
-                for number, line in enumerate(str(one).splitlines()):
-                    yield name if number == 0 else "", line
+                yield name, one.headline
+                yield from (("", f"{words}: {text}" if words else text) for words, text in one.rows())
 
 
 def compared(first: Given, second: Given) -> Compared:

@@ -100,9 +100,14 @@ class Place:
     channel: int = 0
 
 
-def part_for(question: Question, place: Place, need: Needs, *, interleaved: bool = False) -> Question:
-    """A part that holds ``place`` and whatever its set is made from, and another set beside it."""
-    if question.x.size <= SMALL:
+def part_for(
+    question: Question, place: Place, need: Needs, *, interleaved: bool = False, small: int = SMALL
+) -> Question:
+    """A part that holds ``place`` and whatever its set is made from, and another set beside it.
+
+    Everything, where that has at most ``small`` elements.
+    """
+    if question.x.size <= small:
         return question
     if question.kind.across_samples:
         return question if need is Needs.ALL_CHANNELS else _own_channels(question, place)
