@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from normgauge.conformance.identify.answer import Identified
     from normgauge.conformance.identify.arrays import CannotIdentify
+    from normgauge.conformance.identify.fold import identify_fold
     from normgauge.conformance.identify.identify import identify
     from normgauge.oracle import (
         Arithmetic,
         BatchNormReference,
+        Folded,
         Gradients,
         Reference,
         Refusal,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         Semantics,
         batch_norm,
         batch_norm_backward,
+        fold_batch_norm,
         group_norm,
         group_norm_backward,
         initial_statistics,
@@ -41,6 +44,7 @@ __all__ = [
     "Arithmetic",
     "BatchNormReference",
     "CannotIdentify",
+    "Folded",
     "Gradients",
     "Identified",
     "Reference",
@@ -50,9 +54,11 @@ __all__ = [
     "__version__",
     "batch_norm",
     "batch_norm_backward",
+    "fold_batch_norm",
     "group_norm",
     "group_norm_backward",
     "identify",
+    "identify_fold",
     "initial_statistics",
     "semantics",
 ]
@@ -63,6 +69,7 @@ _ELSEWHERE: Final = {
     "CannotIdentify": "normgauge.conformance.identify.arrays",
     "Identified": "normgauge.conformance.identify.answer",
     "identify": "normgauge.conformance.identify.identify",
+    "identify_fold": "normgauge.conformance.identify.fold",
 }
 
 

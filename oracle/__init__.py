@@ -10,6 +10,7 @@ from normgauge.oracle.arithmetic import ACCURACY_CLASSES, Arithmetic, fewer_digi
 from normgauge.oracle.axes import AXES
 from normgauge.oracle.axis import Axis
 from normgauge.oracle.batch_norm import BatchNormReference, batch_norm, batch_norm_backward
+from normgauge.oracle.folded import Folded, fold_batch_norm, wrong_folds
 from normgauge.oracle.formats import STEPS, RoundedStep, rounded
 from normgauge.oracle.group_norm import group_norm, group_norm_backward
 from normgauge.oracle.higher_derivatives import batch_norm_higher, group_norm_higher
@@ -36,6 +37,7 @@ __all__ = [
     "Arithmetic",
     "Axis",
     "BatchNormReference",
+    "Folded",
     "Gradients",
     "LayerState",
     "Reference",
@@ -53,6 +55,7 @@ __all__ = [
     "distance",
     "exactly",
     "fewer_digits",
+    "fold_batch_norm",
     "group_norm",
     "group_norm_backward",
     "group_norm_gradient_errors",
@@ -61,4 +64,5 @@ __all__ = [
     "precisions",
     "rounded",
     "semantics",
+    "wrong_folds",
 ]

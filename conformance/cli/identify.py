@@ -10,10 +10,14 @@ from typing import Any, Final
 import click
 
 from normgauge.conformance.cli.errors import Mistake
+from normgauge.conformance.identify.answer import Identified
 from normgauge.conformance.identify.arrays import CannotIdentify
 from normgauge.conformance.identify.files import bundle, read
+from normgauge.conformance.identify.fold import ARRAYS as OF_A_FOLD
+from normgauge.conformance.identify.fold import identify_fold
 from normgauge.conformance.identify.identify import identify as identified
 from normgauge.conformance.identify.known import ARRAYS, LAYERS, LAYOUTS
+from normgauge.conformance.identify.pair import Compared
 
 _HELP: Final = {
     "x": "Input of the layer, of shape (N, C, ...) or (N, ..., C).",
@@ -31,44 +35,63 @@ _HELP: Final = {
 }
 
 
+#: Arrays of a fold that are no arguments of the other form.
+_FOLD: Final = {
+    "conv_weight": "Of a fold: weight of the convolution or linear layer before BatchNorm.",
+    "conv_bias": "Of a fold: bias of that layer.",
+    "folded_weight": "Of a fold: weight of the folded layer.",
+    "folded_bias": "Of a fold: bias of the folded layer.",
+}
+
+
 def _with_arrays(command: Callable[..., None]) -> Callable[..., None]:
-    for name in reversed(ARRAYS):
+    for name, words in reversed({**_HELP, "other": "Another output, to compare with y.", **_FOLD}.items()):
         option = f"--{name.replace('_', '-')}"
-        command = click.option(option, name, metavar="FILE[:KEY]", help=_HELP[name])(command)
+        command = click.option(option, name, metavar="FILE[:KEY]", help=words)(command)
     return command
 
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @_with_arrays
-@click.option("--other", metavar="FILE[:KEY]", help="Another output, to compare with y.")
 @click.option("--layer", type=click.Choice(LAYERS), help="Kind of layer.")
 @click.option("--groups", "num_groups", type=int, help="Number of groups of GroupNorm.")
 @click.option("--eps", type=float, help="eps as it was given to the layer.")
 @click.option("--momentum", type=float, help="momentum as it was given to the layer.")
 @click.option("--mode", type=click.Choice(["training", "eval"]), help="Mode of BatchNorm.")
 @click.option("--layout", type=click.Choice(LAYOUTS), help="Where the channels stand.")
+@click.option("--axis", type=int, help="Of a fold: axis of the output channels in the weight: 0 in torch, -1 in Keras.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
-def identify(file: Path | None, other: str | None, mode: str | None, *, as_json: bool, **given: Any) -> None:
+def identify(file: Path | None, mode: str | None, axis: int | None, *, as_json: bool, **given: Any) -> None:
     """Find out which GroupNorm or BatchNorm computed y from x, and whether the difference is rounding.
 
     FILE is an .npz, .safetensors, .pt or .pth file with arrays named x, y, weight, bias, running_mean, ... Each array
-    can be given by an option, too, as FILE or FILE:KEY. What is not given is searched for.
+    can be given by an option, too, as FILE or FILE:KEY. What is not given is searched for. With --folded-weight or
+    --folded-bias, check a BatchNorm that is folded into the layer before it.
 
     Exit codes: 0 canonical, 1 another formula or none that is known, 2 a mistake in the command or the arrays.
 
     Example: normgauge identify --x x.npy --y y.npy --weight bn.npz:weight --groups 32
     """
-    training = None if mode is None else mode == "training"
     try:
-        arrays = {} if file is None else bundle(file)
-        arrays |= {name: read(given[name]) for name in ARRAYS if given[name] is not None}
-        settings = {name: value for name, value in given.items() if name not in ARRAYS}
-        second = None if other is None else read(other)
-        if "x" not in arrays and second is None:
-            raise CannotIdentify("x is missing: give a FILE with an array named x, or --x FILE")
-        found = identified(arrays.pop("x", None), other=second, training=training, **arrays, **settings)
+        arrays = {} if file is None else bundle(file, (*ARRAYS, "other", *_FOLD))
+        arrays |= {name: read(given[name]) for name in (*ARRAYS, "other", *_FOLD) if given[name] is not None}
+        settings = {name: given[name] for name in ("layer", "num_groups", "eps", "momentum", "layout")}
+        if {"folded_weight", "folded_bias"} & {*arrays}:
+            found: Identified | Compared = _fold(arrays, settings["eps"], axis)
+        else:
+            training = None if mode is None else mode == "training"
+            own = {name: one for name, one in arrays.items() if name not in _FOLD}
+            found = identified(**own, training=training, **settings)
     except CannotIdentify as error:
         raise Mistake(str(error)) from None
     click.echo(json.dumps(found.as_dict(), indent=2, ensure_ascii=False) if as_json else str(found))
     raise SystemExit(found.exit_code)
+
+
+def _fold(arrays: dict[str, Any], eps: float | None, axis: int | None) -> Identified:
+    settings = {name: value for name, value in (("eps", eps), ("axis", axis)) if value is not None}
+    other = [name for name in arrays if name not in OF_A_FOLD]
+    if other:
+        raise CannotIdentify(f"{other[0]} is no array of a fold; a fold has {', '.join(OF_A_FOLD)}")
+    return identify_fold(**arrays, **settings)

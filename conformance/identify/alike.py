@@ -91,7 +91,7 @@ def _explains(part: Question, own: Prediction, other: Prediction) -> bool:
     for quantity, reference in other.steps[0].items():
         if quantity not in part.observed:
             continue
-        if np.any(reference.ratio(part.observed[quantity]) > 1):
+        if np.any(reference.ratio(part.observed[quantity]) > 1) or not np.isfinite(reference.bound).any():
             return False
         right = own.steps[0][quantity].value
         same = same and bool(np.all(np.abs(reference.value - right) <= _SAME * np.abs(right).max(initial=0.0)))

@@ -14,7 +14,7 @@ from normgauge.conformance.identify.parts import SMALL, Needs, Place, part_for
 from normgauge.conformance.identify.question import LIKE_X, Question
 from normgauge.conformance.identify.recovered import Recovered, recovered
 from normgauge.conformance.identify.search import Search
-from normgauge.conformance.identify.trials import USUAL, Trial, readings, trials, usual
+from normgauge.conformance.identify.trials import USUAL, Trial, readings, simplest, trials
 from normgauge.conformance.identify.whole import Held, held
 from normgauge.oracle import Arithmetic, Semantics, fewer_digits, precisions
 
@@ -213,7 +213,7 @@ def _adjusted(trial: Trial, nearest: Semantics, references: References) -> Trial
                     return trial.at(**{name: value})
             interval = measured_setting(part.seen(), semantics, name, arithmetic, references)
             if interval is not None:
-                return trial.at(**{name: interval.best})
+                return trial.at(**{name: simplest(values, interval)})
     return None
 
 
@@ -299,8 +299,7 @@ def _with_other_settings(search: Search, trial: Trial, arithmetic: Arithmetic) -
             interval = measured_setting(part.seen(), semantics.semantics, name, arithmetic, search.references)
             if interval is None:
                 continue
-            value = usual(values, interval.low, interval.high)
-            value = interval.best if value is None else value
+            value = simplest(values, interval)
             there = trial.at(**{name: value})
             found = held(there.question, semantics.semantics, arithmetic)
             if found.fits and found.of_typical <= _WELL:

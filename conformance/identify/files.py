@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from normgauge.conformance.identify.arrays import CannotIdentify
-from normgauge.conformance.identify.known import ARRAYS
 
 #: Arrays of a file by their names; of a file that holds one without a name, by the empty name.
 Arrays = Mapping[str, Any]
@@ -34,17 +33,17 @@ def read(words: str) -> Any:
     return arrays[key]
 
 
-def bundle(path: Path) -> dict[str, Any]:
-    """The arrays of a file whose names are those of arguments, such as x, y and weight.
+def bundle(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """The arrays of a file whose names are among ``names``, such as x, y and weight.
 
     Raises:
         CannotIdentify: no array has such a name.
     """
     arrays = read_all(path)
-    found = {name: arrays[name] for name in ARRAYS if name in arrays}
+    found = {name: arrays[name] for name in names if name in arrays}
     if not found:
         raise CannotIdentify(
-            f"{path} has no array by one of these names: {', '.join(ARRAYS)}; it has: {', '.join(_names(arrays))}; "
+            f"{path} has no array by one of these names: {', '.join(names)}; it has: {', '.join(_names(arrays))}; "
             f"give them one by one, such as --x {path}:{_names(arrays)[0]}"
         )
     return found
@@ -93,7 +92,7 @@ def _npy(path: Path) -> Arrays:
 
 def _npz(path: Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except ValueError as error:
         raise _pickled(path, error) from None

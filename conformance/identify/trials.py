@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from normgauge.conformance.diagnosis.measured_setting import Interval
 from normgauge.conformance.identify.arrays import CannotIdentify, held_in
 from normgauge.conformance.identify.known import OBSERVED, PARAMETERS, Known, channels_first, layouts
 from normgauge.conformance.identify.question import RUNNING, Question
@@ -151,6 +152,9 @@ def _rounded(x: Any, dtype: str) -> Any:
     return rounded(x, dtype).astype(_CARRIER.get(dtype, dtype))
 
 
-def usual(values: tuple[float, ...], low: float, high: float) -> float | None:
-    """The most usual one of ``values`` within an interval."""
-    return next((value for value in values if low <= value <= high), None)
+def simplest(values: tuple[float, ...], interval: Interval) -> float:
+    """The most usual one of ``values`` within an interval, or the number there with the fewest digits."""
+    usual = (value for value in values if interval.low <= value <= interval.high)
+    shorter = (float(f"{interval.best:.{digits}g}") for digits in range(1, 17))
+    short = (value for value in shorter if interval.low <= value <= interval.high)
+    return next(usual, next(short, interval.best))

@@ -36,7 +36,8 @@ class Held:
     """Everything that was observed against one semantics.
 
     ``of_bound`` is the largest error in units of the bound, ``of_typical`` in units of the typical error; ``worst`` is
-    the element of the first, None where all are exact. ``refused`` says why the call should have been refused.
+    the element of the first, None where all are exact. ``refused`` says why the call should have been refused. ``silent``
+    is the number of elements of which nothing is expected, ``count`` that of all.
     """
 
     semantics: Semantics
@@ -46,10 +47,13 @@ class Held:
     largest: float
     worst: Element | None = None
     refused: str = ""
+    silent: int = 0
+    count: int = 0
 
     @property
     def fits(self) -> bool:
-        return self.of_bound <= 1 and not self.refused
+        """Whether no element lies outside; what says nothing of most elements explains nothing."""
+        return self.of_bound <= 1 and not self.refused and 2 * self.silent <= self.count
 
 
 def held(question: Question, semantics: Semantics, arithmetic: Arithmetic) -> Held:
@@ -82,6 +86,8 @@ def _joined(one: Held, other: Held) -> Held:
         largest=max(one.largest, other.largest),
         worst=other.worst if worse else one.worst,
         refused=one.refused or other.refused,
+        silent=one.silent + other.silent,
+        count=one.count + other.count,
     )
 
 
@@ -125,7 +131,14 @@ def _of_quantity(
         bound=float(expected.bound[index]),
         of_bound=float(ratio[index]),
     )
-    return replace(empty, of_bound=float(ratio[index]), largest=float(error.max()), worst=worst)
+    return replace(
+        empty,
+        of_bound=float(ratio[index]),
+        largest=float(error.max()),
+        worst=worst,
+        silent=int(error.size - np.count_nonzero(np.isfinite(expected.bound))),
+        count=int(error.size),
+    )
 
 
 def _ratio(error: NDArray[np.float64], bound: NDArray[np.float64]) -> NDArray[np.float64]:

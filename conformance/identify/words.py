@@ -11,7 +11,7 @@ from normgauge.conformance.identify import answer
 from normgauge.conformance.identify.answer import Departure, Difference, Identified, Setting
 from normgauge.conformance.identify.explain import Explanation, Fit
 from normgauge.conformance.identify.known import FIRST, OBSERVED, Known, as_given
-from normgauge.conformance.identify.trials import EPS, MOMENTUM, Trial, usual
+from normgauge.conformance.identify.trials import EPS, MOMENTUM, Trial, simplest
 from normgauge.conformance.identify.whole import Held
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.oracle import Semantics
@@ -137,8 +137,7 @@ def _number(name: str, values: tuple[float, ...], given: float | None, best: Fit
             value=f"{trial.question.settings[name]:.6g}",
             known="given" if given is not None else "not given; assumed",
         )
-    inside = usual(values, interval.low, interval.high)
-    said = f"{interval.best:.4g}" if inside is None else f"{inside:g}"
+    said = f"{simplest(values, interval):g}"
     low = "0" if interval.low < 1e-15 else f"{interval.low:.4g}"
     known = "not given; measured" if given is None else f"measured; {given:g} was given"
     return Setting(name=name, value=f"{said}: {low} to {interval.high:.4g} fit", known=known)
