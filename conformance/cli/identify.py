@@ -90,7 +90,7 @@ def identify(file: Path | None, mode: str | None, axis: int | None, *, as_json: 
 
 
 def _fold(arrays: dict[str, Any], eps: float | None, axis: int | None) -> Identified:
-    settings = {name: value for name, value in (("eps", eps), ("axis", axis)) if value is not None}
+    settings: dict[str, Any] = {name: value for name, value in (("eps", eps), ("axis", axis)) if value is not None}
     other = [name for name in arrays if name not in OF_A_FOLD]
     if other:
         raise CannotIdentify(f"{other[0]} is no array of a fold; a fold has {', '.join(OF_A_FOLD)}")

@@ -54,12 +54,13 @@ def identify_fold(  # noqa: PLR0913 - the arrays of two layers, by their usual n
     """
     arguments = dict(locals())
     arrays = {name: given(name, arguments[name]) for name in ARRAYS if arguments[name] is not None}
-    folded = {name: arrays[name] for name in ("folded_weight", "folded_bias") if name in arrays}
+    folded: dict[str, Given] = {name: arrays[name] for name in ARRAYS[:2] if name in arrays}
     missing = [name for name in _NEEDED if name not in arrays]
     if missing or not folded:
         name = (missing or ["folded_weight"])[0]
         raise CannotIdentify(f"{name} is missing; a fold needs folded_weight or folded_bias, {', '.join(_NEEDED)}")
-    own = {name: one.values for name, one in arrays.items() if name not in folded} | {"eps": eps, "axis": axis}
+    own: dict[str, Any] = {name: arrays[name].values if name in arrays else None for name in ARRAYS[2:]}
+    own |= {"eps": eps, "axis": axis}
     try:
         right = fold_batch_norm(**own, arithmetic=_arithmetic(folded))
     except ValueError as error:

@@ -66,7 +66,7 @@ def recovered(question: Question, semantics: Semantics, arithmetic: Arithmetic) 
     parameters = {name: one.values for name, one in related.items()}
     words = "; ".join(one.words for one in related.values() if one.words)
     remedy = "; ".join(one.remedy for one in related.values() if one.remedy)
-    there = replace(plain, parameters={**running, **parameters})
+    there = replace(question, parameters={**running, **parameters})
     known = [one for name, one in related.items() if one.words and name in question.parameters]
     return Recovered(
         question=there, words=words, remedy=remedy, unknown=not known, related=all(one.related for one in known)
@@ -75,13 +75,13 @@ def recovered(question: Question, semantics: Semantics, arithmetic: Arithmetic) 
 
 def _by_channel(values: Array) -> Float:
     """(C, N * positions)."""
-    return np.moveaxis(values, 1, 0).reshape(values.shape[1], -1)
+    return np.asarray(np.moveaxis(values, 1, 0).reshape(values.shape[1], -1))
 
 
 def _uncertainty(question: Question, semantics: Semantics, arithmetic: Arithmetic) -> Float:
     """The largest typical error of each channel."""
     usual = predict(question.case(), semantics, replace(arithmetic, typical=True)).steps[0]["output"]
-    return _by_channel(usual.bound).max(axis=1)
+    return np.asarray(_by_channel(usual.bound).max(axis=1))
 
 
 @dataclass(frozen=True, kw_only=True)

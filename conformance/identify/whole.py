@@ -36,8 +36,8 @@ class Held:
     """Everything that was observed against one semantics.
 
     ``of_bound`` is the largest error in units of the bound, ``of_typical`` in units of the typical error; ``worst`` is
-    the element of the first, None where all are exact. ``refused`` says why the call should have been refused. ``silent``
-    is the number of elements of which nothing is expected, ``count`` that of all.
+    the element of the first, None where all are exact. ``refused`` says why the call should have been refused.
+    ``silent`` is the number of elements of which nothing is expected, ``count`` that of all.
     """
 
     semantics: Semantics

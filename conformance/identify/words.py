@@ -119,9 +119,9 @@ def _settings(known: Known, found: Explanation, best: Fit | None, trial: Trial) 
         yield Setting(name="mode", value=" or ".join(every), known=f"not given; {fit}")
     if "num_groups" in settings:
         if "num_groups" in guessed:
-            every = sorted({one.question.groups for one in found.alike if "num_groups" in one.question.settings})
+            fitting = sorted({one.question.groups for one in found.alike if "num_groups" in one.question.settings})
             divisors = f"not given; all divisors of {trial.question.channels} channels were tried"
-            yield Setting(name="num_groups", value=" or ".join(map(str, every)), known=divisors)
+            yield Setting(name="num_groups", value=" or ".join(map(str, fitting)), known=divisors)
         else:
             yield Setting(name="num_groups", value=str(settings["num_groups"]), known="given")
     yield _number("eps", EPS, known.settings.eps, best, trial)
