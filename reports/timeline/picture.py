@@ -81,8 +81,8 @@ def _row(area: Axes, place: int, thread: Thread, cell: float) -> None:
         colour, _ = KINDS["other" if value.kind == "crash" else value.kind]
         (band,) = area.barh(place + 0.5, length - 2 / cell, 26 / ROW, begin + 1 / cell, color=colour)
         fits = _cut(said, length * cell - 10, 6.4)
-        text = area.annotate(fits, (begin, place), (7, -22), textcoords="offset pixels")
-        for artist in (band, text):
+        label = area.annotate(fits, (begin, place), (7, -22), textcoords="offset pixels")
+        for artist in (band, label):
             pictures.say(artist, said)
 
 
