@@ -21,10 +21,14 @@ from normgauge.oracle import Arithmetic, Semantics, fewer_digits, precisions
 #: Trials whose open eps or momentum is looked for: those that lie nearest; and those that are looked into at most.
 _NEAREST: Final = 3
 _TRIED: Final = 4
+#: Elements up to which several trials are looked into.
+_FOR_SEVERAL: Final = 2**17
 #: What a weight or a bias that have nothing to do with those given count as, in departures.
 _UNRELATED: Final = 5
 #: Typical errors up to which fitted numbers, or fewer digits, explain a result: they adapt to errors, or are wide.
 _WELL: Final = 4.0
+#: How much better than canonical, in typical errors, something must explain what the bound of canonical allows, too.
+_LIKELY: Final = 8.0
 #: Candidates that are held to everything at most.
 _MOST: Final = 4
 
@@ -103,7 +107,7 @@ def _explained(known: Known, every: list[Trial], references: References) -> Expl
         found = shallow if shallow.fits else _with_unknown_weight(every, references)
         if found is not None:
             return replace(found, alike=found.alike or alike)
-    several = ranked[: _TRIED if known.x.size <= SMALL else 1]
+    several = ranked[: _TRIED if known.x.size <= _FOR_SEVERAL else 1]
     best = _of_trial(several[0], references)
     best = replace(best, alike=alike if best.fits else ())
     for trial in several[1:]:
@@ -181,7 +185,7 @@ def _ranked(known: Known, every: list[Trial], references: References) -> tuple[t
     if fitting:
         return tuple(fitting), tuple(fitting)
     nearest = [(*_nearest(trial, references), trial) for trial in read]
-    ranked = sorted(nearest, key=lambda one: one[0])
+    ranked = sorted(nearest, key=lambda one: float(f"{one[0]:.1e}"))  # the first one of those that are as near
     adjusted = [found for _, one, trial in ranked[:_NEAREST] if (found := _adjusted(trial, one, references))]
     rest = tuple(trial for _, _, trial in ranked)
     return (*adjusted, *rest), tuple(adjusted) or rest[:1]
@@ -251,9 +255,10 @@ def _fits(
             lambda: [_recovered(search, trial, ladder[0])],
         ]
     own = (Fit(trial=trial, held=canonical, measured={}),) if canonical.fits else ()
+    most = min(1.0, canonical.of_typical / _LIKELY) if own else math.inf
     for step in steps:
         for found in step():
-            well = tuple(one for one in found if one.departs and (one.held.of_typical <= 1 or not own))
+            well = tuple(one for one in found if one.departs and one.held.of_typical <= most)
             canonical_too = [one for one in found if not one.departs]
             if canonical_too and not own:
                 return tuple(canonical_too)
@@ -289,7 +294,10 @@ def _few_digits(search: Search, trial: Trial, arithmetic: Arithmetic) -> tuple[F
 
 
 def _with_other_settings(search: Search, trial: Trial, arithmetic: Arithmetic) -> tuple[Fit, ...]:
-    """The canonical semantics, or the nearest one, with another eps or momentum than the one that is given."""
+    """The canonical or the nearest semantics with another eps, momentum or number of groups than the one given."""
+    others = _with_other_groups(trial, arithmetic)
+    if others:
+        return others
     _, nearest = search.nearest(arithmetic)
     part = part_for(search.question, search.place, Needs.OWN_SET)
     for semantics in dict.fromkeys((_Key(search.question.kind.canonical), _Key(nearest))):
@@ -305,6 +313,23 @@ def _with_other_settings(search: Search, trial: Trial, arithmetic: Arithmetic) -
             if found.fits and found.of_typical <= _WELL:
                 words = f"{name} is {value:g}, not {trial.question.settings[name]:g}"
                 return (Fit(trial=there, held=found, measured={name: interval}, other=words),)
+    return ()
+
+
+def _with_other_groups(trial: Trial, arithmetic: Arithmetic) -> tuple[Fit, ...]:
+    """The canonical semantics with another number of groups than the one that is given."""
+    question = trial.question
+    if "num_groups" not in question.settings or "num_groups" in trial.open:
+        return ()
+    divisors = (n for n in range(1, question.channels + 1) if question.channels % n == 0 and n != question.groups)
+    for groups in divisors:
+        there = trial.at(num_groups=groups)
+        part = part_for(there.question, Place(), Needs.OWN_SET)
+        if held(part, question.kind.canonical, arithmetic).fits:
+            found = held(there.question, question.kind.canonical, arithmetic)
+            if found.fits and found.of_typical <= _WELL:
+                words = f"num_groups is {groups}, not {question.groups}"
+                return (Fit(trial=there, held=found, measured={}, other=words),)
     return ()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -111,10 +110,10 @@ def _pickled(path: Path, error: ValueError) -> CannotIdentify:
 def _safetensors(path: Path) -> Arrays:
     if importlib.util.find_spec("safetensors") is None:
         raise CannotIdentify(f"{path} needs safetensors: python -m pip install 'normgauge[safetensors]'")
-    safetensors = importlib.import_module("safetensors")  # whose function has no types
-    known = (
-        (name, one) for name, one in safetensors.deserialize(path.read_bytes()) if one["dtype"] in {"BF16", *_DTYPES}
-    )
+    import safetensors
+
+    deserialize: Any = safetensors.deserialize
+    known = ((name, one) for name, one in deserialize(path.read_bytes()) if one["dtype"] in {"BF16", *_DTYPES})
     return {name: _of_bytes(one) for name, one in known}
 
 

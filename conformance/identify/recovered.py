@@ -15,6 +15,8 @@ from normgauge.oracle import Arithmetic, Semantics
 Float = NDArray[np.float64]
 #: The parameters that a layer begins with.
 _INITIAL: Final = {"weight": 1.0, "bias": 0.0}
+#: What shows in eval as another weight or bias does.
+_OF_EVAL: Final = {"weight": "running variance", "bias": "running mean"}
 #: Values of a channel from which a weight and a bias are told apart from chance.
 _ENOUGH: Final = 4
 #: Numbers that are listed.
@@ -62,6 +64,8 @@ def recovered(question: Question, semantics: Semantics, arithmetic: Arithmetic) 
         "weight": _Shown(values=weight, off=off / spread),
         "bias": _Shown(values=bias, off=off * (1 + np.abs(middle[:, 0]) / spread)),
     }
+    if any(_is_one_number(name, one, question) for name, one in found.items()):
+        return None
     related = {name: _related(name, one, question) for name, one in found.items()}
     parameters = {name: one.values for name, one in related.items()}
     words = "; ".join(one.words for one in related.values() if one.words)
@@ -105,6 +109,13 @@ class _Related:
     related: bool = True
 
 
+def _is_one_number(name: str, shown: _Shown, question: Question) -> bool:
+    """Whether a parameter that was not given is one number everywhere: other statistics, and no parameter, show so."""
+    if name in question.parameters or question.channels == 1 or shown.is_(np.full(question.channels, _INITIAL[name])):
+        return False
+    return shown.is_(np.full(question.channels, float(shown.values.mean())))
+
+
 def _related(name: str, shown: _Shown, question: Question) -> _Related:
     """How a parameter that the output shows is related to the one that was given."""
     initial = np.full(question.channels, _INITIAL[name])
@@ -130,10 +141,10 @@ def _related(name: str, shown: _Shown, question: Question) -> _Related:
             words=f"the {name} is in another order: channel c uses {name}[p[c]], p = {_order(order, question.groups)}",
             remedy=f"load {name}[argsort(p)], or find out who permuted the {name}",
         )
-    return _by_a_number(name, shown, given)
+    return _by_a_number(name, shown, given, question)
 
 
-def _by_a_number(name: str, shown: _Shown, given: Float) -> _Related:
+def _by_a_number(name: str, shown: _Shown, given: Float, question: Question) -> _Related:
     """One that is a multiple of the one given, or differs by a constant; else what differs is listed."""
     factor = float((shown.values * given).sum() / (given**2).sum()) if given.any() else 0.0
     if shown.is_(factor * given):
@@ -147,7 +158,8 @@ def _by_a_number(name: str, shown: _Shown, given: Float) -> _Related:
     count = f"{len(other)} of {len(given)} channels" if len(other) < len(given) else "every channel"
     numbers = ", ".join(f"{name}[{c}] is {shown.values[c]:.6g}, not {given[c]:.6g}" for c in other[:3])
     values = np.where(np.abs(apart) > shown.off, shown.values, given)
-    words = f"the {name} is another one in {count}: {numbers}"
+    beside = "" if question.training else f" (or the {_OF_EVAL[name]})"
+    words = f"the {name}{beside} is another one in {count}: {numbers}"
     return _Related(values=values, words=words, related=2 * len(other) <= len(given))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -50,7 +50,7 @@ class Search:
 
     def with_a_mistake(self, arithmetic: Arithmetic, *, most: int = 1) -> list[Semantics]:
         """The candidates with one mistake that fit: alone or, where none does, with up to ``most`` departures."""
-        mistakes = [{axis: name} for axis, name in self._mistakes()]
+        mistakes = [{axis: name} for axis, name in self._mistakes(arithmetic)]
         found = (self._fitting(mistakes, count, arithmetic) for count in range(most + 1))
         return next((one for one in found if one), [])
 
@@ -58,11 +58,15 @@ class Search:
         """Those with two mistakes and nothing beside them; none where the input is large."""
         if self.question.x.size > _FOR_PAIRS:
             return []
-        pairs = itertools.combinations(self._mistakes(), 2)
+        pairs = itertools.combinations(self._mistakes(arithmetic), 2)
         return self._fitting([dict(pair) for pair in pairs if pair[0][0] != pair[1][0]], 0, arithmetic)
 
-    def _mistakes(self) -> list[tuple[str, str]]:
-        axes = (axis for axis in self.question.kind.axes if axis.name not in self.without)
+    def _mistakes(self, arithmetic: Arithmetic) -> list[tuple[str, str]]:
+        """Those on axes that the canonical semantics read here: others change nothing."""
+        kind, read = self.question.kind, set[str]()
+        part = self.question if self.question.x.size <= SMALL else self._part(Needs.OWN_SET, False)
+        self.references.predict(part.case(), replace(kind.canonical, read=read), arithmetic)
+        axes = (axis for axis in kind.axes if axis.name in read and axis.name not in self.without)
         return [(axis.name, mistake.name) for axis in axes for mistake in axis.mistakes]
 
     def nearest(self, arithmetic: Arithmetic) -> tuple[float, Semantics]:

@@ -17,6 +17,9 @@ from normgauge.conformance.layers.registry import kind_of
 from normgauge.oracle import Semantics
 from normgauge.results.rounding import word_for
 
+#: Values of a setting beyond which nothing was looked for.
+_LEAST: Final = 1e-15
+_LARGEST: Final = {"eps": 9.9}
 _NAME_OF: Final = {quantity: name for name, quantity in OBSERVED.items()}
 
 
@@ -79,7 +82,7 @@ def departures_of(semantics: Semantics) -> tuple[Departure, ...]:
                 meaning=own.meaning,
                 canonical=right.meaning,
                 source=own.source,
-                remedy=_remedy(semantics.layer, name, value, right.meaning),
+                remedy=_remedy(semantics.layer, name, value, f"{axis.question}: {right.meaning}"),
             )
         )
     return tuple(found)
@@ -90,7 +93,7 @@ def _remedy(layer: str, axis: str, value: str, canonical: str) -> str:
     advice = [one for one in kind_of(layer).advice if one.key == f"{axis}={value}"]
     limits = ("packages", "classes", "backends", "modes", "options", "dtypes")
     general = [one.sentence for one in advice if not any(getattr(one, limit) for limit in limits)]
-    own = f"in your own code: {canonical}"
+    own = f"in your own code, {canonical}"
     return f"{own}; around such a layer: {'; or '.join(general)}" if general else own
 
 
@@ -131,6 +134,8 @@ def _settings(known: Known, found: Explanation, best: Fit | None, trial: Trial) 
 
 def _number(name: str, values: tuple[float, ...], given: float | None, best: Fit | None, trial: Trial) -> Setting:
     interval = None if best is None else best.measured.get(name)
+    if interval is not None and interval.low < _LEAST and interval.high >= _LARGEST.get(name, math.inf):
+        return Setting(name=name, value="any", known="not given; it does not show in what was given")
     if interval is None:
         return Setting(
             name=name,
@@ -138,7 +143,7 @@ def _number(name: str, values: tuple[float, ...], given: float | None, best: Fit
             known="given" if given is not None else "not given; assumed",
         )
     said = f"{simplest(values, interval):g}"
-    low = "0" if interval.low < 1e-15 else f"{interval.low:.4g}"
+    low = "0" if interval.low < _LEAST else f"{interval.low:.4g}"
     known = "not given; measured" if given is None else f"measured; {given:g} was given"
     return Setting(name=name, value=f"{said}: {low} to {interval.high:.4g} fit", known=known)
 

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 import normgauge
-from normgauge.conformance.identify.answer import CANONICAL, DEPARTS, UNKNOWN, Identified
+from normgauge.conformance.identify.answer import CANONICAL, DEPARTS, LIKELY, UNKNOWN, Identified
+from normgauge.conformance.identify.pair import Compared
 
 Array = NDArray[Any]
 RNG = np.random.default_rng(20261127)
@@ -36,6 +37,12 @@ def groups(x: Array, num_groups: int, weight: Array, bias: Array, eps: float = 1
 def identified(*args: Any, **known: Any) -> Identified:
     found = normgauge.identify(*args, **known)
     assert isinstance(found, Identified)
+    return found
+
+
+def compared(*args: Any, **known: Any) -> Compared:
+    found = normgauge.identify(*args, **known)
+    assert isinstance(found, Compared)
     return found
 
 
@@ -119,12 +126,28 @@ def test_the_momentum_of_keras_is_named() -> None:
     assert "pass 1 - momentum" in found.remedies[0]
 
 
-def test_channels_that_stand_last_are_recognised_where_the_user_says_first() -> None:
-    x = np.ascontiguousarray(np.moveaxis(X[:, :, :, :1].repeat(C, axis=3), 1, -1))
-    x = (x + RNG.standard_normal(x.shape)).astype(np.float32)
-    y = np.moveaxis(groups(np.ascontiguousarray(np.moveaxis(x, -1, 1)), 4, WEIGHT, BIAS), 1, -1)
-    said = {"num_groups": 4, "eps": 1e-5, **GIVEN}
-    assert identified(x.reshape(4, 5, C, C), y.reshape(4, 5, C, C), **said).verdict == CANONICAL
+def test_channels_last_is_recognised_where_it_alone_fits() -> None:
+    x = RNG.standard_normal((3, C, 5, C)).astype(np.float32)
+    moved = np.ascontiguousarray(np.moveaxis(x, -1, 1))
+    y = np.moveaxis(groups(moved, 4, WEIGHT, BIAS), 1, -1)
+    found = identified(x, y, num_groups=4, eps=1e-5, **GIVEN)
+    assert found.verdict == CANONICAL
+    assert "channels last" in found.arrays
+
+
+def test_channels_last_that_are_read_as_channels_first_are_named() -> None:
+    x = RNG.standard_normal((3, C, 5, C)).astype(np.float32)
+    found = identified(x, groups(x, 4, WEIGHT, BIAS), num_groups=4, eps=1e-5, layout="channels_last", **GIVEN)
+    assert found.verdict == DEPARTS
+    assert found.causes[0] == "the channels stand first, not last"
+
+
+def test_groups_cut_from_channels_last_without_a_transposition_are_named() -> None:
+    x = np.ascontiguousarray(np.moveaxis(X, 1, -1))
+    sets = x.reshape(4, 4, -1)
+    x_hat = (sets - sets.mean(axis=2, keepdims=True)) / np.sqrt(sets.var(axis=2, keepdims=True) + np.float32(1e-5))
+    found = identified(x, x_hat.reshape(x.shape) * WEIGHT + BIAS, num_groups=4, eps=1e-5, **GIVEN)
+    assert ["cut from (positions x channels)" in one for one in meanings(found)] == [True]
 
 
 def test_a_result_of_float16_is_canonical() -> None:
@@ -144,16 +167,97 @@ def test_what_nothing_explains_is_unknown_and_its_worst_element_is_told() -> Non
     assert found.differences[-1].index == (2, 3, 1, 4)
 
 
+def test_a_mistake_within_the_bound_of_a_long_sum_is_likely() -> None:
+    x = RNG.standard_normal((1, 16, 64, 64)).astype(np.float32)
+    sets = x.reshape(1, 1, -1)
+    half = sets[:, :, ::2]
+    centred = sets - half.mean(axis=2, keepdims=True)
+    y = (centred / np.sqrt(half.var(axis=2, keepdims=True) + np.float32(1e-5))).reshape(x.shape)
+    found = identified(x + 1, y, num_groups=1, eps=1e-5, layout="channels_first")
+    assert found.verdict in {LIKELY, DEPARTS}
+    assert any("every second value of a group" in one for one in meanings(found))
+
+
+def test_a_poor_order_of_summation_is_told_and_is_canonical() -> None:
+    x = RNG.standard_normal((32, 2, 64, 64)).astype(np.float32)
+    rows = x.swapaxes(0, 1).reshape(2, -1)
+    mean = np.cumsum(rows, axis=1, dtype=np.float32)[:, -1:] / np.float32(rows.shape[1])
+    var = np.cumsum((rows - mean) ** 2, axis=1, dtype=np.float32)[:, -1:] / np.float32(rows.shape[1])
+    y = ((rows - mean) / np.sqrt(var + np.float32(1e-5))).reshape(2, 32, 64, 64).swapaxes(0, 1)
+    found = identified(x, np.ascontiguousarray(y), layer="batch_norm", eps=1e-5, layout="channels_first")
+    assert found.verdict == CANONICAL
+    assert "only a poor order of summation explains it" in str(found)
+
+
+def test_half_a_million_values_of_honest_float32_are_rounding() -> None:
+    x = RNG.standard_normal((1, 8, 256, 256)).astype(np.float32)
+    ones, zeros = np.ones(8, np.float32), np.zeros(8, np.float32)
+    found = identified(x, groups(x, 1, ones, zeros), num_groups=1, eps=1e-5, layout="channels_first")
+    (difference,) = found.differences
+    assert found.verdict == CANONICAL
+    assert difference.words == "rounding"
+    assert 1e-6 < difference.typical < 1e-4
+
+
+def test_eleven_bits_on_the_way_are_told() -> None:
+    def narrow(values: Array) -> Array:
+        bits = np.asarray(values, dtype=np.float32).view(np.uint32)
+        return ((bits + np.uint32(0x1000)) & ~np.uint32(0x1FFF)).view(np.float32)
+
+    sets = X.reshape(4, 4, -1)
+    mean, var = narrow(sets.mean(axis=2, keepdims=True)), narrow(sets.var(axis=2, keepdims=True))
+    x_hat = narrow(sets - mean) * narrow(1 / np.sqrt(var + np.float32(1e-5)))
+    found = identified(
+        X, x_hat.reshape(X.shape) * by_channel(WEIGHT) + by_channel(BIAS), num_groups=4, eps=1e-5, **GIVEN
+    )
+    assert found.verdict == DEPARTS
+    assert found.causes[0].startswith("11 bits are kept in intermediate results")
+
+
+def test_an_input_that_says_nothing_about_eps_says_so_and_names_a_better_one() -> None:
+    x = X * 100
+    found = identified(x, groups(x, 4, WEIGHT, BIAS), num_groups=4, eps=1e-5, **GIVEN)
+    told = " ".join(found.not_told_apart)
+    assert "where does eps stand" in told
+    assert "use an input whose standard deviation is about 0.003" in told
+
+
+def test_gradients_of_a_known_wrong_form_are_named() -> None:
+    dy = RNG.standard_normal(X.shape).astype(np.float32)
+    right = normgauge.group_norm_backward(X, dy, 4, WEIGHT, BIAS, eps=1e-5)
+    known = {"dy": dy, "y": groups(X, 4, WEIGHT, BIAS), "num_groups": 4, "eps": 1e-5, **GIVEN}
+    assert identified(X, dx=right.dx.value.astype(np.float32), **known).verdict == CANONICAL
+    unweighted = normgauge.group_norm_backward(X, dy, 4, None, None, eps=1e-5)
+    found = identified(X, dx=unweighted.dx.value.astype(np.float32), **known)
+    assert found.verdict == UNKNOWN
+    assert any("dx: " in one and "weight" in one for one in found.causes)
+
+
+def test_where_a_part_is_wrong_it_is_told_which_and_by_what() -> None:
+    y = groups(X, 4, WEIGHT, BIAS)
+    y[2] *= 2
+    found = identified(X, y, num_groups=4, eps=1e-5, **GIVEN)
+    assert found.causes == ("y departs in sample 2 alone, by the factor 2",)
+
+
+def test_the_answer_prints_in_a_notebook_and_as_json() -> None:
+    found = identified(X, groups(X, 4, WEIGHT, BIAS), num_groups=4, eps=1e-5, **GIVEN)
+    assert found._repr_html_().startswith("<p><b>canonical: GroupNorm")
+    assert repr(found) == str(found)
+    assert found.as_dict()["differences"][0]["of_bound"] < 1
+    assert max(map(len, str(found).splitlines())) <= 110
+
+
 def test_two_outputs_are_the_same_to_rounding_and_both_canonical() -> None:
     y = groups(X, 4, WEIGHT, BIAS)
     other = groups(X.astype(np.float64), 4, WEIGHT, BIAS).astype(np.float32)
-    found = normgauge.identify(X, y, other=other, num_groups=4, eps=1e-5, **GIVEN)
+    found = compared(X, y, other=other, num_groups=4, eps=1e-5, **GIVEN)
     assert found.headline == "the same to rounding: both are canonical"
     assert found.exit_code == 0
 
 
 def test_of_two_outputs_that_differ_the_wrong_one_is_named() -> None:
     y, other = groups(X, 4, WEIGHT, BIAS), groups(X, 4, WEIGHT, BIAS, ddof=1)
-    found = normgauge.identify(X, y, other=other, num_groups=4, eps=1e-5, **GIVEN)
+    found = compared(X, y, other=other, num_groups=4, eps=1e-5, **GIVEN)
     assert found.headline == "not the same: y is canonical, other is not"
     assert "divided by n - 1" in str(found)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import normgauge
+from normgauge.conformance.identify.answer import Identified
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.slow]
 
@@ -17,7 +18,13 @@ X = (RNG.standard_normal((4, 6, 5, 5)) + RNG.standard_normal((1, 6, 1, 1))).asty
 WEIGHT, BIAS = RNG.uniform(0.5, 2, 6).astype(np.float32), RNG.standard_normal(6).astype(np.float32)
 
 
-def meanings(found: Any) -> list[str]:
+def identified(*args: Any, **known: Any) -> Identified:
+    found = normgauge.identify(*args, **known)
+    assert isinstance(found, Identified)
+    return found
+
+
+def meanings(found: Identified) -> list[str]:
     return [one.meaning for alternative in found.alternatives for one in alternative]
 
 
@@ -27,7 +34,7 @@ def test_torch_s_groupnorm_is_canonical_as_tensors_of_a_graph() -> None:
     x = torch.from_numpy(X).requires_grad_()
     y, dy = layer(x), torch.from_numpy(RNG.standard_normal(X.shape).astype(np.float32))
     y.backward(dy)
-    found = normgauge.identify(
+    found = identified(
         x, y, num_groups=3, eps=1e-5, weight=layer.weight, bias=layer.bias, dy=dy, dx=x.grad, dweight=layer.weight.grad
     )
     assert found.verdict == "canonical", found
@@ -37,7 +44,7 @@ def test_torch_s_batchnorm_in_bfloat16_is_canonical_and_half_precision_is_recogn
     torch = pytest.importorskip("torch")
     layer = torch.nn.BatchNorm2d(6).to(torch.bfloat16)
     x = torch.from_numpy(X).to(torch.bfloat16)
-    found = normgauge.identify(x, layer(x), layer="batch_norm", training=True, eps=1e-5)
+    found = identified(x, layer(x), layer="batch_norm", training=True, eps=1e-5)
     assert found.verdict == "canonical", found
     assert "results of bfloat16" in found.arrays
 
@@ -47,7 +54,7 @@ def test_the_running_statistics_of_torch_tell_their_momentum() -> None:
     layer = torch.nn.BatchNorm2d(6, momentum=0.3)
     before = [one.clone() for one in (layer.running_mean, layer.running_var)]
     y = layer(torch.from_numpy(X))
-    found = normgauge.identify(
+    found = identified(
         X,
         y,
         running_mean=before[0],
@@ -65,26 +72,25 @@ def test_mlx_s_groupnorm_groups_interleaved_with_channels_last() -> None:
     mx, nn = importlib.import_module("mlx.core"), importlib.import_module("mlx.nn")
     layer, x = nn.GroupNorm(3, 6), mx.array(np.moveaxis(X, 1, -1))
     layer.weight, layer.bias = mx.array(WEIGHT), mx.array(BIAS)
-    found = normgauge.identify(x, layer(x), num_groups=3, eps=1e-5, weight=layer.weight, bias=layer.bias)
+    found = identified(x, layer(x), num_groups=3, eps=1e-5, weight=layer.weight, bias=layer.bias)
     assert meanings(found) == ["channel c belongs to group c mod G"]
     assert "channels last" in found.arrays
 
 
 def test_keras_weighs_the_old_value_and_tracks_the_biased_variance() -> None:
     keras = pytest.importorskip("keras")
-    numpy_of = keras.ops.convert_to_numpy
     layer = keras.layers.BatchNormalization(momentum=0.99, epsilon=1e-3)
     layer.build((None, 5, 5, 6))
-    before = [numpy_of(one).copy() for one in (layer.moving_mean, layer.moving_variance)]
+    before = [np.array(one.value) for one in (layer.moving_mean, layer.moving_variance)]
     x = np.ascontiguousarray(np.moveaxis(X, 1, -1))
-    y = numpy_of(layer(x, training=True))
-    found = normgauge.identify(
+    y = np.array(layer(x, training=True))
+    found = identified(
         x,
         y,
         running_mean=before[0],
         running_var=before[1],
-        running_mean_after=numpy_of(layer.moving_mean),
-        running_var_after=numpy_of(layer.moving_variance),
+        running_mean_after=np.array(layer.moving_mean.value),
+        running_var_after=np.array(layer.moving_variance.value),
         momentum=0.99,
         layout="channels_last",
     )
