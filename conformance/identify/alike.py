@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from normgauge.conformance.diagnosis.predictions import Prediction, predict
-from normgauge.conformance.identify.explain import Fit
+from normgauge.conformance.identify.fits import Fit
 from normgauge.conformance.identify.parts import Needs, Place, needs, part_for
 from normgauge.conformance.identify.question import Question
 from normgauge.oracle import Axis, Semantics

@@ -9,7 +9,8 @@ from typing import Final
 
 from normgauge.conformance.identify import answer
 from normgauge.conformance.identify.answer import Departure, Difference, Identified, Setting
-from normgauge.conformance.identify.explain import Explanation, Fit
+from normgauge.conformance.identify.explain import Explanation
+from normgauge.conformance.identify.fits import Fit
 from normgauge.conformance.identify.known import FIRST, OBSERVED, Known, as_given
 from normgauge.conformance.identify.trials import EPS, MOMENTUM, Trial, simplest
 from normgauge.conformance.identify.whole import Held

@@ -158,6 +158,7 @@ def test_a_result_of_float16_is_canonical() -> None:
     assert "results of float16" in found.arrays
 
 
+@pytest.mark.slow
 def test_what_nothing_explains_is_unknown_and_its_worst_element_is_told() -> None:
     y = groups(X, 4, WEIGHT, BIAS)
     y[2, 3, 1, 4] += 1
@@ -222,6 +223,7 @@ def test_an_input_that_says_nothing_about_eps_says_so_and_names_a_better_one() -
     assert "use an input whose standard deviation is about 0.003" in told
 
 
+@pytest.mark.slow
 def test_gradients_of_a_known_wrong_form_are_named() -> None:
     dy = RNG.standard_normal(X.shape).astype(np.float32)
     right = normgauge.group_norm_backward(X, dy, 4, WEIGHT, BIAS, eps=1e-5)
@@ -233,6 +235,7 @@ def test_gradients_of_a_known_wrong_form_are_named() -> None:
     assert any("dx: " in one and "weight" in one for one in found.causes)
 
 
+@pytest.mark.slow
 def test_where_a_part_is_wrong_it_is_told_which_and_by_what() -> None:
     y = groups(X, 4, WEIGHT, BIAS)
     y[2] *= 2
