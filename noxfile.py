@@ -155,7 +155,10 @@ def coverage(session: nox.Session) -> None:
 
     It measures everything, so it takes longer than `tests`. The table names the lines that no test runs.
     """
-    install(session, *releases.pins("test", "ci", "coverage", *(name for name in FRAMEWORKS if name not in PYTHON)))
+    install(
+        session,
+        *releases.pins("test", "ci", "pictures", "coverage", *(name for name in FRAMEWORKS if name not in PYTHON)),
+    )
     shutil.rmtree("build/coverage", ignore_errors=True)
     environment = {"NORMGAUGE_REQUIRE_FRAMEWORKS": "1"}
     session.run("coverage", "run", "-m", "pytest", *session.posargs, env=environment)
@@ -192,7 +195,7 @@ def docs(session: nox.Session) -> None:
     The report of build/results is in it where result files are there. `-- --external` follows the links to other sites,
     too, which needs the network.
     """
-    install(session, *releases.pins("docs"))
+    install(session, *releases.pins("docs", "pictures"))
     others = [word for word in session.posargs if word != "--external"]
     if others:
         session.error(f"nox -s docs -- {' '.join(others)}: not known; allowed: --external")

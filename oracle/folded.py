@@ -63,7 +63,8 @@ def fold_batch_norm(  # noqa: PLR0913 - the arrays of two layers, by their usual
     """The weight and the bias of a convolution or linear layer with the BatchNorm behind it folded in, in float64.
 
     Args:
-        conv_weight: weight of the layer before, C along ``axis``: 0 in torch, -1 in Keras and of a Flax kernel.
+        conv_weight: weight of the layer before, of any shape with C along ``axis``: 0 in torch, -1 in Keras and of a
+            Flax kernel.
         conv_bias: shape (C,), or None for zeros.
         running_mean: shape (C,).
         running_var: shape (C,); the variance, not the deviation.

@@ -91,6 +91,7 @@ class RoundedStep:
 
     @property
     def to(self) -> Format:
+        """The format that what the step gives is rounded to."""
         return _ROUNDED_TO[self.form]
 
 

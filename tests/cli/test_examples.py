@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Final
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from pages import everything, header, profile, run, write
 
+import normgauge
 from normgauge.conformance.cli.main import main
 from normgauge.results.file import read_records
 from normgauge.results.records import Judgement
 
 ADAPTER: Final = Path(__file__).parents[2] / "docs" / "examples" / "numpy_adapter.py"
 COMMANDS: Final[Mapping[str, click.Command]] = {"normgauge": main, **main.commands}
-#: Commands whose help gets its example with the new texts; take the mark away when this says XPASS.
-not_yet: Final = pytest.mark.xfail(reason="has no example yet", strict=True)
-WITHOUT: Final = ("normgauge", "list")
 #: Examples that need a framework or a program beside normgauge: they are parsed here and run in other tests.
 NEEDS_MORE: Final = ("run", "diagnose", "check", "promote")
 
@@ -37,7 +36,7 @@ EXAMPLES: Final = [words[1:] for command in COMMANDS.values() for words in examp
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the results that the examples name."""
+    """A folder with the results and the arrays that the examples name."""
     monkeypatch.chdir(tmp_path)
     for place in ("build/results", "build/timeline/mlx"):
         Path(place).mkdir(parents=True)
@@ -46,6 +45,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for release in ("0.31.2", "0.32.4"):
         of = header("mlx", "mlx.nn.GroupNorm", versions={"mlx": release})
         write(Path(f"build/timeline/mlx/{release}.jsonl"), [of, *run(profile("mlx.nn.GroupNorm"), framework="mlx")[1:]])
+    x = np.random.default_rng(0).normal(size=(2, 64, 3)).astype("float32")
+    weight = np.linspace(0.5, 2, 64, dtype="float32")
+    np.save("x.npy", x)
+    np.save("y.npy", normgauge.group_norm(x, 32, weight).value.astype("float32"))
+    np.savez("bn.npz", weight=weight)
     for words in EXAMPLES:
         for word in (word for word in words if word.endswith(".json")):
             Path(word).parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +57,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", [pytest.param(one, marks=not_yet) if one in WITHOUT else one for one in COMMANDS])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_a_command_has_an_example_of_it(name: str) -> None:
     examples = examples_of(COMMANDS[name])
     assert examples

@@ -81,7 +81,7 @@ def test_a_function_of_normgauge_says_shapes_errors_and_source(name: str) -> Non
     said = arguments(function)
     arrays = [one.name for one in parameters if "ArrayLike" in str(one.annotation)]
     text = inspect.getdoc(function) or ""
-    if arrays:
+    if arrays or said:
         assert list(said) == [one.name for one in parameters]
     assert [array for array in arrays if not re.search(r"\bshape\b|as in :func:", said[array])] == []
     assert "Raises:\n" in text

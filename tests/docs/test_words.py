@@ -60,7 +60,6 @@ def _written(text: ast.expr) -> str:
     return "VALUE" if isinstance(text, ast.FormattedValue) else ""
 
 
-@not_yet
 def test_messages_follow_the_rules() -> None:
     found = {place: faults(text, longest=None) for place, text in messages()}
     assert {place: broken for place, broken in found.items() if broken} == {}
