@@ -70,7 +70,7 @@ def missing() -> str:
     """Why nothing can be drawn; empty where it can."""
     if importlib.util.find_spec("matplotlib"):
         return ""
-    return "pictures need matplotlib; install it with: pip install 'normgauge[pictures]'"
+    return "matplotlib, which draws the pictures, is missing; install it with: pip install 'normgauge[pictures]'"
 
 
 def picture(paint: Callable[[Figure], None], size: tuple[float, float], title: str, described: str) -> str:

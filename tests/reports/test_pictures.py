@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from browser import opened
 from click.testing import CliRunner
 from drawings import parts, picture_in, words
 from matplotlib.figure import Figure
@@ -16,6 +17,7 @@ from pages import header, parsed, profile, section, shown, write
 
 from normgauge.conformance.cli.main import main
 from normgauge.reports import pictures
+from normgauge.reports.page.page import render
 from normgauge.results.records import Record, Series, SeriesPoint
 
 HOSTILE = "<script>alert(1)</script>&\"'\x1b[31m\x07\ufffe"
@@ -115,9 +117,32 @@ def test_words_and_lines_stand_out_from_what_is_behind_them(dark: bool) -> None:
         assert contrast(seen(line), seen(pictures.PAPER)) >= 3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_browser_gives_each_screen_its_colours_and_mends_nothing(dark: bool, tmp_path: Path) -> None:
+    html = render([curve()])
+    # The page forbids scripts; this copy allows the one that asks for colours.
+    html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html)
+    ask = (
+        "const of = (one) => getComputedStyle(one); const d = document; const picture = d.querySelector('svg');"
+        "d.body.dataset.paper = of(picture.querySelector('path')).fill;"
+        "const heading = [...picture.querySelectorAll('text')].find((one) => one.textContent.startsWith('Error of'));"
+        "d.body.dataset.ink = of(heading).fill;"
+        "d.body.dataset.line = of([...picture.querySelectorAll('title + path')].pop()).stroke;"
+    )
+    (tmp_path / "index.html").write_text(html.replace("</body>", f"<script>{ask}</script></body>"), encoding="utf-8")
+    page = opened(tmp_path / "index.html", f"--blink-settings=preferredColorScheme={0 if dark else 1}")
+    seen = page.one("body").attributes
+    for name, colour in (("paper", pictures.PAPER), ("ink", pictures.INK), ("line", pictures.BLUE)):
+        wanted = on_dark(drawn())[colour] if dark else colour
+        assert seen[f"data-{name}"] == "rgb({}, {}, {})".format(*bytes.fromhex(wanted[1:])), name
+    # A browser mends what is nested wrongly, so equal trees mean that nothing had to be mended.
+    assert [one.tag for one in picture_in(page).walk()] == [one.tag for one in picture_in(parsed(html)).walk()]
+
+
 # --- without matplotlib -------------------------------------------------------------------------
 
-INSTALL = "pictures need matplotlib; install it with: pip install 'normgauge[pictures]'"
+INSTALL = "matplotlib, which draws the pictures, is missing; install it with: pip install 'normgauge[pictures]'"
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
+from browser import opened
 from pages import (
     Element,
     claim,
@@ -690,23 +689,6 @@ def test_broken_results_are_refused_with_the_place_and_the_remedy(
 
 
 # --- a browser ----------------------------------------------------------------------------------
-
-
-def opened(path: Path, *flags: str) -> Element:
-    """The page as Chromium holds it after loading it."""
-    browser = shutil.which("chromium")
-    if browser is None:
-        pytest.skip("no chromium on PATH; install it (Debian: apt-get install chromium) to load the page in a browser")
-    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    quiet += [
-        "--disable-background-networking",
-        "--disable-component-update",
-        f"--user-data-dir={path.parent / 'user'}",
-    ]
-    done = subprocess.run(
-        [browser, *quiet, *flags, "--dump-dom", path.as_uri()], capture_output=True, timeout=120, check=True
-    )
-    return parsed(done.stdout.decode())
 
 
 @pytest.mark.slow
