@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
 
@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Widths and heights in pixels; letters of the bands take 6.4, of the names 7.2, of the layers below them 5.6.
-LABELS: Final = 300
+#: Widths and heights in pixels: of all releases at least, of a row, of its band, and below and beside the rows.
 AREA: Final = 720
-ROW: Final = 36
+ROW: Final = 48
+BAND: Final = 24
 BOTTOM: Final = 44
+SIDE: Final = 5
+#: Widths of a letter, at most on the average: in a band, of a name in bold, of a layer.
+IN_BAND, BOLD, SMALL = 6.4, 8.0, 5.8
 #: What a colour stands for.
 KINDS: Final = {
     "same": (pictures.GOOD, "as canonical or as documented"),
@@ -38,13 +41,13 @@ def picture_of(timeline: Timeline) -> Markup:
     cell = max(34.0, AREA / max(1, len(releases)))
     upright = cell <= 50
     top = 72 if upright else 30
-    width, height = LABELS + cell * len(releases) + 10, top + max(1, len(shown)) * ROW + BOTTOM
+    across = cell * max(1, len(releases))
+    width, height = across + 2 * SIDE, top + max(1, len(shown)) * ROW + BOTTOM
 
     def paint(figure: Figure) -> None:
         from matplotlib.patches import Patch
 
-        left, right = LABELS / width, 1 - 10 / width
-        area = figure.add_axes((left, BOTTOM / height, right - left, 1 - (top + BOTTOM) / height))
+        area = figure.add_axes((SIDE / width, BOTTOM / height, across / width, 1 - (top + BOTTOM) / height))
         area.set(
             xlim=(0, max(1, len(releases))), ylim=(max(1, len(shown)), 0), yticks=range(len(shown)), yticklabels=[]
         )
@@ -68,20 +71,22 @@ def _told(timeline: Timeline, thread: Thread) -> str:
 
 
 def _row(area: Axes, place: int, thread: Thread, cell: float) -> None:
-    names = ", ".join(f"{name} ({note})" if note else name for name, note in thread.members)
-    styles: tuple[tuple[str, float, int, dict[str, Any]], ...] = (
-        (thread.name, 7.2, 15, {"size": 12.5, "weight": "bold"}),
-        (names, 5.6, 29, {"size": 10, "color": pictures.QUIET}),
+    across = cell * len(thread.values)
+    name = area.annotate(
+        _cut(thread.name, across, BOLD), (0, place), (2, -15), textcoords="offset pixels", size=12.5, weight="bold"
     )
-    for text, letter, down, style in styles:
-        fits = _cut(text, LABELS - 10, letter)
-        area.annotate(fits, (0, place), (4 - LABELS, -down), textcoords="offset pixels", **style)
+    names = ", ".join(f"{name} ({note})" if note else name for name, note in thread.members)
+    fits = _cut(names, across - BOLD * len(thread.name), SMALL)
+    area.annotate(fits, (1, 0), (8, 3), xycoords=name, textcoords="offset pixels", size=10, color=pictures.QUIET)
     for begin, length, value in thread.bands:
         said = f"{thread.sign(value)}{value.text}"
         colour, _ = KINDS["other" if value.kind == "crash" else value.kind]
-        (band,) = area.barh(place + 0.5, length - 2 / cell, 26 / ROW, begin + 1 / cell, color=colour)
-        fits = _cut(said, length * cell - 10, 6.4)
-        label = area.annotate(fits, (begin, place), (7, -22), textcoords="offset pixels")
+        (band,) = area.barh(
+            place + 1 - (BAND / 2 + 4) / ROW, length - 2 / cell, BAND / ROW, begin + 1 / cell, color=colour
+        )
+        label = area.annotate(
+            _cut(said, length * cell - 10, IN_BAND), (begin, place + 1), (7, 12), textcoords="offset pixels"
+        )
         for artist in (band, label):
             pictures.say(artist, said)
 
