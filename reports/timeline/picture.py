@@ -61,7 +61,7 @@ def picture_of(timeline: Timeline) -> Markup:
         figure.legend(patches, [said for _, said in KINDS.values()], loc="lower left", ncols=len(KINDS))
 
     title = f"{timeline.framework}: what changed from release to release"
-    described = "; ".join(f"{thread.name}: {_told(timeline, thread)}" for thread in shown)
+    described = "; ".join(f"{one.name}: {_told(timeline, one)}" for one in shown) or "nothing changed"
     return Markup(pictures.picture(paint, (width, height), title, f"{described}."))
 
 
