@@ -208,6 +208,11 @@ class Profile(msgspec.Struct, frozen=True, tag="implementation", tag_field="reco
     backend: str = ""
     typical: dict[str, float] = {}
 
+    def worded(self, subject: str, values: str) -> str:
+        """Values of an axis, joined by commas, with their meanings; as they are if the subject is not an axis."""
+        axis = next((one for one in self.axes if one.axis == subject), None)
+        return " or ".join(map(axis.worded, values.split(", "))) if axis else values
+
 
 class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record", kw_only=True):
     """The verdict on one requirement for one implementation at one dtype, with its evidence.

@@ -45,10 +45,10 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What came out for a cell: a judgement's verdict, or that of a claim beside its measurement.
+    """The result for a cell: the verdict of a judgement, or of a claim.
 
-    ``identity`` is that of the implementation, where its mode is known. ``ground`` is what the requirement rests on;
-    a claim is documentation.
+    ``identity`` is that of the implementation, if its mode is known. ``ground`` is the reason for the requirement; for
+    a claim it is ``documentation``. ``worded`` is ``measured`` in words.
     """
 
     cell: Cell
@@ -59,6 +59,7 @@ class Measured:
     sentence: str
     identity: ImplementationId | None = None
     ground: Ground | None = None
+    worded: str = ""
 
     @property
     def sort(self) -> Sort:
@@ -105,7 +106,7 @@ class Held:
         found, comparison = self.found, self.comparison
         if comparison == "new":
             word = word_for(found.verdict, found.ground)
-            return f"{word}, {found.measured or found.sentence}; repair the layer, or add an entry to {file}"
+            return f"{word}, {found.worded or found.sentence}; repair the layer, or add an entry to {file}"
         if self.expected is None:
             return self._of_support() if comparison == "changed" else found.verdict
         place, measured = self.expected.place, self.expected.entry.measured
@@ -251,15 +252,17 @@ def of_judgement(judgement: Judgement, identity: ImplementationId | None = None)
         sentence=judgement.sentence,
         identity=identity,
         ground=judgement.ground,
+        worded=judgement.worded,
     )
 
 
 def of_claims(profile: Profile) -> list[Measured]:
-    """The claims of the documentation, as cells beside the requirements; of several on a subject, the worst."""
+    """The claims of the documentation as cells; of several claims on a subject, the worst."""
     found: dict[Cell, Measured] = {}
     for claim in profile.claims:
         cell = Cell(profile.implementation, profile.dtype, f"{DOCUMENTATION}{claim.subject}")
-        said = f"documented as {claim.claimed} ({claim.where}), measured {claim.measured}"
+        documented = profile.worded(claim.subject, claim.claimed or "None")
+        said = f"documented: {documented} ({claim.where}); measured: {profile.worded(claim.subject, claim.measured)}"
         one = Measured(
             cell=cell,
             framework=profile.framework,
@@ -267,6 +270,7 @@ def of_claims(profile: Profile) -> list[Measured]:
             verdict=claim.verdict,
             measured=claim.measured,
             sentence=said,
+            worded=said,
             identity=identity_of(profile),
             ground="documentation",
         )

@@ -63,17 +63,11 @@ def contradictions_of(profiles: Sequence[Profile], names: Names, anchors: Anchor
                 anchor=anchor,
                 claim=claim,
                 members=names.told(members),
-                claimed=_worded(claim.claimed or "", claim, profile),
-                measured=_worded(claim.measured, claim, profile),
+                claimed=profile.worded(claim.subject, claim.claimed or ""),
+                measured=profile.worded(claim.subject, claim.measured),
             )
         )
     return found
-
-
-def _worded(values: str, claim: Claim, profile: Profile) -> str:
-    """Values of the claim's subject with their meanings; as they are where the subject is not an axis."""
-    axis = next((one for one in profile.axes if one.axis == claim.subject), None)
-    return " or ".join(map(axis.worded, values.split(", "))) if axis else values
 
 
 def claims_of(profiles: Sequence[Profile], contradictions: Sequence[Contradiction], names: Names) -> list[ClaimsTable]:

@@ -63,7 +63,8 @@ def pin(group: str, name: str) -> str:
 
 CLAIMS = [
     Claim("README.md", r"With Python ([\d.]+) or later", lambda: PYPROJECT["project"]["requires-python"].lstrip(">=")),
-    Claim("README.md", r"Lucid needs Python ([\d.]+)", lambda: PYPROJECT["tool"]["normgauge"]["python"]["lucid"]),
+    Claim("README.md", r"mlx\[cpu\]==([\d.]+)\"\n\$ normgauge", lambda: pin("mlx", "mlx")),
+    Claim("README.md", r"Lucid needs Python ([\d.]+),", lambda: PYPROJECT["tool"]["normgauge"]["python"]["lucid"]),
     Claim(
         "README.md",
         r"as there are\s+processors, at most (\w+)\.",
