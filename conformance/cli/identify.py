@@ -37,10 +37,10 @@ _HELP: Final = {
 
 #: Arrays of a fold that are no arguments of the other form.
 _FOLD: Final = {
-    "conv_weight": "Of a fold: weight of the convolution or linear layer before BatchNorm.",
-    "conv_bias": "Of a fold: bias of that layer.",
-    "folded_weight": "Of a fold: weight of the folded layer.",
-    "folded_bias": "Of a fold: bias of the folded layer.",
+    "conv_weight": "Fold: weight of the convolution or linear layer before BatchNorm.",
+    "conv_bias": "Fold: bias of that layer.",
+    "folded_weight": "Fold: weight of the folded layer.",
+    "folded_bias": "Fold: bias of the folded layer.",
 }
 
 
@@ -60,14 +60,14 @@ def _with_arrays(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--momentum", type=float, help="momentum as it was given to the layer.")
 @click.option("--mode", type=click.Choice(["training", "eval"]), help="Mode of BatchNorm.")
 @click.option("--layout", type=click.Choice(LAYOUTS), help="Where the channels stand.")
-@click.option("--axis", type=int, help="Of a fold: axis of the output channels in the weight: 0 in torch, -1 in Keras.")
+@click.option("--axis", type=int, help="Fold: axis of the output channels in the weight: 0 in torch, -1 in Keras.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def identify(file: Path | None, mode: str | None, axis: int | None, *, as_json: bool, **given: Any) -> None:
     """Find out which GroupNorm or BatchNorm computed y from x, and whether the difference is rounding.
 
     FILE is an .npz, .safetensors, .pt or .pth file with arrays named x, y, weight, bias, running_mean, ... Each array
-    can be given by an option, too, as FILE or FILE:KEY. What is not given is searched for. With --folded-weight or
-    --folded-bias, check a BatchNorm that is folded into the layer before it.
+    can be given by an option, too, as FILE or FILE:KEY. Settings that are not given are searched for. With
+    --folded-weight or --folded-bias, check a BatchNorm that is folded into the layer before it.
 
     Exit codes: 0 canonical, 1 another formula or none that is known, 2 a mistake in the command or the arrays.
 

@@ -22,7 +22,7 @@ from normgauge.results.records import Judgement
 ADAPTER: Final = Path(__file__).parents[2] / "docs" / "examples" / "numpy_adapter.py"
 COMMANDS: Final[Mapping[str, click.Command]] = {"normgauge": main, **main.commands}
 #: Examples that need a framework or a program beside normgauge: they are parsed here and run in other tests.
-NEEDS_MORE: Final = ("run", "diagnose", "check", "promote")
+NEEDS_MORE: Final = ("run", "diagnose", "check", "promote", "identify")
 
 
 def examples_of(command: click.Command) -> list[list[str]]:
