@@ -305,3 +305,53 @@ def test_two_arrays_say_which_divisor_made_the_one_of_the_other(ddof: int, divis
     y = by_hand(x, 1e-5, ddof)
     assert {one.choices["variance"] for one in fitting(x, y, 1e-5)} == {divisor}
     assert fitting(x, y, 1e-3) == []  # another eps
+
+
+def identified(folder: Path, *words: str, **arrays: Array) -> tuple[int, str]:
+    """The exit code of ``normgauge identify`` on files of these arrays, and its answer on one line."""
+    files = []
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", values)
+        files += [f"--{name.replace('_', '-')}", str(folder / f"{name}.npy")]
+    done = CliRunner().invoke(main, ["identify", *files, *words])
+    return done.exit_code, " ".join(done.output.split())
+
+
+def test_two_outputs_of_half_a_million_values_are_the_same_to_rounding(tmp_path: Path) -> None:
+    """Row 16: pytorch/pytorch#94261, keras-team/keras#19649, pytorch/pytorch#8283."""
+    x = np.random.default_rng(0).normal(0, 1, (1, 4, 512, 256)).astype(np.float32)
+    mean, squares = x.mean(), np.square(x).mean()
+    y = (x - mean) / np.sqrt(squares - mean * mean + np.float32(1e-5))
+    exact = x.astype(np.float64)
+    other = ((exact - exact.mean()) / np.sqrt(exact.var() + 1e-5)).astype(np.float32)
+    words = "--groups", "1", "--eps", "1e-5", "--layout", "channels_first"
+    code, said = identified(tmp_path, *words, x=x, y=y, other=other)
+    assert (code, said.partition(" difference ")[0]) == (0, "the same to rounding: both are canonical")
+    assert "typical error" in said
+    code, said = identified(tmp_path, *words, x=x, y=y, other=np.roll(other, 1, axis=1))
+    assert (code, said.partition(" difference ")[0]) == (1, "not the same: y is canonical, other is not")
+
+
+def test_an_own_formula_is_named_from_two_files(tmp_path: Path) -> None:
+    """Row 17: pytorch/pytorch#22617, pytorch/pytorch#25244."""
+    x = np.random.default_rng(0).normal(0, 1, (2, 4, 3, 3)).astype(np.float32)
+    code, said = identified(tmp_path, x=x, y=by_hand(x.astype(np.float64), 1e-5, ddof=1).astype(np.float32))
+    assert code == 1
+    assert "the sum of squares is divided by n - 1" in said
+    code, said = identified(tmp_path, x=x, y=by_hand(x.astype(np.float64), 1e-3, ddof=0).astype(np.float32))
+    assert (code, "eps 0.001" in said) == (0, True)
+
+
+def test_a_fold_whose_bias_is_not_scaled_is_named(tmp_path: Path) -> None:
+    """Row 18: XiaoMi/mace#262."""
+    random = np.random.default_rng(0)
+    kernel, own = random.normal(0, 1, (4, 3, 2, 2)), random.normal(0, 1, 4)
+    mean, var, weight, bias = random.normal(0, 1, 4), random.uniform(0.5, 2, 4), random.normal(1, 1, 4), np.arange(4.0)
+    scale = weight / np.sqrt(var + 1e-5)
+    given = {"conv_weight": kernel, "conv_bias": own, "running_mean": mean, "running_var": var}
+    given |= {"weight": weight, "bias": bias, "folded_weight": kernel * scale[:, None, None, None]}
+    code, said = identified(tmp_path, "--eps", "1e-5", **given, folded_bias=(own - mean) * scale + bias)
+    assert (code, said.partition(" ")[0]) == (0, "canonical:")
+    code, said = identified(tmp_path, "--eps", "1e-5", **given, folded_bias=own - mean * scale + bias)
+    assert code == 1
+    assert "not scaled" in said
