@@ -149,7 +149,7 @@ def _panel(panel: Axes, low: float, series: Sequence[Series], lines: Iterable[_L
 
 def _marks(panel: Axes, half: float) -> None:
     """Say at the right of a row what its dotted lines stand for."""
-    for height, said in ((half, "half of the digits gone"), (1.0, "nothing left")):
+    for height, said in ((half, "half of the digits lost"), (1.0, "all digits lost")):
         panel.annotate(
             said, (1, height), (6, -3), xycoords=("axes fraction", "data"), textcoords="offset pixels",
             size=9, color=pictures.QUIET,

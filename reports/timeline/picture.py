@@ -72,12 +72,12 @@ def _told(timeline: Timeline, thread: Thread) -> str:
 
 def _row(area: Axes, place: int, thread: Thread, cell: float) -> None:
     across = cell * len(thread.values)
-    name = area.annotate(
+    heading = area.annotate(
         _cut(thread.name, across, BOLD), (0, place), (2, -15), textcoords="offset pixels", size=12.5, weight="bold"
     )
     names = ", ".join(f"{name} ({note})" if note else name for name, note in thread.members)
     fits = _cut(names, across - BOLD * len(thread.name), SMALL)
-    area.annotate(fits, (1, 0), (8, 3), xycoords=name, textcoords="offset pixels", size=10, color=pictures.QUIET)
+    area.annotate(fits, (1, 0), (8, 3), xycoords=heading, textcoords="offset pixels", size=10, color=pictures.QUIET)
     for begin, length, value in thread.bands:
         said = f"{thread.sign(value)}{value.text}"
         colour, _ = KINDS["other" if value.kind == "crash" else value.kind]
