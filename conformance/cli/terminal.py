@@ -189,7 +189,7 @@ def table_of_changes(timeline: Timeline) -> Table:
         for number, change in enumerate(changes):
             thread = change.thread
             where = ", ".join(f"{name} ({note})" if note else name for name, note in thread.members)
-            values = (thread.sign(value) + value.text for value in (change.before, change.after))
+            values = (thread.sign(value) + value.worded for value in (change.before, change.after))
             table.add_row("" if number else release, *map(escape, (thread.name, *values, where)))
     return table
 

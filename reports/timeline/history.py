@@ -24,14 +24,21 @@ _RANK: Final = {"same": 0, "none": 1, "open": 2, "other": 3, "crash": 4}
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """What one release has; ``kind`` is ``same`` as canonical, ``other``, ``crash``, ``open``, or ``none`` measured.
+    """The value of one release; ``kind`` is ``same`` as canonical, ``other``, ``crash``, ``open``, or ``none`` measured.
 
-    ``differs`` says that the other is a choice, and not wrong: what departs from a convention.
+    ``differs`` is true for a difference from a convention, which is not wrong. ``meaning`` has the words for ``text``
+    where that is a value of an axis.
     """
 
     text: str
     kind: str
     differs: bool = field(default=False, compare=False)
+    meaning: str = field(default="", compare=False)
+
+    @property
+    def worded(self) -> str:
+        """The meaning with the name of the value in parentheses, or the text."""
+        return f"{self.meaning} ({self.text})" if self.meaning else self.text
 
 
 NOTHING: Final = Value(text=ABSENT, kind="none")
@@ -287,7 +294,7 @@ def _values(profiles: Sequence[Profile], judgements: Sequence[Judgement]) -> Ite
                 kind = "same" if signature and float(measured) == _number(signature) else "other"
                 yield _key(about, "default", f"measured default {default.setting}"), Value(text=measured, kind=kind)
         for claim in one.claims:
-            yield _key(about, "documentation", claim.subject), _claimed(claim)
+            yield _key(about, "documentation", claim.subject), _claimed(one, claim)
     for judged in judgements:
         about = judged.implementation, judged.dtype
         if about in seen:
@@ -302,19 +309,25 @@ def _measured(profile: Profile, axis: AxisMeasured) -> Value:
     values = "/".join(axis.measured) or "nothing measured"
     if not profile.known or len(axis.measured) != 1:
         return Value(text=values, kind="open")
-    return Value(text=values, kind="same" if axis.measured == [axis.canonical] else "other")
+    kind = "same" if axis.measured == [axis.canonical] else "other"
+    return Value(text=values, kind=kind, meaning=axis.meanings.get(values, ""))
 
 
-def _claimed(claim: Claim) -> Value:
+def _claimed(profile: Profile, claim: Claim) -> Value:
     kinds = {"agrees": "same", "contradicts": "other", "silent": "none", "cannot tell": "open"}
-    return Value(text=claim.claimed or claim.verdict, kind=kinds[claim.verdict])
+    meanings = {
+        name: words for axis in profile.axes if axis.axis == claim.subject for name, words in axis.meanings.items()
+    }
+    text = claim.claimed or claim.verdict
+    return Value(text=text, kind=kinds[claim.verdict], meaning=meanings.get(text, ""))
 
 
 def _verdict(judgement: Judgement) -> Value:
     if judgement.verdict in DIVERGENT:
         kind = "crash" if judgement.verdict == "crashes" else "other"
         differs = sort_of(judgement.verdict, judgement.ground) == "difference"
-        return Value(text=judgement.measured or judgement.verdict, kind=kind, differs=differs)
+        text = judgement.measured or judgement.verdict
+        return Value(text=text, kind=kind, differs=differs, meaning=judgement.meaning)
     kinds = {"conforms": "same", "unsupported": "none", "cannot tell": "open"}
     return Value(text=judgement.verdict, kind=kinds[judgement.verdict])
 

@@ -67,7 +67,7 @@ def picture_of(timeline: Timeline) -> Markup:
 
 def _told(timeline: Timeline, thread: Thread) -> str:
     """A row in words, for who does not see the picture."""
-    return ", ".join(f"{thread.sign(value)}{value.text} {releases}" for releases, value in timeline.stretches(thread))
+    return ", ".join(f"{thread.sign(value)}{value.worded} {releases}" for releases, value in timeline.stretches(thread))
 
 
 def _row(area: Axes, place: int, thread: Thread, cell: float) -> None:
@@ -88,7 +88,7 @@ def _row(area: Axes, place: int, thread: Thread, cell: float) -> None:
             _cut(said, length * cell - 10, IN_BAND), (begin, place + 1), (7, 12), textcoords="offset pixels"
         )
         for artist in (band, label):
-            pictures.say(artist, said)
+            pictures.say(artist, f"{thread.sign(value)}{value.worded}")
 
 
 def _cut(text: str, width: float, letter: float) -> str:

@@ -475,3 +475,18 @@ def test_a_timeline_of_two_frameworks_is_one_line(folder: Path) -> None:
     result = CliRunner().invoke(main, ["timeline", str(folder)])
     assert result.exit_code == 2
     assert "a timeline is of one framework" in result.stderr
+
+
+def test_a_change_has_the_meaning_of_a_value_before_its_name() -> None:
+    words = {"unbiased": "the variance with divisor n - 1", "biased": "the variance with divisor n"}
+
+    def axes(value: str) -> list[AxisMeasured]:
+        return [
+            AxisMeasured(axis="running_var", question="?", canonical="unbiased", measured=[value], meanings=words)
+        ]
+
+    before, now = (batch_norm(axes=axes(value)) for value in ("unbiased", "biased"))
+    timeline = timeline_of([release("1.0", before), release("1.1", now)])
+    (change,) = [change for _, _, own in timeline.transitions for change in own]
+    assert change.before.worded == "the variance with divisor n - 1 (unbiased)"
+    assert change.after.worded == "the variance with divisor n (biased)"

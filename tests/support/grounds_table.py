@@ -65,21 +65,21 @@ def lines() -> Iterator[str]:
     for ground, its in own.items():
         if ground in {"formula", "robustness"}:
             yield f"\n**{ground.capitalize()}**: {', '.join(f'{one.id} {one.title}' for one in its)}."
-    yield "\n**Documentation**, with the frameworks whose own text is quoted; to others each is a convention:\n"
+    yield "\n**Documentation**, with the quoted frameworks; for all others each is a convention:\n"
     yield "| quoted | requirements |"
     yield "|---|---|"
     quoted = {", ".join(sorted(one.quoted)): None for one in own["documentation"]}
     for names in quoted:
         alike = (f"{one.id} {one.title}" for one in own["documentation"] if ", ".join(sorted(one.quoted)) == names)
         yield f"| {names} | {', '.join(alike)} |"
-    yield "\n**Convention**, with the frameworks that have it so and those that do it otherwise:\n"
-    yield "| requirement | the convention | has it so | otherwise |"
+    yield "\n**Convention**, with the frameworks that follow it and those that differ:\n"
+    yield "| requirement | the convention | follow it | differ |"
     yield "|---|---|---|---|"
     for one in own["convention"]:
         meet, differ = (", ".join(names) or "–" for names in holders(one, expectations))
         yield f"| {one.id} {one.title} | {one.statement} | {meet} | {differ} |"
     retired = ", ".join(f"{name} ({why})" for name, why in RETIRED.items())
-    yield f"\nRetired ids, which are not used again: {retired or 'none'}."
+    yield f"\nRetired ids, which no new requirement gets: {retired or 'none'}."
 
 
 if __name__ == "__main__":

@@ -191,12 +191,17 @@ PAGE: Final = """# The bounds under soak
 
 `nox -s soak -- --write docs/soak.md` wrote this page; the derivations are in [bounds.md](bounds.md).
 
-Honest implementations in NumPy ({implementations}), forward and backward, on {regimes} regimes of data times
-{upstreams} of dy, with sets of {lengths} values, every element held against the bound of the implementation's own
-accuracy class. Forms of the output and of the gradient, placement of eps, flushing of subnormal numbers, eps,
-momentum and sizes of the weights are drawn anew each time, from a fixed seed. An element whose bound is infinite
-does not count. `evaluation` is BatchNorm with running statistics. A ratio of 1.00 is the end of an interval that is
-attained, or a product that underflows and is all there is to lose ([bounds.md](bounds.md#how-tight-they-are)).
+This page compares correct implementations in NumPy with the error bounds of their accuracy class, element by element:
+
+- implementations: {implementations}, forward and backward;
+- inputs: sets of {lengths} values, on {regimes} regimes of data times {upstreams} of dy;
+- random choices, from a fixed seed: forms of the output and of the gradient, placement of eps, flushing of subnormal
+  numbers;
+- random numbers: eps, momentum, sizes of the weights.
+
+Elements with an infinite bound are skipped. `evaluation` is BatchNorm with running statistics. A ratio of 1.00 is
+the end of an interval that is reached, or a product that underflows with nothing else to lose
+([bounds.md](bounds.md#how-tight-they-are)).
 
 {tallies}
 
