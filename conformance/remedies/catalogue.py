@@ -15,40 +15,42 @@ _EPS_AS_FLOOR: Final = (
     "no setting makes the two agree: max(var, eps) = var + eps' at one variance alone, and every set of values has "
     "another"
 )
-_SINGLE: Final = "refuse such batches in your own code: in training raise where N * positions is 1"
+_SINGLE: Final = "in training, raise an error in your own code if N * positions is 1"
 _CHANNELS: Final = "compare the channel count of the input with the layer's before the call, and raise if they differ"
-_EMPTY: Final = "call the layer only on inputs that have values: of an empty one the output is empty"
+_EMPTY: Final = "call the layer only on inputs that have values: for an empty input, the output is empty"
 _EMPTY_BATCH: Final = f"{_EMPTY} and nothing else changes"
-_EMPTY_BACKWARD: Final = f"{_EMPTY}, dx too, and dweight and dbias are 0"
+_EMPTY_BACKWARD: Final = f"{_EMPTY}, dx is empty, and dweight and dbias are 0"
 _FLOAT32: Final = (
     "keep the layer in float32, call it on the input in float32, and cast the output back: the parameters must not "
     "stay in half precision"
 )
 _SHIFT: Final = (
-    "call the layer on x - s, s a number near the mean of each group of each sample, such as that mean itself: the "
-    "output does not depend on it"
+    "call the layer on x - s, where s is a number near the mean of each group of each sample, such as the mean; the "
+    "output does not depend on s"
 )
 _SHIFT_IN_TRAINING: Final = (
-    "in training call the layer on x - s, s a number near the mean of each channel, such as that mean itself; subtract "
-    "s from running_mean before the call, and add it after the call"
+    "in training, call the layer on x - s, where s is a number near the mean of each channel, such as the mean; "
+    "subtract s from running_mean before the call, and add s after the call"
 )
 _SHIFT_ONCE: Final = (
-    "if the means stay near a number s, call the layer on x - s, in eval too, start from running_mean - s, and add s "
-    "to it at the end"
+    "if all means are near one number s: call the layer on x - s, in eval too; start from running_mean - s; add s at "
+    "the end"
 )
-_MOVED: Final = "to move a trained layer leave running_var as it is: in eval both give the same with it"
-_TINY: Final = "pass eps=1e-300: it is taken, and is nothing beside any variance"
+_MOVED: Final = (
+    "to convert a trained layer, keep running_var: with the same running_var, both layers give the same results in eval"
+)
+_TINY: Final = "pass eps=1e-300: the layer accepts it, and it is negligible beside any variance"
 _PERMUTE: Final = (
     "permute the channels of x, weight and bias by p = arange(C).reshape(G, C//G).T.ravel() (x[..., p] where channels "
     "are last), and those of the output by argsort(p)"
 )
 _RESCALE: Final = (
-    "for the running variance that torch tracks, w the weight of the new value and n = N * positions: after every "
-    "training step set running_var to c + (running_var - c) * n/(n - 1), c = (1 - w) * running_var before the step"
+    "for torch's running variance: after every training step, set running_var to c + (running_var - c) * n/(n - 1); c "
+    "is (1 - w) * running_var before the step, w the weight of the new value, n = N * positions"
 )
 _RESCALE_ONCE: Final = (
-    "if every batch has the same n, start from running_var * (n - 1)/n and multiply by n/(n - 1) when training ends: "
-    "so the part (1 - w)^T of the initial value is kept"
+    "if every batch has the same n: start from running_var * (n - 1)/n, and multiply by n/(n - 1) after training; this "
+    "keeps the part (1 - w)^T of the initial value"
 )
 
 
@@ -63,7 +65,9 @@ def _never(kind: Literal["group_norm", "batch_norm"], *keys: str, sentence: str,
 
 
 _TF: Final[dict[str, Any]] = {
-    "sentence": "use the TensorFlow backend, which computes float64 in float64: no dtype or floatx of this one does",
+    "sentence": (
+        "use the TensorFlow backend, which computes float64 in float64; this backend does not, with any dtype or floatx"
+    ),
     "cause": causes.COMPUTES_IN_FLOAT32,
     "apply": types.instead(backend="tensorflow", mode="eager"),
     "packages": ("keras",),
@@ -80,7 +84,7 @@ GROUP_NORM: Final[tuple[Advice, ...]] = (
     *_never("group_norm", "eps_placement=outside_sqrt", sentence=_EPS_OUTSIDE),
     *_never("group_norm", "eps_placement=max_with_variance", sentence=_EPS_AS_FLOOR),
     *_of("group_norm", "variance=unbiased", apply=parameters.divisor_made_up_for,
-         sentence="with n values in a set give the layer eps * n/(n - 1) and weight * sqrt(n/(n - 1))"),
+         sentence="for n values in a set, give the layer eps * n/(n - 1) and weight * sqrt(n/(n - 1))"),
     *_of("group_norm", "grouping=interleaved", apply=types.instead(options="pytorch_compatible=True"),
          sentence="pass pytorch_compatible=True", packages=("mlx",), dtypes=("float32", "float16", "bfloat16")),
     *_of("group_norm", "grouping=interleaved", apply=parameters.permuted, sentence=_PERMUTE),
@@ -124,7 +128,7 @@ BATCH_NORM: Final[tuple[Advice, ...]] = (
     *_never("batch_norm", "eps_placement=outside_sqrt", sentence=_EPS_OUTSIDE),
     *_never("batch_norm", "eps_placement=max_with_variance", sentence=_EPS_AS_FLOOR),
     *_of("batch_norm", "variance=unbiased", apply=parameters.divisor_made_up_for,
-         sentence="in training, with n values in a channel, give the layer eps * n/(n - 1) and "
+         sentence="in training, for n values in a channel, give the layer eps * n/(n - 1) and "
                   "weight * sqrt(n/(n - 1))"),
     *_of("batch_norm", "momentum_weighs=old", apply=statistics.one_minus_momentum, sentence="pass 1 - momentum"),
     *_of("batch_norm", "momentum_none=fixed", "momentum_none=refused", apply=statistics.average_of_all,
@@ -139,7 +143,7 @@ BATCH_NORM: Final[tuple[Advice, ...]] = (
     *_never("batch_norm", "training_normalizes_with=running",
             sentence="no call makes the two agree: the layer is frozen, and must be taken out of that state"),
     *_of("batch_norm", "untracked_eval_uses=initial", apply=statistics.untracked_in_training,
-         sentence="call the layer in training mode where nothing is tracked"),
+         sentence="if no statistics are tracked, call the layer in training mode"),
     *_of("batch_norm", "bootstrap=zero_debiased", apply=statistics.debiasing_undone,
          sentence="after T training steps of weight w multiply the running statistics by 1 - (1 - w)^T and add "
                   "(1 - w)^T times the initial ones"),

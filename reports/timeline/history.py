@@ -24,7 +24,7 @@ _RANK: Final = {"same": 0, "none": 1, "open": 2, "other": 3, "crash": 4}
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """The value of one release; ``kind`` is ``same`` as canonical, ``other``, ``crash``, ``open``, or ``none`` measured.
+    """A release's value: ``kind`` is ``same`` as canonical, ``other``, ``crash``, ``open``, or ``none`` measured.
 
     ``differs`` is true for a difference from a convention, which is not wrong. ``meaning`` has the words for ``text``
     where that is a value of an axis.

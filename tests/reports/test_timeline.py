@@ -481,9 +481,7 @@ def test_a_change_has_the_meaning_of_a_value_before_its_name() -> None:
     words = {"unbiased": "the variance with divisor n - 1", "biased": "the variance with divisor n"}
 
     def axes(value: str) -> list[AxisMeasured]:
-        return [
-            AxisMeasured(axis="running_var", question="?", canonical="unbiased", measured=[value], meanings=words)
-        ]
+        return [AxisMeasured(axis="running_var", question="?", canonical="unbiased", measured=[value], meanings=words)]
 
     before, now = (batch_norm(axes=axes(value)) for value in ("unbiased", "biased"))
     timeline = timeline_of([release("1.0", before), release("1.1", now)])

@@ -14,12 +14,11 @@ from normgauge.conformance.remedies.remedy import Advice, NotMended, Remedy
 PAGE: Final = Path(__file__).parents[2] / "docs" / "remedies.md"
 HEAD: Final = """# Remedies
 
-`python tests/support/remedies_page.py` writes this page; a test says when it is stale. Each sentence is shown beside a
-divergence of its cause; the id of a requirement alone names none. Its function is the one that tests run:
-`tests/conformance/test_remedies.py` on layers with the fault, `nox -s remedies` on every layer of the frameworks that
-has it. A function gets a case that is meant for the canonical layer, and the layer that a port has in its place; what
-it returns must lie within the bound of the canonical semantics. Some remedies
-are steps on a framework's own layer, such as an argument of its constructor; they name the framework.
+A remedy says what a port must write instead. The report prints it beside a difference with this cause. Every remedy
+is a function that tests run: `tests/conformance/test_remedies.py` on layers with the fault, `nox -s remedies` on every
+layer of the frameworks that has it. The function receives a case for the canonical layer, and the layer of the port.
+Its result must be inside the error bound of the canonical semantics. Some remedies change a framework's own layer, such
+as an argument of its constructor; they name the framework. `python tests/support/remedies_page.py` writes this page.
 """
 
 
@@ -45,7 +44,7 @@ def _lines() -> Iterator[str]:
     for one in known:
         names = ", ".join(f"`{function.__qualname__.partition('.')[0]}`" for function in _functions(one))
         yield f"| {_cause(one)} | {_limits(one)} | {one.sentence} | {names} |"
-    yield "\n## What nothing mends\n\n| cause | why |\n| --- | --- |"
+    yield "\n## Differences without a remedy\n\n| cause | reason |\n| --- | --- |"
     for never in (*GROUP_NORM, *BATCH_NORM):
         if isinstance(never, NotMended):
             yield f"| {_cause(never)} | {never.sentence} |"
