@@ -11,7 +11,7 @@ import numpy as np
 from normgauge.adapters.case import StepResult
 from normgauge.conformance.diagnosis.call_features import Call
 from normgauge.conformance.diagnosis.candidates import Seen
-from normgauge.conformance.diagnosis.common_features import Rule, common_rule
+from normgauge.conformance.diagnosis.common_features import LIKENESS, Rule, common_rule
 from normgauge.conformance.diagnosis.predictions import Prediction
 from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.requirements.probe import GRADIENTS, QUANTITIES
@@ -95,10 +95,16 @@ def departing_calls(evidence: Evidence, quantity: str) -> tuple[list[Call], list
     return answers.calls, answers.departs
 
 
+def departs_in_most(evidence: Evidence, quantity: str) -> bool:
+    """Whether the rule *all calls* describes those whose ``quantity`` departs, of all that would show it."""
+    _, departs = _answers(evidence, quantity)[0].telling()
+    return departs.count(True) > LIKENESS * len(departs)
+
+
 def rule_of_raising(evidence: Evidence) -> Rule | None:
     """The rule of the calls that raise and must not; None where no rule describes them."""
     if _RAISED not in evidence.rules:
-        evidence.rules[_RAISED] = common_rule(*_raising(evidence))
+        evidence.rules[_RAISED] = common_rule(*raising_calls(evidence))
     return evidence.rules[_RAISED]
 
 
@@ -185,7 +191,8 @@ def _sizes(one: Seen, semantics: Semantics, arithmetic: Arithmetic, quantity: st
     return found
 
 
-def _raising(evidence: Evidence) -> tuple[list[Call], list[bool]]:
+def raising_calls(evidence: Evidence) -> tuple[list[Call], list[bool]]:
+    """The calls that must not raise, and whether each does."""
     calls: list[Call] = []
     raised: list[bool] = []
     for one in ordinary_cases(evidence):

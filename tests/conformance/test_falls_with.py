@@ -13,7 +13,7 @@ from evidence import evidence_of, group_norm_cases
 from faulty.adapter import FaultyAdapter
 from faulty.batch_norm import BatchNorm
 from faulty.faults.table import FaultsAdapter
-from faulty.rules import AboveThirtyTwoPositions, RulesAdapter
+from faulty.rules import AboveThirtyTwoPositions, RulesAdapter, WeightIsDoubled
 from pages import judgement, profile, run, section, shown
 
 from normgauge.adapters.case import Case, Implementation
@@ -28,6 +28,9 @@ from normgauge.conformance.verdicts.evidence import Evidence, Judged
 from normgauge.conformance.verdicts.falls_with import falls_with
 from normgauge.conformance.verdicts.judge import judge
 from normgauge.results.records import DIVERGENT, Judgement
+
+#: The first two requirements on values that are asked in turn.
+TWO = ("GN-06", "GN-08")
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -46,6 +49,16 @@ class TwoRules(AboveThirtyTwoPositions):
         return {**found, "dbias": found["dbias"] * (2 if len(x) == 7 else 1)} if "dbias" in found else found
 
 
+class Everywhere(AboveThirtyTwoPositions):
+    departs = staticmethod(lambda shape: True)
+
+
+class WeightAndDbias(WeightIsDoubled):
+    def gradients(self, x: Array, dy: Array) -> dict[str, Array]:
+        found = super().gradients(x, dy)
+        return {**found, "dbias": found["dbias"] * 2} if "dbias" in found else found
+
+
 class LargeVariance(BatchNorm):
     """The variance of more than 120 values is a quarter too large."""
 
@@ -62,6 +75,21 @@ class Mistaken(FaultyAdapter):
 class MistakenByRules(FaultyAdapter):
     def layer_class(self, implementation: Implementation) -> Any:
         return TwoRules
+
+
+class WrongEverywhere(FaultyAdapter):
+    def layer_class(self, implementation: Implementation) -> Any:
+        return Everywhere
+
+
+class WrongWeight(FaultyAdapter):
+    def layer_class(self, implementation: Implementation) -> Any:
+        return WeightIsDoubled
+
+
+class WrongWeightAndDbias(FaultyAdapter):
+    def layer_class(self, implementation: Implementation) -> Any:
+        return WeightAndDbias
 
 
 def judged(evidence: Evidence, names: tuple[str, ...]) -> dict[str, Judged]:
@@ -118,14 +146,58 @@ def test_running_statistics_and_gradients_fall_with_the_output_that_they_follow_
     assert falls_with(found, evidence) == {"BN-16": "BN-12"}
 
 
-def test_where_no_semantics_fits_values_fall_with_that_but_not_a_nan() -> None:
-    evidence = evidence_of("rules.AtRandom", RulesAdapter("float32"), group_norm_cases())
+def test_where_no_semantics_fits_what_departs_in_most_calls_falls_together_but_not_a_nan() -> None:
+    evidence = evidence_of("group_norm.GroupNorm", WrongEverywhere("float32"), group_norm_cases())
     found = judged(evidence, ("GN-01", "GN-06"))
     assert falls_with(found, evidence) == {"GN-06": "GN-01"}
     (last,) = (one for one in evidence.seen[-1:])
     steps = tuple(replace(step, output=np.full_like(step.output, np.nan)) for step in last.observation.steps)
     broken = replace(last, observation=replace(last.observation, steps=steps))
     assert falls_with(found, replace(evidence, seen=(*evidence.seen[:-1], broken))) == {}
+
+
+def test_where_no_semantics_fits_what_departs_in_some_calls_falls_by_a_rule_or_alone() -> None:
+    told = {}
+    for name in ("WeightIsDoubled", "AtRandom"):
+        evidence = evidence_of(f"rules.{name}", RulesAdapter("float32"), group_norm_cases())
+        assert not evidence.diagnosis.known
+        told[name] = falls_with(judged(evidence, ("GN-01", "GN-06")), evidence)
+    assert told == {"WeightIsDoubled": {"GN-06": "GN-01"}, "AtRandom": {}}
+
+
+def test_where_no_semantics_fits_a_gradient_of_a_right_output_is_told_alone() -> None:
+    asked_for = ("GN-06", "GN-07")  # every second case has gradients
+    told = {}
+    for adapter in (WrongWeight, WrongWeightAndDbias):
+        evidence = evidence_of("group_norm.GroupNorm", adapter("float32"), group_norm_cases(), asked_for)
+        told[adapter] = falls_with(judged(evidence, ("GN-01", *asked_for)), evidence)
+    assert told == {WrongWeight: {"GN-06": "GN-01", "GN-07": "GN-01"}, WrongWeightAndDbias: {"GN-06": "GN-01"}}
+
+
+def test_what_departs_by_a_narrower_bound_or_an_overflow_besides_is_told_alone() -> None:
+    evidence = evidence_of("rules.AboveThirtyTwoPositions", RulesAdapter("float32"), group_norm_cases(), TWO)
+    found = judged(evidence, TWO)
+    assert falls_with(found, evidence) == {"GN-08": "GN-06"}
+    one = found["GN-08"]
+    besides = replace(one, witnesses=(*one.witnesses, msgspec.structs.replace(one.witnesses[0], probe="another case")))
+    assert falls_with({**found, "GN-08": besides}, evidence) == {}
+
+
+def test_a_known_wrong_gradient_explains_no_output_besides() -> None:
+    told = {}
+    for name in ("AboveThirtyTwoPositions", "GradientsRaiseFromRankFour"):
+        evidence = evidence_of(f"rules.{name}", RulesAdapter("float32"), group_norm_cases(), TWO)
+        one = replace(judged(evidence, TWO)["GN-08"], measured="as GN-06")
+        told[name] = falls_with({"GN-06": Judged(verdict="crashes"), "GN-08": one}, evidence)
+    assert told == {"AboveThirtyTwoPositions": {}, "GradientsRaiseFromRankFour": {"GN-08": "GN-06"}}
+
+
+def test_an_exception_in_a_case_that_the_rule_is_not_about_is_told_alone() -> None:
+    asked_for = ("GN-07", "GN-06", "GN-07", "GN-39")  # at many sizes a refusal may be an answer: no rule is about it
+    evidence = evidence_of("rules.GradientsRaiseFromRankFour", RulesAdapter("float32"), group_norm_cases(), asked_for)
+    found = judged(evidence, ("GN-06",))
+    assert [one.verdict for one in found.values()] == ["raises"]
+    assert falls_with({**found, "GN-39": found["GN-06"]}, evidence) == {}
 
 
 def test_exceptions_of_one_rule_fall_together() -> None:
