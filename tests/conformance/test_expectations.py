@@ -109,6 +109,16 @@ def test_another_measured_value_is_one_deviation_that_says_both(folder: Folder) 
     assert summary == "1 known, 0 new, 0 gone, 1 changed, 0 not checked"
 
 
+def test_what_falls_with_another_requirement_needs_an_expectation_of_its_own(folder: Folder) -> None:
+    fallen = msgspec.structs.replace(judgement("GN-01", measured="no known alternative"), falls_with="GN-02")
+    folder.write(judgement(), judgement(dtype="float64"), fallen)
+    told, summary = lines(folder.gate(), 1)
+    assert told.startswith("new: mlx.jsonl: mlx.nn.GroupNorm: float32: GN-01 a title: ")
+    assert summary == "2 known, 1 new, 0 gone, 0 changed, 0 not checked"
+    folder.write(judgement(), judgement(dtype="float64"), judgement("GN-01", "conforms", ""))
+    assert lines(folder.gate(), 0) == ["2 known, 0 new, 0 gone, 0 changed, 0 not checked"]
+
+
 def test_what_did_not_run_is_told_and_is_no_failure(folder: Folder) -> None:
     folder.write(judgement())
     assert lines(folder.gate(), 0) == [

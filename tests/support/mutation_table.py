@@ -29,6 +29,8 @@ from normgauge.conformance.subjects.subject import Launch
 from normgauge.results.records import DIVERGENT, Judgement, NotRun, Record
 
 ADAPTER: Final = "faulty.faults.table:FaultsAdapter"
+#: What a fault is to be told by at most: one mistake is one difference.
+MOST_TOLD: Final = 3
 PAGE: Final = """# The mutation table
 
 <!-- asked: {digest} -->
@@ -36,7 +38,9 @@ PAGE: Final = """# The mutation table
 `nox -s mutants -- --write docs/mutants.md` wrote this page. Each row is a fault of `tests/faulty/faults`: one step of
 an honest NumPy layer is replaced by what somebody shipped, by what somebody reported, or by a classic mistake of
 kernels.
-*Caught* are the requirements that fell; *named* says whether the suite said the phrase in the column before.
+*Caught by* are the requirements that fell, of which *told* are left without those that fall with another one
+(`falls_with`, docs/verdicts.md): each of those has a verdict and an expectation of its own all the same. *Named* says
+whether the suite said the phrase in the column before.
 
 {totals}
 
@@ -55,10 +59,11 @@ The peers, on the same faults in the same run:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What the suite and the peers said of a fault."""
+    """What the suite and the peers said of a fault; ``told`` are of the ``fallen`` those that fall with none."""
 
     fault: Fault
     fallen: tuple[str, ...]
+    told: tuple[str, ...]
     named: bool
     measured: bool
     peers: dict[str, bool]
@@ -82,6 +87,7 @@ def outcome(fault: Fault, records: Iterable[Record], peers: dict[str, bool]) -> 
     return Outcome(
         fault=fault,
         fallen=tuple(r.requirement for r in fallen),
+        told=tuple(r.requirement for r in fallen if not r.falls_with),
         named=re.search(fault.mistake.named, said, re.IGNORECASE) is not None,
         measured=not reasons,
         peers=peers,
@@ -95,7 +101,7 @@ def outcomes(
     for fault in faults:
         one = outcome(fault, records_of(fault), {name: peer(fault) for name, peer in peers.items()})
         found.append(one)
-        tell(f"{fault.id}: {len(one.fallen)} fell{', named' if one.named else ''} {one.peers}")
+        tell(f"{fault.id}: {len(one.told)} of {len(one.fallen)} told{', named' if one.named else ''} {one.peers}")
     return found
 
 
@@ -115,7 +121,11 @@ def totals(found: Sequence[Outcome]) -> str:
         ["---"] * (len(peers) + 2),
         ["caught", share(len(caught)), *(share(sum(one.peers[name] for one in found)) for name in peers)],
         ["named", share(sum(one.named for one in found)), *("-" for _ in peers)],
-        ["median requirements a fault that is caught", f"{statistics.median(len(one.fallen) for one in caught):g}",
+        [f"told by at most {MOST_TOLD} requirements", share(sum(len(one.told) <= MOST_TOLD for one in caught)),
+         *("-" for _ in peers)],
+        ["median requirements that tell a fault", f"{statistics.median(len(one.told) for one in caught):g}",
+         *("-" for _ in peers)],
+        ["median requirements that fall", f"{statistics.median(len(one.fallen) for one in caught):g}",
          *("-" for _ in peers)],
     ]  # fmt: skip
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -123,7 +133,7 @@ def totals(found: Sequence[Outcome]) -> str:
 
 def table(found: Sequence[Outcome]) -> str:
     peers = list(found[0].peers)
-    header = ["fault", "layer", "why", "must be named as", "named", "fell", "caught by", *peers]
+    header = ["fault", "layer", "why", "must be named as", "named", "told", "fell", "caught by", *peers]
     lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
     for one in found:
         mistake = one.fault.mistake
@@ -132,7 +142,8 @@ def table(found: Sequence[Outcome]) -> str:
         phrase = f"`{mistake.named}`".replace("|", "\\|")
         why = mistake.why.replace("|", "\\|")
         cells = [
-            name, one.fault.kind, why, phrase, "yes" if one.named else "no", str(len(one.fallen)), by or "nothing",
+            name, one.fault.kind, why, phrase, "yes" if one.named else "no",
+            str(len(one.told)), str(len(one.fallen)), by or "nothing",
             *("yes" if one.peers[peer] else "no" for peer in peers),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
