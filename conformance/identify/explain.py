@@ -73,7 +73,7 @@ def _in_other_layout(known: Known, found: Explanation, references: References) -
 
 def _explained(known: Known, every: list[Trial], references: References) -> Explanation:
     in_order, alike = ranked(known, every, references)
-    several = in_order[: _TRIED if known.x.size <= _FOR_SEVERAL else 1]
+    several = in_order[:_TRIED] if known.x.size <= _FOR_SEVERAL else _first_of_each_mode(in_order)
     looked = [_Looked.into(trial, references) for trial in several]
     for level in Level:
         found = [one.at(level, references) for one in looked]
@@ -87,6 +87,14 @@ def _explained(known: Known, every: list[Trial], references: References) -> Expl
             if shown is not None:
                 return shown
     return found[0]
+
+
+def _first_of_each_mode(in_order: Sequence[Trial]) -> Sequence[Trial]:
+    """The first trial of each layer and mode."""
+    found: dict[tuple[str, bool], Trial] = {}
+    for one in in_order:
+        found.setdefault((one.question.layer, one.question.training), one)
+    return list(found.values())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -47,11 +47,15 @@ class Fit:
 
 
 class Level(enum.IntEnum):
-    """How far is looked: each level costs more than the one before."""
+    """How far is looked: each level costs more than the one before.
+
+    Of a large input the third level has what needs other sets than a value's own.
+    """
 
     SHIPPED = 0
     ONE_MISTAKE = 1
-    TWO_MISTAKES = 2
+    OTHER_SETS = 2
+    TWO_MISTAKES = 3
 
 
 def fits_at(level: Level, search: Search, trial: Trial, canonical: Held) -> tuple[Fit, ...]:
@@ -77,9 +81,12 @@ def _found(level: Level, search: Search, trial: Trial, *, within: bool) -> Itera
     elif level is Level.ONE_MISTAKE:
         yield from (_of_semantics(search, trial, search.with_a_mistake(a), a) for a in ladder)
         if not within:
-            yield _with_other_settings(search, trial, first)
             yield with_recovered(search, trial, first, related=True)
+            yield _with_other_settings(search, trial, first)
             yield from (_few_digits(search, trial, a) for a in fewer_digits(trial.question.dtype))
+    elif level is Level.OTHER_SETS:
+        yield from (_of_semantics(search, trial, search.shipped(a, expensive=True), a) for a in ladder)
+        yield from (_of_semantics(search, trial, search.with_a_mistake(a, expensive=True), a) for a in ladder)
     elif not within:
         yield _of_semantics(search, trial, search.with_two_mistakes(first), first)
         yield with_recovered(search, trial, first)
@@ -139,7 +146,8 @@ def _with_other_groups(trial: Trial, arithmetic: Arithmetic) -> tuple[Fit, ...]:
     question = trial.question
     if "num_groups" not in question.settings or "num_groups" in trial.open:
         return ()
-    divisors = (n for n in range(1, question.channels + 1) if question.channels % n == 0 and n != question.groups)
+    every = range(question.channels, 0, -1)  # the smallest sets first
+    divisors = (n for n in every if question.channels % n == 0 and n != question.groups)
     for groups in divisors:
         there = trial.at(num_groups=groups)
         part = part_for(there.question, Place(), Needs.OWN_SET)

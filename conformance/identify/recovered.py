@@ -19,6 +19,9 @@ _INITIAL: Final = {"weight": 1.0, "bias": 0.0}
 _OF_EVAL: Final = {"weight": "running variance", "bias": "running mean"}
 #: Values of a channel from which a weight and a bias are told apart from chance.
 _ENOUGH: Final = 4
+#: Elements from which one sample is enough, if it has so many values in each channel.
+_LARGE: Final = 2**20
+_MANY: Final = 256
 #: Numbers that are listed.
 _LISTED: Final = 8
 
@@ -46,7 +49,8 @@ def recovered(question: Question, semantics: Semantics, arithmetic: Arithmetic) 
     if output is None or output.size < _ENOUGH * question.channels:
         return None
     running = {name: one for name, one in question.parameters.items() if name not in _INITIAL}
-    plain = replace(question, parameters=running, observed={"output": output}, dy=None)
+    plain = _with_enough(replace(question, parameters=running, observed={"output": output}, dy=None))
+    output = plain.observed["output"]
     expected = predict(plain.case(), semantics, arithmetic)
     if expected.refused is not None:
         return None
@@ -75,6 +79,15 @@ def recovered(question: Question, semantics: Semantics, arithmetic: Arithmetic) 
     return Recovered(
         question=there, words=words, remedy=remedy, unknown=not known, related=all(one.related for one in known)
     )
+
+
+def _with_enough(question: Question) -> Question:
+    """The call, or its first sample where that has enough values and needs no other ones."""
+    per_sample = question.x[0, 0].size
+    independent = not (question.kind.across_samples and question.training)
+    if question.x.size <= _LARGE or per_sample < _MANY or not independent:
+        return question
+    return question.restricted(slice(0, 1), np.arange(question.channels), question.groups)
 
 
 def _by_channel(values: Array) -> Float:

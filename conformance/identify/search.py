@@ -29,6 +29,8 @@ from normgauge.oracle import Arithmetic, Semantics
 
 #: Elements of a part up to which pairs of mistakes are looked for: there are more than a thousand.
 _FOR_PAIRS: Final = 2**13
+#: Elements from which what needs all of them is not tried.
+_TOO_LARGE: Final = 2**21
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,27 +46,51 @@ class Search:
     without: frozenset[str] = frozenset()
     _made: dict[tuple[Needs, bool], Question] = field(default_factory=dict)
 
-    def shipped(self, arithmetic: Arithmetic) -> list[Semantics]:
-        """The candidates without a mistake that fit, the fewest departures first."""
-        return self._fitting([{}], len(self.question.kind.axes), arithmetic)
+    @property
+    def is_large(self) -> bool:
+        return self.question.x.size > SMALL
 
-    def with_a_mistake(self, arithmetic: Arithmetic, *, most: int = 1) -> list[Semantics]:
-        """The candidates with one mistake that fit: alone or, where none does, with up to ``most`` departures."""
+    @property
+    def is_too_large(self) -> bool:
+        """Whether what needs all channels costs too much to be tried: of BatchNorm that is everything."""
+        return self.question.kind.across_samples and self.question.x.size > _TOO_LARGE
+
+    def shipped(self, arithmetic: Arithmetic, *, expensive: bool = False) -> list[Semantics]:
+        """The candidates without a mistake that fit, the fewest departures first.
+
+        Of a large input those that need no more than their own sets, or with ``expensive`` the others.
+        """
+        return self._fitting([{}], len(self.question.kind.axes), arithmetic, self._tiers(expensive=expensive))
+
+    def with_a_mistake(self, arithmetic: Arithmetic, *, most: int = 1, expensive: bool = False) -> list[Semantics]:
+        """The candidates with one mistake that fit: alone or, where none does, with up to ``most`` departures.
+
+        On a large input alone.
+        """
         mistakes = [{axis: name} for axis, name in self._mistakes(arithmetic)]
-        found = (self._fitting(mistakes, count, arithmetic) for count in range(most + 1))
+        tiers = self._tiers(expensive=expensive)
+        counts = range(1 if self.is_large else most + 1)
+        found = (self._fitting(mistakes, count, arithmetic, tiers) for count in counts)
         return next((one for one in found if one), [])
+
+    def _tiers(self, *, expensive: bool) -> tuple[Needs | None, ...]:
+        if not self.is_large:
+            return () if expensive else (None,)
+        if not expensive:
+            return (Needs.OWN_SET,)
+        return () if self.is_too_large else (Needs.ALL_SAMPLES, Needs.ALL_CHANNELS)
 
     def with_two_mistakes(self, arithmetic: Arithmetic) -> list[Semantics]:
         """Those with two mistakes and nothing beside them; none where the input is large."""
         if self.question.x.size > _FOR_PAIRS:
             return []
         pairs = itertools.combinations(self._mistakes(arithmetic), 2)
-        return self._fitting([dict(pair) for pair in pairs if pair[0][0] != pair[1][0]], 0, arithmetic)
+        return self._fitting([dict(pair) for pair in pairs if pair[0][0] != pair[1][0]], 0, arithmetic, (None,))
 
     def _mistakes(self, arithmetic: Arithmetic) -> list[tuple[str, str]]:
         """Those on axes that the canonical semantics read here: others change nothing."""
         kind, read = self.question.kind, set[str]()
-        part = self.question if self.question.x.size <= SMALL else self._part(Needs.OWN_SET, False)
+        part = self.question if not self.is_large else self._part(Needs.OWN_SET, False)
         self.references.predict(part.case(), replace(kind.canonical, read=read), arithmetic)
         axes = (axis for axis in kind.axes if axis.name in read and axis.name not in self.without)
         return [(axis.name, mistake.name) for axis in axes for mistake in axis.mistakes]
@@ -79,18 +105,24 @@ class Search:
         none = np.zeros(kind.sizes, dtype=bool)
         for place, axis in zip(np.indices(kind.sizes), kind.axes, strict=True):
             none |= (axis.name == kind.training_statistics) & (place > 0)
-        for part, excluded in self._parts({}, none, Needs.OWN_SET if self.question.x.size > SMALL else None):
+        for part, excluded in self._parts({}, none, Needs.OWN_SET if self.is_large else None):
             ratios = np.minimum(ratios, score(part.seen(), arithmetic, self.references, excluded))
         nearest = np.unravel_index(int(np.argmin(ratios)), ratios.shape)
         return float(ratios[nearest]), kind.at(tuple(int(i) for i in nearest))
 
-    def _fitting(self, mistakes: Sequence[Mapping[str, str]], most: int, arithmetic: Arithmetic) -> list[Semantics]:
+    def _fitting(
+        self,
+        mistakes: Sequence[Mapping[str, str]],
+        most: int,
+        arithmetic: Arithmetic,
+        tiers: tuple[Needs | None, ...],
+    ) -> list[Semantics]:
         """The candidates with some of these mistakes and so many departures beside them that fit.
 
         Those that need more of a large input are tried where no others fit.
         """
         kind, found = self.question.kind, []
-        for need in Needs if self.question.x.size > SMALL else (None,):
+        for need in tiers:
             for own in mistakes:
                 for part, excluded in self._parts(own, _beside(kind, own, most), need):
                     among = Candidates(mistakes=own, excluded=excluded, leave_out=False)

@@ -28,8 +28,10 @@ _ALIKE: Final = 1e-3
 def what_is_seen(found: Explanation) -> Iterator[str]:
     """Sentences on each result that departs from the nearest semantics."""
     question = found.trial.question
+    beside = ""
     if question.x.size > _EVERYTHING:
         question = part_for(question, found.place, Needs.OWN_SET)
+        beside = f" (looked at beside sample {found.place.sample}, channel {found.place.channel} alone)"
     arithmetic = precisions(question.dtype)[0]
     semantics = _plainest(question, (question.kind.canonical, found.nearest), arithmetic)
     expected = predict(question.case(), semantics, arithmetic)
@@ -45,7 +47,8 @@ def what_is_seen(found: Explanation) -> Iterator[str]:
             yield f"{name}: {' or '.join(forms)}"
             continue
         layout = _sets(question, semantics, arithmetic) if name in LIKE_X else None
-        yield f"{_WORDS.get(name, name)} departs {located(observed, reference, arithmetic.half_of_digits, layout)}"
+        where = located(observed, reference, arithmetic.half_of_digits, layout)
+        yield f"{_WORDS.get(name, name)} departs {where}{beside}"
         if name == "output" and layout is not None:
             yield from _statistics(question, observed, layout)
 
