@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from normgauge.conformance.identify.question import LIKE_X, SUMMED, Question
+from normgauge.conformance.identify.question import LIKE_X, RUNNING, SUMMED, Question
 from normgauge.oracle import Semantics
 
 #: Elements up to which a part is everything.
@@ -65,8 +65,11 @@ _OTHERS: Final = {
 }
 
 
-#: Those of GroupNorm that need the same group of the other samples.
-_OTHER_SAMPLES: Final = {("grouping", "batch_included"), ("grouping", "first_sample")}
+#: Those that need the same group or, in eval, the same channel of the other samples.
+_OTHER_SAMPLES: Final = {
+    ("grouping", "batch_included"), ("grouping", "first_sample"), ("eval_reads", "batch"),
+    ("eval_reads", "as_in_training"), ("eval_reads", "running_then_updated"),
+}  # fmt: skip
 
 
 class Needs(enum.IntEnum):
@@ -79,10 +82,10 @@ class Needs(enum.IntEnum):
 
 def needs(axis: str, value: str) -> Needs:
     """What a set is made from with this value of an axis; all channels where the axis is not known here."""
-    if axis in _OTHERS:
-        return Needs.ALL_CHANNELS if value in _OTHERS[axis] else Needs.OWN_SET
     if (axis, value) in _OTHER_SAMPLES:
         return Needs.ALL_SAMPLES
+    if axis in _OTHERS:
+        return Needs.ALL_CHANNELS if value in _OTHERS[axis] else Needs.OWN_SET
     own = _OWN.get(axis, frozenset())
     return Needs.OWN_SET if own is None or value in own else Needs.ALL_CHANNELS
 
@@ -110,7 +113,7 @@ def part_for(
     if question.x.size <= small:
         return question
     if question.kind.across_samples:
-        return question if need is Needs.ALL_CHANNELS else _own_channels(question, place)
+        return question if need is Needs.ALL_CHANNELS else _own_channels(question, place, need)
     if need is Needs.ALL_CHANNELS:
         first = 0 if question.x[: place.sample + 1].size <= _LARGE else place.sample
         return question.restricted(slice(first, place.sample + 1), np.arange(question.channels), question.groups)
@@ -124,9 +127,12 @@ def part_for(
     return question.restricted(slice(place.sample, place.sample + 1 + more), channels, len(chosen))
 
 
-def _own_channels(question: Question, place: Place) -> Question:
+def _own_channels(question: Question, place: Place, need: Needs) -> Question:
+    """The channel at ``place`` and the next one: in eval of one sample, where that is enough."""
+    one = need is Needs.OWN_SET and not question.training and not {*RUNNING, *SUMMED} & {*question.observed}
+    samples = slice(place.sample, place.sample + 1) if one else slice(None)
     channels = np.unique((place.channel + np.arange(min(_SETS, question.channels))) % question.channels)
-    return question.restricted(slice(None), channels)
+    return question.restricted(samples, channels)
 
 
 def _channels_of_groups(question: Question, groups: NDArray[np.intp], *, interleaved: bool) -> NDArray[np.intp]:

@@ -78,7 +78,7 @@ class Search:
             return () if expensive else (None,)
         if not expensive:
             return (Needs.OWN_SET,)
-        return () if self.is_too_large else (Needs.ALL_SAMPLES, Needs.ALL_CHANNELS)
+        return (Needs.ALL_SAMPLES,) if self.is_too_large else (Needs.ALL_SAMPLES, Needs.ALL_CHANNELS)
 
     def with_two_mistakes(self, arithmetic: Arithmetic) -> list[Semantics]:
         """Those with two mistakes and nothing beside them; none where the input is large."""
