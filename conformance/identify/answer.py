@@ -125,7 +125,7 @@ class Identified:
         for cause in self.causes:
             yield "cause", cause
         for remedy in self.remedies:
-            yield "write instead", remedy
+            yield "remedy", remedy
         for setting in self.settings:
             yield setting.name, f"{setting.value} ({setting.known})"
         for difference in self.differences:

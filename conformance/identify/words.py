@@ -15,7 +15,8 @@ from normgauge.conformance.identify.known import FIRST, OBSERVED, Known, as_give
 from normgauge.conformance.identify.trials import EPS, MOMENTUM, Trial, simplest
 from normgauge.conformance.identify.whole import Held
 from normgauge.conformance.layers.registry import kind_of
-from normgauge.oracle import Semantics
+from normgauge.conformance.verdicts.evidence import WRITE
+from normgauge.oracle import Axis, Semantics
 from normgauge.results.rounding import word_for
 
 #: Values of a setting beyond which nothing was looked for.
@@ -83,19 +84,19 @@ def departures_of(semantics: Semantics) -> tuple[Departure, ...]:
                 meaning=own.meaning,
                 canonical=right.meaning,
                 source=own.source,
-                remedy=_remedy(semantics.layer, name, value, f"{axis.question}: {right.meaning}"),
+                remedy=_remedy(semantics.layer, axis, value),
             )
         )
     return tuple(found)
 
 
-def _remedy(layer: str, axis: str, value: str, canonical: str) -> str:
-    """The canonical formula, and what helps with a layer that has another one, if it needs no certain framework."""
-    advice = [one for one in kind_of(layer).advice if one.key == f"{axis}={value}"]
+def _remedy(layer: str, axis: Axis, value: str) -> str:
+    """The canonical step in NumPy, or formula, and what helps with a layer that is not one's own."""
+    advice = [one for one in kind_of(layer).advice if one.key == f"{axis.name}={value}"]
     limits = ("packages", "classes", "backends", "modes", "options", "dtypes")
     general = [one.sentence for one in advice if not any(getattr(one, limit) for limit in limits)]
-    own = f"in your own code, {canonical}"
-    return f"{own}; around such a layer: {'; or '.join(general)}" if general else own
+    own = f"{WRITE} {axis.code or axis.value(axis.canonical).meaning}"
+    return f"{own}; around a layer that you cannot change: {'; or '.join(general)}" if general else own
 
 
 def _remedies(alternatives: Sequence[Sequence[Departure]], best: Fit | None) -> Iterator[str]:
