@@ -111,7 +111,7 @@ ACCURACY: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-12", "BN-17", ground="formula", title="large mean", about="statistics", settles=("large_mean",),
         statement=Both(*(
-            f"The errors of {what} stay within the bounds of one-pass statistics, whatever the mean."
+            f"For every mean, the errors of {what} are inside the bounds of one-pass statistics."
             for what in ("output and dx", "output, running statistics and dx")
         )),
         source=(HIGHAM.implies(f"{_ONE_PASS}, Output and Gradients)", at=SUMS_AT),),
@@ -120,11 +120,8 @@ ACCURACY: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-24", "BN-32", ground="formula", title="long reductions", about="statistics",
         statement=Both(*(
-            f"The errors of {what} has, from 2 to 262,144, stay within the bounds of one-pass statistics."
-            for what in (
-                "the output, however many values a group",
-                "output and running statistics, however many values a channel",
-            )
+            f"For {sets} of 2 to 262,144 values, the errors of {what} are inside the bounds of one-pass statistics."
+            for sets, what in (("groups", "the output"), ("channels", "output and running statistics"))
         )),
         source=(HIGHAM.implies(f"{_ONE_PASS} and Output)", at=SUMS_AT),),
         probes=_long_reductions,

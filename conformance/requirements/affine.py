@@ -65,7 +65,7 @@ AFFINE: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-08", "BN-13", ground="documentation", title="affine parts",
         statement=Both(*(
-            f"Weight and bias can each be left out, and what is left out does nothing{where}."
+            f"Weight and bias can each be left out; a missing one has no effect{where}."
             for where in ("", ", in training and in eval")
         )),
         source=Both(
@@ -88,7 +88,7 @@ AFFINE: Final[tuple[Requirement, ...]] = (
     ),
     of_group_norm(
         "GN-09", ground="formula", title="training = eval",
-        statement="The output does not depend on the mode, nor on what was normalised before.", probes=_modes,
+        statement="The output depends neither on the mode nor on earlier inputs.", probes=_modes,
         source=(
             GROUP_NORM_PAPER.implies("they know no mode", at="equations 1, 2, 6 and 7"),
             TORCH_GROUP_NORM.says(

@@ -159,7 +159,7 @@ AXES: Final[tuple[Requirement, ...]] = (
     ),
     of_batch_norm(
         "BN-06", ground="convention", rule="axis", axis="single_value", title="one value per channel",
-        statement="Training on one value per channel is refused: it has no variance.",
+        statement="Training on one value per channel raises an exception: one value has no variance.",
         source=(
             BATCH_NORM_PAPER.says("with a mini-batch size m > 1", at="section 3.1"),
             TORCH_FUNCTIONAL.says(
@@ -186,7 +186,7 @@ AXES: Final[tuple[Requirement, ...]] = (
     ),
     of_batch_norm(
         "BN-09", ground="convention", rule="axis", axis="bootstrap", title="start of the running statistics",
-        statement="The first batch is blended into the values that the running statistics have, as every later one.",
+        statement="The first batch is blended into the initial running statistics, like every later batch.",
         source=(
             TORCH_BATCH_NORM.implies("the first step is a step as any other: it names none", quote=UPDATE_RULE),
         ),
@@ -195,7 +195,7 @@ AXES: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-49", "BN-60", ground="formula", axis="affine", title="weight, then bias", probes=_affine,
         statement=(
-            "The weight of its channel multiplies a normalised value, and the bias of its channel is added after that. "
+            "Each normalised value is multiplied by the weight of its channel; then the bias of its channel is added. "
             "All digits of both count."
         ),
         source=Both(
@@ -205,7 +205,7 @@ AXES: Final[tuple[Requirement, ...]] = (
     ),
     *twins(
         "GN-50", "BN-61", ground="formula", rule="axis", axis="followed_by", title="nothing follows",
-        statement="weight * x_hat + bias is the output: nothing is applied to it.",
+        statement="The output is weight * x_hat + bias: no further function is applied.",
         source=Both(
             (GROUP_NORM_PAPER.implies("y = weight * x_hat + bias is the output", at="equation 6"),),
             (BATCH_NORM_PAPER.implies("y = weight * x_hat + bias is the output", at="algorithm 1"),),

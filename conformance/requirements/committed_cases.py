@@ -30,7 +30,7 @@ def _judged(stored: StoredCase) -> tuple[str, ...]:
 
 COMMITTED: Final[tuple[Requirement, ...]] = twins(
     "GN-21", "BN-25", ground="formula", title="found by exploration", about="committed",
-    statement="Inputs on which exploration once found a departure give outputs, statistics and gradients in bounds.",
+    statement="Inputs of earlier counterexamples give outputs, statistics and gradients inside the bounds.",
     source=(
         HIGHAM.implies(
             "every rounding is a factor 1 + delta with abs(delta) <= u, whatever the numbers are, and k of them are at "

@@ -174,8 +174,8 @@ GRADIENTS_CHAPTER: Final[tuple[Requirement, ...]] = (
     of_batch_norm(
         "BN-36", ground="formula", title="gradients in eval",
         statement=(
-            "In eval the running statistics are constants: dx = dy * weight / sqrt(running_var + eps). dweight sums dy "
-            "times what they normalise, dbias dy."
+            "In eval the running statistics are constants: dx = dy * weight / sqrt(running_var + eps). dweight sums "
+            "dy times the x that they normalise, dbias sums dy."
         ),
         source=(
             BATCH_NORM_PAPER.implies(

@@ -166,7 +166,7 @@ HALF_PRECISION: Final[tuple[Requirement, ...]] = (
     ),
     of_batch_norm(
         "BN-54", ground="convention", rule="statistics_types", title="types of the running statistics",
-        statement="A call leaves running statistics in the type that they are given in.",
+        statement="A call keeps the type in which the running statistics are given.",
         source=(JAX_SCAN.implies("a layer that steps in such a loop keeps the types of its state", quote=_FIXED_TYPE),),
     ),
     *twins(
@@ -194,9 +194,10 @@ HALF_PRECISION: Final[tuple[Requirement, ...]] = (
         "GN-45", "BN-56", ground="robustness", rule="beyond_half", title="parameters beyond float16",
         about="range",
         statement=Both(
-            "A weight of float32 that float16 cannot hold is used as it is beside an input of float16, or refused.",
-            "Weights and running statistics of float32 that float16 cannot hold are used as they are beside an input "
-            "of float16, or refused.",
+            "A float32 weight that float16 cannot represent is used unchanged beside an input of float16, or raises "
+            "an exception.",
+            "float32 weights and running statistics that float16 cannot represent are used unchanged beside an input "
+            "of float16, or raise an exception.",
         ),
         source=Both(
             (

@@ -63,6 +63,9 @@ HIGHER_DERIVATIVES: Final[tuple[Requirement, ...]] = (
     ),
     *_requirements(
         "GN-48", "BN-59", derivative="forward", title="forward mode",
-        statement="The derivative of the output along a direction of x, and that derivative's own, are the formula's.",
+        statement=(
+            "The derivative of the output along a direction of x, and the derivative of this derivative, are "
+            "those of the formula."
+        ),
     ),
 )  # fmt: skip

@@ -39,7 +39,7 @@ def _probe(label: str, case: Case, layout: str, dy_layout: str = "") -> Probe:
 
 MEMORY_LAYOUTS: Final[tuple[Requirement, ...]] = twins(
     "GN-36", "BN-46", ground="robustness", title="memory layout",
-    statement="How x and dy lie in memory, each for itself, changes no output, statistic or gradient.",
+    statement="The memory layouts of x and of dy change no output, statistic or gradient.",
     source=Both(
         (
             GROUP_NORM_PAPER.implies(

@@ -70,8 +70,9 @@ def _typed_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
 PARAMETER_TYPES: Final[tuple[Requirement, ...]] = twins(
     "GN-38", "BN-49", ground="robustness", rule="parameter_types", title="types of the parameters",
     statement=Both(
-        "A weight or a bias of another type than the input is used with its own digits, or refused.",
-        "A parameter or running statistic of another type than the input is used with its own digits, or refused.",
+        "A weight or a bias of another type than the input is used with all its digits, or raises an exception.",
+        "A parameter or running statistic of another type than the input is used with all its digits, or raises an "
+        "exception.",
     ),
     source=Both(
         (GROUP_NORM_PAPER.implies(_WHATEVER_HOLDS_IT, at="equation 6"),),

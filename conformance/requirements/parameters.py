@@ -63,10 +63,10 @@ def _set_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]:
 PARAMETERS_CHAPTER: Final[tuple[Requirement, ...]] = twins(
     "GN-37", "BN-47", ground="documentation", title="parameters set between calls",
     statement=Both(
-        "A weight and a bias set between two calls are used from then on, in output and gradients, in training and in "
-        "eval.",
-        "Weight, bias and running statistics set between two calls are used from then on, in output, statistics and "
-        "gradients, in training and in eval.",
+        "A weight and a bias that are set between two calls are used in all later calls, in output and gradients, in "
+        "training and in eval.",
+        "Weight, bias and running statistics that are set between two calls are used in all later calls, in training "
+        "and in eval. This holds for output, statistics and gradients.",
     ),
     source=(
         TORCH_MODULE.says(

@@ -79,8 +79,9 @@ def _deviation(sums: int, n: int) -> int:
 RANGES: Final[tuple[Requirement, ...]] = twins(
     "GN-46", "BN-57", ground="robustness", rule="range", title="range and length", about="range",
     statement=Both(*(
-        f"With 3 to 4,097 values a {what}, constants of many magnitudes give the bias, and values give results in "
-        "bounds as long as the sums of the layer's way to the variance fit the type that adds, float32 at least."
+        f"For 3 to 4,097 values per {what}, constants of many magnitudes give the bias. Other values give results inside "
+        "the bounds. This holds as long as the sums of the layer's variance formula fit the type of the sums, float32 "
+        "at least."
         for what in ("group", "channel")
     )),
     source=Both(

@@ -64,7 +64,8 @@ def _wrong_channels_of_batch_norm(layer: Layer, asked: Asked) -> Iterator[Probe]
 REFUSALS: Final[tuple[Requirement, ...]] = (
     of_group_norm(
         "GN-15", ground="documentation", rule="refusal", title="indivisible groups refused",
-        statement="A number of channels that the number of groups does not divide is refused.", probes=_indivisible,
+        statement="A number of channels that is not a multiple of the number of groups raises an exception.",
+        probes=_indivisible,
         source=(
             TORCH_GROUP_NORM.says("num_channels must be divisible by num_groups."),
             MLX_GROUP_NORM.says("must be evenly divisible", at="the message of its check"),
@@ -76,9 +77,10 @@ REFUSALS: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-16", "BN-20", ground="robustness", rule="refusal", title="wrong channel count refused",
         statement=Both(
-            "An input whose channel count is not the layer's is refused, with weight and bias and without.",
-            "An input whose channel count is not the layer's is refused, with weight and bias and without. This holds "
-            "in training, in eval, and where nothing is tracked.",
+            "An input with another channel count than the layer's raises an exception, with weight and bias and "
+            "without.",
+            "An input with another channel count than the layer's raises an exception, with weight and bias and "
+            "without. This holds in training, in eval, and without tracked statistics.",
         ),
         source=Both(
             (

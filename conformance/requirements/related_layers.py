@@ -12,8 +12,8 @@ RELATED_LAYERS: Final[tuple[Requirement, ...]] = (
     of_group_norm(
         "GN-22", ground="formula", rule="kin", relation="groups = C", title="same as InstanceNorm",
         statement=(
-            "With a group a channel, the framework's own InstanceNorm takes the input, too, and agrees within both "
-            "bounds."
+            "With one channel per group, the framework's own InstanceNorm accepts the input too, and agrees within "
+            "both bounds."
         ),
         source=(GROUP_NORM_PAPER.says("GN becomes IN if we set the group number as G = C", at="section 3.1"),),
         dtypes=FULL, settles=("groups = C",),
@@ -21,8 +21,8 @@ RELATED_LAYERS: Final[tuple[Requirement, ...]] = (
     of_group_norm(
         "GN-23", ground="formula", rule="kin", relation="groups = 1", title="same as LayerNorm",
         statement=(
-            "With one group and no affine parts, the framework's own LayerNorm takes the input, too, and agrees within "
-            "both bounds."
+            "With one group and without weight and bias, the framework's own LayerNorm accepts the input too, and "
+            "agrees within both bounds."
         ),
         source=(GROUP_NORM_PAPER.says("GN becomes LN if we set the group number as G = 1", at="section 3.1"),),
         dtypes=FULL, settles=("groups = 1",),

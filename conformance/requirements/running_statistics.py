@@ -74,8 +74,8 @@ RUNNING_STATISTICS: Final[tuple[Requirement, ...]] = (
     of_batch_norm(
         "BN-14", ground="formula", axis="updates", title="running statistics accumulate",
         statement=(
-            "After several training steps, differentiated ones too, the running statistics are the blend of all of "
-            "them. No other layer's steps enter."
+            "After several training steps, with and without gradients, the running statistics are the blend of all of "
+            "them. Steps of other layers have no effect."
         ),
         source=(
             TORCH_BATCH_NORM.implies("each step adds its share to what the steps before have left", quote=UPDATE_RULE),
@@ -97,7 +97,7 @@ RUNNING_STATISTICS: Final[tuple[Requirement, ...]] = (
         "BN-16", ground="formula", title="training ignores history",
         statement=(
             "The training output depends neither on momentum, 0 and 1 included, nor on earlier statistics, nor on "
-            "whether any are tracked. The running statistics follow momentum all the same."
+            "tracking. The running statistics still follow momentum."
         ),
         source=(
             BATCH_NORM_PAPER.implies(

@@ -107,7 +107,7 @@ SAVED_STATE: Final[tuple[Requirement, ...]] = (
     of_batch_norm(
         "BN-28", ground="documentation", title="save and load",
         statement=(
-            "A new layer that reads the saved state goes on as the old one would: parameters, running statistics and, "
+            "A new layer that loads the saved state continues like the old one: parameters, running statistics and, "
             "for momentum=None, the number of batches."
         ),
         source=(
@@ -125,7 +125,7 @@ SAVED_STATE: Final[tuple[Requirement, ...]] = (
     of_batch_norm(
         "BN-29", ground="convention", title="freezing",
         statement=(
-            "Freezing takes weight and bias out of training and changes no result: the batch still normalises in "
+            "Freezing excludes weight and bias from training and changes no result: the batch still normalises in "
             "training and still enters the running statistics."
         ),
         source=(
@@ -139,7 +139,7 @@ SAVED_STATE: Final[tuple[Requirement, ...]] = (
     ),
     of_batch_norm(
         "BN-30", ground="convention", title="momentum changed",
-        statement="A momentum that is set between two calls, a number after None too, is used from then on.",
+        statement="A momentum that is set between two calls, also a number after None, is used in all later calls.",
         source=(
             TORCH_BATCH_NORM.implies(
                 "each call reads the momentum that the layer has then", at="the code of forward",

@@ -130,7 +130,7 @@ SETTINGS: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-05", "BN-10", ground="documentation", rule="setting", setting="eps", axis="eps_value", title="eps as given",
         statement=Both(*(
-            f"An eps from 1e-12 to 0.5 is taken, and is the eps used{where}, to 1e-5 of itself in float32 and 1e-6 in "
+            f"Every eps from 1e-12 to 0.5 is accepted and used{where}, to a relative 1e-5 in float32 and 1e-6 in "
             "float64." for where in ("", ", in training and in eval")
         )),
         source=Both(
@@ -155,7 +155,7 @@ SETTINGS: Final[tuple[Requirement, ...]] = (
         "BN-11", ground="documentation", rule="setting", setting="momentum", axis="momentum_value",
         title="momentum as given",
         statement=(
-            "A momentum from 0.05 to 0.99 is taken, and is the momentum used, to 1e-4 of itself in float32 and 1e-6 in "
+            "Every momentum from 0.05 to 0.99 is accepted and used, to a relative 1e-4 in float32 and 1e-6 in "
             "float64."
         ),
         source=(
@@ -170,9 +170,9 @@ SETTINGS: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-32", "BN-41", ground="convention", title="eps of zero",
         statement=Both(
-            "eps = 0 is taken, and nothing is added: output and gradients are those of the equations without eps.",
-            "eps = 0 is taken, and nothing is added: output and gradients are those of the equations without eps, in "
-            "training and in eval.",
+            "eps = 0 is accepted, and nothing is added: output and gradients are those of the equations without eps.",
+            "eps = 0 is accepted, and nothing is added: output and gradients are those of the equations without eps, "
+            "in training and in eval.",
         ),
         source=Both(
             (GROUP_NORM_PAPER.implies("with epsilon = 0 it holds wherever the variance is above 0", at="equation 2"),),
@@ -183,8 +183,8 @@ SETTINGS: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-33", "BN-42", ground="formula", rule="answer", title="negative eps",
         statement=Both(*(
-            f"A negative eps that is taken is added as it is{where}: no other value stands in for it, and where "
-            "var + eps < 0 the output is NaN. A layer that refuses it conforms."
+            f"A negative eps is added unchanged if the layer accepts it{where}; no other value replaces it. The output is "
+            "NaN where var + eps < 0. A layer that raises an exception conforms."
             for where in ("", ", in training and in eval")
         )),
         source=Both(
@@ -226,8 +226,8 @@ SETTINGS: Final[tuple[Requirement, ...]] = (
     of_batch_norm(
         "BN-44", ground="formula", title="given variances",
         statement=(
-            "In eval a running variance of 0 or 2^-30 counts as it is. An infinite one gives the bias; one below -eps, "
-            "and one that is NaN, give NaN in their own channels."
+            "In eval, a running variance of 0 or 2^-30 is used unchanged. An infinite variance gives the bias; a "
+            "variance below -eps, or NaN, gives NaN in its own channel."
         ),
         source=(
             BATCH_NORM_PAPER.implies(

@@ -170,10 +170,9 @@ SHAPES: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-07", "BN-12", ground="documentation", title="every rank",
         statement=Both(
-            "An input of every rank that the layer is made for, from 2 to 5, is taken and normalised by the same "
-            "equations.",
-            "An input of every rank that the layer is made for is taken and normalised by the same equations. This "
-            "holds in training and in eval, and for odd sizes and a single sample, too.",
+            "An input of every rank from 2 to 5 that the layer supports is normalised by the same equations.",
+            "An input of every rank that the layer supports is normalised by the same equations. This holds in "
+            "training, in eval, for odd sizes and for a single sample.",
         ),
         source=Both(
             (
@@ -205,7 +204,8 @@ SHAPES: Final[tuple[Requirement, ...]] = (
     of_group_norm(
         "GN-10", ground="formula", title="batch independence",
         statement=(
-            "A sample's output does not depend on the other samples, be they NaN, a million, or those of another layer."
+            "The output of a sample does not depend on other samples: neither on NaN or a million, nor on those of "
+            "another layer."
         ),
         source=(
             GROUP_NORM_PAPER.says(
@@ -262,8 +262,8 @@ SHAPES: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-34", "BN-43", ground="formula", rule="answer", title="other ranks",
         statement=Both(*(
-            "An input of a rank that the layer is not made for is normalised by the same equations where it is taken"
-            f"{where}. A layer that refuses it conforms." for where in ("", ", in training and in eval")
+            "An input of an unsupported rank is normalised by the same equations if the layer accepts it"
+            f"{where}. A layer that raises an exception conforms." for where in ("", ", in training and in eval")
         )),
         source=Both(
             (GROUP_NORM_PAPER.implies("the sets follow from sample and channel alone", at="equation 7"),),

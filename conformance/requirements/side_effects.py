@@ -20,9 +20,9 @@ SIDE_EFFECTS: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-17", "BN-21", ground="robustness", rule="unmodified", title="input unmodified",
         statement=(
-            "A call changes neither its inputs nor its parameters nor any array that a user has from before. Each "
-            "of its results, gradients and running statistics included, lies in memory of its own, every element in "
-            "its own place, and can be written to where the framework's arrays can."
+            "A call changes no input, no parameter and no older array of the user. Each result, gradients and running "
+            "statistics included, has memory of its own, and so has each of its elements. A result is writable if the "
+            "framework's arrays are."
         ),
         source=Both(
             (
@@ -47,7 +47,7 @@ SIDE_EFFECTS: Final[tuple[Requirement, ...]] = (
     ),
     *twins(
         "GN-18", "BN-22", ground="robustness", rule="precision", title="digits honoured",
-        statement="Input of float32 or float64 is computed in its type: the results have the digits of that type.",
+        statement="Input of float32 or float64 is computed in its own type: the results have the digits of that type.",
         source=(
             IEEE.implies(
                 "binary32 has 24 digits, binary64 53, and who is given a number of that type counts on them",

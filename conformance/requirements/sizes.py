@@ -248,10 +248,10 @@ SIZES: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-39", "BN-50", ground="formula", rule="sizes", title="real sizes", settles=("large sizes",),
         statement=Both(
-            "Every element counts, whatever the size: the output is that of the equations for up to 4,097 positions, "
-            "130 samples, 1,024 channels, 1,023 channels a group and 256 groups.",
-            "Every element counts, whatever the size: output and running statistics are those of the equations for up "
-            "to 4,097 positions, 130 samples and 1,024 channels, in training and in eval.",
+            "Every element counts at every size. The output is that of the equations for up to 4,097 positions, 130 "
+            "samples, 1,024 channels, 1,023 channels per group and 256 groups.",
+            "Every element counts at every size, in training and in eval. Output and running statistics are those of "
+            "the equations for up to 4,097 positions, 130 samples and 1,024 channels.",
         ),
         source=Both(
             (GROUP_NORM_PAPER.implies(_ALL_SUMMED, at="equations 1, 2 and 7"),),
@@ -264,7 +264,7 @@ SIZES: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-40", "BN-51", ground="formula", rule="sizes", title="gradients at real sizes", settles=("large sizes",),
         statement=(
-            "Every element counts in the gradients, too: dx, dweight and dbias are those of the equations for up to "
+            "Every element counts in the gradients too. dx, dweight and dbias are those of the equations for up to "
             "4,097 positions, 130 samples and 1,020 channels."
         ),
         source=Both(
@@ -276,8 +276,8 @@ SIZES: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-41", "BN-52", ground="formula", rule="sizes", title="beyond 2^20 elements", settles=("large sizes",),
         statement=Both(
-            "An input of more than 1,048,576 elements is normalised as every other one, to its last element.",
-            "An input of more than 1,048,576 elements is normalised as every other one, to its last element, in "
+            "An input of more than 1,048,576 elements is normalised like every other input, to its last element.",
+            "An input of more than 1,048,576 elements is normalised like every other input, to its last element, in "
             "training and in eval.",
         ),
         source=Both(
@@ -288,7 +288,7 @@ SIZES: Final[tuple[Requirement, ...]] = (
     ),
     of_group_norm(
         "GN-42", ground="documentation", rule="refusal", title="more groups than channels refused",
-        statement="More groups than there are channels are refused.", probes=_more_groups_than_channels,
+        statement="More groups than channels raise an exception.", probes=_more_groups_than_channels,
         source=(
             TORCH_GROUP_NORM.implies(_TOO_MANY, quote="num_channels must be divisible by num_groups."),
             KERAS_GROUP_NORM.implies(_TOO_MANY, quote="The input dimension must be divisible by the number of groups."),

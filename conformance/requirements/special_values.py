@@ -88,10 +88,10 @@ SPECIAL_VALUES: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-28", "BN-37", ground="robustness", title="NaN and infinity contained",
         statement=Both(
-            "A NaN or an infinity in x, or a NaN in dy, reaches the results of its own group and the gradients of its "
-            "own parameters, and nothing else. A NaN does reach them.",
-            "A NaN or an infinity in x, or a NaN in dy, reaches the results, statistics and gradients of its own "
-            "channel (in eval its own place), and nothing else. A NaN does reach them.",
+            "A NaN or an infinity in x, or a NaN in dy, changes only the results of its own group and the gradients "
+            "of its own parameters. A NaN must reach them.",
+            "A NaN or an infinity in x, or a NaN in dy, changes only results, statistics and gradients of its own "
+            "channel; in eval, of its own element. A NaN must reach them.",
         ),
         source=Both(*(
             (
