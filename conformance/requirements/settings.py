@@ -183,8 +183,8 @@ SETTINGS: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-33", "BN-42", ground="formula", rule="answer", title="negative eps",
         statement=Both(*(
-            f"A negative eps is added unchanged if the layer accepts it{where}; no other value replaces it. The output is "
-            "NaN where var + eps < 0. A layer that raises an exception conforms."
+            f"A negative eps is added unchanged if the layer accepts it{where}; no other value replaces it. The output "
+            "is NaN where var + eps < 0. A layer that raises an exception conforms."
             for where in ("", ", in training and in eval")
         )),
         source=Both(
@@ -201,8 +201,8 @@ SETTINGS: Final[tuple[Requirement, ...]] = (
     *twins(
         "GN-35", "BN-45", ground="robustness", title="eps below the resolution",
         statement=Both(*(
-            f"An eps that float16 rounds to 0 keeps the output and the gradients of a constant {x} right all the same: "
-            "it belongs to sums in float32."
+            f"If float16 rounds eps to 0, output and gradients of a constant {x} are still correct: eps belongs to "
+            "sums in float32."
             for x in ("input", "batch")
         )),
         source=Both(
