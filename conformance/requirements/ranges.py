@@ -80,8 +80,8 @@ RANGES: Final[tuple[Requirement, ...]] = twins(
     "GN-46", "BN-57", ground="robustness", rule="range", title="range and length", about="range",
     statement=Both(*(
         f"For 3 to 4,097 values per {what}, constants of many magnitudes give the bias. Other values give results "
-        "inside the bounds. This holds as long as the sums of the layer's variance formula fit the type of the sums, float32 "
-        "at least."
+        "inside the bounds. This holds as long as the sums of the layer's variance formula fit the type of the sums, "
+        "float32 at least."
         for what in ("group", "channel")
     )),
     source=Both(
