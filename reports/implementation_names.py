@@ -1,4 +1,4 @@
-"""What each implementation is called on a page: several releases are told apart, modes stand with their layer."""
+"""The name of each implementation on a page: releases are distinguished, modes follow their layer."""
 
 from __future__ import annotations
 

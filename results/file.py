@@ -91,7 +91,7 @@ def _validated(path: Path, lines: Iterable[bytes]) -> Iterator[Record]:
 
 
 def _check_format(path: Path, line: bytes) -> None:
-    """A header of another format is told so, before the rest of it is held against this one."""
+    """Reject a header of another format, before its fields are compared with this one."""
     try:
         header = msgspec.json.decode(line)
     except msgspec.DecodeError:

@@ -150,7 +150,7 @@ class Expectations:
         """A measurement beside what is expected of it at these versions.
 
         Raises:
-            BrokenExpectations: two entries are about it, or one cannot be held against these versions.
+            BrokenExpectations: two entries are about it, or one does not fit these versions.
         """
         cell = found.cell
         return Held(
@@ -178,7 +178,7 @@ class Expectations:
         """The entry that says what is decided of an implementation.
 
         Raises:
-            BrokenExpectations: two do, or one cannot be held against these versions.
+            BrokenExpectations: there are two, or one does not fit these versions.
         """
         about = [one for one in self.supported if one.is_about(implementation, dtype) and one.applies(versions)]
         return _only(about, f"{implementation} {dtype}")
@@ -187,7 +187,7 @@ class Expectations:
         """What is to be said where a framework has no such dtype, for the reason ``why``; None where none was pinned.
 
         Raises:
-            BrokenExpectations: two entries are about it, or one cannot be held against these versions.
+            BrokenExpectations: two entries are about it, or one does not fit these versions.
         """
         support = self.support_of(implementation, dtype, versions)
         if support is None or dtype not in support.entry.dtypes:

@@ -1,1 +1,1 @@
-"""A requirement held against what was observed: a module for each rule (docs/verdicts.md)."""
+"""Verdicts on requirements: one module per rule (docs/verdicts.md)."""

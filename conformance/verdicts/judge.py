@@ -1,4 +1,4 @@
-"""Verdicts: a requirement held against what was observed and diagnosed. The rules stand in docs/verdicts.md."""
+"""Verdicts: each requirement is compared with observations and diagnosis. docs/verdicts.md has the rules."""
 
 from __future__ import annotations
 

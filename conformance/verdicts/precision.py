@@ -118,7 +118,7 @@ def _judge_types(found: Sequence[tuple[Seen, str, str, str]], evidence: Evidence
         return Judged(verdict="cannot tell" if died else "unsupported", sentence=evidence.note("no call showed any"))
     other = [row for row in found if row[2] != row[3]]
     if not other:
-        return Judged(verdict="conforms", sentence=evidence.note(f"as they are asked for, {len(found)} times"))
+        return Judged(verdict="conforms", sentence=evidence.note(f"{len(found)} results have the required type"))
     kinds: dict[str, int] = {}
     for _, name, dtype, right in other:
         what = f"{name} {dtype} instead of {right}"

@@ -41,7 +41,7 @@ def judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
             )
             for one in accepted
         )
-        sentence = evidence.does(f"accepts what must be refused: {labels}")
+        sentence = evidence.does(f"accepts inputs that must raise an exception: {labels}")
         return Judged(
             verdict="diverges",
             measured=_accepted(accepted, [one for one in asked if not one.observation.unsupported]),
@@ -54,7 +54,7 @@ def judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
         return Judged(
             verdict="unsupported",
             measured="",
-            sentence=evidence.note(notes[0] if notes else "not asked"),
+            sentence=evidence.note(notes[0] if notes else "not checked"),
             notes=tuple(notes),
         )
     ordinary = {_kind_of_input(one) for one in evidence.seen if one.observation.steps}
@@ -65,7 +65,7 @@ def judge_refusal(requirement: Requirement, evidence: Evidence) -> Judged:
     refusals = tuple(
         witness(one, refused(one.observation), "acceptance", evidence.dtype) for one in asked if one.observation.raised
     )
-    sentence = evidence.does(f"refuses all {len(refusals)} cases" if len(refusals) > 1 else "refuses the one case")
+    sentence = evidence.does(f"rejects all {len(refusals)} cases" if len(refusals) > 1 else "rejects the only case")
     return Judged(verdict="conforms", measured="refused", sentence=sentence, notes=tuple(notes), witnesses=refusals)
 
 

@@ -52,12 +52,12 @@ def judge_setting(requirement: Requirement, evidence: Evidence) -> Judged:
     ]
     notes = (*excused, *rounded, *unclear)
     if unclear:
-        sentence = Sentence(text=f"steps of {step:g} in {setting} were not told apart")
+        sentence = Sentence(text=f"the cases do not distinguish steps of {step:g} in {setting}")
         return Judged(verdict="cannot tell", measured="", sentence=sentence, notes=notes, witnesses=tuple(witnesses))
     if not witnesses:
         reason = excused[0] if excused else "no case of it was asked"
         return Judged(verdict="unsupported", sentence=evidence.note(reason), notes=notes)
-    sentence = evidence.note(f"uses the {setting} given, to {step:g} of itself")
+    sentence = evidence.note(f"uses the given {setting}, to a relative {step:g}")
     return Judged(verdict="conforms", measured="", sentence=sentence, notes=notes, witnesses=tuple(witnesses))
 
 
@@ -67,7 +67,7 @@ def _another_setting(
     setting = str(requirement.setting)
     given = one.probe.case.settings[setting]
     measured = f"{setting}={apart(found.best, given, 6, 9)}" if found else "no value fits"
-    sentence = evidence.note(f"given {setting}={given:g}, it computes as with {measured}")
+    sentence = evidence.note(f"with {setting}={given:g} given, the layer computes as with {measured}")
     shown = witness(one, deviation, f"{setting}={given:g}", evidence.dtype)
     return Judged(
         verdict="diverges",

@@ -53,7 +53,7 @@ def judge_sizes(requirement: Requirement, evidence: Evidence) -> Judged:
     holding = [one for one in rest if one not in departing]
     begins = any(rule in rule_of(departing, holding) for rule in _BEGIN)
     if not begins and (others := _ordinary(departing, evidence)):
-        sentence = evidence.note(f"it departs at ordinary sizes, too, and no size begins it: {', '.join(others)}")
+        sentence = evidence.note(f"the layer also differs at ordinary sizes, no size is the limit: {', '.join(others)}")
         return Judged(verdict="cannot tell", sentence=sentence, notes=notes)
     return _with_rule(replace(judged, notes=notes), departing, holding, evidence)
 

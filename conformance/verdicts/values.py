@@ -46,7 +46,7 @@ def judge_values(requirement: Requirement, evidence: Evidence) -> Judged:
     if sorted_.held:
         one, deviation = max(sorted_.held, key=lambda pair: pair[1].ratio)
         closest = witness(one, deviation, "the bound, at its closest", evidence.dtype)
-        sentence = evidence.note(f"within the bound on {len(sorted_.held)} case(s)")
+        sentence = evidence.note(f"inside the error bound in {len(sorted_.held)} case(s)")
         return Judged(verdict="conforms", measured="", sentence=sentence, notes=notes, witnesses=(closest,))
     if sorted_.silent or not sorted_.excused:
         reason = sorted_.silent[0] if sorted_.silent else "its semantics refuse every case, which another axis tells"

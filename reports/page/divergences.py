@@ -89,7 +89,7 @@ class Finding:
 
     @property
     def by_convention(self) -> bool:
-        """Whether it is a convention to every implementation that was held against it."""
+        """Whether the requirement is a convention for every implementation that was checked."""
         return self.grounds == ("convention",)
 
     @property

@@ -62,21 +62,21 @@ REPORTED: Final = (
         thread="NVIDIA/TensorRT#4756",
         fault="group_norm.OneGroupIsEachChannel",
         fall=("GN-02",),
-        says="(G = 1 normalises each channel by itself)",
+        says="G = 1 normalises each channel by itself (grouping: ",
     ),
     Reported(
         number=3,
         thread="tenstorrent/tt-metal#50682",
         fault="group_norm.ZerosToAMultipleOf32Above32",
         fall=("GN-02",),
-        says="(from 33 positions on, zeros up to the next multiple of 32 enter the statistics)",
+        says="from 33 positions on, zeros up to the next multiple of 32 enter the statistics (grouping: ",
     ),
     Reported(
         number=3,
         thread="tenstorrent/tt-metal#50682",
         fault="batch_norm.ZerosToAMultipleOf32Above32",
         fall=("BN-63",),
-        says="zeros up to the next multiple of 32 positions, from 33 positions on)",
+        says="zeros up to the next multiple of 32 positions, from 33 positions on (normalized_together: ",
     ),
     *_both(
         4,
@@ -114,22 +114,26 @@ REPORTED: Final = (
         says="gradients at rank 4 and 5: ValueError in step 1",
     ),
     *_both(
-        7, "ggml-org/llama.cpp#8818", "EpsIsAlways1e6", ("GN-05", "BN-10"), "(eps is always 1e-6, whatever is given)"
+        7,
+        "ggml-org/llama.cpp#8818",
+        "EpsIsAlways1e6",
+        ("GN-05", "BN-10"),
+        "eps is always 1e-6, whatever is given (eps_value: ",
     ),
     Reported(
         number=8,
         thread="tensorflow/addons#751",
         fault="group_norm.WrongAxis",
         fall=("GN-02",),
-        says="(groups are cut from (positions x channels) on the wrong axis",
+        says="groups are cut from (positions x channels) on the wrong axis",
     ),
-    *_both(9, "apache/mxnet#9624", "WeightIgnored", ("GN-49", "BN-60"), "(the weight is ignored)"),
+    *_both(9, "apache/mxnet#9624", "WeightIgnored", ("GN-49", "BN-60"), "the weight is ignored (affine: "),
     Reported(
         number=10,
         thread="apple/coremltools#1020",
         fault="group_norm.MoreGroupsThanChannels",
         fall=("GN-42",),
-        says="accepts what must be refused: C=1, G=2; C=4, G=8; C=6, G=32",
+        says="accepts inputs that must raise an exception: C=1, G=2; C=4, G=8; C=6, G=32",
     ),
     Reported(
         number=12,
@@ -143,7 +147,7 @@ REPORTED: Final = (
         thread="facebookresearch/detectron2#3160",
         fault="batch_norm.EpsSubtractedOnLoading",
         fall=("BN-15",),
-        says="(the running mean, and running_var - eps: eps is ignored in eval)",
+        says="the running mean, and running_var - eps: eps is ignored in eval (eval_reads: ",
     ),
     *_both(
         14,
@@ -171,7 +175,7 @@ REPORTED: Final = (
         "Oneflow-Inc/oneflow#9387",
         "SiluBehind",
         ("GN-50", "BN-61"),
-        "(the layer is followed by SiLU: y * sigmoid(y))",
+        "the layer is followed by SiLU: y * sigmoid(y) (followed_by: ",
     ),
 )
 

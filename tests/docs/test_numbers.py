@@ -102,7 +102,9 @@ CLAIMS = [
     Claim("docs/protocol.md", r"# The worker protocol, version (\d+)", lambda: PROTOCOL),
     Claim("docs/protocol.md", r"\| `protocol` \| the number (\d+) \|", lambda: PROTOCOL),
     Claim(
-        "docs/protocol.md", r"sends its hello first, without a request, within (\d+) seconds", lambda: LAUNCH["hello_limit"].default
+        "docs/protocol.md",
+        r"hello first, without a request, within (\d+) seconds",
+        lambda: LAUNCH["hello_limit"].default,
     ),
     Claim("docs/protocol.md", r"\| no whole hello within (\d+) s", lambda: LAUNCH["hello_limit"].default),
     Claim("docs/protocol.md", r"within the time limit \((\d+) s", lambda: LAUNCH["time_limit"].default),
