@@ -1,7 +1,7 @@
-"""What a worker says, decoded once and checked (docs/protocol.md).
+"""The messages of a worker, decoded and checked once (docs/protocol.md).
 
-``protocol.schema.json`` beside this file is generated from these classes (``schema.py``). Fields that they do not
-have are ignored, so that a worker may know more than this release.
+``protocol.schema.json`` beside this file is generated from these classes (``schema.py``). Unknown fields are ignored: a
+worker may support a later release.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Description(Message, frozen=True, kw_only=True):
-    """What a worker says of an implementation.
+    """An implementation in a worker's hello.
 
-    ``dtypes`` are those that it is made for; where the worker names none, those of the framework. ``promotes`` and
-    ``equal_samples`` are None where the worker leaves them to what the name of its ``mode`` means. ``derivatives`` are
-    those that it takes in a step, in place of gradients; it is asked no others.
+    ``dtypes`` are the supported dtypes; if the worker names none, those of the framework. ``promotes`` and
+    ``equal_samples`` are None if the worker leaves them out; the name of the ``mode`` then decides. ``derivatives`` are
+    the supported ones of a step, instead of gradients.
     """
 
     id: Name
@@ -94,10 +94,10 @@ class RelatedLayer(Message, frozen=True, kw_only=True):
 
 
 class Hello(Message, frozen=True, kw_only=True):
-    """What a worker says first.
+    """The first message of a worker.
 
-    ``serves`` are the dtypes of the cases that this process takes, ``longest_line`` the bytes of the longest line that
-    it takes and writes.
+    ``serves`` are the dtypes of the cases that this process accepts, ``longest_line`` the bytes of the longest line that
+    it reads and writes.
     """
 
     protocol: Version
@@ -116,14 +116,14 @@ class Hello(Message, frozen=True, kw_only=True):
 
 
 class CannotImport(Message, frozen=True, kw_only=True):
-    """What a worker says in place of a hello where it cannot load its framework: the reason."""
+    """The first message of a worker that cannot load its framework, with the reason."""
 
     protocol: Version
     cannot_import: str
 
 
 class Numbers(Message, frozen=True, kw_only=True):
-    """An array: ``data`` has its values in C order, each little-endian, and travels as base64 text."""
+    """An array: ``data`` has its values in C order, each little-endian, as base64 text."""
 
     dtype: CarrierName
     shape: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(max_length=32)]
@@ -160,7 +160,7 @@ def _plain(text: str) -> str:
 
 
 class Result(Message, frozen=True, kw_only=True):
-    """What one step of a case gave."""
+    """The result of one step of a case."""
 
     output: Numbers
     dtype: str
@@ -176,7 +176,7 @@ class Result(Message, frozen=True, kw_only=True):
 class Answer(Message, frozen=True, kw_only=True):
     """The answer to one case of a request ``run``.
 
-    ``unsupported`` is an exception like any other: what a layer does not have is declared in the hello (``lacks``).
+    ``unsupported`` counts as an exception: unsupported features are declared in the hello (``lacks``).
     """
 
     number: Number
@@ -202,14 +202,14 @@ class Answer(Message, frozen=True, kw_only=True):
 
 
 class ScriptAnswer(Message, frozen=True, kw_only=True):
-    """The answer to a request ``script``; a worker that writes none leaves the text out."""
+    """The answer to a request ``script``; a worker without scripts leaves the text out."""
 
     number: Number
     script: str | None = None
 
 
 class ErrorAnswer(Message, frozen=True, kw_only=True):
-    """The answer to a request that the worker does not know."""
+    """The answer to an unknown request."""
 
     number: Number
     error: str
