@@ -96,8 +96,8 @@ class RelatedLayer(Message, frozen=True, kw_only=True):
 class Hello(Message, frozen=True, kw_only=True):
     """The first message of a worker.
 
-    ``serves`` are the dtypes of the cases that this process accepts, ``longest_line`` the bytes of the longest line that
-    it reads and writes.
+    ``serves`` are the dtypes of the cases that this process accepts, ``longest_line`` the bytes of the longest line
+    that it reads and writes.
     """
 
     protocol: Version

@@ -14,7 +14,7 @@ from normgauge.oracle.folded import WRONG_FOLDS
 
 RNG = np.random.default_rng(5)
 C = 16
-ARRAYS: dict[str, NDArray[Any]] = {
+ARRAYS: dict[str, Any] = {
     "conv_weight": RNG.standard_normal((C, 3, 3, 3)).astype(np.float32),
     "conv_bias": RNG.standard_normal(C).astype(np.float32),
     "running_mean": RNG.standard_normal(C).astype(np.float32),
