@@ -67,7 +67,7 @@ def fits_at(level: Level, search: Search, trial: Trial, canonical: Held) -> tupl
     for found in _found(level, search, trial, within=canonical.fits):
         if not own and (right := tuple(one for one in found if not one.departs)):
             return right
-        if well := tuple(one for one in found if one.departs and one.held.of_typical <= most):
+        if well := tuple(one for one in found if one.departs and one.held.explains and one.held.of_typical <= most):
             return (*well, *own)
     return own
 

@@ -37,7 +37,8 @@ class Held:
 
     ``of_bound`` is the largest error in units of the bound, ``of_typical`` in units of the typical error; ``worst`` is
     the element of the first, None where all are exact. ``refused`` says why the call should have been refused.
-    ``silent`` is the number of elements of which nothing is expected, ``count`` that of all.
+    ``silent`` is the number of elements of which nothing is expected, ``wide`` that of those whose bound is larger than
+    every number of the result, ``count`` that of all.
     """
 
     semantics: Semantics
@@ -48,12 +49,18 @@ class Held:
     worst: Element | None = None
     refused: str = ""
     silent: int = 0
+    wide: int = 0
     count: int = 0
 
     @property
     def fits(self) -> bool:
         """Whether no element lies outside; what says nothing of most elements explains nothing."""
         return self.of_bound <= 1 and not self.refused and 2 * self.silent <= self.count
+
+    @property
+    def explains(self) -> bool:
+        """Whether it fits and says something: within bounds as wide as the numbers themselves lies anything."""
+        return self.fits and 2 * self.wide <= self.count
 
 
 def held(question: Question, semantics: Semantics, arithmetic: Arithmetic) -> Held:
@@ -87,6 +94,7 @@ def _joined(one: Held, other: Held) -> Held:
         worst=other.worst if worse else one.worst,
         refused=one.refused or other.refused,
         silent=one.silent + other.silent,
+        wide=one.wide + other.wide,
         count=one.count + other.count,
     )
 
@@ -137,6 +145,7 @@ def _of_quantity(
         largest=float(error.max()),
         worst=worst,
         silent=int(error.size - np.count_nonzero(np.isfinite(expected.bound))),
+        wide=int(np.count_nonzero(~(expected.bound <= np.abs(actual).max()))),
         count=int(error.size),
     )
 

@@ -134,6 +134,9 @@ def test_channels_last_is_recognised_where_it_alone_fits() -> None:
     found = identified(x, y, num_groups=4, eps=1e-5, **GIVEN)
     assert found.verdict == CANONICAL
     assert "channels last" in found.arrays
+    y = y.copy()
+    y[2, 7, 3, 1] += 1
+    assert identified(x, y, num_groups=4, eps=1e-5, **GIVEN).differences[-1].index == (2, 7, 3, 1)
 
 
 def test_channels_last_that_are_read_as_channels_first_are_named() -> None:
@@ -250,6 +253,12 @@ def test_the_answer_prints_in_a_notebook_and_as_json() -> None:
     assert repr(found) == str(found)
     assert found.as_dict()["differences"][0]["of_bound"] < 1
     assert max(map(len, str(found).splitlines())) <= 110
+
+
+def test_a_formula_that_says_nothing_of_most_elements_explains_nothing() -> None:
+    """One value in a set has no unbiased variance, and with a tiny eps any number lies within the bound."""
+    x = X[:, :, :1, :1]
+    assert identified(x, RNG.standard_normal(x.shape).astype(np.float32), num_groups=C, eps=1e-5).verdict == UNKNOWN
 
 
 def test_two_outputs_are_the_same_to_rounding_and_both_canonical() -> None:

@@ -81,16 +81,16 @@ def test_keras_weighs_the_old_value_and_tracks_the_biased_variance() -> None:
     keras = pytest.importorskip("keras")
     layer = keras.layers.BatchNormalization(momentum=0.99, epsilon=1e-3)
     layer.build((None, 5, 5, 6))
-    before = [np.array(one.value) for one in (layer.moving_mean, layer.moving_variance)]
+    before = [np.asarray(one.value) + 0 for one in (layer.moving_mean, layer.moving_variance)]
     x = np.ascontiguousarray(np.moveaxis(X, 1, -1))
-    y = np.array(layer(x, training=True))
+    y = np.asarray(layer(x, training=True))
     found = identified(
         x,
         y,
         running_mean=before[0],
         running_var=before[1],
-        running_mean_after=np.array(layer.moving_mean.value),
-        running_var_after=np.array(layer.moving_variance.value),
+        running_mean_after=np.asarray(layer.moving_mean.value),
+        running_var_after=np.asarray(layer.moving_variance.value),
         momentum=0.99,
         layout="channels_last",
     )
