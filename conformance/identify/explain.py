@@ -67,7 +67,9 @@ def _in_other_layout(known: Known, found: Explanation, references: References) -
     if not there.fits or there.fits[0].semantics.departures():
         return found
     words = f"the channels stand {'last' if other == LAST else 'first'}, not {'first' if other == LAST else 'last'}"
-    fits = tuple(replace(one, other=words) for one in there.fits)
+    axes = "-1, 1" if other == FIRST else "1, -1"
+    remedy = f"transpose x before the layer, np.moveaxis(x, {axes}), or tell the layer where its channels stand"
+    fits = tuple(replace(one, other=words, remedy=remedy) for one in there.fits)
     return replace(there, fits=fits, canonical=found.canonical)
 
 

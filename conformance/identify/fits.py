@@ -28,13 +28,15 @@ _MOST: Final = 4
 class Fit:
     """What explains everything: a trial and a semantics; ``eps`` and ``momentum`` are measured where they were open.
 
-    ``other`` says what beside the semantics is not as it was given, such as the layout, eps or the weight.
+    ``other`` says what beside the semantics is not as it was given, such as the layout, eps or the weight, and
+    ``remedy`` what mends that.
     """
 
     trial: Trial
     held: Held
     measured: Mapping[str, Interval]
     other: str = ""
+    remedy: str = ""
     recovered: Recovered | None = None
 
     @property
@@ -137,7 +139,8 @@ def _with_other_settings(search: Search, trial: Trial, arithmetic: Arithmetic) -
             found = held(there.question, semantics.semantics, arithmetic)
             if found.fits and found.of_typical <= _WELL:
                 words = f"{name} is {value:g}, not {trial.question.settings[name]:g}"
-                return (Fit(trial=there, held=found, measured={name: interval}, other=words),)
+                remedy = f"give the layer {name}={trial.question.settings[name]:g}"
+                return (Fit(trial=there, held=found, measured={name: interval}, other=words, remedy=remedy),)
     return ()
 
 
@@ -155,7 +158,8 @@ def _with_other_groups(trial: Trial, arithmetic: Arithmetic) -> tuple[Fit, ...]:
             found = held(there.question, question.kind.canonical, arithmetic)
             if found.fits and found.of_typical <= _WELL:
                 words = f"num_groups is {groups}, not {question.groups}"
-                return (Fit(trial=there, held=found, measured={}, other=words),)
+                remedy = f"give the layer num_groups={question.groups}"
+                return (Fit(trial=there, held=found, measured={}, other=words, remedy=remedy),)
     return ()
 
 
@@ -190,5 +194,5 @@ def with_recovered(search: Search, trial: Trial, arithmetic: Arithmetic, *, rela
         kept = held(there.question, semantics, arithmetic)
         if kept.fits and kept.of_typical <= _WELL:
             other = "" if found.unknown else found.words
-            return (Fit(trial=there, held=kept, measured={}, other=other, recovered=found),)
+            return (Fit(trial=there, held=kept, measured={}, other=other, remedy=found.remedy, recovered=found),)
     return ()

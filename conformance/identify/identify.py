@@ -83,7 +83,8 @@ def identify(  # noqa: PLR0913 - what may be known of a layer, by the usual name
 
 def _answer(checked: Known) -> tuple[Explanation, Identified]:
     found = explained(checked)
-    not_told = list(not_told_apart(found.fits[0], found.place)) if len(found.fits) == 1 else []
+    is_told = len(found.fits) == 1 and found.fits[0].held.arithmetic.intermediates is None
+    not_told = list(not_told_apart(found.fits[0], found.place)) if is_told else []
     causes = [] if found.fits else list(what_is_seen(found))
     return found, answered(checked, found, not_told=not_told, causes=causes)
 

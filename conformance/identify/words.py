@@ -11,7 +11,7 @@ from normgauge.conformance.identify import answer
 from normgauge.conformance.identify.answer import Departure, Difference, Identified, Setting
 from normgauge.conformance.identify.explain import Explanation
 from normgauge.conformance.identify.fits import Fit
-from normgauge.conformance.identify.known import FIRST, OBSERVED, Known, as_given
+from normgauge.conformance.identify.known import OBSERVED, Known, as_given
 from normgauge.conformance.identify.trials import EPS, MOMENTUM, Trial, simplest
 from normgauge.conformance.identify.whole import Held
 from normgauge.conformance.layers.registry import kind_of
@@ -103,8 +103,8 @@ def _remedies(alternatives: Sequence[Sequence[Departure]], best: Fit | None) -> 
     for departures in alternatives:
         for one in departures:
             yield one.remedy
-    if best is not None and best.recovered is not None and best.recovered.remedy:
-        yield best.recovered.remedy
+    if best is not None and best.remedy:
+        yield best.remedy
 
 
 # --- settings ------------------------------------------------------------------------------------------------------
@@ -194,5 +194,3 @@ def _notes(trial: Trial, best: Fit | None) -> Iterator[str]:
         yield f"sums in {arithmetic.dtype}: computing in float32 would keep more digits"
     if not math.isfinite(best.held.of_bound):
         yield "the arithmetic may leave its range here"
-    if trial.layout != FIRST and best.other:
-        yield "pass layout=channels_last, or transpose x: np.moveaxis(x, -1, 1)"
