@@ -50,13 +50,12 @@ _WORDS: Final[Mapping[str, tuple[Any, ...]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Lack:
-    """Something that a layer does not have. A case is about it where it meets every condition that is given.
+    """An unsupported feature of a layer. A case needs the feature if it meets every condition of the object.
 
-    ``why`` is one sentence, ``source`` the page or the code that says so. Conditions: ``settings``, all of which have
-    these values; ``given``, settings with any value at all; ``left_out``, settings that are left to the layer, where it
-    has no default; and of ``ranks`` (dimensions of x), ``dtypes``,
-    ``modes`` (``train``, ``eval``), ``actions`` and ``shapes`` (:data:`SHAPES`) one each; ``gradients``, that some are
-    asked for.
+    ``why`` is one sentence, ``source`` the page or the code that shows it. Conditions: ``settings``, all with these
+    values; ``given``, settings with any value; ``left_out``, settings without a default in the layer;
+    one each of ``ranks`` (dimensions of x), ``dtypes``, ``modes`` (``train``, ``eval``), ``actions`` and
+    ``shapes`` (:data:`SHAPES`); ``gradients``, that the case needs gradients.
 
     Raises:
         ValueError: no condition at all, or one that names what does not exist.

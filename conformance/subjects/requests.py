@@ -27,9 +27,9 @@ else:
 
 
 class Settings(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a user passes to the constructor; a setting that is absent is not passed at all.
+    """The arguments of the constructor; an absent setting is not passed.
 
-    ``num_groups`` is there for a GroupNorm. A ``momentum`` of null is a value, and not the same as none.
+    A GroupNorm always has ``num_groups``. A ``momentum`` of null is a value; it differs from an absent momentum.
     """
 
     num_channels: int
@@ -42,9 +42,9 @@ class Settings(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ActionRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to be done to the layer before a call.
+    """An action on the layer before a call.
 
-    ``momentum`` has the new one as its ``value``, ``set_parameters`` has ``parameters``.
+    ``momentum`` has the new momentum as its ``value``, ``set_parameters`` has ``parameters``.
     """
 
     action: ActionName
@@ -53,10 +53,10 @@ class ActionRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class StepRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One call of the living layer; with ``dy`` it is asked for gradients, with ``inspect`` for the parameters.
+    """One call of the layer; with ``dy`` the answer has gradients, with ``inspect`` the parameters.
 
-    ``layout`` and ``dy_layout`` say how x and dy lie in memory, where that is not densely. ``derivative`` asks for
-    other derivatives in place of the gradients: the implementation has it among its ``derivatives``.
+    ``layout`` and ``dy_layout`` are the memory layouts of x and dy, if they are not dense. ``derivative`` requests
+    other derivatives instead of the gradients; the implementation has it among its ``derivatives``.
     """
 
     mode: Literal["train", "eval"]
@@ -70,7 +70,7 @@ class StepRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class CaseRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A new layer and the calls of it. ``dtypes`` has those of parameters that are of another dtype than the input."""
+    """A new layer and its calls. ``dtypes`` has the dtypes of parameters that differ from the input's dtype."""
 
     layer: str
     dtype: DtypeName
@@ -87,7 +87,7 @@ class NumberedCase(CaseRequest, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class RunRequest(Message, frozen=True, kw_only=True, tag_field="op", tag="run"):
-    """Cases for one implementation: one answer is due for each, in their order."""
+    """Cases for one implementation; the worker sends one answer for each, in their order."""
 
     implementation: str
     cases: tuple[NumberedCase, ...]
@@ -102,9 +102,9 @@ class ElementRequest(Message, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class ScriptRequest(Message, frozen=True, kw_only=True, tag_field="op", tag="script"):
-    """A case that is asked for as a program; ``about`` is one sentence for its head.
+    """The request for a case as a program; ``about`` is one sentence for its head.
 
-    ``element`` is one of a large array, for a program that does not print the whole of it.
+    ``element`` is an element of a large array, for a program that does not print the whole array.
     """
 
     number: Number
