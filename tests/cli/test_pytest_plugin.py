@@ -247,7 +247,7 @@ def test_a_users_mistake_is_one_line(project: Project, words: tuple[str, ...], s
 def test_a_divergence_fails_with_what_a_person_needs_and_no_traceback(project: Project) -> None:
     done = project.ask(of=("group_norm.Interleaved",), both=True)
     assert done.code == 1
-    assert done.line("FAILED").startswith("FAILED group_norm.Interleaved::GN-02 grouping - group_norm.Interleaved: gro")
+    assert done.line("FAILED").startswith("FAILED group_norm.Interleaved::GN-02 grouping - group_norm.Interleaved: cha")
     for row in (
         r"in +float32, float64",
         r"settings +eps=.*num_channels=4, num_groups=2",
@@ -257,7 +257,7 @@ def test_a_divergence_fails_with_what_a_person_needs_and_no_traceback(project: P
         r"measured semantics step 1 output -0.9999924 -0.999992 0.999992 0.999992$",
         r"remedy +permute the channels",
         r"ground +formula$",
-        r"to do +wrong, interleaved; repair the layer, or add an entry to  a file of your own \(--normgauge-expec",
+        r"to do +wrong, channel c belongs .*\(interleaved\); repair the layer, or add an entry to a file of your own",
         r"entry +normgauge run counting:Counting -i group_norm\.Interleaved --budget none; normgauge gate --suggest$",
     ):
         assert re.search(rf"^  {row}", done.out, re.MULTILINE), row
@@ -311,13 +311,17 @@ def test_an_expected_divergence_is_xfailed_with_its_reason_and_thread(project: P
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("group_norm.Interleaved", "group_norm.GroupNorm", "the known difference,  interleaved, is gone: it confo"),
-        ('"interleaved"', '"reversed"', "measured 'interleaved' where 'reversed' is expected; correct `measured`"),
+        (
+            "group_norm.Interleaved",
+            "group_norm.GroupNorm",
+            "the known difference, interleaved, is gone: the layer confo",
+        ),
+        ('"interleaved"', '"reversed"', "measured 'interleaved', expected 'reversed'; correct `measured`"),
         ("requirement", 'versions = { mxl = ">=1" }\nrequirement', "versions names 'mxl', which the results do not"),
         (
             '"GN-02"',
             '"GN-02"\ndtypes = ["float64"]',
-            "wrong, interleaved; repair the layer, or add an entry to  known.toml",
+            "(interleaved); repair the layer, or add an entry to known.toml",
         ),
     ],
 )
