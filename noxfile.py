@@ -71,7 +71,7 @@ MEASURED = pathlib.Path("build/measured")
 @nox.session(allow_parallel=True)
 @nox.parametrize("framework", FRAMEWORKS, ids=FRAMEWORKS)
 def conformance(session: nox.Session, framework: str) -> None:
-    """Measure one framework, write its result file and hold it against what is expected; the report follows."""
+    """Measure one framework, write its result file, compare it with the list of known differences; then the report."""
     if not session.parallel:  # side by side, nox takes no notice; the report is a session to name
         session.notify("report")
     named, options = releases.taken("--with", session.posargs)
@@ -106,7 +106,7 @@ def conformance(session: nox.Session, framework: str) -> None:
 
 @nox.session
 def timeline(session: nox.Session) -> None:
-    """Measure several releases of one framework and show what changed: -- mlx, -- mlx 0.31.2 0.32.4."""
+    """Measure several releases of one framework and report the changes: -- mlx, -- mlx 0.31.2 0.32.4."""
     install(session, *releases.pins("pictures"))
     try:
         framework, wanted, options = chosen(session)
@@ -132,7 +132,7 @@ def timeline(session: nox.Session) -> None:
 
 @nox.session
 def report(session: nox.Session) -> None:
-    """Make build/report/index.html from the result files."""
+    """Write build/report/index.html from the result files."""
     install(session, *releases.pins("pictures"))
     session.run("normgauge", "report", str(RESULTS), "--out", "build/report")
 
@@ -234,7 +234,7 @@ def check_wheel(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """What things cost, as ratios measured side by side."""
+    """Measure the cost of the suite's parts, as ratios that are measured side by side."""
     install(session, *releases.pins("torch", "pictures"))
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     session.run("python", "benchmarks/oracle_cost.py", *session.posargs, env=one_thread)
@@ -244,14 +244,14 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Hold honest implementations against the bounds of their class, millions of elements each."""
+    """Compare correct implementations with the error bounds of their class, millions of elements each."""
     install(session)
     session.run("python", "tests/support/soak.py", *session.posargs)
 
 
 @nox.session
 def audit(session: nox.Session) -> None:
-    """Search for the largest error/bound of any honest form: -- --seconds 3600 --seed 1."""
+    """Search for the largest error/bound of any correct form: -- --seconds 3600 --seed 1."""
     install(session, *releases.pins("audit"))
     session.run("python", "tests/support/audit.py", *session.posargs)
 
@@ -273,14 +273,14 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def correct(session: nox.Session) -> None:
-    """Explore correct layers in six styles, from three seeds: nothing but `conforms` may come of it."""
+    """Explore correct layers in six styles, from three seeds: every verdict must be `conforms`."""
     install(session)
     session.run("python", "tests/support/explore_correct.py", *session.posargs)
 
 
 @nox.session
 def remedies(session: nox.Session) -> None:
-    """Apply every remedy to the layers that it is shown for, in the result files of build/results or those named."""
+    """Apply every remedy to its layers, from the result files of build/results or from the named ones."""
     install(session, *releases.pins("test", "ci", *(name for name in FRAMEWORKS if name not in PYTHON)))
     environment = {"PYTHONPATH": os.pathsep.join(["tests", "tests/support"])}
     session.run("python", "tests/support/remedied.py", *(session.posargs or [str(RESULTS)]), env=environment)
@@ -288,7 +288,7 @@ def remedies(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Give edited hellos and answers of real workers to the host: -- --seconds 3600 --seed 1."""
+    """Send edited hellos and answers of real workers to the host: -- --seconds 3600 --seed 1."""
     install(session)
     session.run("python", "tests/support/fuzz.py", *session.posargs)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from normgauge.conformance.cli.errors import check_folder, make_folder, told_in_one_line, warn_of_interrupted
+from normgauge.conformance.cli.errors import check_folder, errors_in_one_line, make_folder, warn_of_interrupted
 from normgauge.reports.accuracy_files import write_accuracy
 
 
@@ -28,7 +28,7 @@ def accuracy(results: Path, out: Path) -> None:
     """
     check_folder(results, "accuracy")
     make_folder(out)
-    with told_in_one_line(out):
+    with errors_in_one_line(out):
         for path in write_accuracy(results, out):
             click.echo(f"written: {path}")
     warn_of_interrupted(results)

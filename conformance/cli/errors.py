@@ -55,7 +55,7 @@ def warn_of_interrupted(results: Path) -> None:
 
 
 @contextmanager
-def told_in_one_line(folder: Path) -> Iterator[None]:
+def errors_in_one_line(folder: Path) -> Iterator[None]:
     try:
         yield
     except BrokenResults as error:

@@ -10,7 +10,7 @@ import click
 from normgauge.conformance.cli.errors import Mistake
 from normgauge.conformance.gating.entries import BrokenExpectations
 from normgauge.conformance.gating.expectations import load_expectations
-from normgauge.conformance.gating.gate import hold, suggestions
+from normgauge.conformance.gating.gate import compare_results, suggestions
 from normgauge.results.file import BrokenResults
 
 
@@ -48,7 +48,7 @@ def gate(results: tuple[Path, ...], places: tuple[Path, ...], baseline: tuple[Pa
     Example: normgauge gate build/results
     """
     try:
-        gated = hold(results or (Path("build/results"),), load_expectations(places), baseline)
+        gated = compare_results(results or (Path("build/results"),), load_expectations(places), baseline)
     except (BrokenResults, BrokenExpectations) as error:
         raise Mistake(str(error)) from None
     for line in (*gated.lines(), gated.summary()):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from normgauge.conformance.cli.errors import check_folder, make_folder, told_in_one_line, warn_of_interrupted
+from normgauge.conformance.cli.errors import check_folder, errors_in_one_line, make_folder, warn_of_interrupted
 from normgauge.reports.page.page import write_report
 from normgauge.reports.pictures import missing
 
@@ -29,7 +29,7 @@ def report(results: Path, out: Path) -> None:
     """
     check_folder(results, "report")
     make_folder(out)
-    with told_in_one_line(out):
+    with errors_in_one_line(out):
         click.echo(f"report: {write_report(results, out / 'index.html')}")
     if why := missing():
         click.echo(f"warning: the report has no pictures: {why}", err=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from normgauge.conformance.cli.errors import check_folder, make_folder, told_in_one_line, warn_of_interrupted
+from normgauge.conformance.cli.errors import check_folder, errors_in_one_line, make_folder, warn_of_interrupted
 from normgauge.conformance.cli.terminal import console_for, table_of_changes
 from normgauge.reports.timeline.files import write_timeline
 
@@ -27,7 +27,7 @@ def timeline(results: Path, out: Path | None) -> None:
     check_folder(results, "timeline")
     folder = out or results
     make_folder(folder)
-    with told_in_one_line(folder):
+    with errors_in_one_line(folder):
         told, written = write_timeline(results, folder)
     warn_of_interrupted(results)
     console = console_for()

@@ -84,7 +84,7 @@ class Gated:
         return [*map(str, self.surprises), *lines, *self.incomparable]
 
 
-def hold(paths: Sequence[Path], expectations: Expectations, baseline: Sequence[Path] = ()) -> Gated:
+def compare_results(paths: Sequence[Path], expectations: Expectations, baseline: Sequence[Path] = ()) -> Gated:
     """Compare result files, and those in folders, with the list of known differences and with earlier result files.
 
     Raises:
