@@ -199,8 +199,9 @@ def _axis_lines(axis: AxisMeasured, witnesses: Sequence[Witness]) -> Iterator[st
     same = axis.measured == [axis.canonical]
     sign = "[green]=[/]" if same else "[yellow]?[/]" if axis.canonical in axis.measured else "[red]≠[/]"
     answer = escape(" or ".join(axis.worded(value) for value in axis.measured) or "nothing measured")
+    answer = f"unknown: {answer}" if len(axis.measured) > 1 else answer
     yield f"{sign} {escape(axis.question)}? {answer if same else f'[red]{answer}[/]'}"
-    if not same and not any(one.against_value == axis.canonical for one in witnesses):
+    if axis.canonical not in axis.measured and not any(one.against_value == axis.canonical for one in witnesses):
         yield f"    canonical: {escape(axis.worded(axis.canonical))}"
     for one in witnesses:
         word = "canonical" if one.against_value == axis.canonical else "excluded"
