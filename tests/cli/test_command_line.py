@@ -115,7 +115,7 @@ def test_a_run_writes_a_complete_result_file_and_a_report_is_made_from_it(tmp_pa
     judged = [record.verdict for record in records if isinstance(record, Judgement)]
     assert records[-1].counts == {"conforms": len(judged) - 1, "diverges": 1} == dict(Counter(judged))
     assert records[-1].departures == {"error": 1}
-    assert "wrong GN-02 grouping (formula): interleaved" in result.stderr
+    assert "wrong GN-02 grouping (formula): channel c belongs to group c mod G (interleaved)" in result.stderr
     assert "1 error, 0 differences of convention, 0 contradictions of documentation, 0 hazards (" in result.stderr
     result = invoke("report", str(tmp_path), "--out", str(tmp_path / "report"))
     assert result.exit_code == 0
