@@ -25,6 +25,7 @@ from honest import MEANS, REGIMES, Array, Machine
 from honest_backward import UPSTREAM
 from honest_layers import SAMPLES, Choices, Draw, Implementation, Regime, computed, references
 
+from normgauge.adapters.dtypes import HALF
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference
 from normgauge.oracle.arithmetic import WIDEST
 
@@ -66,13 +67,16 @@ class Rung:
     regimes: Mapping[str, Regime] = field(default_factory=lambda: REGIMES)
 
 
-RUNGS: Final = {
-    "float32": Rung(
-        store=Machine(dtype="float32"),
+def _computed_in_float32(dtype: str) -> Rung:
+    """All in float32, and inputs and results of ``dtype``."""
+    return Rung(
+        store=Machine(dtype=dtype),
         machine=lambda flush: Machine(dtype="float32", flush=flush),
-        arithmetic=lambda accuracy: Arithmetic("float32", accuracy),
-    ),
-}
+        arithmetic=lambda accuracy: Arithmetic("float32", accuracy, storage=dtype),
+    )
+
+
+RUNGS: Final = {dtype: _computed_in_float32(dtype) for dtype in ("float32", *HALF)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +88,14 @@ class Length:
     groups: int
 
 
+#: Two samples have half of a set each: one position, and one more than a multiple of what kernels take at a time.
 LENGTHS: Final = (
     Length(n=4, draws=40, groups=1000),
-    Length(n=16, draws=20, groups=200),
-    Length(n=100, draws=20, groups=30),
-    Length(n=1_000, draws=12, groups=4),
-    Length(n=10_000, draws=6, groups=1),
-    Length(n=100_000, draws=2, groups=1),
+    Length(n=34, draws=20, groups=100),
+    Length(n=130, draws=20, groups=24),
+    Length(n=1_026, draws=12, groups=4),
+    Length(n=8_194, draws=6, groups=1),
+    Length(n=100_002, draws=2, groups=1),
 )
 
 
@@ -146,13 +151,14 @@ class Soak:
         return found
 
     def _hold(self, found: Tallies, name: str, rung: Rung, length: Length, seed: list[int]) -> None:
-        draw = Draw.of(np.random.default_rng(seed), rung.store, rung.regimes, length.n, length.groups)
+        with np.errstate(all="ignore"):  # some regimes overflow
+            draw = Draw.of(np.random.default_rng(seed), rung.store, rung.regimes, length.n, length.groups)
         accuracy, wanted = "", {}
         for label, implementation in sorted(self.implementations.items(), key=lambda item: item[1].accuracy):
             if implementation.accuracy != accuracy:  # the references of one class at a time, they are large
                 accuracy, wanted = implementation.accuracy, references(draw, rung.arithmetic(implementation.accuracy))
             how = Choices.of(np.random.default_rng([*seed, *label.encode()]), implementation, draw.placement)
-            with np.errstate(all="ignore"):  # some regimes overflow
+            with np.errstate(all="ignore"):
                 for quantity, values in computed(implementation, rung.machine(draw.flush), draw, how):
                     where = partial(draw.told, seed, quantity, how)
                     found.setdefault((name, label, quantity), Tally()).add(wanted[quantity], rung.store(values), where)
@@ -266,7 +272,7 @@ def _forms() -> list[tuple[str, tuple[str, ...]]]:
 def digest() -> str:
     """A digest of what is held to which bounds: it changes with a form, a regime or a bound, not with the code."""
     soak = Soak()
-    held = [repr((soak.lengths, soak.implementations, _forms()))]
+    held = [repr((soak.lengths, soak.implementations, [*soak.rungs], _forms()))]
     for name, rung in soak.rungs.items():
         draw = Draw.ordinary(np.random.default_rng(0), rung.store, 16, 8)
         for accuracy in ACCURACY_CLASSES:
