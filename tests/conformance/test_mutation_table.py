@@ -111,7 +111,7 @@ def test_what_falls_with_another_requirement_is_not_told_again() -> None:
     ]
     found = mutation_table.outcome(FAULTS[0], records, {})
     assert (found.fallen, found.told) == (("GN-05", "GN-18"), ("GN-18",))
-    assert "| median requirements that tell a fault | 1 |" in mutation_table.totals([found])
+    assert "| median requirements that report a fault | 1 |" in mutation_table.totals([found])
     assert "| median requirements that fall | 2 |" in mutation_table.totals([found])
 
 

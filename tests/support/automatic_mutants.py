@@ -1,8 +1,8 @@
-"""Automatic mutants: every mutant that cosmic-ray makes of two plain layers in NumPy, through the suite.
+"""Automatic mutants: the results of the suite for every mutant that cosmic-ray makes of two plain layers in NumPy.
 
-`nox -s mutants -- --automatic` runs it and prints the totals; ``--write docs/automatic-mutants.md`` keeps them. A
-mutant is *killed* where a requirement falls or nothing can be measured, at float32, or else at float64. What survives
-must stand in the table of ``correct.equivalent_mutants``, and what stands there must survive.
+`nox -s mutants -- --automatic` runs them and prints the totals; ``--write docs/automatic-mutants.md`` writes the page.
+A mutant is *killed* if a requirement falls or nothing can be measured, at float32, or else at float64. The survivors
+must be the mutants in the table of ``correct.equivalent_mutants``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from normgauge.conformance.subjects.subject import Launch
 from normgauge.results.records import DIVERGENT, Judgement, NotRun
 
 ADAPTER: Final = "correct.made_mutants:MadeAdapter"
-#: What is run until something kills a mutant: the dtype, and whether the cases that diagnose are enough.
+#: The stages that run until a mutant is killed: the dtype, and whether only the cases of the diagnosis run.
 STAGES: Final = (("float32", True), ("float32", False), ("float64", False))
 NOTHING_MEASURED: Final = "nothing measured"
 PAGE: Final = """# Automatic mutants
@@ -42,8 +42,8 @@ backward, running statistics, eval and state. All its operators are used except 
 Two mutations that make the same source count once.
 
 A mutant is *killed* if a requirement falls or if nothing can be measured. Each run stops at the first requirement that
-falls. A mutant that survives float32 also runs at float64. The search for names of mistakes is left out; it changes
-the name of a departure and not whether there is one.
+falls. A mutant that survives float32 also runs at float64. The search for names of mistakes is left out: it only
+changes the name of a difference, and finds no more differences.
 
 {totals}
 
@@ -124,7 +124,7 @@ def page(found: Sequence[Outcome], digest: str) -> str:
 
 
 def mistakes(found: Sequence[Outcome]) -> list[str]:
-    """What is wrong: a survivor without an argument, and an argument for a mutant that is killed."""
+    """The errors of a run: a survivor without an argument, or an argument for a mutant that is killed."""
     said = [f"{one.mutant} survives" for one in found if one.fate == "surviving"]
     return said + [f"{one.mutant} is argued to be equivalent; {one.killed_by} falls" for one in found
                    if one.killed_by and one.mutant in EQUIVALENT]  # fmt: skip
@@ -134,8 +134,10 @@ def main(words: list[str] | None = None) -> int:
     from correct.made_mutants import MADE
 
     parser = argparse.ArgumentParser(description="Run every mutant that cosmic-ray makes of two plain layers.")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="keep the totals as a page")
-    parser.add_argument("--only", default="", metavar="TEXT", help="mutants with this text in layer, method or line")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="write the totals to this file")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="run mutants with this text in layer, method or line"
+    )
     options = parser.parse_args(words)
     chosen = {
         name: one
@@ -143,7 +145,7 @@ def main(words: list[str] | None = None) -> int:
         if options.only in f"{one.kind}.{one.method}: {one.line} -> {one.becomes}"
     }
     if not chosen:
-        parser.error(f"--only {options.only}: no mutant has it, such as those of group_norm.normalised")
+        parser.error(f"--only {options.only}: no mutant has this text; group_norm.normalised has")
     store = InMemory()
     vars(parallel)["default_store"] = lambda: store
     vars(diagnose)["with_mistakes"] = lambda *_, **__: None

@@ -1,8 +1,8 @@
-"""The mutation table: every fault of ``faulty.faults`` through the suite, and through three other ways of testing.
+"""The mutation table: the results of the suite and of three other ways of testing for every fault of ``faulty.faults``.
 
-``nox -s mutants`` runs it and prints the totals; ``--write docs/mutants.md`` keeps the table. A fault is *caught* where
-a requirement falls or nothing could be measured, and *named* where the phrase that it must be named as stands in what
-is said of it. The peers are those of peers.py.
+``nox -s mutants`` runs every fault and prints the totals; ``--write docs/mutants.md`` writes the table. A fault is
+*caught* if a requirement falls or nothing can be measured. A fault is *named* if its report contains the phrase in the
+column "must be named as". The peers are those of peers.py.
 """
 
 from __future__ import annotations
@@ -29,29 +29,32 @@ from normgauge.conformance.subjects.subject import Launch
 from normgauge.results.records import DIVERGENT, Judgement, NotRun, Record
 
 ADAPTER: Final = "faulty.faults.table:FaultsAdapter"
-#: What a fault is to be told by at most: one mistake is one difference.
+#: The number of requirements that a report should have for a fault, at most: a mistake is a single difference.
 MOST_TOLD: Final = 3
 PAGE: Final = """# The mutation table
 
 <!-- asked: {digest} -->
 
-`nox -s mutants -- --write docs/mutants.md` wrote this page. Each row is a fault of `tests/faulty/faults`: one step of
-an honest NumPy layer is replaced by what somebody shipped, by what somebody reported, or by a classic mistake of
-kernels.
-*Caught by* are the requirements that fell, of which *told* are left without those that fall with another one
-(`falls_with`, docs/verdicts.md): each of those has a verdict and an expectation of its own all the same. *Named* says
-whether the suite said the phrase in the column before.
+`nox -s mutants -- --write docs/mutants.md` wrote this page. Each row is a fault of `tests/faulty/faults`: a correct
+NumPy layer with a mistake in one step. The mistake was shipped, was reported, or is a classic mistake of kernels.
+
+- *caught by*: the requirements that fell. A fault is caught if a requirement falls or if nothing can be measured.
+- *fell*: the number of these requirements.
+- *reported*: the number without requirements that fall with another requirement (`falls_with`,
+  [verdicts.md](verdicts.md)). Every requirement that fell has a separate verdict and a separate expectation.
+- *named*: whether the report contains the phrase in the column before.
 
 {totals}
 
-The peers, on the same faults in the same run:
+The peers run on the same faults in the same run:
 
 - **ONNX**: the node test cases of the `onnx` package for BatchNormalization and GroupNormalization, with its data and
-  tolerances. They are forward cases, and the running statistics of training.
-- **one shape**: output, running statistics and gradients beside torch's own layer, for one `randn` input of shape
-  (2, 32, 8, 8) with 8 groups, one call in training and one in eval, by `torch.testing.assert_close` with its defaults.
-- **benchdnn**: an imitation of oneDNN's way for training: the fill of its bnorm driver, sparse integers as dy, and a
-  threshold and three shapes that are chosen here, not oneDNN's own.
+  tolerances. The cases cover the forward pass and the running statistics of training.
+- **one shape**: output, running statistics and gradients are compared with torch's layer by
+  `torch.testing.assert_close` with its defaults. The input is a single `randn` array of shape (2, 32, 8, 8) with 8
+  groups, with one call in training and one in eval.
+- **benchdnn**: an imitation of oneDNN's test for training. It has the fill of the bnorm driver and sparse integers as
+  dy. The threshold and the three shapes are chosen here, and differ from oneDNN's.
 
 {families}
 """
@@ -59,7 +62,7 @@ The peers, on the same faults in the same run:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What the suite and the peers said of a fault; ``told`` are of the ``fallen`` those that fall with none."""
+    """The results for a fault; ``told`` is ``fallen`` without requirements that fall with another one."""
 
     fault: Fault
     fallen: tuple[str, ...]
@@ -101,7 +104,7 @@ def outcomes(
     for fault in faults:
         one = outcome(fault, records_of(fault), {name: peer(fault) for name, peer in peers.items()})
         found.append(one)
-        tell(f"{fault.id}: {len(one.told)} of {len(one.fallen)} told{', named' if one.named else ''} {one.peers}")
+        tell(f"{fault.id}: {len(one.told)} of {len(one.fallen)} reported{', named' if one.named else ''} {one.peers}")
     return found
 
 
@@ -121,9 +124,9 @@ def totals(found: Sequence[Outcome]) -> str:
         ["---"] * (len(peers) + 2),
         ["caught", share(len(caught)), *(share(sum(one.peers[name] for one in found)) for name in peers)],
         ["named", share(sum(one.named for one in found)), *("-" for _ in peers)],
-        [f"told by at most {MOST_TOLD} requirements", share(sum(len(one.told) <= MOST_TOLD for one in caught)),
+        [f"reported by at most {MOST_TOLD} requirements", share(sum(len(one.told) <= MOST_TOLD for one in caught)),
          *("-" for _ in peers)],
-        ["median requirements that tell a fault", f"{statistics.median(len(one.told) for one in caught):g}",
+        ["median requirements that report a fault", f"{statistics.median(len(one.told) for one in caught):g}",
          *("-" for _ in peers)],
         ["median requirements that fall", f"{statistics.median(len(one.fallen) for one in caught):g}",
          *("-" for _ in peers)],
@@ -133,7 +136,7 @@ def totals(found: Sequence[Outcome]) -> str:
 
 def table(found: Sequence[Outcome]) -> str:
     peers = list(found[0].peers)
-    header = ["fault", "layer", "why", "must be named as", "named", "told", "fell", "caught by", *peers]
+    header = ["fault", "layer", "why", "must be named as", "named", "reported", "fell", "caught by", *peers]
     lines = [f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
     for one in found:
         mistake = one.fault.mistake
@@ -161,12 +164,12 @@ def page(found: Sequence[Outcome], digest: str) -> str:
 
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run every fault through the suite and three other ways of testing.")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="keep the table as a page")
-    parser.add_argument("--only", default="", metavar="TEXT", help="faults whose id or family has this text in it")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="write the table to this file")
+    parser.add_argument("--only", default="", metavar="TEXT", help="run faults with this text in their id or family")
     options = parser.parse_args(words)
     faults = [one for one in FAULTS if options.only in f"{one.id} {one.family}"]
     if not faults:
-        parser.error(f"--only {options.only}: no fault has it in its id or family, such as {FAULTS[0].id}")
+        parser.error(f"--only {options.only}: no fault has this text in its id or family; a valid id is {FAULTS[0].id}")
     store = InMemory()
     vars(parallel)["default_store"] = lambda: store
     found = outcomes(faults, PEERS, lambda line: print(line, file=sys.stderr, flush=True))
