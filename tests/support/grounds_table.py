@@ -64,14 +64,14 @@ def lines() -> Iterator[str]:
     yield ", ".join(f"{ground} {len(its)}" for ground, its in own.items()) + f": {len(everything)} requirements."
     for ground, its in own.items():
         if ground in {"formula", "robustness"}:
-            yield f"\n**{ground.capitalize()}**: {', '.join(f'{one.id} {one.title}' for one in its)}."
+            yield f"\n**{ground.capitalize()}**: {'; '.join(f'{one.id} {one.title}' for one in its)}."
     yield "\n**Documentation**, with the quoted frameworks; for all others each is a convention:\n"
     yield "| quoted | requirements |"
     yield "|---|---|"
     quoted = {", ".join(sorted(one.quoted)): None for one in own["documentation"]}
     for names in quoted:
         alike = (f"{one.id} {one.title}" for one in own["documentation"] if ", ".join(sorted(one.quoted)) == names)
-        yield f"| {names} | {', '.join(alike)} |"
+        yield f"| {names} | {'; '.join(alike)} |"
     yield "\n**Convention**, with the frameworks that follow it and those that differ:\n"
     yield "| requirement | the convention | follow it | differ |"
     yield "|---|---|---|---|"
