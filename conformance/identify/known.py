@@ -10,6 +10,7 @@ import numpy as np
 
 from normgauge.conformance.identify.arrays import Array, CannotIdentify, Given, given
 from normgauge.conformance.identify.question import LIKE_X, RUNNING
+from normgauge.conformance.layers.registry import kind_of
 
 FIRST: Final = "channels_first"
 LAST: Final = "channels_last"
@@ -84,7 +85,8 @@ def known(arrays: Mapping[str, Any], settings: Settings) -> Known:
         if name in found and found[name].values.ndim != 1:
             found[name] = _flat(name, found[name])
     checked = Known(arrays=found, settings=settings, notes=notes)
-    if settings.training is False and "y" in found and not checked.has(*RUNNING) and settings.layer != "group_norm":
+    tracks = settings.layer is None or kind_of(settings.layer).tracks
+    if settings.training is False and "y" in found and not checked.has(*RUNNING) and tracks:
         raise CannotIdentify("eval needs running_mean and running_var: give them, or say that the mode is training")
     return checked
 

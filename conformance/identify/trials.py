@@ -10,8 +10,9 @@ import numpy as np
 
 from normgauge.conformance.diagnosis.measured_setting import Interval
 from normgauge.conformance.identify.arrays import CannotIdentify, held_in
-from normgauge.conformance.identify.known import OBSERVED, PARAMETERS, Known, channels_first, layouts
+from normgauge.conformance.identify.known import LAYERS, OBSERVED, PARAMETERS, Known, channels_first, layouts
 from normgauge.conformance.identify.question import RUNNING, Question
+from normgauge.conformance.layers.registry import kind_of
 from normgauge.oracle import rounded
 
 #: Values that frameworks have as defaults, the most usual one first.
@@ -53,7 +54,7 @@ def trials(known: Known, layout: str | None = None) -> list[Trial]:
                     "layer": settings.layer is None and len(_layers(known)) > 1,
                     "mode": len(_modes(known, layer)) > 1,
                     "layout": len(every) > 1,
-                    "num_groups": layer == "group_norm" and settings.num_groups is None,
+                    "num_groups": kind_of(layer).grouped and settings.num_groups is None,
                     "eps": settings.eps is None,
                     "momentum": settings.momentum is None and bool({*RUNNING} & {*question.observed}),
                 }
@@ -72,19 +73,20 @@ def _layers(known: Known) -> tuple[str, ...]:
         "eval": settings.training is False,
     }
     said = [name for name, is_given in of_batch.items() if is_given]
-    if said and (settings.num_groups is not None or settings.layer == "group_norm") and said != ["eval"]:
+    grouped = settings.layer is not None and kind_of(settings.layer).grouped
+    if said and (settings.num_groups is not None or grouped) and said != ["eval"]:
         raise CannotIdentify(
             f"{said[0]} belongs to BatchNorm, num_groups and layer=group_norm to GroupNorm; leave one of them out"
         )
     if settings.layer is not None:
         return (settings.layer,)
     if settings.num_groups is not None:
-        return ("group_norm",)
-    return ("batch_norm",) if said else ("group_norm", "batch_norm")
+        return tuple(layer for layer in LAYERS if kind_of(layer).grouped)
+    return tuple(layer for layer in LAYERS if kind_of(layer).tracks or not said)
 
 
 def _modes(known: Known, layer: str) -> tuple[bool, ...]:
-    if layer == "group_norm":
+    if not kind_of(layer).tracks:
         return (True,)
     if known.settings.training is not None:
         return (known.settings.training,)
@@ -94,7 +96,7 @@ def _modes(known: Known, layer: str) -> tuple[bool, ...]:
 
 
 def _groups(known: Known, question: Question) -> list[int]:
-    if question.layer != "group_norm":
+    if not question.kind.grouped:
         return []
     channels, given = question.channels, known.settings.num_groups
     return [groups for groups in range(1, channels + 1) if channels % groups == 0 and given in (None, groups)]
@@ -112,7 +114,7 @@ def _question(known: Known, layer: str, training: bool, layout: str) -> Question
         if name in arrays
     }
     own: dict[str, Any] = {"eps": EPS[0] if settings.eps is None else float(settings.eps)}
-    if layer == "batch_norm":
+    if kind_of(layer).tracks:
         own["momentum"] = MOMENTUM[0] if settings.momentum is None else float(settings.momentum)
     return Question(
         layer=layer,

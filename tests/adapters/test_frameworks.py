@@ -312,7 +312,7 @@ def told(line: bytes) -> tuple[str, str]:
 @for_each("mlx")
 def test_a_diagnosis_of_one_layer_names_axes_witnesses_default_and_remedy(framework: str) -> None:
     told = normgauge("diagnose", "mlx.nn.GroupNorm")
-    assert "grouping       interleaved  contiguous" in told
-    assert "not contiguous: got" in told
+    assert "≠ which channels form a group? channel c belongs to group c mod G (interleaved)" in told
+    assert "canonical: channel c belongs to group c // (C / G) (contiguous), which gives" in told
     assert "default eps: 1e-05 measured" in told
     assert "remedy: pass pytorch_compatible=True" in told

@@ -54,7 +54,7 @@ def test_nothing_is_wrong_with_the_worker_in_javascript() -> None:
     assert done.exit_code == 0, done.output
     (line,) = done.output.splitlines()
     assert re.fullmatch(
-        r"no fault; sent: hello, \d\d cases of 2 layers in float32, float64, a script and an unknown op\. "
+        r"no fault; sent: hello, \d\d cases for 2 layers in float32, float64, a script and an unknown op\. "
         r"To check the numbers: normgauge run NAME --exec 'node .*worker\.mjs'",
         line,
     )
@@ -167,7 +167,7 @@ def test_every_fault_of_a_broken_worker_is_told_at_once(
     *lines, closing = done.output.splitlines()
     missing = [one for one in said if not any(re.fullmatch(one, line) for line in lines)]
     assert missing == [], done.output
-    assert re.match(r"\d+ faults; sent: \d+ cases of 2 layers in float32", closing)
+    assert re.match(r"\d+ faults; sent: \d+ cases for 2 layers in float32", closing)
 
 
 def test_a_part_that_raises_is_told_and_is_no_success() -> None:
@@ -220,8 +220,12 @@ def test_a_hostile_worker_is_told_of_in_lines_of_bounded_length(body: str, said:
 @pytest.mark.parametrize(
     ("words", "said", "code"),
     [
-        ((), "name what to check: --exec 'node worker.mjs', module:Class of an adapter, or a framework", 2),
-        (("mlx", "--in-process"), "leave out --in-process", 2),
+        ((), "give --exec 'node worker.mjs', module:Class of an adapter, or a framework", 2),
+        (
+            ("mlx", "--in-process"),
+            "--in-process starts no worker process, and normgauge check reads its messages; leave it out",
+            2,
+        ),
         (("--exec", ""), "--exec needs a command", 2),
         (("no_such_module:Port",), "no_such_module", 2),
         (("--exec", "no-such-program-here"), "cannot start no-such-program-here: No such file or directory", 3),

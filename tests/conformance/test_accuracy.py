@@ -279,7 +279,7 @@ def test_the_page_for_the_documentation_is_made_by_one_command(tmp_path: Path) -
     page = (docs / "accuracy.md").read_text(encoding="utf-8")
     assert "| flax | `flax.nnx.GroupNorm` | one-pass; 85 |" in page
     assert "| torch | `torch.nn.GroupNorm` | two-pass; 10,000 |" in page
-    assert "at n = 2 · 256 values:\n\n| framework | implementation | float32 |" in page
+    assert "n = 2 · 256.\n\n| framework | implementation | float32 |" in page
     assert "| torch | `torch.nn.GroupNorm` | 0.05 · 0.01 |" in page
     pictures = re.findall(r"\((accuracy-[^)]*\.svg)\)", page)
     assert pictures == ["accuracy-group_norm-float32.svg"]

@@ -31,7 +31,7 @@ def test_a_correct_layer_conforms_in_its_style(implementation: str, dtype: str) 
     assert list(unlike(found, known)) == []
     assert set(told.verdicts) == {"conforms"}
     assert told.verdicts["conforms"] >= 28
-    assert bool(told.explored["cases"]) == (dtype in {"float32", "float64"})
+    assert told.explored["cases"]
 
 
 def unbiased(f: Machine, x: Array) -> Statistics:
