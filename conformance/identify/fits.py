@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from normgauge.conformance.diagnosis.common_features import CHANCE
 from normgauge.conformance.diagnosis.measured_setting import Interval, measured_setting
 from normgauge.conformance.identify.parts import SMALL, Needs, Place, part_for
 from normgauge.conformance.identify.recovered import Recovered, recovered
@@ -65,13 +66,25 @@ def fits_at(level: Level, search: Search, trial: Trial, canonical: Held) -> tupl
     own = (Fit(trial=trial, held=canonical, measured={}),) if canonical.fits else ()
     if canonical.fits and canonical.of_typical <= 1:
         return own
-    most = min(1.0, canonical.of_typical / _LIKELY) if own else math.inf
+    most = min(1.0, canonical.of_typical / _better(trial)) if own else math.inf
     for found in _found(level, search, trial, within=canonical.fits):
         if not own and (right := tuple(one for one in found if not one.departs)):
             return right
         if well := tuple(one for one in found if one.departs and one.held.explains and one.held.of_typical <= most):
             return (*well, *own)
     return own
+
+
+def _better(trial: Trial) -> float:
+    """How much better something must explain what the bound of canonical allows, so that chance does not.
+
+    A poor order of summation leaves each set an error of its own. That one of many candidates comes nearer to all of
+    them by a factor is as likely as the candidates are many, by the factor to the power of the sets less.
+    """
+    question = trial.question
+    candidates = sum(len(axis.every) - 1 for axis in question.kind.axes)
+    sets = max(1, question.kind.sets(question.x.shape, question.groups))
+    return float(max(_LIKELY, (candidates / CHANCE) ** (1 / sets)))
 
 
 def _found(level: Level, search: Search, trial: Trial, *, within: bool) -> Iterable[tuple[Fit, ...]]:

@@ -382,7 +382,7 @@ def test_a_pinned_dtype_that_the_framework_has_lost_fails(project: Project, pinn
     asked = ("--normgauge", "counting:Counting", "--normgauge-implementation", "group_norm.Interleaved", "-k", "GN-20")
     done = project.pytest(*asked, "--normgauge-dtype", "bfloat16", "--normgauge-expectations=known.toml")
     said = (
-        "could not be run: group_norm.Interleaved bfloat16: the framework has no bfloat16 here, where supported entry "
+        "could not be run: group_norm.Interleaved bfloat16: the framework has no bfloat16 here, but supported entry "
         "1 of known.toml names it; find the reason"
     )
     assert (done.code, said in done.out) == (int(lost), lost), done.out
