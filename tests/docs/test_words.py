@@ -17,7 +17,8 @@ PROJECT: Final = Path(__file__).parents[2]
 #: Pages that follow the rules; add each page that is rewritten.
 PAGES: Final = (
     "README.md", "docs/glossary.md", "docs/gating.md", "docs/exploration.md", "docs/claims.md", "docs/findings.md",
-    "docs/soak.md", "docs/bounds.md", "docs/performance.md", "docs/identify.md", "docs/verdicts.md", "docs/protocol.md",
+    "docs/soak.md", "docs/architecture.md", "docs/bounds.md", "docs/performance.md", "docs/identify.md",
+    "docs/verdicts.md", "docs/protocol.md",
     "CONTRIBUTING.md", "SECURITY.md", ".github/pull_request_template.md", "docs/index.md", "docs/tutorial.md",
     "docs/how-to.md", "docs/reference.md", "docs/explanation.md", "docs/sample-report.md", "docs/commands.md",
     "docs/api.md", "docs/api/normgauge.md", "docs/api/oracle.md", "docs/api/adapters.md", "docs/api/results.md",
