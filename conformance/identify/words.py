@@ -35,7 +35,7 @@ def answered(known: Known, found: Explanation, *, not_told: Sequence[str], cause
     own += [one.recovered.words for one in shown[:1] if one.recovered is not None and not one.other]
     return Identified(
         verdict=_verdict(found),
-        title=_title(trial),
+        title=_title(trial) + _provided(found, trial, best),
         arrays=_arrays(known, trial),
         alternatives=alternatives,
         causes=(*own, *causes),
@@ -62,6 +62,19 @@ def _title(trial: Trial) -> str:
     if question.kind.tracks:
         said.append("training" if question.training else "eval")
     return f"{question.kind.title}({', '.join(said)})"
+
+
+def _provided(found: Explanation, trial: Trial, best: Fit | None) -> str:
+    """What a canonical result rests on that was not given: nobody must take a guess for a proof."""
+    if best is None or best.departs:
+        return ""
+    said = []
+    if "layout" in trial.open and trial.question.x.ndim > 2 and len({one.layout for one in found.alike}) == 1:
+        place = trial.layout.removeprefix("channels_")
+        said.append(f", if the channels stand {place} ({trial.question.channels} channels)")
+    if best.recovered is not None:
+        said.append(", and if the layer has the weight and bias that are found: a factor common to all does not show")
+    return "".join(said)
 
 
 def _arrays(known: Known, trial: Trial) -> str:

@@ -279,7 +279,7 @@ def instead(deviation: Deviation) -> str:
 
 
 #: What the remedy of a mistake begins with: a step of the layer, in NumPy.
-WRITE: Final = "in the layer, write"
+WRITE: Final = "in the layer, for x of shape (N, C, H, W), write"
 
 
 def advised(requirement: Requirement, judged: Judged, evidence: Evidence) -> Judged:

@@ -136,7 +136,7 @@ MISTAKES: Final = (
     Mistake(
         name="weight twice",
         why="the weight is a part of the factor of a fold, and multiplied again",
-        named="weight twice",
+        named="weight multiplies twice",
         change=_weight(np.square, lambda w: 2 * w),
     ),
     Mistake(

@@ -88,14 +88,14 @@ MISTAKES: Final = (
         name="eps is always 1e-20",
         why="a fold with an eps of its own",
         link="https://github.com/analogdevicesinc/ai8x-training/pull/108",
-        named="eps is always 1e-20",
+        named="eps is ignored",
         change={"given_eps": lambda layer: 1e-20},
     ),
     Mistake(
         name="eps at least 1e-5",
         why="cuDNN's CUDNN_BN_MIN_EPSILON",
         link="https://github.com/tianzhi0549/FCOS/issues/219",
-        named="at least 1e-5",
+        named="with eps=1e-12 given, the layer computes as with eps=(1e-05|9.99999e-06)",
         change={"given_eps": lambda layer: max(layer.eps, 1e-5)},
     ),
     Mistake(

@@ -280,7 +280,7 @@ MISTAKES: Final = (
         "dx through the batch in eval",
         _through_batch(("dx",)),
         "the backward kernel knows training alone",
-        "through the batch's statistics",
+        "the batch's statistics in place of the running ones, differentiated through",
         link=EVAL,
         kinds=(BATCH,),
     ),

@@ -99,13 +99,13 @@ MISTAKES: Final = (
     _m(
         "keeps its first parameters",
         "traced once: weight and bias became constants",
-        "set between calls|first call",
+        "set between calls|first call|calls after set parameters",
         (group_norm.KeepsItsFirstParameters,),
     ),
     _m(
         "folds its eval once",
         "weight * r and the shift are kept from the first call in eval",
-        "set between calls|first call",
+        "set between calls|first call|calls after set parameters",
         (state.FoldsItsEvalOnce,),
     ),
     Mistake(
