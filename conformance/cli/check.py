@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 import shlex
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +12,7 @@ from normgauge.conformance.cli.errors import Mistake, NotRunnable
 from normgauge.conformance.cli.interruption import ended_by_signals
 from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
 from normgauge.conformance.form.examination import Examined, examine
-from normgauge.conformance.form.session import Finding
+from normgauge.conformance.form.lines import lines_of
 from normgauge.conformance.subjects.subject import CannotRun, Launch
 
 #: The number of restarts after a worker has ended, or has not answered within the time limit.
@@ -46,36 +43,11 @@ def check(framework: str | None, worker: WorkerOptions) -> None:
         raise NotRunnable(str(error)) from None
     for reason in examined.not_asked:
         click.echo(f"skipped: {reason}")
-    for line in _lines(examined.findings):
+    for line in lines_of(examined.findings):
         click.echo(line)
     click.echo(_closing(examined, launch))
     if examined.findings:
         raise click.exceptions.Exit(1)
-
-
-def _lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """One line for each fault; answers with the same fault at the same place share a line."""
-    groups: dict[tuple[str, str, str], list[Finding]] = {}
-    for finding in findings:
-        is_answer = finding.about.startswith("answer to case")
-        mistake = (
-            ("", _general(finding.place), _general(finding.what)) if is_answer else (finding.about, str(finding), "")
-        )
-        groups.setdefault(mistake, []).append(finding)
-    for first, *others in groups.values():
-        same = f" (and {len(others)} more with the same fault: {_numbers(others)})" if others else ""
-        yield f"{first}{same}"
-
-
-def _general(text: str) -> str:
-    """``text`` with ``#`` for each number, to recognise the same fault in many cases."""
-    return re.sub(r"\d+", "#", text)
-
-
-def _numbers(findings: Sequence[Finding]) -> str:
-    cases = dict.fromkeys(re.sub(r"^answer to (.*?) \(.*$", r"\1", finding.about) for finding in findings)
-    listed = ", ".join(itertools.islice(cases, 5))
-    return f"{listed}, ..." if len(cases) > 5 else listed
 
 
 def _counted(count: int, noun: str) -> str:

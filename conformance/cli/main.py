@@ -1,4 +1,4 @@
-"""The command line: normgauge identify, run, check, diagnose, promote, list, gate, report, accuracy, timeline.
+"""The command line: one module for each command.
 
 Exit codes: 0 success; 1 differences that are not in the list of known differences; 2 a mistake in the command; 3 a
 requested framework or layer could not be run; 130 interrupted; 128 + n ended by signal n.
@@ -15,6 +15,7 @@ from normgauge.conformance.cli.diagnose import diagnose
 from normgauge.conformance.cli.gate import gate
 from normgauge.conformance.cli.identify import identify
 from normgauge.conformance.cli.list import list_
+from normgauge.conformance.cli.new_adapter import new_adapter
 from normgauge.conformance.cli.promote import promote
 from normgauge.conformance.cli.report import report
 from normgauge.conformance.cli.run import run
@@ -33,7 +34,7 @@ def main() -> None:
     """
 
 
-for command in (identify, run, check, diagnose, promote, list_, gate, accuracy, report, timeline):
+for command in (identify, run, check, diagnose, new_adapter, promote, list_, gate, accuracy, report, timeline):
     main.add_command(command)
 
 if __name__ == "__main__":

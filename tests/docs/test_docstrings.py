@@ -14,12 +14,18 @@ from typing import Any, Final
 import pytest
 
 import normgauge
+import normgauge.testing
 
 PROJECT: Final = Path(__file__).parents[2]
 API: Final = "\n".join(page.read_text(encoding="utf-8") for page in sorted((PROJECT / "docs" / "api").glob("*.md")))
 MODULES: Final = sorted(set(re.findall(r"automodule:: ([\w.]+)", API)))
+#: The modules for users' own code. Each name of theirs is on the site.
+FOR_USERS: Final = (normgauge, normgauge.testing)
 FUNCTIONS: Final = {
-    name: found for name in normgauge.__all__ if inspect.isfunction(found := getattr(normgauge, name, None))
+    f"{module.__name__}.{name}": found
+    for module in FOR_USERS
+    for name in module.__all__
+    if inspect.isfunction(found := getattr(module, name, None))
 }
 #: Modules with an example, and pages with one.
 EXAMPLES: Final = sorted(
@@ -62,9 +68,10 @@ def test_all_that_the_site_shows_of_a_module_has_a_docstring(name: str) -> None:
     assert [path for path, found in shown_of(module) if not found.__doc__] == []
 
 
-def test_the_site_shows_every_name_of_normgauge() -> None:
-    shown = set(re.findall(r"auto(?:function|class|exception):: normgauge\.(\w+)", API))
-    assert set(normgauge.__all__) - {"__version__"} == shown
+@pytest.mark.parametrize("module", FOR_USERS, ids=lambda module: module.__name__)
+def test_the_site_shows_every_name_for_users(module: ModuleType) -> None:
+    shown = set(re.findall(rf"auto(?:function|class|exception):: {module.__name__}\.(\w+)$", API, re.MULTILINE))
+    assert set(module.__all__) - {"__version__"} == shown
 
 
 def arguments(function: Callable[..., Any]) -> dict[str, str]:
