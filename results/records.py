@@ -219,9 +219,9 @@ class Judgement(msgspec.Struct, frozen=True, tag="judgement", tag_field="record"
 
     ``remedy`` is what a port must write instead, ``not_mended`` the reason why there is no remedy. ``nameless`` is the
     sentence without the name of the implementation, if the sentence begins with it. ``ground`` is the reason for
-    the requirement; older files have none. ``meaning`` has the words for ``measured`` where that is a value of an axis;
-    older files have none. ``falls_with`` is the id of another requirement that departs from the same cause and falls
-    with none itself; empty where there is none, and in older files.
+    the requirement; older files have none. ``meaning`` has the words for ``measured`` where that is a value of an axis
+    or a type; older files have none. ``falls_with`` is the id of another requirement that departs from the same cause
+    and falls with none itself; empty where there is none, and in older files.
     """
 
     requirement: str

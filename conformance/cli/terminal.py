@@ -10,6 +10,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Column, Table
 
+from normgauge.conformance.form.faults import cut
 from normgauge.conformance.gating.expectations import UNDECIDED
 from normgauge.reports.timeline.history import Timeline
 from normgauge.results.departures import counted
@@ -144,6 +145,7 @@ def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
     judgements = [r for r in records if isinstance(r, Judgement)]
     versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
     console.print(f"[bold]{escape(profile.implementation)}[/]  {versions}, {profile.dtype}", highlight=False)
+    console.print(f"layout of the input: {escape(profile.layout)}", highlight=False, soft_wrap=True)
     if not profile.known:
         console.print("follows no known alternative; the values below are the nearest")
     for axis in profile.axes:
@@ -175,7 +177,7 @@ def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
         console.print(line.strip(), highlight=False, soft_wrap=True)
     console.print(
         f"{in_words(counted(records), ALWAYS_COUNTED)} in the {len(judgements)} requirements checked here. "
-        f"All requirements: {escape(everything)}",
+        f"A run checks all requirements, and can find more differences: {escape(everything)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -211,7 +213,7 @@ def _axis_lines(axis: AxisMeasured, witnesses: Sequence[Witness]) -> Iterator[st
 def _evidence(witness: Witness) -> str:
     """The measured number beside the number of the excluded value."""
     if witness.margin is None and not witness.observed.replace(".", "").lstrip("-").isdigit():
-        return f"; measured: {witness.observed.splitlines()[0][:70]}"
+        return f"; measured: {cut(witness.observed.splitlines()[0], 120)}"
     size = "infinitely far" if witness.margin is None else f"{witness.margin:.1e} bounds"
     return f", which gives {witness.expected} ± {witness.bound}; measured: {witness.observed} ({size} away)"
 

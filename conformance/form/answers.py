@@ -13,7 +13,7 @@ from normgauge.adapters.case import PARAMETERS, Case, Step, derivatives_of
 from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.memory import PAIRS, RESULTS
 from normgauge.conformance.form.cases import Question
-from normgauge.conformance.form.faults import Fault, faults, inside, listed, shown
+from normgauge.conformance.form.faults import Fault, cut, faults, inside, listed, shown
 from normgauge.conformance.layers.registry import kind_of
 
 _STATISTICS: Final = ("running_mean", "running_var")
@@ -30,7 +30,7 @@ _NAMES: Final[Mapping[str, Sequence[str]]] = {
     "trainable": PARAMETERS,
 }  # fmt: skip
 #: Letters of an exception that are shown.
-_SAID: Final = 200
+_SAID: Final = 400
 _DECLARE: Final = "declare it in the hello's lacks"
 
 
@@ -57,7 +57,7 @@ def _of_whole(message: Mapping[str, Any], question: Question) -> Iterator[Fault]
         if raised["where"] not in where:
             yield Fault(place="raised.where", what=f"{shown(raised['where'])} after {got} results")
         if question.ordinary:
-            said = f"{raised['type']}: {raised['message']}"[:_SAID]
+            said = cut(f"{raised['type']}: {raised['message']}", _SAID)
             yield Fault(place="raised", what=f"results are due, got {said}; repair it, or {_DECLARE}")
     if unsupported is not None:
         yield Fault(place="unsupported", what=f"{shown(unsupported)} is not declared; {_DECLARE}")

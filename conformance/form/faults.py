@@ -38,7 +38,21 @@ def faults(kind: str, message: Any) -> Iterator[Fault]:
 def shown(value: Any) -> str:
     """``value`` as JSON, cut where it is long."""
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return cut(text, _SHOWN)
+
+
+def cut(text: str, most: int) -> str:
+    """``text``, or its first ``most`` letters and an ellipsis; it ends between words where it has any near there.
+
+    >>> cut("the layer raises an exception", 20)
+    'the layer raises an...'
+    >>> cut("[1.0,2.0,3.0,4.0]", 8)
+    '[1.0,2.0...'
+    """
+    if len(text) <= most:
+        return text
+    whole, blank, _ = text[: most + 1].rpartition(" ")
+    return f"{whole.rstrip() if blank and len(whole) > most // 2 else text[:most]}..."
 
 
 def inside(place: str, name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from normgauge.adapters.worker.protocol import dump_line
-from normgauge.conformance.form.faults import shown
+from normgauge.conformance.form.faults import cut, shown
 from normgauge.conformance.subjects.conversation import Conversation, Ended
 from normgauge.conformance.subjects.subject import CannotRun, Launch
 from normgauge.conformance.subjects.worker_process import LONGEST_HELLO, TO_EXIT
@@ -166,7 +166,7 @@ def _decoded(line: bytes) -> Any:
 
 def _quoted(line: bytes) -> str:
     text = line.rstrip(b"\n").decode(errors="backslashreplace")
-    return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}..."
+    return cut(text, _QUOTED)
 
 
 def named(numbers: Iterable[int], labels: Iterable[str]) -> dict[int, str]:

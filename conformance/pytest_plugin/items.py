@@ -185,7 +185,7 @@ class Layer(pytest.Collector):
         greeting = subject.greeting
         self.versions = greeting.versions
         if dtype not in greeting.dtypes:
-            self._is_without(dtype, f"the framework has no {dtype} here")
+            self._is_without(dtype, f"{dtype} is not in the framework's list of dtypes")
             return
         description = next((one for one in greeting.implementations if one.id == self.name), None)
         if description is None:

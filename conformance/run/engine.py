@@ -121,7 +121,7 @@ def _left_out(greeting: Hello, wanted: Wanted) -> Iterator[NotRun]:
     no_half = compiles and wanted.all_dtypes and not wanted.budget.compiles_half
     lacking = [dtype for dtype in wanted.dtypes if dtype not in greeting.dtypes]
     for dtype in lacking:
-        reason = f"the framework has no {dtype} here"
+        reason = f"{dtype} is not in the framework's list of dtypes"
         yield NotRun(framework=greeting.framework, reason=reason, dtype=dtype, failed=False, absent=True)
     for dtype in wanted.dtypes:
         if no_half and dtype not in lacking and dtype not in FULL:

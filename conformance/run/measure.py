@@ -298,7 +298,7 @@ def _judgement(
         example=example,
         nameless=judged.sentence.text if judged.sentence.subject else "",
         falls_with=judged.falls_with,
-        meaning=_meaning(requirement, judged.measured),
+        meaning=judged.meaning or _meaning(requirement, judged.measured),
     )
 
 

@@ -93,7 +93,7 @@ def judge_gradient_types(requirement: Requirement, evidence: Evidence) -> Judged
         for step in one.observation.steps:
             shown = step.gradients.keys() & step.dtypes.keys() & of.keys()
             found += [(one, name, step.dtypes[name], of[name]) for name in sorted(shown)]
-    return _judge_types(found, evidence)
+    return _judge_types(found, evidence, "{name} is {dtype}, and what it is the gradient of is {right}; x is {x}")
 
 
 def judge_statistics_types(requirement: Requirement, evidence: Evidence) -> Judged:
@@ -104,15 +104,15 @@ def judge_statistics_types(requirement: Requirement, evidence: Evidence) -> Judg
         steps = one.observation.steps if not any(step.before for step in case.steps) else ()
         for step in steps:
             found += [(one, name, step.dtypes[name], given[name]) for name in given if name in step.dtypes]
-    return _judge_types(found, evidence)
+    return _judge_types(found, evidence, "{name} is {right} before the call and {dtype} after it; x is {x}")
 
 
 _AFFINE: Final = ("weight", "bias")
 _STATISTICS: Final = ("running_mean", "running_var")
 
 
-def _judge_types(found: Sequence[tuple[Seen, str, str, str]], evidence: Evidence) -> Judged:
-    """By cases, each with the name of a result, its type and the type that is asked for."""
+def _judge_types(found: Sequence[tuple[Seen, str, str, str]], evidence: Evidence, words: str) -> Judged:
+    """By cases, each with the name of a result, its type and the type that is asked for; ``words`` say the three."""
     if not found:
         died = any(one.observation.died for one in evidence.seen)
         return Judged(verdict="cannot tell" if died else "unsupported", sentence=evidence.note("no call showed any"))
@@ -125,10 +125,12 @@ def _judge_types(found: Sequence[tuple[Seen, str, str, str]], evidence: Evidence
         kinds[what] = kinds.get(what, 0) + 1
     notes = [f"{what}: {count} times, of {len(found)} that were looked at" for what, count in kinds.items()]
     one, name, dtype, right = other[0]
+    meaning = words.format(name=name, dtype=dtype, right=right, x=evidence.dtype)
     return Judged(
         verdict="diverges",
         measured=f"{name} {dtype} instead of {right}",
-        sentence=evidence.note(f"{one.probe.label}: {name} of {dtype} instead of {right}"),
+        meaning=meaning,
+        sentence=evidence.note(f"{one.probe.label}: {meaning}"),
         notes=tuple(notes),
         shows=one,
     )

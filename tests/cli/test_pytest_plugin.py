@@ -366,7 +366,7 @@ def test_a_dtype_that_the_framework_does_not_have_is_no_failure(project: Project
     )
     done = project.ask("-k", "GN-01 or GN-35", of=("group_norm.GroupNorm",), both=True)
     assert done.summary.startswith("1 passed, 1 skipped"), done.out
-    told = "the framework has no float64 here; the framework has no float16 here"
+    told = "float64 is not in the framework's list of dtypes; float16 is not in the framework's list of dtypes"
     assert f"GN-35 eps below the resolution: {told}" in done.out
 
 
@@ -382,8 +382,8 @@ def test_a_pinned_dtype_that_the_framework_has_lost_fails(project: Project, pinn
     asked = ("--normgauge", "counting:Counting", "--normgauge-implementation", "group_norm.Interleaved", "-k", "GN-20")
     done = project.pytest(*asked, "--normgauge-dtype", "bfloat16", "--normgauge-expectations=known.toml")
     said = (
-        "could not be run: group_norm.Interleaved bfloat16: the framework has no bfloat16 here, but supported entry "
-        "1 of known.toml names it; find the reason"
+        "could not be run: group_norm.Interleaved bfloat16: bfloat16 is not in the framework's list of dtypes, but "
+        "supported entry 1 of known.toml names it; find the reason"
     )
     assert (done.code, said in done.out) == (int(lost), lost), done.out
     assert "Traceback" not in done.out + done.err

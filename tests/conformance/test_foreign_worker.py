@@ -302,7 +302,11 @@ def test_a_dtype_that_the_worker_does_not_have_is_noted_and_nothing_else_runs() 
     header, note, footer = run_framework(launch, Wanted(dtypes=("float64",)))
     assert isinstance(header, Header)
     assert note == NotRun(
-        framework="broken", reason="the framework has no float64 here", dtype="float64", failed=False, absent=True
+        framework="broken",
+        reason="float64 is not in the framework's list of dtypes",
+        dtype="float64",
+        failed=False,
+        absent=True,
     )
     assert isinstance(footer, Footer)
 

@@ -21,7 +21,8 @@ PAGES: Final = (
     "docs/verdicts.md", "docs/protocol.md",
     "CONTRIBUTING.md", "SECURITY.md", ".github/pull_request_template.md", "docs/index.md", "docs/tutorial.md",
     "docs/how-to.md", "docs/reference.md", "docs/explanation.md", "docs/sample-report.md", "docs/commands.md",
-    "docs/api.md", "docs/api/normgauge.md", "docs/api/testing.md", "docs/api/oracle.md", "docs/api/adapters.md", "docs/api/results.md",
+    "docs/api.md", "docs/api/normgauge.md", "docs/api/testing.md", "docs/api/oracle.md", "docs/api/adapters.md",
+    "docs/api/results.md",
     *(str(path.relative_to(PROJECT)) for path in sorted(PROJECT.glob("docs/findings/*.md"))),
     *(str(path.relative_to(PROJECT)) for path in sorted(PROJECT.glob("docs/upstream/*.md"))),
 )  # fmt: skip
