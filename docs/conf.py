@@ -60,7 +60,7 @@ html_theme_options = {
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],
 }
-html_sidebars = {"index": [], "tutorial": []}
+html_sidebars = {"index": [], "tutorial": [], "own-adapter": []}
 toc_object_entries_show_parents = "hide"
 
 # Links to other sites are followed only by `nox -s docs -- --external`, which needs the network.
