@@ -8,20 +8,20 @@ from normgauge.conformance.remedies import causes, in_keras, in_mlx, inputs, par
 from normgauge.conformance.remedies.remedy import Advice, Apply, NotMended, Remedy
 
 _EPS_OUTSIDE: Final = (
-    "no setting makes the two agree: sqrt(var) + eps = sqrt(var + eps') at one variance alone, and every set of values "
-    "has another"
+    "no setting makes the two agree: sqrt(var) + eps = sqrt(var + eps') holds for one variance only, and each set of "
+    "values has another"
 )
 _EPS_AS_FLOOR: Final = (
-    "no setting makes the two agree: max(var, eps) = var + eps' at one variance alone, and every set of values has "
-    "another"
+    "no setting makes the two agree: max(var, eps) = var + eps' holds for one variance only, and each set of values "
+    "has another"
 )
 _SINGLE: Final = "in training, raise an error in your own code if N * positions is 1"
 _CHANNELS: Final = "compare the channel count of the input with the layer's before the call, and raise if they differ"
-_EMPTY: Final = "call the layer only on inputs that have values: for an empty input, the output is empty"
+_EMPTY: Final = "call the layer only on inputs that have values; for an empty input, the output is empty"
 _EMPTY_BATCH: Final = f"{_EMPTY} and nothing else changes"
 _EMPTY_BACKWARD: Final = f"{_EMPTY}, dx is empty, and dweight and dbias are 0"
 _FLOAT32: Final = (
-    "keep the layer in float32, call it on the input in float32, and cast the output back: the parameters must not "
+    "keep the layer in float32, call it on the input in float32, and cast the output back; the parameters must not "
     "stay in half precision"
 )
 _SHIFT: Final = (
@@ -41,8 +41,8 @@ _MOVED: Final = (
 )
 _TINY: Final = "pass eps=1e-300: the layer accepts it, and it is negligible beside any variance"
 _PERMUTE: Final = (
-    "permute the channels of x, weight and bias by p = arange(C).reshape(G, C//G).T.ravel() (x[..., p] where channels "
-    "are last), and those of the output by argsort(p)"
+    "permute the channels of x, weight and bias by p = arange(C).reshape(G, C//G).T.ravel(); where channels are last, "
+    "that is x[..., p]; permute those of the output by argsort(p)"
 )
 _RESCALE: Final = (
     "for torch's running variance: after every training step, set running_var to c + (running_var - c) * n/(n - 1); c "
@@ -132,7 +132,7 @@ BATCH_NORM: Final[tuple[Advice, ...]] = (
                   "weight * sqrt(n/(n - 1))"),
     *_of("batch_norm", "momentum_weighs=old", apply=statistics.one_minus_momentum, sentence="pass 1 - momentum"),
     *_of("batch_norm", "momentum_none=fixed", "momentum_none=refused", apply=statistics.average_of_all,
-         sentence="for a plain average set momentum to 1/t before training step t"),
+         sentence="for a plain average, set momentum to 1/t before training step t"),
     *_of("batch_norm", "running_var=biased", apply=statistics.moved_as_it_is, sentence=_MOVED),
     *_of("batch_norm", "running_var=biased", apply=statistics.variance_rescaled, sentence=_RESCALE),
     *_of("batch_norm", "running_var=biased", apply=statistics.variance_rescaled_at_the_end, sentence=_RESCALE_ONCE),
@@ -145,11 +145,11 @@ BATCH_NORM: Final[tuple[Advice, ...]] = (
     *_of("batch_norm", "untracked_eval_uses=initial", apply=statistics.untracked_in_training,
          sentence="if no statistics are tracked, call the layer in training mode"),
     *_of("batch_norm", "bootstrap=zero_debiased", apply=statistics.debiasing_undone,
-         sentence="after T training steps of weight w multiply the running statistics by 1 - (1 - w)^T and add "
+         sentence="after T training steps of weight w, multiply the running statistics by 1 - (1 - w)^T; then add "
                   "(1 - w)^T times the initial ones"),
     *_of("batch_norm", "bootstrap=first_batch", apply=statistics.start_given_back,
-         sentence="after T training steps of weight w add (1 - w)^T * (initial - first) to the running statistics, "
-                  "first those after one step"),
+         sentence="after T training steps of weight w, add (1 - w)^T * (initial - first) to the running statistics; "
+                  "`first` has those after one step"),
     *_of("batch_norm", "accuracy=one_pass", apply=types.instead(options="use_fast_variance=False"),
          sentence="pass use_fast_variance=False", packages=("flax",)),
     *_of("batch_norm", "accuracy=one_pass", apply=types.instead(backend="tensorflow"),
@@ -186,8 +186,8 @@ BATCH_NORM: Final[tuple[Advice, ...]] = (
            natively={"freeze": in_keras.freeze_parameters, "unfreeze": in_keras.unfreeze_parameters,
                      "freeze_model": in_keras.freeze_parameters, "unfreeze_model": in_keras.unfreeze_parameters}),
     Remedy(layer="batch_norm", key="BN-30", cause=causes.MOMENTUM_KEPT, packages=("mlx",), modes=("compile",),
-           sentence="after the change compile another function object, such as a new lambda: of the same one nothing "
-                    "is traced again",
+           sentence="after the change, compile another function object, such as a new lambda; the same one is not "
+                    "traced again",
            natively={"momentum": in_mlx.compile_anew}),
     *_of("batch_norm", "BN-30", cause=causes.MOMENTUM_KEPT, apply=state.given_anew, packages=("mlx",),
          sentence="construct a new layer with the other momentum, and give it the old one's parameters and statistics"),

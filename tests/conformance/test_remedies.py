@@ -313,7 +313,7 @@ def test_a_verdict_of_another_cause_has_no_remedy() -> None:
         return advised(requirements()["GN-13"], judged, evidence).remedy
 
     assert (
-        remedy_of(NO_CASE) == "call the layer only on inputs that have values: for an empty input, the output is empty"
+        remedy_of(NO_CASE) == "call the layer only on inputs that have values; for an empty input, the output is empty"
     )
     assert remedy_of(FULL_CASE) is None
 
