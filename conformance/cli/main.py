@@ -6,6 +6,8 @@ requested framework or layer could not be run; 130 interrupted; 128 + n ended by
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 import normgauge
@@ -34,7 +36,22 @@ def main() -> None:
     """
 
 
-for command in (identify, run, check, diagnose, new_adapter, promote, list_, gate, accuracy, report, timeline):
+#: In the order of `normgauge --help`.
+COMMANDS: Final = (
+    identify,
+    run,
+    check,
+    diagnose,
+    new_adapter,
+    promote,
+    list_,
+    gate,
+    accuracy,
+    report,
+    timeline,
+)
+
+for command in COMMANDS:
     main.add_command(command)
 
 if __name__ == "__main__":
