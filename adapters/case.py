@@ -182,7 +182,8 @@ class StepResult:
     ``dx`` in canonical layout and, as far as the layer has the parameters, ``dweight`` and ``dbias``, of shape
     (C,); in place of these what the step's ``derivative`` asks for, ``second_x``, ``second_dy``, ``second_weight`` or
     ``jvp``, ``jvp_of_jvp``. ``dtypes`` are the native dtypes of the arrays in ``state`` and ``gradients``. If the step
-    has ``inspect``, the state also has the weight and the bias, and ``trainable`` names the trainable parameters.
+    has ``inspect``, the state also has the weight and the bias, and ``trainable`` names the trainable parameters. Where
+    memory was not ``watched``, nothing is known of what the call changed and of what shares memory.
     """
 
     output: Array
@@ -194,6 +195,7 @@ class StepResult:
     gradients: Mapping[str, Array] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
     trainable: tuple[str, ...] | None = None
+    watched: bool = True
 
     @property
     def quantities(self) -> dict[str, Array]:

@@ -29,15 +29,16 @@ class NotRunnable(click.ClickException):
 _OF_FILES: Final = frozenset({".html", ".htm", ".md", ".svg", ".json", ".jsonl", ".txt", ".pdf"})
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, option: str = "--out") -> None:
+    """Make the folder that ``option`` names."""
     if path.is_file():
-        raise Mistake(f"--out {path} is a file; give a folder, such as --out {path.parent / 'build'}")
+        raise Mistake(f"{option} {path} is a file; give a folder, such as {option} {path.parent / 'build'}")
     if path.suffix.lower() in _OF_FILES and not path.is_dir():
-        raise Mistake(f"--out {path} is a file name; give the folder for the files: --out {path.parent}")
+        raise Mistake(f"{option} {path} is a file name; give the folder for the files: {option} {path.parent}")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Mistake(f"--out {path}: cannot make this folder: {error.strerror}; give another folder") from None
+        raise Mistake(f"{option} {path}: cannot make this folder: {error.strerror}; give another folder") from None
 
 
 def check_folder(results: Path, command: str) -> None:

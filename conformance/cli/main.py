@@ -22,6 +22,7 @@ from normgauge.conformance.cli.promote import promote
 from normgauge.conformance.cli.report import report
 from normgauge.conformance.cli.run import run
 from normgauge.conformance.cli.timeline import timeline
+from normgauge.conformance.cli.vectors import vectors
 
 
 @click.group()
@@ -49,6 +50,7 @@ COMMANDS: Final = (
     accuracy,
     report,
     timeline,
+    vectors,
 )
 
 for command in COMMANDS:

@@ -104,13 +104,13 @@ def run(frameworks: tuple[str, ...], worker: WorkerOptions, **given: Any) -> Non
     Example: normgauge run torch mlx --out build/results
     """
     options = _RunOptions(**given)
-    _check_name(options.name, frameworks)
+    check_name(options.name, frameworks)
     _check_frameworks(frameworks, worker)
     dtypes = tuple(d for d in DTYPES if d in options.dtype) or DTYPES
     launches = [worker.launch(framework) for framework in frameworks]
     selected = [selected_of(launch, options.implementation) for launch in launches]
     check_selection(launches, options.implementation)
-    committed = tuple(_committed(options.cases))
+    committed = tuple(committed_cases(options.cases))
     store = options.store or options.out / "counterexamples"
     _checked(store)
     make_folder(options.out)
@@ -129,7 +129,7 @@ def run(frameworks: tuple[str, ...], worker: WorkerOptions, **given: Any) -> Non
         os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", scratch)  # it writes beside the user's files otherwise
         for launch, own in zip(launches, selected, strict=True):
             if own or not options.implementation:
-                path = options.out / f"{options.name or _stem(launch.framework)}.jsonl"
+                path = options.out / f"{options.name or stem(launch.framework)}.jsonl"
                 failed |= not _run_one(launch, replace(wanted, implementations=own), path, options.jobs)
     if failed:
         raise NotRunnable("some layers could not be run; the lines above name them, with the reason")
@@ -143,7 +143,8 @@ def _checked(store: Path) -> None:
         raise Mistake(str(error)) from None
 
 
-def _committed(folders: Sequence[Path]) -> Iterator[StoredCase]:
+def committed_cases(folders: Sequence[Path]) -> Iterator[StoredCase]:
+    """The cases of the folders that --cases names."""
     for folder in folders:
         if not folder.is_dir():
             raise Mistake(f"--cases {folder} is not a folder; give one that `normgauge promote --to` wrote")
@@ -153,7 +154,8 @@ def _committed(folders: Sequence[Path]) -> Iterator[StoredCase]:
             raise Mistake(str(error)) from None
 
 
-def _check_name(name: str | None, frameworks: Sequence[str]) -> None:
+def check_name(name: str | None, frameworks: Sequence[str]) -> None:
+    """Reject what cannot be the name of the only result file."""
     if name is None:
         return
     if len(frameworks) > 1:
@@ -172,7 +174,7 @@ def _check_frameworks(frameworks: Sequence[str], worker: WorkerOptions) -> None:
     """Reject two runs into one file, and one program under two names."""
     if worker.program is not None and len(frameworks) > 1:
         raise Mistake(f"--exec starts one program, and {len(frameworks)} frameworks are named; name one")
-    stems = [_stem(framework) for framework in frameworks]
+    stems = [stem(framework) for framework in frameworks]
     for framework, stem in zip(frameworks, stems, strict=True):
         if stems.count(stem) > 1:
             raise Mistake(
@@ -180,7 +182,8 @@ def _check_frameworks(frameworks: Sequence[str], worker: WorkerOptions) -> None:
             )
 
 
-def _stem(framework: str) -> str:
+def stem(framework: str) -> str:
+    """The name of a framework as that of a file."""
     return _NOT_IN_A_NAME.sub("-", framework)
 
 
@@ -201,13 +204,13 @@ def _run_one(launch: Launch, wanted: Wanted, path: Path, jobs: int) -> bool:
             records = _nothing_ran(launch, wanted, error)
             if path.exists():  # a gate on the folder must not take what was measured before for this run
                 progress.console.print(f"earlier results kept: {path}", highlight=False, soft_wrap=True)
-                return _write(records, beside, progress.console)
+                return write_records(records, beside, progress.console)
         else:
             beside.unlink(missing_ok=True)
-        return _write(records, path, progress.console)
+        return write_records(records, path, progress.console)
 
 
-def _write(records: Iterator[Record], path: Path, console: Console) -> bool:
+def write_records(records: Iterator[Record], path: Path, console: Console) -> bool:
     """Append the records to a new file at ``path`` as they come; True if everything could be run."""
     complete, lines = True, Lines()
     try:

@@ -7,7 +7,7 @@ import datetime
 import functools
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import normgauge
@@ -18,8 +18,10 @@ from normgauge.conformance.layers.registry import digests
 from normgauge.conformance.run.measure import measure
 from normgauge.conformance.run.parallel import CannotStart, Lane, Lanes, Measure, Progress, Task
 from normgauge.conformance.run.request import Wanted, is_named, is_pattern
+from normgauge.conformance.subjects.in_process import InProcess
 from normgauge.conformance.subjects.messages import Hello
 from normgauge.conformance.subjects.subject import CannotRun, Launch, Subject
+from normgauge.conformance.subjects.worker_process import WorkerProcess
 from normgauge.results.departures import sorts_in
 from normgauge.results.records import (
     FORMAT,
@@ -49,18 +51,23 @@ class _Took:
 
 
 def run_framework(
-    launch: Launch, wanted: Wanted, progress: Progress = lambda *_: None, jobs: int | None = None
+    launch: Launch,
+    wanted: Wanted,
+    progress: Progress = lambda *_: None,
+    jobs: int | None = None,
+    subject: Callable[[Launch, str], Subject] | None = None,
 ) -> Iterator[Record]:
     """Every record of one framework's run, in the order of the result file.
 
     ``jobs`` tasks are done at a time, in processes of their own: what is drawn does not depend on their number. By
-    default this process does them, one after the other.
+    default this process does them, one after the other. ``subject`` makes what runs the cases at a dtype, in place of a
+    worker; this process does them then.
 
     Raises:
         CannotRun: the framework could not be started at the first dtype wanted.
     """
     begun, tally, without = time.monotonic(), _Tally(), set[str]()
-    lanes = _lanes(launch, wanted, jobs)
+    lanes = _lanes(launch, wanted, jobs) if subject is None else _lane(launch, wanted, subject)
     with contextlib.closing(lanes):
         greeting = lanes.greeting
         _check_selection(greeting, wanted)
@@ -107,12 +114,16 @@ class _Tally:
 
 def _lanes(launch: Launch, wanted: Wanted, jobs: int | None) -> Lanes | Lane:
     if jobs is None or wanted.in_process:
-        lane = Lane(launch, wanted.in_process)
-        lane.start(wanted.dtypes[0])
-        return lane
+        return _lane(launch, wanted, InProcess if wanted.in_process else WorkerProcess)
     named = 0 if any(map(is_pattern, wanted.implementations)) else len(wanted.implementations)
     most = len(wanted.dtypes) * (named or jobs)
     return Lanes(launch, wanted.dtypes, min(jobs, most))
+
+
+def _lane(launch: Launch, wanted: Wanted, subject: Callable[[Launch, str], Subject]) -> Lane:
+    lane = Lane(launch, subject)
+    lane.start(wanted.dtypes[0])
+    return lane
 
 
 def _left_out(greeting: Hello, wanted: Wanted) -> Iterator[NotRun]:

@@ -21,7 +21,6 @@ from typing import Any, Final, Protocol
 
 from normgauge.conformance.diagnosis.reference_store import default_store
 from normgauge.conformance.diagnosis.references import References
-from normgauge.conformance.subjects.in_process import InProcess
 from normgauge.conformance.subjects.messages import Description, Hello
 from normgauge.conformance.subjects.subject import CannotRun, Launch, Subject
 from normgauge.conformance.subjects.worker_process import WorkerProcess
@@ -58,10 +57,13 @@ class Measure(Protocol):
 
 
 class Lane:
-    """A worker, the references that it is held to, and the tasks that are done with them, one after the other."""
+    """A worker, the references that it is held to, and the tasks that are done with them, one after the other.
 
-    def __init__(self, launch: Launch, in_process: bool = False) -> None:
-        self._launch, self._kind = launch, InProcess if in_process else WorkerProcess
+    ``kind`` starts it, or what runs cases in its place, for a dtype.
+    """
+
+    def __init__(self, launch: Launch, kind: Callable[[Launch, str], Subject] = WorkerProcess) -> None:
+        self._launch, self._kind = launch, kind
         self._subject: Subject | None = None
         self._references: References | None = None
         self._failed: dict[str, str] = {}

@@ -95,7 +95,10 @@ def judge_unmodified(requirement: Requirement, evidence: Evidence) -> Judged:
             remedy="; ".join(dict.fromkeys(remedies)),
             shows=worst[1],
         )
-    steps = sum(len(one.observation.steps) for one in evidence.seen)
+    results = [step for one in evidence.seen for step in one.observation.steps]
+    steps = sum(step.watched for step in results)
+    if results and not steps:
+        return Judged(verdict="unsupported", sentence=evidence.note("not measured: files of answers have no memory"))
     if not steps:
         return Judged(verdict="cannot tell", measured="", sentence=Sentence(text="no call returned"))
     return Judged(verdict="conforms", measured="", sentence=evidence.note(f"{steps} calls changed nothing"))
