@@ -118,10 +118,13 @@ def _npy(folder: Path, path: Path) -> Iterator[tuple[str, Answered]]:
     values = np.load(path, allow_pickle=False)
     name = path.relative_to(folder).with_suffix("").as_posix()
     known = values.dtype.name in _TYPES.values()
-    yield name, Answered(
-        values=values.astype(values.dtype.newbyteorder("=")),
-        dtype=values.dtype.name,
-        fault="" if known else _wrong_type(values.dtype.name),
+    yield (
+        name,
+        Answered(
+            values=values.astype(values.dtype.newbyteorder("=")),
+            dtype=values.dtype.name,
+            fault="" if known else _wrong_type(values.dtype.name),
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -87,6 +87,12 @@ def export(folder: Path, wanted: Wanted, references: References) -> record.Manif
             (folder / writer.file).write_bytes(content)
             files[writer.file] = hashlib.sha256(content).hexdigest()
     named = {name for case in cases for name in (*case.flags, *case.catches)}
+    named |= {
+        f"{layer} {axis}={value}"
+        for by_layer in wanted.semantics.values()
+        for layer, choices in by_layer.items()
+        for axis, value in choices.items()
+    }
     flags = {one.id: requirement_flag(one) for layer in wanted.layers for one in kind_of(layer).requirements}
     flags |= {name: flag for layer in wanted.layers for name, _, flag in bugs_of(kind_of(layer))}
     found = record.Manifest(
@@ -172,6 +178,7 @@ class _Writer:
             parameters=self._kept(name, case.parameters, case.dtype),
             dtypes=dict(sorted(case.dtypes.items())),
             steps=tuple(self._call(name, case, number, found) for number in range(1, len(case.steps) + 1)),
+            refusal=_refusal(alike),
             refused={key: one.refused for key, one in found.items() if one.refused is not None},
             measures=measures,
         )
@@ -219,6 +226,20 @@ class _Writer:
     def _kept(self, place: str, arrays: Mapping[str, Array], dtype: str) -> dict[str, str]:
         self.tensors |= {f"{place}/{name}": value for name, value in arrays.items()}
         return {name: f"{place}/{name}" for name in sorted(arrays)}
+
+
+#: The rules by which refusing an input is right, or as good as an answer.
+_REFUSALS: Final[Mapping[str, Literal["required", "allowed"]]] = {
+    "refusal": "required",
+    "answer": "allowed",
+    "parameter_types": "allowed",
+    "beyond_half": "allowed",
+}
+
+
+def _refusal(alike: Sequence[Probe]) -> Literal["required", "allowed"] | None:
+    rules = [requirements()[one.requirement].rule for one in alike]
+    return next((kind for rule, kind in _REFUSALS.items() if rule in rules), None)
 
 
 def _diagnoses(alike: Sequence[Probe]) -> bool:

@@ -82,9 +82,10 @@ class Case(Part, frozen=True, kw_only=True):
     """A new layer and its calls.
 
     ``titles`` say what the case is about, ``flags`` name the requirements that it belongs to, ``catches`` the bugs with
-    which an output leaves the bounds of the canonical semantics. ``parameters`` name the tensors that the layer is
-    given; ``dtypes`` those of them that are of another type than ``dtype``. ``refused`` says, by semantics, why the
-    layer must raise an exception. ``measures`` names a setting that the case leaves to the layer's default: nothing is
+    which an output leaves the bounds of the canonical semantics. A ``refusal``, which is an exception, is ``required`` under
+    every semantics, or ``allowed`` in place of the output. ``parameters`` name the tensors that the layer is
+    given; ``dtypes`` those of them that are of another type than ``dtype``. ``refused`` says, by semantics, why the layer
+    must raise an exception where another semantics gives an output. ``measures`` names a setting that the case leaves to the layer's default: nothing is
     expected then, and `normgauge vectors judge` measures the default.
     """
 
@@ -100,6 +101,7 @@ class Case(Part, frozen=True, kw_only=True):
     parameters: dict[str, str] = {}
     dtypes: dict[str, str] = {}
     steps: tuple[Call, ...]
+    refusal: Literal["required", "allowed"] | None = None
     refused: dict[str, str] = {}
     measures: str | None = None
 

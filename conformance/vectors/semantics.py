@@ -23,7 +23,9 @@ def choices_named(text: str, layers: Sequence[str]) -> dict[str, dict[str, str]]
         own = {layer: axis for (layer, known), axis in axes.items() if known == name}
         if not equals or not own:
             allowed = ", ".join(dict.fromkeys(known for _, known in axes))
-            raise ValueError(f"{part.strip()!r} names no axis; allowed: canonical, a layer, or AXIS=VALUE with {allowed}")
+            raise ValueError(
+                f"{part.strip()!r} names no axis; allowed: canonical, a layer, or AXIS=VALUE with {allowed}"
+            )
         having = {layer for layer, axis in own.items() if value in {one.name for one in axis.every}}
         if not having:
             allowed = ", ".join(dict.fromkeys(one.name for axis in own.values() for one in axis.every))
