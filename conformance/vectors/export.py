@@ -40,9 +40,9 @@ RANKS: Final = (2, 3, 4, 5)
 class Wanted:
     """The set that is asked for.
 
-    ``semantics`` has, by name, the axes on which a semantics is not canonical, by layer; ``accuracy`` is the class whose
-    bounds are written, ``largest`` bounds the values of x of a case. ``cases`` are explored cases beside the committed
-    ones.
+    ``semantics`` has, by name, the axes on which a semantics is not canonical, by layer; ``accuracy`` is the class
+    whose bounds are written, ``largest`` bounds the values of x of a case. ``cases`` are explored cases beside the
+    committed ones.
     """
 
     layers: tuple[str, ...]
@@ -127,7 +127,8 @@ def _told(arithmetic: Arithmetic) -> record.Arithmetic:
 def _safetensors(tensors: Mapping[str, Array]) -> bytes:
     from safetensors.numpy import save
 
-    return save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
+    content: bytes = save({name: np.ascontiguousarray(value) for name, value in tensors.items()})
+    return content
 
 
 class _Writer:
@@ -252,8 +253,12 @@ def _why_not(case: Case, largest: int) -> str:
         return "the case is about the memory layout of arrays, which a file does not have"
     if any(action.name == "another_layer" for step in case.steps for action in step.before):
         return "the case is about another layer in the same process"
-    values = sum(step.x.size for step in case.steps)
-    return f"the inputs have more than {largest} values" if values > largest else ""
+    return f"the inputs have more than {largest} values" if values_of(case) > largest else ""
+
+
+def values_of(case: Case) -> int:
+    """How many values x has in all calls of a case together."""
+    return sum(step.x.size for step in case.steps)
 
 
 def due(case: Case, step: Step) -> tuple[str, ...]:

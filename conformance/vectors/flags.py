@@ -28,7 +28,7 @@ def links_in(texts: Iterable[str]) -> tuple[str, ...]:
     """The addresses of the issues, papers, repositories and pages that the texts name, each once."""
     found: list[str] = []
     for text in texts:
-        found += _ADDRESS.findall(text)
+        found += [address.rstrip(".:") for address in _ADDRESS.findall(text)]
         found += [address.format(*match.groups()) for form, address in _NAMED for match in form.finditer(text)]
     return tuple(dict.fromkeys(found))
 

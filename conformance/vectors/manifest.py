@@ -41,7 +41,7 @@ class Flag(Part, frozen=True, kw_only=True):
 
 
 class Arithmetic(Part, frozen=True, kw_only=True):
-    """The arithmetic that a bound allows: the type of sums, and whether intermediates are rounded to the case's type."""
+    """The arithmetic that a bound allows: the type of sums, and whether the rest is rounded to the case's type."""
 
     computes_in: str
     rounds_intermediates: bool = False
@@ -82,11 +82,12 @@ class Case(Part, frozen=True, kw_only=True):
     """A new layer and its calls.
 
     ``titles`` say what the case is about, ``flags`` name the requirements that it belongs to, ``catches`` the bugs with
-    which an output leaves the bounds of the canonical semantics. A ``refusal``, which is an exception, is ``required`` under
-    every semantics, or ``allowed`` in place of the output. ``parameters`` name the tensors that the layer is
-    given; ``dtypes`` those of them that are of another type than ``dtype``. ``refused`` says, by semantics, why the layer
-    must raise an exception where another semantics gives an output. ``measures`` names a setting that the case leaves to the layer's default: nothing is
-    expected then, and `normgauge vectors judge` measures the default.
+    which an output leaves the bounds of the canonical semantics. ``parameters`` name the tensors that the layer is
+    given; ``dtypes`` those of them that are of another type than ``dtype``.
+
+    A ``refusal`` is an exception: it is ``required`` under every semantics, or ``allowed`` in place of the output.
+    ``refused`` says, by semantics, why the layer must raise an exception. ``measures`` names a setting that the case
+    leaves to the layer's default: nothing is expected then, and `normgauge vectors judge` measures the default.
     """
 
     id: str
@@ -117,8 +118,8 @@ class Manifest(Part, frozen=True, kw_only=True):
     """A set of vectors.
 
     ``semantics`` has, by name and layer, the axes on which it is not canonical. ``files`` has the SHA-256 of each file
-    of tensors, ``arithmetic`` what the bounds allow at each dtype, ``largest`` the number of values that the inputs of a
-    case have at most.
+    of tensors, ``arithmetic`` what the bounds allow at each dtype, ``largest`` the number of values that the inputs of
+    a case have at most.
     """
 
     format: Version

@@ -23,7 +23,7 @@ from normgauge.conformance.requirements.case_files import StoredCase
 from normgauge.conformance.subjects.messages import Description, Hello, hello_of
 from normgauge.conformance.subjects.subject import NO_SCRIPT, CannotRun, Launch, asked_of
 from normgauge.conformance.vectors.answers import Answered, Answers
-from normgauge.conformance.vectors.export import due, probes_for
+from normgauge.conformance.vectors.export import due, probes_for, values_of
 from normgauge.conformance.vectors.manifest import Manifest
 from normgauge.oracle import rounded
 
@@ -36,13 +36,13 @@ _STATE: Final = frozenset({"running_mean", "running_var", "weight", "bias"})
 class Played:
     """Answers that were read once, and what is wrong with them.
 
-    ``observations`` has an observation of each case that the set asks, by its id: without a result where the answer is
-    missing or incomplete. ``lines`` tell each of these; ``dtypes`` are those with answers, by layer.
+    ``observations`` has an observation of each case that the set asks, by its digest: without a result where the answer
+    is missing or incomplete. ``lines`` tell each of these; ``dtypes`` are those with answers, by layer.
     """
 
     manifest: Manifest
     answers: Answers
-    observations: dict[str, Observation]
+    observations: dict[bytes, Observation]
     dtypes: dict[str, tuple[str, ...]]
     lines: tuple[str, ...]
 
@@ -52,7 +52,7 @@ class Played:
 
 
 class Replay:
-    """The answers as a subject: its cases are looked up by their ids."""
+    """The answers as a subject: cases are looked up by their digests."""
 
     def __init__(self, played: Played, launch: Launch, dtype: str) -> None:
         self.dtype, self.restarts, self.given_up = dtype, 0, False
@@ -66,9 +66,9 @@ class Replay:
         known = self._observations
 
         def absent(case: Case) -> str | None:
-            return None if case_id(case) in known else NOT_IN_THE_SET
+            return None if case.digest in known else NOT_IN_THE_SET
 
-        return asked_of(cases, absent, lambda asked: (known[case_id(case)] for case in asked))
+        return asked_of(cases, absent, lambda asked: (known[case.digest] for case in asked))
 
     def script(self, implementation: str, case: Case, about: str, element: Element | None = None) -> str:
         return NO_SCRIPT
@@ -135,10 +135,10 @@ def play(manifest: Manifest, answers: Answers, cases: tuple[StoredCase, ...]) ->
     for layer in manifest.layers:
         for dtype in manifest.dtypes:
             for probe in probes_for(layer, dtype, manifest.ranks, cases):
-                name = case_id(probe.case)
-                if name in exported:
+                small = values_of(probe.case) <= manifest.largest
+                if small and (name := case_id(probe.case)) in exported:
                     asked.setdefault(name, _Asked(id=name, case=probe.case, about=probe.requirement))
-    observations: dict[str, Observation] = {}
+    observations: dict[bytes, Observation] = {}
     lines = [f"not an answer: {name}; its name must be CASE/STEP/QUANTITY" for name in answers.strange]
     lines += [f"not an answer: {name} is no case of the set" for name in sorted(answers.ids - exported.keys())]
     if unknown := exported.keys() - asked.keys():
@@ -165,7 +165,7 @@ def play(manifest: Manifest, answers: Answers, cases: tuple[StoredCase, ...]) ->
     )
 
 
-def _of_layer(layer: str, asked: Sequence[_Asked], answers: Answers) -> tuple[dict[str, Observation], list[str]]:
+def _of_layer(layer: str, asked: Sequence[_Asked], answers: Answers) -> tuple[dict[bytes, Observation], list[str]]:
     """The observation of each case of a layer, and a line for each that has none.
 
     What no answer of the layer has is told in one line, and its cases are not told one by one.
@@ -177,16 +177,16 @@ def _of_layer(layer: str, asked: Sequence[_Asked], answers: Answers) -> tuple[di
         for feature, count in needed.items()
         if feature not in shown
     ]
-    observations: dict[str, Observation] = {}
+    observations: dict[bytes, Observation] = {}
     for one in asked:
         never = [feature for feature in _needs(one.case) if feature not in shown]
         declared = lacking(answers.notes.lacks, one.case)
         if never:
-            observations[one.id] = Observation(unsupported=f"not measured: no answer has {never[0]}")
+            observations[one.case.digest] = Observation(unsupported=f"not measured: no answer has {never[0]}")
         elif declared is not None and one.id not in answers.ids:
-            observations[one.id] = Observation(unsupported=declared)
+            observations[one.case.digest] = Observation(unsupported=declared)
         else:
-            observations[one.id], line = _observed(one, answers)
+            observations[one.case.digest], line = _observed(one, answers)
             lines += [line] if line else []
     return observations, lines
 

@@ -9,7 +9,7 @@ from normgauge.conformance.vectors.export import CANONICAL
 
 
 def choices_named(text: str, layers: Sequence[str]) -> dict[str, dict[str, str]]:
-    """The axes on which the semantics ``text`` is not canonical, by layer: of ``axis=value,axis=value`` or ``canonical``.
+    """The axes on which a semantics is not canonical, by layer; ``text`` is ``axis=value,axis=value`` or ``canonical``.
 
     Raises:
         ValueError: no layer has such an axis or value; the message has those that there are.
@@ -23,9 +23,7 @@ def choices_named(text: str, layers: Sequence[str]) -> dict[str, dict[str, str]]
         own = {layer: axis for (layer, known), axis in axes.items() if known == name}
         if not equals or not own:
             allowed = ", ".join(dict.fromkeys(known for _, known in axes))
-            raise ValueError(
-                f"{part.strip()!r} names no axis; allowed: canonical, a layer, or AXIS=VALUE with {allowed}"
-            )
+            raise ValueError(f"{part.strip()!r} names no axis; allowed: AXIS=VALUE, with an axis of {allowed}")
         having = {layer for layer, axis in own.items() if value in {one.name for one in axis.every}}
         if not having:
             allowed = ", ".join(dict.fromkeys(one.name for axis in own.values() for one in axis.every))

@@ -1,12 +1,11 @@
 """Checks a kernel by vectors, with safetensors and NumPy alone: normgauge is not imported.
 
-Usage: python check_kernel.py VECTORS [KERNEL] [--answers FOLDER]
-
-VECTORS is a folder from `normgauge vectors export`. KERNEL is one of KERNELS below. The program runs it on every case
-that it supports and compares each output with value ± bound of every semantics in the set. It exits with 1 if an output
-is not canonical. With --answers it also writes the outputs, for `normgauge vectors judge`.
+The program runs a GroupNorm on every case that it supports, and compares each output with value ± bound of every
+semantics in the set. It exits with 1 if an output is not canonical. With --answers it also writes the outputs, for
+`normgauge vectors judge`.
 """
 
+import argparse
 import json
 import math
 import sys
@@ -120,10 +119,9 @@ def main(folder, kernel="right", answers=None):
 
 
 if __name__ == "__main__":
-    *words, last = sys.argv[1:] if "--answers" in sys.argv else [*sys.argv[1:], None]
-    if len(words) - ("--answers" in words) not in (1, 2) or (
-        len(words) > 1 and words[1] not in (*KERNELS, "--answers")
-    ):
-        sys.exit(f"usage: python check_kernel.py VECTORS [{' | '.join(map(repr, KERNELS))}] [--answers FOLDER]")
-    named = [word for word in words if word != "--answers"]
-    sys.exit(main(Path(named[0]), *named[1:], answers=None if last is None else Path(last)))
+    parser = argparse.ArgumentParser(description="Check a GroupNorm in NumPy by vectors.")
+    parser.add_argument("vectors", type=Path, help="folder from `normgauge vectors export`")
+    parser.add_argument("kernel", nargs="?", default="right", choices=KERNELS)
+    parser.add_argument("--answers", type=Path, help="folder for the outputs")
+    given = parser.parse_args()
+    sys.exit(main(given.vectors, given.kernel, given.answers))

@@ -1,51 +1,16 @@
 /* A worker in C: GroupNorm, forward, behind the line protocol (docs/protocol.md). What it lacks, its hello declares.
  *
- * JSON is read and written by Jansson. Values are held and computed in double, and rounded where they leave.
+ * JSON is read and written by Jansson, the layer is in group_norm.h.
  *
  * Build: gcc -std=c11 -O2 -Wall -Wextra -Werror -o worker worker.c -ljansson -lm
  * Usage: worker float32|float64
  */
 #define _GNU_SOURCE
 #include <jansson.h>
-#include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-enum { MOST_DIMENSIONS = 8 };
+#include "group_norm.h"
 
 static const char ALPHABET[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/* Values in C order with their shape. */
-typedef struct {
-    size_t dimensions, shape[MOST_DIMENSIONS], size;
-    double *values;
-} Array;
-
-/* The exception that ended a case. */
-typedef struct {
-    char where[32], type[32], message[256];
-} Raised;
-
-static void *allocated(size_t bytes) {
-    void *memory = calloc(bytes ? bytes : 1, 1);
-    if (!memory) {
-        fputs("out of memory\n", stderr);
-        exit(1);
-    }
-    return memory;
-}
-
-/* Note an exception; false, for the caller to return. */
-static int refuse(Raised *raised, const char *type, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    snprintf(raised->type, sizeof raised->type, "%s", type);
-    vsnprintf(raised->message, sizeof raised->message, format, arguments);
-    va_end(arguments);
-    return 0;
-}
 
 /* --- arrays: base64 of little-endian values, as this machine has them ------------------------------------------ */
 
@@ -113,12 +78,6 @@ static json_t *encode_array(const Array *array, const char *dtype) {
 
 /* --- the layer ------------------------------------------------------------------------------------------------- */
 
-typedef struct {
-    size_t channels, groups;
-    double eps;
-    double *weight, *bias; /* NULL where the layer has none */
-} GroupNorm;
-
 /* A parameter as it is given, or its initial value for every channel; NULL where the layer has none. */
 static int parameter(const json_t *one, const char *name, double initial, size_t channels, double **values, Raised *raised) {
     const json_t *wanted = json_object_get(json_object_get(one, "settings"), name);
@@ -144,41 +103,12 @@ static int construct(GroupNorm *layer, const json_t *one, Raised *raised) {
     const json_t *settings = json_object_get(one, "settings"), *eps = json_object_get(settings, "eps");
     json_int_t channels = json_integer_value(json_object_get(settings, "num_channels"));
     json_int_t groups = json_integer_value(json_object_get(settings, "num_groups"));
-    if (groups < 1 || channels < 0 || channels % groups)
-        return refuse(raised, "ValueError", "num_groups must divide num_channels=%lld, got num_groups=%lld", channels, groups);
+    if (!check_groups(channels, groups, raised)) return 0;
     layer->channels = (size_t)channels;
     layer->groups = (size_t)groups;
     layer->eps = eps ? json_number_value(eps) : 1e-5;
     return parameter(one, "weight", 1, layer->channels, &layer->weight, raised) &&
            parameter(one, "bias", 0, layer->channels, &layer->bias, raised);
-}
-
-/* Mean and variance of a group, whose values are adjacent, in two passes. */
-static int call(const GroupNorm *layer, const Array *x, Array *y, Raised *raised) {
-    if (x->dimensions < 2)
-        return refuse(raised, "ValueError", "x must have shape (N, C, ...), got %zu dimensions", x->dimensions);
-    if (x->shape[1] != layer->channels)
-        return refuse(raised, "ValueError", "x must have num_channels=%zu channels, got %zu", layer->channels, x->shape[1]);
-    *y = *x;
-    y->values = allocated(x->size * sizeof(double));
-    size_t extent = 1;
-    for (size_t i = 2; i < x->dimensions; i++) extent *= x->shape[i];
-    size_t size = layer->channels / layer->groups * extent;
-    for (size_t start = 0; size && start < x->size; start += size) {
-        double sum = 0, squares = 0;
-        for (size_t i = start; i < start + size; i++) sum += x->values[i];
-        double mean = sum / (double)size;
-        for (size_t i = start; i < start + size; i++) squares += (x->values[i] - mean) * (x->values[i] - mean);
-        double reciprocal = 1 / sqrt(squares / (double)size + layer->eps);
-        for (size_t i = start; i < start + size; i++) {
-            size_t channel = i / extent % layer->channels;
-            double value = (x->values[i] - mean) * reciprocal;
-            if (layer->weight) value *= layer->weight[channel];
-            if (layer->bias) value += layer->bias[channel];
-            y->values[i] = value;
-        }
-    }
-    return 1;
 }
 
 /* --- the protocol ---------------------------------------------------------------------------------------------- */
@@ -201,7 +131,7 @@ static void say_hello(void) {
         "id", "foreign.c.GroupNorm", "layer", "group_norm", "layout", "N, C, *", "documentation", "docs/protocol.md",
         "ranks", 2, 3, 4, 5, "names", "num_channels", "channels", "num_groups", "groups", "eps", "eps",
         "weight", "weight", "bias", "bias", "remedies", "signature_defaults", "eps", 1e-5,
-        "lacks", "why", "no automatic differentiation", "source", "tests/foreign/worker.c", "gradients", 1));
+        "lacks", "why", "no automatic differentiation", "source", "examples/c/worker.c", "gradients", 1));
 }
 
 /* The calls of one layer; false where one raised. The results so far are in `results` all the same. */
