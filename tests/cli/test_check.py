@@ -21,6 +21,7 @@ from normgauge.results.records import Judgement, NotRun
 
 FOREIGN: Final = Path(__file__).parents[1] / "foreign"
 WORKER: Final = FOREIGN / "worker.mjs"
+EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "c" / "worker.c"
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not on PATH; it runs worker.mjs")
 pytestmark = pytest.mark.slow
 
@@ -41,7 +42,7 @@ def worker_in_c(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if headers.returncode:
         pytest.skip("jansson.h is not here (on Debian: libjansson-dev); worker.c reads JSON with it")
     options = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run(["gcc", *options, "-o", str(program), str(FOREIGN / "worker.c"), "-ljansson", "-lm"], check=True)
+    subprocess.run(["gcc", *options, "-o", str(program), str(EXAMPLE), "-ljansson", "-lm"], check=True)
     return program
 
 

@@ -14,6 +14,7 @@ SHARED: Final = (
     "conformance/test_counterexamples.py",
     "conformance/test_foreign_worker.py",
     "conformance/test_sequences.py",
+    "cli/test_vectors.py",
     "oracle/test_soak.py",
 )
 
