@@ -129,7 +129,7 @@ def run(frameworks: tuple[str, ...], worker: WorkerOptions, **given: Any) -> Non
         os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", scratch)  # it writes beside the user's files otherwise
         for launch, own in zip(launches, selected, strict=True):
             if own or not options.implementation:
-                path = options.out / f"{options.name or stem(launch.framework)}.jsonl"
+                path = options.out / f"{options.name or file_stem(launch.framework)}.jsonl"
                 failed |= not _run_one(launch, replace(wanted, implementations=own), path, options.jobs)
     if failed:
         raise NotRunnable("some layers could not be run; the lines above name them, with the reason")
@@ -174,7 +174,7 @@ def _check_frameworks(frameworks: Sequence[str], worker: WorkerOptions) -> None:
     """Reject two runs into one file, and one program under two names."""
     if worker.program is not None and len(frameworks) > 1:
         raise Mistake(f"--exec starts one program, and {len(frameworks)} frameworks are named; name one")
-    stems = [stem(framework) for framework in frameworks]
+    stems = [file_stem(framework) for framework in frameworks]
     for framework, stem in zip(frameworks, stems, strict=True):
         if stems.count(stem) > 1:
             raise Mistake(
@@ -182,7 +182,7 @@ def _check_frameworks(frameworks: Sequence[str], worker: WorkerOptions) -> None:
             )
 
 
-def stem(framework: str) -> str:
+def file_stem(framework: str) -> str:
     """The name of a framework as that of a file."""
     return _NOT_IN_A_NAME.sub("-", framework)
 

@@ -13,7 +13,7 @@ import click
 from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.cli.errors import Mistake, NotRunnable, make_folder
 from normgauge.conformance.cli.interruption import ended_by_signals
-from normgauge.conformance.cli.run import check_name, committed_cases, stem, write_records
+from normgauge.conformance.cli.run import check_name, committed_cases, file_stem, write_records
 from normgauge.conformance.cli.terminal import console_for
 from normgauge.conformance.diagnosis.reference_store import default_store
 from normgauge.conformance.diagnosis.references import References
@@ -186,7 +186,7 @@ def judge(folder: Path, answers: Path, out: Path, name: str | None) -> None:
     wanted = RunWanted(dtypes=dtypes, cases=cases)
     subject = functools.partial(Played.subject, played)
     records = run_framework(Launch(framework=framework), wanted, subject=subject)
-    path = out / f"{name or stem(framework)}.jsonl"
+    path = out / f"{name or file_stem(framework)}.jsonl"
     try:
         complete = write_records(records, path, console_for(stderr=False))
     except CannotRun as error:
