@@ -287,6 +287,32 @@ def remedies(session: nox.Session) -> None:
 
 
 @nox.session
+def ports(session: nox.Session) -> None:
+    """Measure the ports of examples/, and compare each with its own list: TensorFlow.js, and a kernel in C."""
+    install(session, *releases.pins("test"))
+    for program in ("node", "npm", "gcc"):
+        if shutil.which(program) is None:
+            session.error(f"{program} is not on PATH; the ports of examples/ need node, npm, and gcc with Jansson")
+    results, made = pathlib.Path("build/ports"), pathlib.Path(session.create_tmp()).resolve()
+    session.run("npm", "install", "--no-audit", "--no-fund", "--prefix", "examples/tfjs", external=True)
+    for name in ("worker", "check_kernel"):
+        source, options = f"examples/c/{name}.c", ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"]
+        session.run("gcc", *options, "-o", str(made / name), source, "-ljansson", "-lm", external=True)
+    run = ["normgauge", "run", "--budget", "none"]
+    node = f"node {ROOT / 'examples/tfjs/worker.mjs'}"
+    session.run(*run, "tfjs", "--dtype", "float32", "--exec", node, "--out", str(results / "tfjs"))
+    c = ["--dtype", "float32", "--dtype", "float64", "--exec", str(made / "worker")]
+    session.run(*run, "c", *c, "--out", str(results / "c"))
+    vectors, answers = made / "vectors", made / "answers"
+    answers.mkdir(exist_ok=True)
+    session.run("normgauge", "vectors", "export", str(vectors), "--layer", "group_norm")
+    session.run(str(made / "check_kernel"), str(vectors), "right", str(answers), external=True)
+    session.run("normgauge", "vectors", "judge", str(vectors), str(answers), "--out", str(results / "c"))
+    for name in ("tfjs", "c"):
+        session.run("normgauge", "gate", str(results / name), "--expectations", f"examples/{name}/known.toml")
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Send edited hellos and answers of real workers to the host: -- --seconds 3600 --seed 1."""
     install(session)
