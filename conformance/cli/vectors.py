@@ -35,7 +35,7 @@ from normgauge.oracle import ACCURACY_CLASSES
 
 @click.group()
 def vectors() -> None:
-    """Write the cases with expected values and bounds as files, and judge the answers of another program.
+    """Write the cases with expected values and bounds as files, and check the answers of another program.
 
     Example: normgauge vectors export build/vectors
     """
@@ -162,14 +162,14 @@ def _choices(name: str, layers: Sequence[str]) -> Mapping[str, Mapping[str, str]
 @click.option("--name", help="Name of the result file without its suffix.  [default: framework in answers.json]")
 @ended_by_signals()
 def judge(folder: Path, answers: Path, out: Path, name: str | None) -> None:
-    """Judge the answers of another program to the vectors in FOLDER, as if it had run as a worker.
+    """Diagnose the answers of another program to the vectors in FOLDER, as if it had run as a worker.
 
     ANSWERS is a folder with .safetensors files whose tensors are named CASE/STEP/QUANTITY, or with files
     CASE/STEP/QUANTITY.npy. An optional answers.json names the layers and the exceptions. Each missing or malformed
     answer is a line. A case without an answer is not measured, and never wrong.
 
-    Exit codes: 0 judged, with or without differences; 2 a mistake in the command or a broken file; 3 no layer could be
-    judged.
+    Exit codes: 0 success, with or without differences; 2 a mistake in the command or a broken file; 3 no layer could be
+    checked.
 
     Example: normgauge vectors judge build/vectors answers
     """
@@ -181,7 +181,7 @@ def judge(folder: Path, answers: Path, out: Path, name: str | None) -> None:
     for line in played.lines:
         click.echo(line)
     if not played.dtypes:
-        raise NotRunnable(f"nothing to judge: no case of {folder} has an answer in {answers}")
+        raise NotRunnable(f"nothing to check: no case of {folder} has an answer in {answers}")
     dtypes = tuple(one for one in DTYPES if any(one in own for own in played.dtypes.values()))
     wanted = RunWanted(dtypes=dtypes, cases=cases)
     subject = functools.partial(Played.subject, played)
@@ -192,7 +192,7 @@ def judge(folder: Path, answers: Path, out: Path, name: str | None) -> None:
     except CannotRun as error:
         raise NotRunnable(str(error)) from None
     if not complete:
-        raise NotRunnable("some layers could not be judged; the lines above name them, with the reason")
+        raise NotRunnable("some layers could not be checked; the lines above name them, with the reason")
 
 
 def _read(folder: Path, answers: Path) -> tuple[Played, tuple[StoredCase, ...]]:

@@ -6,11 +6,11 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -191,7 +191,7 @@ def test_other_types_are_written_with_bounds_of_their_own(dtype: str, tmp_path: 
 
 
 @pytest.fixture(scope="module")
-def check_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+def check_kernel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The program in C, compiled."""
     if shutil.which("gcc") is None or not Path("/usr/include/jansson.h").exists():
         pytest.skip("gcc or jansson.h is not here; they compile examples/c/check_kernel.c")
@@ -199,7 +199,7 @@ def check_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]
     options = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(program)]
     source = EXAMPLES / "c" / "check_kernel.c"
     subprocess.run(["gcc", *options, str(source), "-ljansson", "-lm"], check=True)
-    yield [str(program)]
+    return [str(program)]
 
 
 def said(language: str, named_set: Path, kernel: str, folder: Path, request: pytest.FixtureRequest) -> tuple[int, str]:
@@ -357,6 +357,28 @@ def test_gate_and_report_read_the_judgement(named_set: Path, few_answers: Path, 
     assert "group_norm.GroupNorm" in (tmp_path / "report" / "index.html").read_text()
 
 
+# --- the page --------------------------------------------------------------------------------------
+
+SECONDS: Final = re.compile(r" in [\d.]+ s$", re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_every_command_of_the_page_prints_what_the_page_shows(tmp_path: Path) -> None:
+    """The commands run in their order and in one folder, in which the examples lie."""
+    (tmp_path / "examples").symlink_to(EXAMPLES)
+    page = (PROJECT / "docs" / "vectors.md").read_text(encoding="utf-8")
+    blocks = [block.removeprefix("$ ").split("\n", 1) for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL)]
+    assert len(blocks) == 3
+    for command, shown in blocks:
+        program, *words = shlex.split(command)
+        module = ["-W", "ignore"] if program == "python" else ["-m", "normgauge.conformance.cli.main"]
+        done = subprocess.run(
+            [sys.executable, *module, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == (1 if program == "python" else 0), done.stderr
+        assert SECONDS.sub(" in s", done.stdout) == SECONDS.sub(" in s", shown), command
+
+
 # --- mistakes --------------------------------------------------------------------------------------
 
 
@@ -365,24 +387,25 @@ def test_gate_and_report_read_the_judgement(named_set: Path, few_answers: Path, 
     [
         (
             ("--semantics", "colour=red"),
-            "Error: --semantics colour=red: 'colour=red' names no axis; allowed: AXIS=VALUE",
+            "'colour=red' names no axis; allowed: AXIS=VALUE, with an axis of eps_pl",
         ),
         (
             ("--semantics", "variance=odd"),
-            "Error: --semantics variance=odd: axis variance has no value 'odd'; allowed: ",
+            "axis variance has no value 'odd'; allowed: biased",
         ),
         (
             ("--semantics", "mlx.nn.GroupNrm"),
-            "Error: --semantics mlx.nn.GroupNrm: layer or framework 'mlx.nn.GroupNrm' ",
+            "layer or framework 'mlx.nn.GroupNrm' is not known; did",
         ),
-        (("--cases", "nowhere"), "Error: --cases nowhere is not a folder; give one"),
+        (("--cases", "nowhere"), "is not a folder; give one that"),
     ],
 )
 def test_a_mistake_in_an_export_is_one_line(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
     done = vectors("export", tmp_path / "set", *words)
     assert done.exit_code == 2
     (line,) = done.output.splitlines()
-    assert line.startswith(message)
+    assert line.startswith(f"Error: {' '.join(words)}{' is' if 'cases' in words[0] else ':'} ")
+    assert message in line
     assert not (tmp_path / "set").exists()
 
 
@@ -421,7 +444,7 @@ def test_mistakes_in_a_judgement_are_one_line(named_set: Path, tmp_path: Path) -
     save_file({"0123456789ab/1/output": np.zeros(1, np.float32)}, answers / "a.safetensors")
     done = vectors("judge", named_set, answers, "--out", tmp_path / "out")
     assert done.exit_code == 3
-    assert done.output.splitlines()[-1].startswith(f"Error: nothing to judge: no case of {named_set} has an answer in ")
+    assert done.output.splitlines()[-1].startswith(f"Error: nothing to check: no case of {named_set} has an answer in ")
     done = vectors("judge", tmp_path, answers)
     assert done.exit_code == 2
     assert done.output.startswith(f"Error: {tmp_path / 'manifest.json'} cannot be read: No such file or directory; ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ PROJECT: Final = Path(__file__).parents[2]
 PAGES: Final = (
     "README.md", "docs/glossary.md", "docs/gating.md", "docs/exploration.md", "docs/claims.md", "docs/findings.md",
     "docs/soak.md", "docs/architecture.md", "docs/bounds.md", "docs/performance.md", "docs/identify.md",
-    "docs/verdicts.md", "docs/protocol.md",
+    "docs/vectors.md", "docs/verdicts.md", "docs/protocol.md",
     "CONTRIBUTING.md", "SECURITY.md", ".github/pull_request_template.md", "docs/index.md", "docs/tutorial.md",
     "docs/remedies.md", "docs/how-to.md", "docs/own-adapter.md", "docs/own-port.md", "docs/reference.md",
     "docs/explanation.md",
@@ -37,8 +38,8 @@ def test_a_page_follows_the_rules(page: str) -> None:
 
 
 def texts_of(command: click.Command) -> Iterator[str]:
-    """The help of a command, of its options, and of the commands below it."""
-    yield command.help or ""
+    """The help of a command without its example, of its options, and of the commands below it."""
+    yield re.sub(r"Examples?: normgauge .*", "", command.help or "")
     yield from (one.help for one in command.params if isinstance(one, click.Option) and one.help)
     for below in command.commands.values() if isinstance(command, click.Group) else ():
         yield from texts_of(below)
