@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+import normgauge
 from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.cli.errors import Mistake, NotRunnable, make_folder
 from normgauge.conformance.cli.interruption import ended_by_signals
@@ -111,6 +112,7 @@ def export(  # noqa: PLR0913, PLR0917 - an argument for each option
         raise NotRunnable("vectors are written with safetensors: python -m pip install 'normgauge[safetensors]'")
     wanted_layers = tuple(one for one in layer_kinds() if one in layers or not layers)
     wanted = Wanted(
+        suite=normgauge.__version__,
         layers=wanted_layers,
         dtypes=tuple(one for one in DTYPES if one in (dtypes or ("float32",))),
         ranks=tuple(one for one in RANKS if str(one) in ranks or not ranks),

@@ -15,7 +15,6 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-import normgauge
 from normgauge.adapters.case import Array, Case, Step, derivatives_of
 from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.adapters.worker.protocol import case_id
@@ -42,9 +41,10 @@ class Wanted:
 
     ``semantics`` has, by name, the axes on which a semantics is not canonical, by layer; ``accuracy`` is the class
     whose bounds are written, ``largest`` bounds the values of x of a case. ``cases`` are explored cases beside the
-    committed ones.
+    committed ones. ``suite`` is the version of normgauge that writes it.
     """
 
+    suite: str
     layers: tuple[str, ...]
     dtypes: tuple[str, ...] = ("float32",)
     ranks: tuple[int, ...] = RANKS
@@ -97,7 +97,7 @@ def export(folder: Path, wanted: Wanted, references: References) -> record.Manif
     flags |= {name: flag for layer in wanted.layers for name, _, flag in bugs_of(kind_of(layer))}
     found = record.Manifest(
         format=record.FORMAT,
-        suite=normgauge.__version__,
+        suite=wanted.suite,
         accuracy=wanted.accuracy,
         layers=wanted.layers,
         dtypes=wanted.dtypes,

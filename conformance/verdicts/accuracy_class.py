@@ -169,6 +169,8 @@ def _series(
 def _points(one: Seen, axis: str, evidence: Evidence, arithmetic: Arithmetic) -> Iterator[tuple[str, SeriesPoint]]:
     """For each step of a case and each quantity drawn, the point; where nothing was observed, none."""
     case = one.probe.case
+    if not one.observation.steps:
+        return
     classes = [replace(arithmetic, accuracy=accuracy) for accuracy in ACCURACY_CLASSES]
     ways = [*classes, replace(arithmetic, typical=True)]
     in_class = [evidence.expected(case, evidence.followed[0], own).steps for own in ways]

@@ -122,6 +122,8 @@ class Evidence:
         show a mistake, gradients may be those of the formula without it: one mistake is one difference.
         """
         followed = self.followed
+        if observation.died or observation.unsupported:
+            return Deviation(ratio=0.0), followed[0]  # which excludes nothing, whatever the reference is
         if self.diagnosis.mistakes and _GRADIENTS_ALONE.issuperset(quantities):
             followed = (*followed, *self._without_mistakes)
         nearest = (Deviation(ratio=math.inf), self.followed[0])
