@@ -88,6 +88,22 @@ class BackwardPass:
         return len(self.mean) // (1 if self.samples_together else self.samples)
 
     @cached_property
+    def order(self) -> Labels:
+        """The numbers of the elements, set by set; within a set by sample, channel and position."""
+        return np.lexsort((self.position, self.channel, self.sample, self.set_of))
+
+    @cached_property
+    def place(self) -> Labels:
+        """Of each element, the number of the elements of its set that come before it."""
+        found = np.empty_like(self.order)
+        found[self.order] = np.arange(len(self.order)) % self.n
+        return found
+
+    def at_place_in(self, values: Float, sets: Labels) -> Float:
+        """Of each element, that of ``values`` at the same place in another set, which ``sets`` has the number of."""
+        return np.asarray(values[self.order].reshape(-1, self.n)[sets, self.place])
+
+    @cached_property
     def g(self) -> Float:
         return self.dy * self.weight
 

@@ -18,7 +18,7 @@ from normgauge.oracle.backward_pass import BackwardPass, backward_pass
 from normgauge.oracle.batch_norm import backward_sets as batch_norm_sets
 from normgauge.oracle.batch_norm import other_statistics
 from normgauge.oracle.batch_norm_mode import Mode
-from normgauge.oracle.formats import format_of
+from normgauge.oracle.formats import format_of, rounded
 from normgauge.oracle.group_norm import backward_sets as group_norm_sets
 from normgauge.oracle.moments import Float
 from normgauge.oracle.reference import Reference, Refusal
@@ -68,6 +68,24 @@ class WrongGradients:
         sizes = p.sums(np.abs(p.dy * p.used.x_hat), np.abs(p.dy))
         return {name: Reference(value=value, bound=lost * sizes[name]) for name, value in p.sums().items()}
 
+    def dx_summed_in(self, dtype: str, observed: ArrayLike) -> tuple[Float, Float]:
+        """dx with the means nearest to those of ``observed`` that the type holds, and the most that dx may lose.
+
+        From an observed dx, the mean of g and that of g * x_hat follow for each set. As a mean or as a sum, each has no
+        more digits than the type; it lost at most half a unit of the result an addition, and as much for each value.
+        """
+        p = self.parts
+        with np.errstate(all="ignore"):
+            rest = p.g - np.asarray(observed, dtype=np.float64).ravel() / p.used.r
+            along = p.factor * p.used.slope * p.moved * p.used.r
+            m1 = _nearest(dtype, p.mean_of(rest), p.n)
+            m2 = _nearest(dtype, np.nan_to_num(p.mean_of(rest * along) / p.mean_of(np.square(along))), p.n)
+            unit = (p.n + 1) * format_of(dtype).u
+            sizes = (p.mean_of(np.abs(one)) for one in (p.g, p.g * p.used.x_hat))
+            lost = [p.used.r * unit * size for size in sizes]
+            lost[1] = lost[1] * np.abs(along)
+            return p.dx(m1=m1, m2=m2).reshape(p.shape), sum(lost).reshape(p.shape)
+
     @property
     def sets(self) -> NDArray[np.intp]:
         """The number of the set of each element of the input."""
@@ -78,6 +96,12 @@ class WrongGradients:
         """The input as it is normalised."""
         with np.errstate(all="ignore"):
             return self.parts.used.x_hat.reshape(self.parts.shape)
+
+
+def _nearest(dtype: str, means: Float, n: int) -> Float:
+    """The numbers nearest to ``means`` that a type holds as a mean, or as a sum of n values, whichever is nearer."""
+    as_mean, as_sum = rounded(means, dtype), rounded(means * n, dtype) / n
+    return np.where(np.abs(as_mean - means) <= np.abs(as_sum - means), as_mean, as_sum)
 
 
 def group_norm_gradient_errors(

@@ -68,13 +68,18 @@ _PARAMETERS: Final[Mapping[str, WrongForm]] = {
         check="the graph reaches the layer: no new tensor is made from its values on the way",
         source="https://github.com/paiml/aprender/pull/2200",
     ),
+    "the sums of the channels before added": WrongForm(
+        of=lambda p: {name: np.cumsum(value) for name, value in p.sums().items()},
+        check="the accumulator of dweight and dbias is set to 0 for each channel",
+        source="an accumulator that is set to 0 once",
+    ),
     "that of the first channel in every channel": WrongForm(
         of=lambda p: {name: np.full_like(value, value[0]) for name, value in p.sums().items()},
         check="the index under which the sum of a channel is written",
         source="https://github.com/tenstorrent/tt-metal/pull/56202 (an index that counts from the start of a block)",
     ),
     "that of the first group in every group": WrongForm(
-        of=lambda p: {} if p.samples_together else {"dx": _repeated(p, p.set_of // p.groups * p.groups)},
+        of=lambda p: {} if p.samples_together else {"dx": p.at_place_in(p.dx(), p.set_of // p.groups * p.groups)},
         check="the address that dx is written to",
         source="https://github.com/linkedin/Liger-Kernel/issues/883 (addresses in the backward pass)",
     ),
@@ -84,14 +89,6 @@ _PARAMETERS: Final[Mapping[str, WrongForm]] = {
         source="https://github.com/linkedin/Liger-Kernel/issues/883 (addresses in the backward pass)",
     ),
 }
-
-
-def _repeated(p: BackwardPass, source: Labels) -> Float:
-    """dx of another set at the same place in it."""
-    order = np.lexsort((p.position, p.channel, p.sample, p.set_of))
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order)) % p.n
-    return np.asarray(p.dx()[order].reshape(-1, p.n)[source, place])
 
 
 # --- the statistics of another call -------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from normgauge.oracle.backward_pass import BackwardPass, Labels, Normalized
 from normgauge.oracle.moments import Float
-from normgauge.oracle.wrong_form import Gradient, Of, WrongForm, normalized_by
+from normgauge.oracle.wrong_form import Gradient, Of, WrongForm, normalized_by, only_dx
 
 # --- the statistics or the sums of another set --------------------------------------------------------------------
 
@@ -99,6 +100,26 @@ def _another_set() -> Iterator[tuple[str, WrongForm]]:
                 of = _of_another_set(together, which, what)
                 yield name.format(words), WrongForm(of=of, check=_ANOTHER, source=source)
 
+
+def _x_hat_of_another_set(together: bool) -> Of:
+    def of(p: BackwardPass) -> Gradient:
+        if p.samples_together is not together:
+            return {}
+        next_set = _in_group(p, p.set_of + 1)
+        r, x_hat = (p.at_place_in(values, next_set) for values in (p.used.r, p.used.x_hat))
+        return {"dx": p.dx(replace(p.used, r=r, x_hat=x_hat))}
+
+    return of
+
+
+_X_HAT: Final = {
+    f"x_hat and the statistics of another {name}, the next one": WrongForm(
+        of=_x_hat_of_another_set(together),
+        check="the index of the x_hat and of the reciprocal deviation that the backward pass of dx reads",
+        source="an index that is one too large, into saved x_hat and saved statistics",
+    )
+    for name, together in (("group", False), ("channel", True))
+}
 
 # --- sums and statistics over other elements ----------------------------------------------------------------------
 
@@ -228,5 +249,33 @@ _SOURCES: Final = {
     "channels": "a loop over the channels of a group that begins or ends one channel off",
 }
 
+
+
+def _of_first_values(count: Callable[[int], int]) -> Of:
+    """dx with the sums of so many values of a set, in its order in memory, divided by n all the same."""
+
+    def dx(p: BackwardPass) -> Float:
+        first = (p.place < count(p.n)).astype(np.float64)
+        return p.dx(m1=p.mean_of(first * p.g), m2=p.mean_of(first * p.g * p.used.x_hat))
+
+    return only_dx(dx)
+
+
+_REDUCTION: Final = "the reduction of the backward pass of dx adds up the sums of all threads, warps and blocks"
+_FIRST: Final[Mapping[str, WrongForm]] = {
+    "the first position alone, of the first channel or sample of a set, in the sums of dx": WrongForm(
+        of=_of_first_values(lambda n: 1), check=_REDUCTION, source="one thread's share in place of the reduction"
+    ),
+    "a part of the set alone, its first half, in the sums of dx": WrongForm(
+        of=_of_first_values(lambda n: (n + 1) // 2), check=_REDUCTION, source="one of two warps in place of the reduction"
+    ),
+}
+
 #: The forms of this module by name.
-SUMS: Final[Mapping[str, WrongForm]] = {**dict(_another_set()), **dict(_other_elements()), **dict(_parts())}
+SUMS: Final[Mapping[str, WrongForm]] = {
+    **dict(_another_set()),
+    **_X_HAT,
+    **dict(_other_elements()),
+    **dict(_parts()),
+    **_FIRST,
+}

@@ -41,6 +41,16 @@ _LEFT_OUT: Final[Mapping[str, WrongForm]] = {
         check="the term x_hat * mean(g * x_hat) of dx, and a variance that is detached",
         source="https://github.com/abhiskk/ladder/issues/2",
     ),
+    "the mean's term twice": WrongForm(
+        of=only_dx(lambda p: p.dx(mean_share=2.0)),
+        check="mean(g) is subtracted once; a register or a buffer may hold it before the next product is added",
+        source="https://github.com/tenstorrent/tt-metal/issues/53204",
+    ),
+    "the variance's term twice": WrongForm(
+        of=only_dx(lambda p: p.dx(variance_share=2.0)),
+        check="x_hat * mean(g * x_hat) is subtracted once",
+        source="the counterpart of the one above; the 2 of the derivative of a square, not cancelled",
+    ),
     "the sign of the mean's part": WrongForm(
         of=only_dx(lambda p: p.dx(mean_share=-1.0)),
         check="mean(g) is subtracted",

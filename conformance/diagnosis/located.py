@@ -33,7 +33,13 @@ class SetsOf:
     x_hat: Float
 
 
-def located(observed: NDArray[Any], expected: Reference, half: float, layout: SetsOf | None = None) -> str:
+def located(
+    observed: NDArray[Any],
+    expected: Reference,
+    half: float,
+    layout: SetsOf | None = None,
+    weight: NDArray[Any] | None = None,
+) -> str:
     """Where ``observed`` lies outside value ± bound, and by what, as "in the last sample alone, by a constant per set".
 
     Args:
@@ -41,6 +47,7 @@ def located(observed: NDArray[Any], expected: Reference, half: float, layout: Se
         expected: the reference, of the same shape.
         half: the relative error at which half of the digits are gone; what is said of the amount holds to that.
         layout: the sets of an output or of dx; None where nothing is known of them, and for values of channels.
+        weight: the weight of each channel, of shape (C,); None without one.
 
     Returns:
         Words that follow "departs"; empty where every element lies within the bound.
@@ -51,7 +58,7 @@ def located(observed: NDArray[Any], expected: Reference, half: float, layout: Se
     departs = expected.ratio(observed) > 1
     if not departs.any():
         return ""
-    where, got = _where(departs), np.asarray(observed, dtype=np.float64)
+    where, got = _where(departs, weight), np.asarray(observed, dtype=np.float64)
     everywhere = np.ones_like(departs)  # what lies within the bound may lie there by chance
     if where.endswith(_SCATTERED) and (amount := _amount(got, expected, everywhere, half, layout)):
         return f"everywhere {amount}"
@@ -64,14 +71,18 @@ def located(observed: NDArray[Any], expected: Reference, half: float, layout: Se
 # --- where ---------------------------------------------------------------------------------------------------------
 
 
-def _where(departs: NDArray[np.bool_]) -> str:
+def _where(departs: NDArray[np.bool_], weight: NDArray[Any] | None) -> str:
     """The samples, channels, rows and positions outside; empty where that is everywhere."""
     found, box = [], np.ones(departs.shape, dtype=bool)
     for axis, name in enumerate(_axes(departs.ndim)):
         others = tuple(i for i in range(departs.ndim) if i != axis)
         outside = np.asarray(departs.any(axis=others))
         box &= outside.reshape(-1, *(1,) * (departs.ndim - axis - 1))
-        if not outside.all():
+        if outside.all():
+            continue
+        if name == "channel" and weight is not None and np.array_equal(outside, weight == 0):
+            found.append("the channels where the weight is 0")
+        else:
             found.append(_ranges(name, np.flatnonzero(outside), len(outside)))
     count = int(departs.sum())
     if count < _FILLED * box.sum():

@@ -231,15 +231,22 @@ def _in_half(departing: Sequence[_Gradient], evidence: Evidence) -> tuple[str, .
     left = list(HALF)
     for one in departing:
         errors = known_gradient_errors(one.case, one.step, evidence.followed[0])
-        if errors is None or one.quantity == "dx":
+        if errors is None:
             return ()
-        left = [
-            dtype
-            for dtype in left
-            if digits_of(one.observed) <= HALF[dtype] < digits_of(one.expected.value)
-            and not errors.summed_in(dtype)[one.quantity].excludes(one.observed)
-        ]
-    return tuple(f"sums in {dtype}" for dtype in left[-1:])
+        left = [dtype for dtype in left if _is_summed_in(dtype, one, errors, evidence)]
+    return tuple(f"sums in half precision ({dtype})" for dtype in left[-1:])
+
+
+def _is_summed_in(dtype: str, one: _Gradient, errors: WrongGradients, evidence: Evidence) -> bool:
+    """Whether a gradient is what its sums give that were held in a type; of dx the two means of each set."""
+    if one.quantity == "dx":
+        value, lost = errors.dx_summed_in(dtype, one.observed)
+        tolerance = one.expected.bound + evidence.arithmetic.half_of_digits * lost
+        return not Reference(value=value, bound=tolerance).excludes(one.observed) and not Reference(
+            value=one.expected.value, bound=one.expected.bound + lost
+        ).excludes(one.observed)
+    digits = digits_of(one.observed) <= HALF[dtype] < digits_of(one.expected.value)
+    return digits and not errors.summed_in(dtype)[one.quantity].excludes(one.observed)
 
 
 def _plainest(names: Sequence[str]) -> tuple[str, ...]:
@@ -259,4 +266,5 @@ def _located(one: _Gradient, evidence: Evidence) -> str:
     layout = None
     if errors is not None and one.quantity == "dx":
         layout = SetsOf(sets=errors.sets, x_hat=errors.x_hat)
-    return located(one.observed, one.expected, evidence.arithmetic.half_of_digits, layout)
+    weight = one.case.parameters.get("weight") if one.case.settings.get("weight", True) else None
+    return located(one.observed, one.expected, evidence.arithmetic.half_of_digits, layout, weight)

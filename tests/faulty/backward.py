@@ -103,6 +103,8 @@ TERMS: Final[Mapping[str, Fault]] = {
     "mean and variance taken as constants": lambda p: {"dx": p.r * p.g},
     "the mean taken as a constant": lambda p: {"dx": p.dx(a=0)},
     "the variance taken as a constant": lambda p: {"dx": p.dx(b=0)},
+    "the mean's term twice": lambda p: {"dx": p.dx(a=2)},
+    "the variance's term twice": lambda p: {"dx": p.dx(b=2)},
     "the sign of the mean's part": lambda p: {"dx": p.dx(a=-1)},
     "the sign of the variance's part": lambda p: {"dx": p.dx(b=-1)},
     "the divisor n - 1 mixed in": lambda p: {"dx": p.dx(b=_over(p))},
@@ -269,6 +271,35 @@ def _sums() -> Iterator[tuple[str, bool, Fault]]:
                 yield f"{words} {ending}", together, _of_a_part(axis, mask, out, counted)
 
 
+def _next_x_hat(p: Parts) -> Found:
+    r, x_hat = (np.roll(np.broadcast_to(v, p.x.shape), -1, axis=1) for v in (p.r, p.x_hat))
+    return {"dx": p.r * p.g} if p.given else {"dx": p.dx(r=r, x_hat=x_hat)}
+
+
+def _of_first_values(count: Callable[[int], int]) -> Fault:
+    """dx with the sums over so many values of a set, sample by sample or channel by channel."""
+
+    def of(p: Parts) -> Found:
+        def avg(values: Array) -> Array:
+            order = np.moveaxis(values, 1, 0) if p.together else values
+            flat = order.reshape(p.x.shape[1], -1) if p.together else order.reshape(*p.x.shape[:2], -1)
+            total = flat[..., : count(p.n)].sum(axis=-1) / _type(p, p.n)
+            return total.reshape(1, -1, 1, 1) if p.together else total[..., None, None]
+
+        return {"dx": p.dx(m1=avg(p.g), m2=avg(p.g * p.x_hat))}
+
+    return of
+
+
+#: The sums of dx over the first values of a set.
+FIRST: Final[Mapping[str, Fault]] = {
+    "the first position alone, of the first channel or sample of a set, in the sums of dx": _of_first_values(
+        lambda n: 1
+    ),
+    "a part of the set alone, its first half, in the sums of dx": _of_first_values(lambda n: (n + 1) // 2),
+}
+
+
 def _scaled(count: Callable[[Parts], int]) -> Fault:
     return lambda p: {name: value / _type(p, count(p)) for name, value in p.right().items() if name != "dx"}
 
@@ -283,6 +314,9 @@ RESULTS: Final[Mapping[str, Fault]] = {
     "dy passed through as well": lambda p: {"dx": p.dx() + p.dy},
     "the sign flipped": lambda p: {name: -value for name, value in p.right().items()},
     "no gradient: 0 everywhere": lambda p: {name: np.zeros_like(value) for name, value in p.right().items()},
+    "the sums of the channels before added": lambda p: {
+        name: np.cumsum(value) for name, value in p.right().items() if name != "dx"
+    },
     "that of the first channel in every channel": lambda p: {
         name: np.repeat(value[:1], len(value)) for name, value in p.right().items() if name != "dx"
     },
@@ -344,7 +378,13 @@ CALLS: Final[Mapping[str, Fault]] = {
 
 #: Every fault by its name and the kind of layer.
 FAULTS: Final[Mapping[tuple[str, str], Fault]] = {
-    **{(name, kind): of for name, of in {**TERMS, **RESULTS}.items() for kind in ("group_norm", "batch_norm")},
+    **{
+        (name, kind): of
+        for name, of in {**TERMS, **FIRST, **RESULTS}.items()
+        for kind in ("group_norm", "batch_norm")
+    },
+    ("x_hat and the statistics of another group, the next one", "group_norm"): _next_x_hat,
+    ("x_hat and the statistics of another channel, the next one", "batch_norm"): _next_x_hat,
     **{(name, "group_norm"): of for name, of in OF_GROUPS.items()},
     **{(name, "batch_norm"): of for name, of in CALLS.items()},
     **{(name, "batch_norm" if together else "group_norm"): of for name, together, of in _sums()},
