@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from normgauge.oracle.formats import rounded
 from normgauge.oracle.moments import U64, Float
 from normgauge.oracle.reference import Gradients, Reference, exactly
 from normgauge.oracle.semantics import Semantics
@@ -23,6 +24,7 @@ _EPS: Final[Mapping[str, Callable[[float], float]]] = {
     "one_thousandth": lambda eps: 1e-3,
     "twice": lambda eps: 2 * eps,
     "squared": lambda eps: eps * eps,
+    "in_half": lambda eps: float(rounded(eps, "float16")),
     "rooted": lambda eps: math.copysign(math.sqrt(abs(eps)), eps),
 }
 
@@ -79,8 +81,15 @@ _AFFINE: Final[Mapping[str, Callable[[Float | None, Float | None], Affine]]] = {
     "next_channel": lambda weight, bias: (_next(weight), _next(bias)),
     "first_channel": lambda weight, bias: (_first(weight), _first(bias)),
     "weight_twice": lambda weight, bias: (_squared(weight), bias),
+    "along_last_axis": lambda weight, bias: (weight, bias),
     "reversed": lambda weight, bias: (_reversed(weight), _reversed(bias)),
 }
+
+
+def parameter_axis(shape: tuple[int, ...], semantics: Semantics) -> int:
+    """The axis of an input of ``shape`` (N, C, *spatial) that weight and bias lie along."""
+    last = len(shape) > 2 and shape[-1] == shape[1]
+    return len(shape) - 1 if last and semantics.choice("affine") == "along_last_axis" else 1
 
 
 def affine_in_use(weight: Float | None, bias: Float | None, semantics: Semantics) -> Affine:
@@ -94,12 +103,16 @@ _ROUNDED: Final = frozenset({"bias_first", "weight_plus_one", "weight_twice"})
 
 @dataclass(frozen=True, kw_only=True)
 class Activation:
-    """A function of y with its first derivative, and what bounds its first and its second one."""
+    """A function of y with its first derivative, and what bounds its first and its second one.
+
+    A function without a second one has a step in its slope at ``edge``.
+    """
 
     value: Callable[[Float], Float]
     slope: Callable[[Float], Float]
     steepest: float
     bend: float
+    edge: float = 0.0
 
 
 def _sigmoid(y: Float) -> Float:
@@ -117,6 +130,13 @@ _FOLLOWED_BY: Final[Mapping[str, Activation | None]] = {
     ),
     "relu": Activation(
         value=lambda y: np.maximum(y, 0.0), slope=lambda y: (y > 0).astype(np.float64), steepest=1.0, bend=0.0
+    ),
+    "at_most_6": Activation(
+        value=lambda y: np.minimum(y, 6.0),
+        slope=lambda y: (y <= 6).astype(np.float64),
+        steepest=1.0,
+        bend=0.0,
+        edge=6.0,
     ),
 }
 
@@ -141,12 +161,12 @@ def rounded_parameters(y: Reference, bias: Float | float, u: float, semantics: S
 
 
 def upstream_of(dy: Float, y: Reference, follows: Activation, u: float) -> tuple[Float, Float]:
-    """The gradient before the activation, and its error: where ReLU's side is not certain, all of it."""
+    """The gradient before the activation, and its error: where the side of an edge is not certain, all of it."""
     with np.errstate(all="ignore"):
         slope = follows.slope(y.value)
     error = np.abs(dy) * (follows.bend * y.bound + 12 * u * np.abs(slope))
     if follows.bend == 0:
-        error = np.where(np.abs(y.value) <= y.bound, np.abs(dy), error)
+        error = np.where(np.abs(y.value - follows.edge) <= y.bound, np.abs(dy), error)
     return dy * slope, error
 
 
@@ -199,6 +219,7 @@ _CHAIN: Final[Mapping[str, Chain]] = {
     "next_channel": lambda dw, db, given, u: (_rolled(dw), _rolled(db)),
     "first_channel": lambda dw, db, given, u: (_gathered(dw, u), _gathered(db, u)),
     "weight_twice": lambda dw, db, given, u: (_times(dw, 2 * given[0], u), db),
+    "along_last_axis": lambda dw, db, given, u: (dw, db),
     "reversed": lambda dw, db, given, u: (_back(dw), _back(db)),
 }
 

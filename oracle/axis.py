@@ -19,7 +19,9 @@ class Axis:
     """One choice with its exclusive values; the first value is the canonical one.
 
     ``values`` are those that somebody ships on purpose. ``mistakes`` are those that came of an error: the diagnosis
-    looks for them where no combination of the others explains what was observed. ``code`` is the canonical choice as
+    looks for them where no combination of the others explains what was observed. ``rare`` are mistakes that most
+    inputs do not show, or that few layers have: the diagnosis looks for them last, and a layer without departures is
+    not asked about them. ``code`` is the canonical choice as
     one step in NumPy, for inputs of shape (N, C, H, W): what a layer with one of the mistakes must do instead.
 
     Raises:
@@ -30,10 +32,11 @@ class Axis:
     question: str
     values: tuple[AxisValue, ...]
     mistakes: tuple[AxisValue, ...] = ()
+    rare: tuple[AxisValue, ...] = ()
     code: str = ""
 
     def __post_init__(self) -> None:
-        if self.mistakes and not self.code:
+        if (self.mistakes or self.rare) and not self.code:
             raise ValueError(f"axis {self.name} has mistakes; give the code of the canonical choice")
 
     @property
@@ -48,8 +51,8 @@ class Axis:
 
     @property
     def every(self) -> tuple[AxisValue, ...]:
-        """The values in use, then the mistakes."""
-        return self.values + self.mistakes
+        """The values in use, then the mistakes, then the rare ones."""
+        return self.values + self.mistakes + self.rare
 
     def value(self, name: str) -> AxisValue:
         """The value of this name, a mistake included.

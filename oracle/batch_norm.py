@@ -14,6 +14,7 @@ from normgauge.oracle.alternatives import (
     activation,
     affine_in_use,
     chained,
+    parameter_axis,
     rounded_parameters,
     upstream_of,
 )
@@ -33,6 +34,7 @@ from normgauge.oracle.pooled import (
     pooled_output,
 )
 from normgauge.oracle.pools import Pool, batch_norm_pool, given_pool
+from normgauge.oracle.read_statistics import weight_gradient_of_shift_not_scaled, with_shift_not_scaled
 from normgauge.oracle.reference import Gradients, Reference, Refusal, empty, exactly
 from normgauge.oracle.running_statistics import (
     RunningStatistics,
@@ -172,8 +174,11 @@ def _forward(given: Inputs, mode: Mode) -> BatchNormReference:
     in_use = _with_affine_in_use(given, formula)
     if mode.training and formula.semantics.choice("updates") == "overwrites" and _is_new(given, mode.running):
         return _overwritten(in_use, mode)
-    if mode.is_pooled and single is None:
-        y, entering = _pooled(in_use, formula)
+    if single is None and parameter_axis(given.x.shape, formula.semantics) != 1:
+        y = _along_last_axis(in_use, mode)
+        _, running = _normalized(in_use, mode, single)
+    elif mode.is_pooled and single is None:
+        y, entering = _pooled(in_use, mode)
         _, running = _normalized(in_use, replace(mode, entering=entering), single)
     else:
         y, running = _normalized(in_use, mode, single)
@@ -183,9 +188,17 @@ def _forward(given: Inputs, mode: Mode) -> BatchNormReference:
         formula.arithmetic.held.u,
         formula.semantics,
     )
+    if _shift_is_not_scaled(mode):
+        assert mode.running is not None
+        y = with_shift_not_scaled(y, in_use, mode.running, formula)
     follows = activation(formula.semantics)
     output = y if follows is None else activated(y, follows, formula.arithmetic.held.u)
     return BatchNormReference(output=output, running=running)
+
+
+def _shift_is_not_scaled(mode: Mode) -> bool:
+    reads_running = mode.running is not None and not mode.training
+    return reads_running and mode.formula.semantics.choice("eval_reads") == "folded_shift_not_scaled"
 
 
 def _is_new(given: Inputs, running: RunningStatistics | None) -> bool:
@@ -213,9 +226,42 @@ def _with_affine_in_use(given: Inputs, formula: Formula) -> Inputs:
     return Inputs(x=given.x, weight=weight, bias=bias)
 
 
-def _pooled(given: Inputs, formula: Formula) -> tuple[Reference, Reference]:
+def _pool_of_batch(given: Inputs, mode: Mode) -> Pool:
+    """The pool of the batch; squares about the running mean, where they are asked for."""
+    semantics = mode.formula.semantics
+    pool = batch_norm_pool(given.x.shape, semantics)
+    by_channel = len(pool.mean) == given.channels
+    if mode.running is None or not by_channel or semantics.choice("variance") != "about_running_mean":
+        return pool
+    mean = mode.running.mean
+    return replace(pool, about=Reference(value=mean.value[:, None], bound=mean.bound[:, None]))
+
+
+def _along_last_axis(given: Inputs, mode: Mode) -> Reference:
+    """The output where weight and bias lie along the last axis."""
+    flat, (used, pool) = _flat(given, mode.formula), _used_and_pool(given, mode)
+    with np.errstate(all="ignore"):
+        return pooled_output(flat, used, pool, mode.formula).reshape(given.x.shape)
+
+
+def _flat(given: Inputs, formula: Formula) -> Given:
+    return Given.of(given.x, given.weight, given.bias, parameter_axis(given.x.shape, formula.semantics))
+
+
+def _used_and_pool(given: Inputs, mode: Mode) -> tuple[Statistics, Pool]:
+    """What normalises, whichever statistics these are, and the pool that has them."""
+    with np.errstate(all="ignore"):
+        if mode.on_batch:
+            pool, flat = _pool_of_batch(given, mode), given.x.astype(np.float64).ravel()
+            return pool_statistics(flat, pool, mode.formula.semantics, mode.formula.arithmetic), pool
+        used = statistics_in_use(_whole_batch(given, mode.formula), mode, tracked=False)[0]
+        return _of_sets(used), given_pool(given.x.shape)
+
+
+def _pooled(given: Inputs, mode: Mode) -> tuple[Reference, Reference]:
     """The output where a mistake makes the statistics of the batch, and what of them enters the running ones."""
-    flat, pool = Given.of(given.x, given.weight, given.bias), batch_norm_pool(given.x.shape, formula.semantics)
+    formula = mode.formula
+    flat, pool = _flat(given, formula), _pool_of_batch(given, mode)
     with np.errstate(all="ignore"):
         used = pool_statistics(flat.x, pool, formula.semantics, formula.arithmetic)
         y = pooled_output(flat, used, pool, formula).reshape(given.x.shape)
@@ -227,7 +273,7 @@ def _normalized(given: Inputs, mode: Mode, single: str | None) -> tuple[Referenc
     whole, after = empty(given.x.shape), []
 
     def output(block: Block) -> Reference:
-        batch = Batch.of(block.of(given.x), mode.formula.arithmetic, len(given.x))
+        batch = Batch.of(block.of(given.x), mode.formula.arithmetic, len(given.x), given.x.size)
         used, running = statistics_in_use(batch, mode.of_channels(block.sets))
         after.append(running)
         if single == "nan":
@@ -247,29 +293,30 @@ def _backward(given: Inputs, dy: NDArray[Any], mode: Mode) -> Gradients:
     if given.x.size == 0 or single == "identity":  # weight and bias are not used
         return without_parameters(exactly(dy.astype(np.float64)))
     in_use, semantics = _with_affine_in_use(given, mode.formula), mode.formula.semantics
-    if single is None and (mode.is_pooled or activation(semantics) is not None):
+    last = parameter_axis(given.x.shape, semantics) != 1
+    if single is None and (mode.is_pooled or last or activation(semantics) is not None):
         found = _pooled_gradients(in_use, dy, mode)
     else:
         found = _gradients(in_use, dy, mode, single)
+    if _shift_is_not_scaled(mode):
+        assert mode.running is not None
+        dweight = weight_gradient_of_shift_not_scaled(in_use, dy, mode.running, mode.formula)
+        found = replace(found, dweight=dweight)
     return chained(found, given.weight, given.bias, semantics, mode.formula.arithmetic.held.u)
 
 
 def _pooled_gradients(given: Inputs, dy: NDArray[Any], mode: Mode) -> Gradients:
     """The gradients where a mistake makes the statistics, or an activation follows."""
     formula, semantics, shape = mode.formula, mode.formula.semantics, given.x.shape
-    flat, u = Given.of(given.x, given.weight, given.bias), formula.arithmetic.held.u
-    pool: Pool = batch_norm_pool(shape, semantics) if mode.on_batch else given_pool(shape)
+    flat, u = _flat(given, formula), formula.arithmetic.held.u
+    used, pool = _used_and_pool(given, mode)
     upstream, off = dy.astype(np.float64).ravel(), np.zeros(dy.size)
     with np.errstate(all="ignore"):
-        if mode.on_batch:
-            used = pool_statistics(flat.x, pool, semantics, formula.arithmetic)
-        else:
-            used = _of_sets(statistics_in_use(_whole_batch(given, formula), mode, tracked=False)[0])
         follows = activation(semantics)
         if follows is not None:
             upstream, off = upstream_of(upstream, pooled_output(flat, used, pool, formula), follows, u)
         found = pooled_gradients(flat, (upstream, off), used, pool, formula, constant=not mode.on_batch)
-    return of_parameters(found, shape, np.arange(shape[1]), u)
+    return of_parameters(found, shape, np.arange(shape[1]), u, parameter_axis(shape, semantics))
 
 
 def _whole_batch(given: Inputs, formula: Formula) -> Batch:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from normgauge.oracle.axis import Axis, AxisValue
+from normgauge.oracle.batch_norm_rare import RARE
 from normgauge.oracle.shared_axes import AFFINE, CENTRE, EPS_PLACEMENT, EPS_VALUE, FOLLOWED_BY, VARIANCE
 
 _IGNORED_IN_TRAINING: Final = AxisValue(
@@ -15,7 +16,7 @@ _IGNORED_IN_TRAINING: Final = AxisValue(
 )
 BATCH_NORM: Final = (
     EPS_PLACEMENT,
-    VARIANCE,
+    replace(VARIANCE, rare=(*VARIANCE.rare, *RARE["variance"])),
     Axis(
         name="normalized_together",
         question="which values are normalised together in training",
@@ -83,6 +84,7 @@ BATCH_NORM: Final = (
                 source="tenstorrent/tt-metal#50682",
             ),
         ),
+        rare=RARE["normalized_together"],
     ),
     Axis(
         name="running_var",
@@ -138,6 +140,7 @@ BATCH_NORM: Final = (
                 source="eps added before the variance is stored, and once more where it is read",
             ),
         ),
+        rare=RARE["running_var"],
     ),
     Axis(
         name="momentum_weighs",
@@ -178,6 +181,7 @@ BATCH_NORM: Final = (
                 source="a weight applied twice, by the layer and by its kernel",
             ),
         ),
+        rare=RARE["momentum_value"],
     ),
     Axis(
         name="momentum_none",
@@ -207,6 +211,7 @@ BATCH_NORM: Final = (
                 source="a count that is read before the batch is counted",
             ),
         ),
+        rare=RARE["momentum_none"],
     ),
     Axis(
         name="single_value",
@@ -233,6 +238,7 @@ BATCH_NORM: Final = (
     Axis(
         name="training_normalizes_with",
         question="which statistics normalise in training",
+        code="mean, var = sets.mean(-1, keepdims=True), sets.var(-1, keepdims=True)",
         values=(
             AxisValue(name="batch", meaning="the mean and variance of the batch", source="torch.nn.BatchNorm2d"),
             AxisValue(
@@ -246,6 +252,7 @@ BATCH_NORM: Final = (
                 source="MXNet, batch_norm.cc with use_global_stats; keras with trainable=False",
             ),
         ),
+        rare=RARE["training_normalizes_with"],
     ),
     Axis(
         name="untracked_eval_uses",
@@ -332,6 +339,7 @@ BATCH_NORM: Final = (
                 source="a kernel that leaves the index of the sample out",
             ),
         ),
+        rare=RARE["updates"],
     ),
     Axis(
         name="eval_reads",
@@ -380,6 +388,7 @@ BATCH_NORM: Final = (
                 source="two buffers in the wrong order",
             ),
         ),
+        rare=RARE["eval_reads"],
     ),
     CENTRE,
     replace(EPS_VALUE, mistakes=(*EPS_VALUE.mistakes, _IGNORED_IN_TRAINING)),

@@ -9,10 +9,12 @@ import numpy as np
 
 from normgauge.oracle.alternatives import eps_of_sets
 from normgauge.oracle.backward import Dependence
+from normgauge.oracle.formats import format_of
 from normgauge.oracle.normalize import Formula
 from normgauge.oracle.pooled import is_not_centred, is_pooled, not_centred
 from normgauge.oracle.read_statistics import read_statistics
 from normgauge.oracle.reference import Reference, Refusal, exactly
+from normgauge.oracle.rounded_step import rounded_within
 from normgauge.oracle.running_statistics import (
     RunningStatistics,
     blend_bound,
@@ -49,7 +51,7 @@ class Mode:
         elif training and running is not None and formula.semantics.choice("momentum_none") == "refused":
             raise Refusal("momentum=None is refused")
         mode = cls(running=running, training=training, momentum=momentum, formula=formula)
-        if not (training and mode.on_batch):
+        if not mode.on_batch:
             return mode
         eps = eps_of_sets(formula.eps, given.x.size // max(channels, 1), formula.semantics)
         return replace(mode, formula=replace(formula, eps=eps))
@@ -118,6 +120,9 @@ def _moved(batch: Batch, mode: Mode) -> RunningStatistics:
         return _updated_once(_updated_once(mode.running, first, mode), second, mode)
     if updates == "mean_alone":
         return replace(after, var=mode.running.var)
+    if updates == "stored_in_half":
+        mean, var = (rounded_within(one, format_of("float16")) for one in (after.mean, after.var))
+        return replace(after, mean=mean, var=var)
     return replace(after, mean=mode.running.mean) if updates == "variance_alone" else after
 
 
@@ -140,7 +145,7 @@ def dependence(batch: Batch, mode: Mode) -> Dependence | None:
     elif not mode.training:
         if not mode.on_batch:
             return None
-    elif semantics.choice("training_normalizes_with") == "running":
+    elif semantics.choice("training_normalizes_with") in {"running", "running_before"}:
         return None
     elif semantics.choice("training_normalizes_with") == "blended":
         weight = weight_of_new(mode.momentum, running.steps + 1, semantics)

@@ -15,6 +15,7 @@ from normgauge.oracle.alternatives import (
     affine_in_use,
     chained,
     eps_of_sets,
+    parameter_axis,
     rounded_parameters,
     upstream_of,
 )
@@ -107,7 +108,10 @@ def _in_use(given: Inputs, semantics: Semantics) -> Inputs:
 
 def _is_pooled(given: Inputs, semantics: Semantics) -> bool:
     has_parameters = given.weight is not None or given.bias is not None
-    indexed = has_parameters and semantics.choice("affine_shape") not in ("per_channel", "per_group")
+    indexed = has_parameters and (
+        semantics.choice("affine_shape") not in ("per_channel", "per_group")
+        or parameter_axis(given.x.shape, semantics) != 1
+    )
     return indexed or is_pooled(semantics, "grouping", ("contiguous", "interleaved"))
 
 
@@ -123,7 +127,7 @@ def _pooled(given: Inputs, groups: int, formula: Formula) -> Reference:
 def _flat(given: Inputs, groups: int, semantics: Semantics) -> Given:
     index = _parameter_of(given.channels, groups, semantics)
     weight, bias = (None if one is None else one[index] for one in (given.weight, given.bias))
-    return Given.of(given.x, weight, bias)
+    return Given.of(given.x, weight, bias, parameter_axis(given.x.shape, semantics))
 
 
 def _parameter_of(channels: int, groups: int, semantics: Semantics) -> NDArray[np.intp]:
@@ -224,7 +228,8 @@ def _pooled_gradients(given: Inputs, dy: NDArray[Any], groups: int, formula: For
         if follows is not None:
             upstream, off = upstream_of(upstream, pooled_output(flat, used, pool, formula), follows, u)
         found = pooled_gradients(flat, (upstream, off), used, pool, formula)
-    return of_parameters(found, given.x.shape, _parameter_of(given.channels, groups, semantics), u)
+    index, axis = _parameter_of(given.channels, groups, semantics), parameter_axis(given.x.shape, semantics)
+    return of_parameters(found, given.x.shape, index, u, axis)
 
 
 def _gradients(given: Inputs, dy: NDArray[Any], groups: int, formula: Formula) -> Gradients:

@@ -118,6 +118,23 @@ GROUP_NORM: Final = (
                 source="tenstorrent/tt-metal#50682",
             ),
         ),
+        rare=(
+            AxisValue(
+                name="at_most_32",
+                meaning="at most 32 groups: where G is larger and 32 divides C, as G = 32",
+                source="a kernel for the 32 groups of the paper (Wu and He, 2018)",
+            ),
+            AxisValue(
+                name="odd_value_dropped",
+                meaning="a group, without the last of an odd number of values, divided by n",
+                source="pairs are loaded, and the last value is left out",
+            ),
+            AxisValue(
+                name="first_16_of_a_channel",
+                meaning="from 17 positions on, with one channel a group, its first 16 positions",
+                source="a fast path for one channel a group that ends after 16 positions",
+            ),
+        ),
     ),
     VARIANCE,
     Axis(

@@ -43,15 +43,18 @@ class Given:
     bias: Float | None
 
     @classmethod
-    def of(cls, x: NDArray[Any], weight: Float | None, bias: Float | None) -> Given:
-        """That of x (N, C, *spatial), and of weight and bias (C,)."""
+    def of(cls, x: NDArray[Any], weight: Float | None, bias: Float | None, axis: int = 1) -> Given:
+        """That of x (N, C, *spatial), and of weight and bias (C,), which lie along an axis of x."""
 
         def elements(values: Float | None) -> Float | None:
-            if values is None:
-                return None
-            return np.broadcast_to(values.reshape(1, -1, *(1,) * (x.ndim - 2)), x.shape).ravel()
+            return None if values is None else np.broadcast_to(along(values, x.ndim, axis), x.shape).ravel()
 
         return cls(x=x.astype(np.float64).ravel(), weight=elements(weight), bias=elements(bias))
+
+
+def along(values: NDArray[Any], rank: int, axis: int = 1) -> NDArray[Any]:
+    """``values`` (C,) so that they broadcast along one of ``rank`` axes."""
+    return values.reshape([-1 if place == axis % rank else 1 for place in range(rank)])
 
 
 def pool_statistics(x: Float, pool: Pool, semantics: Semantics, arithmetic: Arithmetic) -> Statistics:
@@ -158,9 +161,12 @@ def _variance(values: Float, batch: Batch, pool: Pool, semantics: Semantics, ari
         count = parts.value.shape[1]
         value = parts.value.mean(axis=1)
         var = Reference(value=value, bound=parts.bound.mean(axis=1) + (count + 2) * arithmetic.held.u * value)
-    if not _is_about_zero(semantics):
+    if pool.about is not None:
+        mean, off = np.abs(batch.m.mean - pool.about.value), batch.bound.mean + pool.about.bound
+    elif _is_about_zero(semantics):
+        mean, off = np.abs(batch.m.mean), batch.bound.mean
+    else:
         return var
-    mean, off = np.abs(batch.m.mean), batch.bound.mean
     about = var.value + np.square(mean)
     return Reference(
         value=about, bound=var.bound + off * (2 * mean + off) + (batch.m.n + 4) * arithmetic.held.u * about
@@ -288,6 +294,8 @@ def _through_statistics(dx: _Scattered, x: Float, pool: Pool, through: tuple[_Pa
     m, all_values = pool.mean_divisor or pool.mean.shape[1], np.append(x, 0.0)
     values = all_values[pool.variance]
     about = 0.0 if _is_about_zero(formula.semantics) else values.mean(axis=-1, keepdims=True)
+    if pool.about is not None:
+        about = pool.about.value[:, None]
     if pool.about_mean:
         about = all_values[pool.mean].sum(axis=-1)[:, None, None] / m
     parts, k = pool.variance.shape[1:]
@@ -330,10 +338,15 @@ def _each(parts: _Parts, change: Any) -> _Parts:
     )
 
 
-def of_parameters(elements: Gradients, shape: tuple[int, ...], index: NDArray[np.intp], u: float) -> Gradients:
-    """The gradients of an input of ``shape``, weights and biases summed where ``index`` (C,) says, of shape (C,)."""
+def of_parameters(
+    elements: Gradients, shape: tuple[int, ...], index: NDArray[np.intp], u: float, axis: int = 1
+) -> Gradients:
+    """The gradients of an input of ``shape``, weights and biases summed where ``index`` (C,) says, of shape (C,).
+
+    The parameters lie along an axis of the input.
+    """
     channels = shape[1]
-    destinations = np.broadcast_to(index.reshape(1, -1, *(1,) * (len(shape) - 2)), shape).ravel()
+    destinations = np.broadcast_to(along(index, len(shape), axis), shape).ravel()
 
     def summed(one: Reference) -> Reference:
         value, bound, size = (

@@ -4,7 +4,8 @@ A pool is arrays of indices into the flattened input. ``destination`` (S, n) has
 statistics; ``mean`` (T, m) those that the T means are taken of, ``variance`` (T, q, k) those of the variances, each the
 mean of those of q parts; ``statistics_of`` (S,) says which of the T a destination is normalised by. The index -1 is a
 zero that padding puts there. Where ``about_mean`` holds, the squares are taken about the mean that normalises, which
-may not be that of the same values, and ``divisor`` and ``mean_divisor`` say what divides the sums.
+may not be that of the same values, and ``divisor`` and ``mean_divisor`` say what divides the sums. Where ``about`` is
+given, of shape (T, 1), the squares are taken about it: a constant.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from normgauge.oracle.formats import rounded
+from normgauge.oracle.reference import Reference
 from normgauge.oracle.semantics import Semantics
 
 Indices = NDArray[np.intp]
@@ -37,6 +40,7 @@ class Pool:
     divisor: int | None = None
     mean_divisor: int | None = None
     about_mean: bool = False
+    about: Reference | None = None
 
 
 def _own(sets: Indices) -> Pool:
@@ -59,9 +63,9 @@ def _divided_by_all(pool: Pool, counted: Indices) -> Pool:
     return replace(_counting(pool, counted), divisor=n, mean_divisor=n, about_mean=True)
 
 
-def _tail_dropped(pool: Pool) -> Pool:
+def _tail_dropped(pool: Pool, block: int = _BLOCK) -> Pool:
     n = pool.destination.shape[1]
-    return _divided_by_all(pool, pool.destination[:, : max(n - n % _BLOCK, 1)])
+    return _divided_by_all(pool, pool.destination[:, : max(n - n % block, 1)])
 
 
 def _tail_twice(pool: Pool) -> Pool:
@@ -147,8 +151,16 @@ class _Grouped:
     def tail_twice(self) -> Pool:
         return _tail_twice(self.contiguous())
 
-    def at_most_4(self) -> Pool:
-        return _own(self.cut(_places(self.shape), 4 if self.groups > 4 and self.shape[1] % 4 == 0 else None))
+    def odd_value_dropped(self) -> Pool:
+        return _tail_dropped(self.contiguous(), 2)
+
+    def at_most(self, count: int) -> Pool:
+        capped = self.groups > count and self.shape[1] % count == 0
+        return _own(self.cut(_places(self.shape), count if capped else None))
+
+    def first_16_of_a_channel(self) -> Pool:
+        pool = self.contiguous()
+        return _counting(pool, pool.mean[:, :16]) if self.groups == self.shape[1] else pool
 
     def groups_of_g(self) -> Pool:
         return _own(self.cut(_places(self.shape), self.shape[1] // self.groups))
@@ -186,7 +198,10 @@ _GROUPING: Final[Mapping[str, Callable[[_Grouped], Pool]]] = {
     "every_second_value": _Grouped.every_second_value,
     "tail_dropped": _Grouped.tail_dropped,
     "tail_twice": _Grouped.tail_twice,
-    "at_most_4": _Grouped.at_most_4,
+    "odd_value_dropped": _Grouped.odd_value_dropped,
+    "at_most_4": lambda grouped: grouped.at_most(4),
+    "at_most_32": lambda grouped: grouped.at_most(32),
+    "first_16_of_a_channel": _Grouped.first_16_of_a_channel,
     "groups_of_g": _Grouped.groups_of_g,
     "last_axis_apart": _Grouped.last_axis_apart,
     "each_position": _Grouped.each_position,
@@ -201,13 +216,28 @@ _DIVISORS: Final[Mapping[str, Callable[[int, int], int]]] = {
     "n_rounded_up_to_4": lambda n, channels: n + -n % _BLOCK,
 }
 _PARTS: Final = {"of_halves": 2, "of_quarters": 4}
+_LARGE_BLOCK: Final = 1024
+
+
+def _in_half(n: int) -> int:
+    """A number of values held in float16; beyond its range, the largest number of it."""
+    return int(rounded(min(n, 65504), "float16"))
+
+
+#: For values of the axis ``centre``, what divides the sum of n values, and the sum of their squares.
+_COUNTS: Final[Mapping[str, Callable[[int], tuple[int, int]]]] = {
+    "over_rounded_n": lambda n: (n + -n % _BLOCK, n),
+    "over_n_in_half": lambda n: (_in_half(n), _in_half(n)),
+    "over_n_in_16_bits": lambda n: (n % 65536 or 65536, n),
+}
 
 
 def _by_variance(pool: Pool, channels: int, semantics: Semantics) -> Pool:
     """The pool by the axis ``variance``, but for its parts that are channels or samples."""
     variance, n = semantics.choice("variance"), pool.mean.shape[1]
-    if semantics.choice("centre") == "over_rounded_n":
-        pool = replace(pool, divisor=n, mean_divisor=n + -n % _BLOCK, about_mean=True)
+    if count := _COUNTS.get(semantics.choice("centre")):
+        of_mean, of_variance = count(n)
+        pool = replace(pool, divisor=of_variance, mean_divisor=of_mean, about_mean=True)
     if variance == "zeros_to_a_power_of_two":
         more = (1 << (n - 1).bit_length()) - n
         longer = np.pad(pool.mean, ((0, 0), (0, more)), constant_values=-1)
@@ -215,6 +245,8 @@ def _by_variance(pool: Pool, channels: int, semantics: Semantics) -> Pool:
     if variance in _DIVISORS:
         return replace(pool, divisor=_DIVISORS[variance](n, channels))
     parts = _PARTS.get(variance, 1)
+    if variance == "of_blocks_of_1024" and n >= 2 * _LARGE_BLOCK:
+        parts = n // _LARGE_BLOCK if n % _LARGE_BLOCK == 0 else 1
     return replace(pool, variance=pool.mean.reshape(len(pool.mean), parts, -1)) if n % parts == 0 < n else pool
 
 
@@ -275,6 +307,12 @@ class _Batched:
     def tail_dropped(self) -> Pool:
         return _tail_dropped(self.channel())
 
+    def odd_value_dropped(self) -> Pool:
+        return _tail_dropped(self.channel(), 2)
+
+    def channels_last(self) -> Pool:
+        return _own(_places(self.shape).reshape(-1, self.shape[1]).T)
+
     def tail_twice(self) -> Pool:
         return _tail_twice(self.channel())
 
@@ -302,6 +340,8 @@ _TOGETHER: Final[Mapping[str, Callable[[_Batched], Pool]]] = {
     "every_second_value": _Batched.every_second_value,
     "tail_dropped": _Batched.tail_dropped,
     "tail_twice": _Batched.tail_twice,
+    "odd_value_dropped": _Batched.odd_value_dropped,
+    "channels_last": _Batched.channels_last,
     "half_batches": _Batched.half_batches,
     "padded": _Batched.padded,
     "padded_above_32": _Batched.padded_above_32,

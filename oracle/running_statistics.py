@@ -26,13 +26,15 @@ from normgauge.oracle.validation import real_array
 class RunningStatistics:
     """Running mean and variance, each a reference of shape (C,), after ``steps`` training steps.
 
-    ``dtype`` is the type that holds them; None for the storage type of the arithmetic.
+    ``dtype`` is the type that holds them; None for the storage type of the arithmetic. ``last`` are mean and variance
+    of the last batch that entered, of shape (2, C); None before the first.
     """
 
     mean: Reference
     var: Reference
     steps: int = 0
     dtype: str | None = None
+    last: Reference | None = None
 
 
 def initial_statistics(mean: ArrayLike, var: ArrayLike, *, dtype: str | None = None) -> RunningStatistics:
@@ -58,7 +60,10 @@ def of_channels(running: RunningStatistics | None, part: slice) -> RunningStatis
     if running is None or part == slice(0, len(running.mean.value)):
         return running
     mean, var = (Reference(value=one.value[part], bound=one.bound[part]) for one in (running.mean, running.var))
-    return replace(running, mean=mean, var=var)
+    last = running.last
+    if last is not None:
+        last = Reference(value=last.value[:, part], bound=last.bound[:, part])
+    return replace(running, mean=mean, var=var, last=last)
 
 
 def joined(parts: Sequence[RunningStatistics | None]) -> RunningStatistics | None:
@@ -69,11 +74,17 @@ def joined(parts: Sequence[RunningStatistics | None]) -> RunningStatistics | Non
 
     def join(references: Sequence[Reference]) -> Reference:
         value, bound = (
-            np.concatenate(arrays) for arrays in zip(*((r.value, r.bound) for r in references), strict=True)
+            np.concatenate(arrays, axis=-1) for arrays in zip(*((r.value, r.bound) for r in references), strict=True)
         )
         return Reference(value=value, bound=bound)
 
-    return replace(found[0], mean=join([one.mean for one in found]), var=join([one.var for one in found]))
+    lasts = [one.last for one in found if one.last is not None]
+    return replace(
+        found[0],
+        mean=join([one.mean for one in found]),
+        var=join([one.var for one in found]),
+        last=join(lasts) if lasts else None,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,29 +104,33 @@ SUMS: Final = frozenset({"sums", "sums_undivided"})
 #: For each value of the axis ``momentum_value``, the momentum that is used.
 _MOMENTUM: Final[Mapping[str, Callable[[float], float]]] = {
     "as_given": lambda momentum: momentum,
+    "of_each_sample": lambda momentum: momentum,
     "one_tenth": lambda momentum: 0.1,
     "one": lambda momentum: 1.0,
     "squared": lambda momentum: momentum * momentum,
 }
 
 
-def _tenth(step: int) -> float:
+def _tenth(step: int, samples: int) -> float:
     return 0.1
 
 
-#: For values of the axis ``momentum_none``, the weight of the batch of a step.
-_OF_NONE: Final[Mapping[str, Callable[[int], float]]] = {
-    "cumulative": lambda step: 1 / step,
-    "counted_late": lambda step: 1 / max(step - 1, 1),
+#: For values of the axis ``momentum_none``, the weight of the batch of a step, which has so many samples.
+_OF_NONE: Final[Mapping[str, Callable[[int, int], float]]] = {
+    "cumulative": lambda step, samples: 1 / step,
+    "counted_late": lambda step, samples: 1 / max(step - 1, 1),
+    "counted_in_samples": lambda step, samples: 1 / (step * samples),
 }
 
 
-def weight_of_new(momentum: float | None, step: int, semantics: Semantics) -> Weight:
-    """The weight of the batch of training step ``step``."""
+def weight_of_new(momentum: float | None, step: int, semantics: Semantics, samples: int = 1) -> Weight:
+    """The weight of the batch of training step ``step``, which has so many samples."""
     if momentum is None:
-        return Weight(new=_OF_NONE.get(semantics.choice("momentum_none"), _tenth)(step), step=step)
+        return Weight(new=_OF_NONE.get(semantics.choice("momentum_none"), _tenth)(step, samples), step=step)
     momentum = _MOMENTUM[semantics.choice("momentum_value")](momentum)
     weight = momentum if semantics.choice("momentum_weighs") == "new" else 1 - momentum
+    if semantics.choice("momentum_value") == "of_each_sample":
+        weight = 1 - (1 - weight) ** samples
     bootstrap = semantics.choice("bootstrap")
     if bootstrap == "first_batch" and step == 1:
         return Weight(new=1.0, step=step)
@@ -136,7 +151,7 @@ def updated(
 ) -> RunningStatistics:
     """The running statistics after ``batch``, (1 - w) * running + w * batch; ``entering`` (2, C) in its place."""
     arithmetic, semantics = formula.arithmetic, formula.semantics
-    weight = weight_of_new(momentum, running.steps + 1, semantics)
+    weight = weight_of_new(momentum, running.steps + 1, semantics, batch.samples)
     buffer = arithmetic.result if running.dtype is None else format_of(running.dtype)
     old = _in_one(running)
     new = tracked(batch, formula, running.mean) if entering is None else entering
@@ -153,7 +168,7 @@ def updated(
         either[1] |= _may_be_infinite(batch, arithmetic)
         bound = np.where(nan, np.where(silent, np.inf, np.where(infinite, np.nan, 0.0)), bound)
     mean, variance = (Reference(value=one, bound=its) for one, its in zip(value, bound, strict=True))
-    return RunningStatistics(mean=mean, var=variance, steps=weight.step, dtype=running.dtype)
+    return RunningStatistics(mean=mean, var=variance, steps=weight.step, dtype=running.dtype, last=new)
 
 
 def _in_one(running: RunningStatistics) -> Reference:
@@ -171,7 +186,7 @@ def _summed(
     value = kept * old.value + new.value
     bound = kept * old.bound + new.bound + u * (abs(kept) * np.abs(old.value) + np.abs(new.value))
     mean, variance = (Reference(value=one, bound=its) for one, its in zip(value, bound, strict=True))
-    return RunningStatistics(mean=mean, var=variance, steps=weight.step, dtype=running.dtype)
+    return RunningStatistics(mean=mean, var=variance, steps=weight.step, dtype=running.dtype, last=new)
 
 
 def _may_be_infinite(batch: Batch, arithmetic: Arithmetic) -> NDArray[np.bool_]:

@@ -91,6 +91,14 @@ VARIANCE: Final = Axis(
             source="a padded length in place of the length",
         ),
     ),
+    rare=(
+        AxisValue(
+            name="of_blocks_of_1024",
+            meaning="the mean of the variances of blocks of 1,024, from 2,048 values on where 1,024 divides them: how "
+            "far the means of the blocks lie apart is left out",
+            source="Welford's merge of two parts, without the term of their means",
+        ),
+    ),
 )
 
 
@@ -114,6 +122,20 @@ CENTRE: Final = Axis(
             name="over_rounded_n",
             meaning="the sum divided by the next multiple of 4 in place of n; squares are taken about that",
             source="a padded length in place of the length",
+        ),
+    ),
+    rare=(
+        AxisValue(
+            name="over_n_in_half",
+            meaning="the mean, with the number of values held in half precision (float16), for the variance, too: from "
+            "2,049 values on another number divides",
+            source="pytorch/executorch#16727",
+        ),
+        AxisValue(
+            name="over_n_in_16_bits",
+            meaning="the sum divided by the number of values in 16 bits, which begins anew: another number divides "
+            "from 65,537 values on; squares are taken about that",
+            source="torch/cunn#298",
         ),
     ),
 )
@@ -153,6 +175,13 @@ EPS_VALUE: Final = Axis(
             name="divided_by_n",
             meaning="the eps given, divided by n",
             source="eps added to the sum of squares, before n divides",
+        ),
+    ),
+    rare=(
+        AxisValue(
+            name="in_half",
+            meaning="the eps given, rounded to half precision (float16)",
+            source="an argument that is cast with the input: 1e-8 becomes 0",
         ),
     ),
 )
@@ -215,6 +244,13 @@ AFFINE: Final = Axis(
             source="a wrong index of the channel",
         ),
     ),
+    rare=(
+        AxisValue(
+            name="along_last_axis",
+            meaning="weight and bias lie along the last axis where that has C places, and not along the channels",
+            source="tensorlayer/TensorLayer#963: NumPy's broadcasting",
+        ),
+    ),
 )
 
 FOLLOWED_BY: Final = Axis(
@@ -232,6 +268,13 @@ FOLLOWED_BY: Final = Axis(
             name="relu",
             meaning="the layer is followed by ReLU: max(y, 0)",
             source="an activation that a fused kernel does not leave out",
+        ),
+    ),
+    rare=(
+        AxisValue(
+            name="at_most_6",
+            meaning="the output is at most 6: min(y, 6)",
+            source="ReLU6 of mobile networks, without its lower end",
         ),
     ),
 )

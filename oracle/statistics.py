@@ -45,10 +45,14 @@ class Batch:
     m: Moments
     bound: StatisticsBound
     samples: int = 1
+    elements: int = 0
 
     @classmethod
-    def of(cls, sets: Float, arithmetic: Arithmetic, samples: int = 1) -> Batch:
-        """Those of ``sets``, each of which holds the values of so many samples, one after the other."""
+    def of(cls, sets: Float, arithmetic: Arithmetic, samples: int = 1, elements: int = 0) -> Batch:
+        """Those of ``sets``, each of which holds the values of so many samples, one after the other.
+
+        ``elements`` is the number of those of the input that the sets are a part of; 0 for those of ``sets``.
+        """
         step = arithmetic.rounded_step
         if step is not None and step.step == "x":
             sets = rounded_to(sets, step.to)
@@ -56,7 +60,7 @@ class Batch:
         bound = statistics_bound(m, arithmetic)
         if step is not None:
             m, bound = rounded_moments(sets, m, bound, arithmetic)
-        return cls(sets=sets, m=m, bound=bound, samples=samples)
+        return cls(sets=sets, m=m, bound=bound, samples=samples, elements=elements or sets.size)
 
     def statistics(self, divisor: str, arithmetic: Arithmetic) -> Statistics:
         """The sets normalised by their own statistics; ``divisor`` as in the axis ``variance``."""

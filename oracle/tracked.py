@@ -37,6 +37,13 @@ def _by_factor_of_samples(batch: Batch, arithmetic: Arithmetic) -> Reference:
     return Reference(value=value, bound=batch.bound.var * factor + 4 * arithmetic.held.u * value)
 
 
+def _by_factor_of_elements(batch: Batch, arithmetic: Arithmetic) -> Reference:
+    """The biased variance times m / (m - 1), m the number of elements of the input."""
+    factor = batch.elements / max(batch.elements - 1, 1)
+    value = batch.m.var * factor
+    return Reference(value=value, bound=batch.bound.var * factor + 4 * arithmetic.held.u * value)
+
+
 def _of_parts(batch: Batch, arithmetic: Arithmetic) -> Reference:
     """The mean of the variances of the samples."""
     parts = Batch.of(batch.sets.reshape(*batch.sets.shape[:-1], batch.samples, -1), arithmetic)
@@ -54,6 +61,7 @@ _RUNNING_VAR: Final[Mapping[str, Callable[[Batch, Arithmetic], Reference]]] = {
     "deviation": _deviation,
     "of_samples": _of_samples,
     "factor_of_samples": _by_factor_of_samples,
+    "factor_of_elements": _by_factor_of_elements,
     "of_parts": _of_parts,
 }
 

@@ -7,9 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from normgauge.oracle.backward_pass import BackwardPass, Labels
+from normgauge.oracle.backward_pass import BackwardPass
 from normgauge.oracle.formats import rounded
-from normgauge.oracle.moments import Float
 from normgauge.oracle.wrong_form import Gradient, Of, WrongForm, normalized_by, only_dx
 
 # --- the parameters ------------------------------------------------------------------------------------------------

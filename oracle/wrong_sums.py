@@ -250,7 +250,6 @@ _SOURCES: Final = {
 }
 
 
-
 def _of_first_values(count: Callable[[int], int]) -> Of:
     """dx with the sums of so many values of a set, in its order in memory, divided by n all the same."""
 
@@ -267,7 +266,9 @@ _FIRST: Final[Mapping[str, WrongForm]] = {
         of=_of_first_values(lambda n: 1), check=_REDUCTION, source="one thread's share in place of the reduction"
     ),
     "a part of the set alone, its first half, in the sums of dx": WrongForm(
-        of=_of_first_values(lambda n: (n + 1) // 2), check=_REDUCTION, source="one of two warps in place of the reduction"
+        of=_of_first_values(lambda n: (n + 1) // 2),
+        check=_REDUCTION,
+        source="one of two warps in place of the reduction",
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -33,7 +34,8 @@ def diagnose(layer: str, seen: Sequence[Seen], dtype: str, references: Reference
 def explained(layer: str, asked: Sequence[Seen], dtype: str, references: References) -> Diagnosis | None:
     """The diagnosis of these probes where a candidate survives, special ones left out if need be; else None.
 
-    The product of what is shipped comes first. Where nothing of it fits, the fewest mistakes beside it are looked for;
+    The product of what is shipped comes first. Where nothing of it fits, the fewest mistakes beside it are looked for,
+    then a rare one;
     special probes are left out only where no mistake explains them together with the others. What has fewer digits than
     its type comes after the mistakes: its bounds are wide.
     """
@@ -41,10 +43,13 @@ def explained(layer: str, asked: Sequence[Seen], dtype: str, references: Referen
     if found := shipped(layer, asked, dtype, references):
         if not found.misfits:
             return found
-        return with_mistakes(layer, asked, found.arithmetic, references, leave_out=False) or found
+        for rare in (False, True):
+            if other := with_mistakes(layer, asked, found.arithmetic, references, leave_out=False, rare=rare):
+                return other
+        return found
     for leave_out in (False, True):
-        for arithmetic in ladder:
-            if found := with_mistakes(layer, asked, arithmetic, references, leave_out=leave_out):
+        for rare, arithmetic in itertools.product((False, True), ladder):
+            if found := with_mistakes(layer, asked, arithmetic, references, leave_out=leave_out, rare=rare):
                 return found
         among = Candidates(leave_out=leave_out)
         for arithmetic in fewer_digits(dtype):
@@ -60,20 +65,27 @@ def shipped(layer: str, asked: Sequence[Seen], dtype: str, references: Reference
 
 
 def with_mistakes(
-    layer: str, asked: Sequence[Seen], arithmetic: Arithmetic, references: References, *, leave_out: bool
+    layer: str,
+    asked: Sequence[Seen],
+    arithmetic: Arithmetic,
+    references: References,
+    *,
+    leave_out: bool,
+    rare: bool = False,
 ) -> Diagnosis | None:
     """The diagnosis with the fewest mistakes, one or two; what fits as well with no more of them stands in ``also``.
 
-    Of two mistakes one alone explains the first outputs, and only what departs at most once beside them is tried.
+    Of two mistakes one alone explains the first outputs, and only what departs at most once beside them is tried. Of
+    the ``rare`` ones a single one is looked for.
     """
     kind = kind_of(layer)
-    known = [(axis.name, mistake.name) for axis in kind.axes for mistake in axis.mistakes]
+    known = [(axis.name, mistake.name) for axis in kind.axes for mistake in (axis.rare if rare else axis.mistakes)]
     first_steps = [_first_step(one) for one in asked if not one.probe.special]
     whole = len(kind.axes)
 
     def tried(mistakes: Mapping[str, str], most: int) -> tuple[Diagnosis | None, bool]:
         """The diagnosis where these mistakes fit, and whether they fit the first outputs."""
-        excluded = _beside(kind, mistakes, most)
+        excluded = beside(kind, mistakes, most)
         excluded = _by_first_outputs(kind, first_steps, arithmetic, references, mistakes, excluded)
         fits = not bool(excluded.all())
         if not fits:
@@ -83,7 +95,7 @@ def with_mistakes(
 
     alone = {one: tried(dict([one]), whole) for one in known}
     found = [diagnosis for diagnosis, _ in alone.values() if diagnosis is not None]
-    if not found and not tried({}, whole)[1]:  # of two mistakes at least one shows in the first outputs
+    if not found and not rare and not tried({}, whole)[1]:  # of two mistakes at least one shows in the first outputs
         begins = [one for one, (_, fits) in alone.items() if fits]
         pairs = {frozenset((one, other)) for one in begins for other in known if one[0] != other[0]}
         several = (tried(dict(sorted(pair, key=known.index)), 1)[0] for pair in sorted(pairs, key=sorted))
@@ -100,7 +112,7 @@ def _departures(kind: LayerKind, diagnosis: Diagnosis) -> int:
     return int(min(np.count_nonzero(point) for point in np.argwhere(diagnosis.survivors)))
 
 
-def _beside(kind: LayerKind, mistakes: Mapping[str, str], most: int) -> NDArray[np.bool_]:
+def beside(kind: LayerKind, mistakes: Mapping[str, str], most: int) -> NDArray[np.bool_]:
     """Where the product says something on an axis that has a mistake, or departs more than ``most`` times.
 
     Running statistics that normalise in training make every other axis matter for every output: not beside a mistake.

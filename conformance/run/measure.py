@@ -31,6 +31,7 @@ from normgauge.conformance.verdicts.accuracy_class import Accuracy, accuracy_of
 from normgauge.conformance.verdicts.evidence import Evidence, Judged, excuse, instead, told
 from normgauge.conformance.verdicts.falls_with import falls_with
 from normgauge.conformance.verdicts.judge import judge
+from normgauge.conformance.verdicts.later_mistake import with_later_mistake
 from normgauge.conformance.verdicts.related_layers import beside_kin, judge_kin, kin_of, related
 from normgauge.results.records import (
     DIVERGENT,
@@ -79,13 +80,19 @@ def measure(
         followed=tuple(diagnosis.followed()),
         references=references,
     )
+    own = [one for one in asked.requirements if not one.relation]
+    judged_alone = {one.id: judge(one, evidence) for one in own}
+    explained = with_later_mistake(evidence, judged_alone)
+    if explained is not evidence:
+        evidence = explained
+        judged_alone = {one.id: judge(one, evidence) for one in own}
     accuracy = accuracy_of(evidence, subject.greeting.framework)
     profile = _profile(description, subject.greeting.framework, evidence, accuracy, subject)
     yield profile
     yield from [] if wanted.diagnosis_only else accuracy.curves
     kinships = tuple(beside_kin(subject, description, dtype, asked.kin))
     found = {
-        one.id: judge_kin(one, evidence, kinships) if one.relation else judge(one, evidence)
+        one.id: judge_kin(one, evidence, kinships) if one.relation else judged_alone[one.id]
         for one in asked.requirements
     }
     heads = falls_with(found, evidence)

@@ -297,7 +297,7 @@ def advised(requirement: Requirement, judged: Judged, evidence: Evidence) -> Jud
         return judged
     if evidence.diagnosis.mistakes:
         axis = kind_of(requirement.layer).axis(requirement.axis) if requirement.axis else None
-        mistaken = axis is not None and judged.measured in {one.name for one in axis.mistakes}
+        mistaken = axis is not None and judged.measured in {one.name for one in (*axis.mistakes, *axis.rare)}
         return replace(judged, remedy=f"{WRITE} {axis.code}") if axis and mistaken else judged
     key = cause = requirement.id
     if requirement.axis and (requirement.rule == "axis" or judged.departs):

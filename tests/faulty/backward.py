@@ -378,11 +378,7 @@ CALLS: Final[Mapping[str, Fault]] = {
 
 #: Every fault by its name and the kind of layer.
 FAULTS: Final[Mapping[tuple[str, str], Fault]] = {
-    **{
-        (name, kind): of
-        for name, of in {**TERMS, **FIRST, **RESULTS}.items()
-        for kind in ("group_norm", "batch_norm")
-    },
+    **{(name, kind): of for name, of in {**TERMS, **FIRST, **RESULTS}.items() for kind in ("group_norm", "batch_norm")},
     ("x_hat and the statistics of another group, the next one", "group_norm"): _next_x_hat,
     ("x_hat and the statistics of another channel, the next one", "batch_norm"): _next_x_hat,
     **{(name, "group_norm"): of for name, of in OF_GROUPS.items()},

@@ -56,6 +56,12 @@ def _ignored_in_training(layer: Layer) -> float:
     return 0.0 if layer.uses_batch() else float(layer.eps)
 
 
+def _a_value(layer: Layer) -> float:
+    """In the kernel that divides a sum of squares by n: statistics that are given come as a variance."""
+    summed = layer.uses_batch() if hasattr(layer, "uses_batch") else True
+    return float(layer.eps / layer.full) if summed else float(layer.eps)
+
+
 MISTAKES: Final = (
     Mistake(
         name="eps ignored",
@@ -127,7 +133,7 @@ MISTAKES: Final = (
         name="eps a value",
         why="eps is added to the sum of squares, before n divides",
         named="divided by n",
-        change={"given_eps": lambda layer: layer.eps / layer.full if layer.full else layer.eps},
+        change={"given_eps": _a_value},
     ),
     Mistake(
         name="eps outside the root",

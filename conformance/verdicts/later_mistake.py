@@ -1,0 +1,87 @@
+"""A mistake that the cases of the diagnosis do not show, and that explains every departure of the others.
+
+A count that overflows, a cap on the number of groups or a weight that depends on the number of samples shows in few
+inputs. Where the diagnosis found a semantics and other cases depart from it, every single mistake is tried on these:
+smallest first, so that most are excluded at the cost of one reference. One that explains all of them, and all cases
+that do not depart, is a diagnosis as any other: one mistake is one difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from normgauge.conformance.diagnosis.candidates import Candidates, Diagnosis, Seen, compare, fitting
+from normgauge.conformance.diagnosis.diagnose import beside
+from normgauge.conformance.layers.registry import kind_of, requirements
+from normgauge.conformance.verdicts.evidence import Evidence, Judged
+from normgauge.conformance.verdicts.held_bits import FORWARD
+from normgauge.conformance.verdicts.in_common import ordinary_cases
+from normgauge.oracle import Semantics
+
+
+def with_later_mistake(evidence: Evidence, judged: Mapping[str, Judged]) -> Evidence:
+    """The evidence with a diagnosis that explains every departure; the same where nothing departs, or nothing does.
+
+    Args:
+        evidence: by which the requirements were judged.
+        judged: the verdicts on them by their ids; without a difference nothing is looked for.
+    """
+    diagnosis = evidence.diagnosis
+    differs = any(one.verdict == "diverges" for one in judged.values())
+    if not differs or not diagnosis.known or diagnosis.arithmetic.intermediates is not None:
+        return evidence
+    cases = sorted(_cases(evidence), key=_size)
+    departing = [one for one in cases if evidence.best(one.probe.case, one.observation, FORWARD)[0].ratio > 1]
+    if not departing:
+        return evidence
+    others = [one for one in cases if one not in departing]
+    for candidates in ({}, diagnosis.mistakes) if diagnosis.mistakes else ({},):  # in place of those found, then beside
+        found = [
+            one
+            for one in _mistakes(evidence, candidates)
+            if all(_explains(one, seen, evidence) for seen in (*departing, *others))
+        ]
+        explained = [own for one in found if (own := _diagnosis(one, departing[0], evidence)) is not None]
+        if explained:
+            first, *rest = explained
+            with_others = replace(first, also=tuple(one.followed()[0] for one in rest))
+            return replace(evidence, diagnosis=with_others, followed=tuple(with_others.followed()))
+    return evidence
+
+
+def _cases(evidence: Evidence) -> Iterator[Seen]:
+    """Every ordinary case that must not be refused."""
+    return (one for one in ordinary_cases(evidence) if requirements()[one.probe.requirement].rule != "refusal")
+
+
+def _size(one: Seen) -> int:
+    return sum(step.x.size for step in one.probe.case.steps)
+
+
+def _mistakes(evidence: Evidence, beside_these: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Every mistake by its axis, with ``beside_these`` on other axes."""
+    for axis in kind_of(evidence.diagnosis.layer).axes:
+        if axis.name not in beside_these:
+            for mistake in (*axis.mistakes, *axis.rare):
+                yield {**beside_these, axis.name: mistake.name}
+
+
+def _explains(mistakes: Mapping[str, str], one: Seen, evidence: Evidence) -> bool:
+    """Whether a case lies within the bounds of the semantics with these mistakes in place of any others."""
+    kind = kind_of(evidence.diagnosis.layer)
+    right = {axis: kind.axis(axis).canonical for axis in evidence.diagnosis.mistakes}
+    choices = {**evidence.followed[0].choices, **right, **mistakes}
+    semantics = Semantics(layer=kind.name, choices=choices)
+    return any(
+        compare(one.observation, evidence.expected(one.probe.case, semantics, arithmetic), FORWARD).ratio <= 1
+        for arithmetic in evidence.precisions
+    )
+
+
+def _diagnosis(mistakes: Mapping[str, str], shows: Seen, evidence: Evidence) -> Diagnosis | None:
+    """The diagnosis with these mistakes, of the diagnosing cases and one that shows them; None where one excludes them."""
+    kind = kind_of(evidence.diagnosis.layer)
+    asked = [*(one for one in evidence.seen if one.probe.diagnoses), shows]
+    among = Candidates(mistakes=mistakes, excluded=beside(kind, mistakes, len(kind.axes)))
+    return fitting(kind.name, asked, evidence.arithmetic, evidence.references, among)
