@@ -8,7 +8,7 @@ that do not depart, is a diagnosis as any other: one mistake is one difference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from normgauge.conformance.diagnosis.candidates import Candidates, Diagnosis, Seen, compare, fitting
@@ -27,27 +27,39 @@ def with_later_mistake(evidence: Evidence, judged: Mapping[str, Judged]) -> Evid
         evidence: by which the requirements were judged.
         judged: the verdicts on them by their ids; without a difference nothing is looked for.
     """
+    if not any(one.verdict == "diverges" for one in judged.values()):
+        return evidence
     diagnosis = evidence.diagnosis
-    differs = any(one.verdict == "diverges" for one in judged.values())
-    if not differs or not diagnosis.known or diagnosis.arithmetic.intermediates is not None:
+    if not diagnosis.known or diagnosis.arithmetic.intermediates is not None:
         return evidence
     cases = sorted(_cases(evidence), key=_size)
-    departing = [one for one in cases if evidence.best(one.probe.case, one.observation, FORWARD)[0].ratio > 1]
-    if not departing:
-        return evidence
-    others = [one for one in cases if one not in departing]
-    for candidates in ({}, diagnosis.mistakes) if diagnosis.mistakes else ({},):  # in place of those found, then beside
-        found = [
-            one
-            for one in _mistakes(evidence, candidates)
-            if all(_explains(one, seen, evidence) for seen in (*departing, *others))
-        ]
-        explained = [own for one in found if (own := _diagnosis(one, departing[0], evidence)) is not None]
+    for beside_these in (
+        ({}, diagnosis.mistakes) if diagnosis.mistakes else ({},)
+    ):  # in place of those found, then beside
+        shows, found = _explaining(_mistakes(evidence, beside_these), cases, evidence)
+        explained = [own for one in found if (own := _diagnosis(one, shows, evidence)) is not None]
         if explained:
             first, *rest = explained
             with_others = replace(first, also=tuple(one.followed()[0] for one in rest))
             return replace(evidence, diagnosis=with_others, followed=tuple(with_others.followed()))
     return evidence
+
+
+def _explaining(
+    candidates: Iterator[dict[str, str]], cases: Sequence[Seen], evidence: Evidence
+) -> tuple[list[Seen], list[dict[str, str]]]:
+    """The first case that departs, and which mistakes explain every one; the large cases are left to those that do."""
+    left, holding, departing = list(candidates), list[Seen](), list[Seen]()
+    for one in cases:
+        if evidence.best(one.probe.case, one.observation, FORWARD)[0].ratio <= 1:
+            holding.append(one)
+            continue
+        departing.append(one)
+        left = [mistakes for mistakes in left if _explains(mistakes, one, evidence)]
+        if not left:
+            break
+    explained = [one for one in left if departing and all(_explains(one, seen, evidence) for seen in holding)]
+    return departing[:1], explained
 
 
 def _cases(evidence: Evidence) -> Iterator[Seen]:
@@ -79,9 +91,9 @@ def _explains(mistakes: Mapping[str, str], one: Seen, evidence: Evidence) -> boo
     )
 
 
-def _diagnosis(mistakes: Mapping[str, str], shows: Seen, evidence: Evidence) -> Diagnosis | None:
-    """The diagnosis with these mistakes, of the diagnosing cases and one that shows them; None where one excludes them."""
+def _diagnosis(mistakes: Mapping[str, str], shows: Sequence[Seen], evidence: Evidence) -> Diagnosis | None:
+    """The diagnosis with these mistakes, of the diagnosing cases and one that shows them; None where it is excluded."""
     kind = kind_of(evidence.diagnosis.layer)
-    asked = [*(one for one in evidence.seen if one.probe.diagnoses), shows]
+    asked = [*(one for one in evidence.seen if one.probe.diagnoses), *shows]
     among = Candidates(mistakes=mistakes, excluded=beside(kind, mistakes, len(kind.axes)))
     return fitting(kind.name, asked, evidence.arithmetic, evidence.references, among)

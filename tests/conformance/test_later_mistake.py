@@ -1,0 +1,48 @@
+"""A mistake that few inputs show is one difference, named by the requirement on its axis."""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+import pytest
+from faulty.faults.table import FAULTS
+from mutation_table import outcome, records_of
+
+from normgauge.conformance.layers.registry import kind_of, requirements
+from normgauge.conformance.verdicts.evidence import Evidence, Judged
+from normgauge.conformance.verdicts.later_mistake import with_later_mistake
+from normgauge.results.records import DIVERGENT, Judgement
+
+#: By the fault: the requirement on the axis, the value, and what begins its remedy.
+LATER: Final = {
+    "group_norm.GroupsCappedAt32": ("GN-02", "at_most_32"),
+    "group_norm.ParametersAlongTheLastAxis": ("GN-49", "along_last_axis"),
+    "group_norm.EpsInHalfPrecision": ("GN-05", "in_half"),
+    "batch_norm.MomentumASample": ("BN-11", "of_each_sample"),
+    "batch_norm.AFactorOfZero": ("BN-15", "zeros"),
+}
+#: One that most machines run in a few seconds.
+QUICK: Final = "group_norm.GroupsCappedAt32"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=[] if one == QUICK else [pytest.mark.slow]) for one in LATER]
+)
+def test_a_mistake_that_few_inputs_show_is_one_difference(name: str) -> None:
+    (fault,) = (one for one in FAULTS if one.id == name)
+    records = records_of(fault)
+    requirement, value = LATER[name]
+    differing = {one.requirement: one for one in records if isinstance(one, Judgement) and one.verdict in DIVERGENT}
+    assert differing.keys() == {requirement}
+    judged = differing[requirement]
+    assert judged.measured == value
+    assert value in {one.name for one in kind_of(fault.kind).axis(str(requirements()[requirement].axis)).rare}
+    assert judged.witnesses
+    assert judged.example is not None
+    assert judged.remedy is not None
+    assert outcome(fault, records, {}).named
+
+
+def test_a_layer_without_differences_is_not_asked_about_rare_mistakes() -> None:
+    nothing = cast("Evidence", object())  # of which nothing can be read
+    assert with_later_mistake(nothing, {"GN-01": Judged(verdict="conforms")}) is nothing
