@@ -69,8 +69,8 @@ def not_told_apart(fit: Fit, place: Place) -> Iterator[str]:
 
 
 def _values(axis: Axis, part: Question, whole: Question) -> Iterator[str]:
-    """The values that are tried on this part."""
-    for number, value in enumerate(axis.every[1:], start=1):
+    """The values that are tried on this part; rare mistakes are not."""
+    for number, value in enumerate((axis.values + axis.mistakes)[1:], start=1):
         is_mistake = number >= len(axis.values)
         if is_mistake and part.x.size > _MISTAKES and axis.name not in _CHEAP:
             continue

@@ -82,7 +82,7 @@ def _better(trial: Trial) -> float:
     them by a factor is as likely as the candidates are many, by the factor to the power of the sets less.
     """
     question = trial.question
-    candidates = sum(len(axis.every) - 1 for axis in question.kind.axes)
+    candidates = sum(len(axis.values + axis.mistakes) - 1 for axis in question.kind.axes)
     sets = max(1, question.kind.sets(question.x.shape, question.groups))
     return float(max(_LIKELY, (candidates / CHANCE) ** (1 / sets)))
 

@@ -11,6 +11,7 @@ from normgauge.conformance.diagnosis.common_features import CHANCE, Rule
 from normgauge.conformance.layers.registry import requirements
 from normgauge.conformance.requirements.probe import GRADIENTS, QUANTITIES
 from normgauge.conformance.verdicts.evidence import Evidence, Judged
+from normgauge.conformance.verdicts.explained_values import CAUSES
 from normgauge.conformance.verdicts.gradients import departs_forward
 from normgauge.conformance.verdicts.held_bits import FORWARD, rounded_step
 from normgauge.conformance.verdicts.in_common import (
@@ -34,6 +35,7 @@ def falls_with(judged: Mapping[str, Judged], evidence: Evidence) -> dict[str, st
     """For each requirement that falls with another one, the id of that, which falls with none.
 
     Two fall together where the same known wrong gradient explains both, where the same rounded step explains both,
+    where the same earlier values, unused parameters or negative variance explain all that departs in both,
     where one rule separates the departing calls of both from all others, where what departs in one follows from what
     departs in the other, or where no semantics fits and the same quantity departs in most calls. A requirement in which
     anything else departs, too, falls alone.
@@ -75,6 +77,8 @@ class _Causes:
     def of(self, name: str, judged: Judged) -> frozenset[str]:
         """The causes of all that departs in a requirement."""
         rule = requirements()[name].rule
+        if judged.measured in CAUSES:
+            return frozenset({CAUSES[judged.measured]})
         if judged.verdict == "raises":
             return self._of_raising(name)
         if judged.verdict != "diverges":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -26,10 +25,10 @@ from normgauge.conformance.verdicts.evidence import (
     told,
     witness,
 )
+from normgauge.conformance.verdicts.explained_values import explained_values
 from normgauge.conformance.verdicts.gradients import Explained, departs_forward, explained_gradients
 from normgauge.conformance.verdicts.held_bits import FORWARD, bits_that_hold, rounded_step
 from normgauge.conformance.verdicts.in_common import notes_on
-from normgauge.conformance.verdicts.negative_variance import negative_variance
 from normgauge.conformance.verdicts.overflow import overflow
 from normgauge.oracle import Arithmetic, Semantics
 
@@ -181,9 +180,9 @@ def _outside(requirement: Requirement, found: _SortedCases, notes: tuple[str, ..
             rounds = rounded_step(evidence.ordinary) if _depart_widely(found, evidence.ordinary) else ""
             bits = bits_that_hold(evidence.ordinary, deviation.quantity, evidence.ordinary.precisions[-1])
             shared = (*shared, f"{deviation.quantity}: {bits}") if bits else shared
-    negative = negative_variance([o for o, _ in found.outside], evidence) if math.isnan(deviation.observed) else ""
-    cause = known.cause or negative or rounds or elsewhere
-    ending = known.ending or (f": {negative}" if negative else rule)
+    told_of = explained_values([o for o, _ in found.outside], evidence)
+    cause = told_of or known.cause or rounds or elsewhere
+    ending = f": {told_of}" if told_of else known.ending or rule
     notes = (*notes, *known.notes, *shared)
     if len(found.outside) > 1:
         notes = (*notes, f"shown by: {'; '.join(o.probe.label for o, _ in found.outside)}")

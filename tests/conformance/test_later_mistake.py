@@ -25,9 +25,7 @@ LATER: Final = {
 QUICK: Final = "group_norm.GroupsCappedAt32"
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(one, marks=[] if one == QUICK else [pytest.mark.slow]) for one in LATER]
-)
+@pytest.mark.parametrize("name", [pytest.param(one, marks=[] if one == QUICK else [pytest.mark.slow]) for one in LATER])
 def test_a_mistake_that_few_inputs_show_is_one_difference(name: str) -> None:
     (fault,) = (one for one in FAULTS if one.id == name)
     records = records_of(fault)

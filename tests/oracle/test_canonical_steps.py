@@ -15,7 +15,9 @@ from normgauge.oracle.axis import Axis, AxisValue
 X = np.random.default_rng(0).normal(1, 2, (3, 6, 2, 5))
 WEIGHT, BIAS = np.linspace(-1, 2, 6), np.linspace(3, 1, 6)
 MEAN, VAR = np.linspace(-1, 1, 6), np.linspace(0.5, 2, 6)
-ORDER = ("grouping", "normalized_together", "centre", "variance", "eps_placement", "eps_value")
+ORDER = (
+    "grouping", "normalized_together", "training_normalizes_with", "centre", "variance", "eps_placement", "eps_value",
+)  # fmt: skip
 AFTER = ("affine", "affine_shape", "followed_by")
 RUNNING = ("momentum_weighs", "momentum_value", "updates", "bootstrap", "running_var")
 #: One step that stands before others, in place of what the caller gives.

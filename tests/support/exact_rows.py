@@ -161,7 +161,7 @@ def elements(shown: Iterable[str], exact: Mapping[str, Values], shapes: Sequence
 
 
 def has_mistake(choices: Mapping[str, str]) -> bool:
-    known = {(axis.name, one.name) for axes in AXES.values() for axis in axes for one in axis.mistakes}
+    known = {(axis.name, one.name) for axes in AXES.values() for axis in axes for one in (*axis.mistakes, *axis.rare)}
     return not known.isdisjoint(choices.items())
 
 
