@@ -43,11 +43,6 @@ def dtypes_of(some: Collection[str], everywhere: Collection[str]) -> str:
     return "" if set(some) == set(everywhere) else ", ".join(some)
 
 
-def class_name(accuracy: str | None) -> str:
-    """An accuracy class as it is written."""
-    return (accuracy or "outside every class").replace("_", "-")
-
-
 def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     """The items by key, keys and items in the order in which they come."""
     found: dict[K, list[T]] = {}

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from normgauge.reports.grouping import class_name, grouped, layer_titles
+from normgauge.reports.grouping import grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.reports.page.curves import CurvesFigure, curves_of
 from normgauge.reports.page.section import PageData, Section
 from normgauge.reports.pictures import NoPictures
+from normgauge.results.facts import class_name
 from normgauge.results.records import Profile, Series
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 from markupsafe import Markup
 
 from normgauge.reports import pictures
-from normgauge.reports.grouping import class_name, grouped, layer_titles
+from normgauge.reports.grouping import grouped, layer_titles
 from normgauge.reports.implementation_names import Names
+from normgauge.results.facts import class_name
 from normgauge.results.records import Profile, Series
 
 if TYPE_CHECKING:

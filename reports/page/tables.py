@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from normgauge.reports.grouping import class_name, dtypes_of, grouped, layer_titles
+from normgauge.reports.grouping import dtypes_of, grouped, layer_titles
 from normgauge.reports.implementation_names import Names, Told
 from normgauge.reports.page.section import PageData, Section
+from normgauge.results.facts import class_name
 from normgauge.results.grounds import word_for
 from normgauge.results.records import DIVERGENT, AxisMeasured, DefaultMeasured, Judgement, Profile
 

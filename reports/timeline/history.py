@@ -7,41 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from normgauge.reports.grouping import asked_of, class_name, dtypes_of, grouped, layer_titles, of_kind
+from normgauge.reports.grouping import asked_of, dtypes_of, grouped, layer_titles, of_kind
 from normgauge.reports.implementation_names import Names, Told
+from normgauge.results.facts import NOTHING, Key, Value, facts_of, is_change, on_axes
 from normgauge.results.file import BrokenResults
 from normgauge.results.folder import read_folder
-from normgauge.results.grounds import sort_of
-from normgauge.results.records import DIVERGENT, AxisMeasured, Claim, Header, Judgement, NotRun, Profile, Record
+from normgauge.results.records import Header, Judgement, NotRun, Profile, Record
 from normgauge.results.releases import age, release_of
 
 #: What a release may change, in the order in which it is shown.
 KINDS: Final = ("semantics", "documentation", "requirement", "statistics", "default", "dtype")
-#: What stands where a release has nothing to say.
-ABSENT: Final = "–"
 _RANK: Final = {"same": 0, "none": 1, "open": 2, "other": 3, "crash": 4}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Value:
-    """A release's value: ``kind`` is ``same`` as canonical, ``other``, ``crash``, ``open``, or ``none`` measured.
-
-    ``differs`` is true for a difference from a convention, which is not wrong. ``meaning`` has the words for ``text``
-    where that is a value of an axis.
-    """
-
-    text: str
-    kind: str
-    differs: bool = field(default=False, compare=False)
-    meaning: str = field(default="", compare=False)
-
-    @property
-    def worded(self) -> str:
-        """The meaning with the name of the value in parentheses, or the text."""
-        return f"{self.meaning} ({self.text})" if self.meaning else self.text
-
-
-NOTHING: Final = Value(text=ABSENT, kind="none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +45,12 @@ class Thread:
 
     @property
     def departs(self) -> bool:
-        return any(value.kind in {"other", "crash"} for value in self.values)
+        return any(value.departs for value in self.values)
 
     @property
     def changes(self) -> bool:
-        return len({value.text for value in self.values if value is not NOTHING}) > 1
+        there = [value for value in self.values if value is not NOTHING]
+        return any(is_change(there[0], value) for value in there)
 
     @property
     def comes_and_goes(self) -> bool:
@@ -160,7 +137,7 @@ class Timeline:
                     continue
                 earlier = [value for value in thread.values[:place] if value is not NOTHING]
                 now = thread.values[place]
-                if earlier and now is not NOTHING and now.text != earlier[-1].text:
+                if earlier and is_change(earlier[-1], now):
                     changes.append(Change(thread=thread, before=earlier[-1], after=now))
             if changes:
                 found.append((before, after, changes))
@@ -227,30 +204,26 @@ def _versions(header: Header) -> str:
 
 # --- threads ------------------------------------------------------------------------------------
 
-#: Implementation, kind, subject and dtype: what is followed through the releases.
-Key = tuple[str, str, str, str]
-
 
 def _threads(releases: Sequence[Sequence[Record]]) -> Iterator[Thread]:
     """Everything that was measured; what went alike for several dtypes and implementations is told once."""
     profiles = [of_kind(records, Profile) for records in releases]
     judgements = [of_kind(records, Judgement) for records in releases]
     everything = [one for own in profiles for one in own]
-    on_axes = {
-        one.requirement for own in judgements for one in own if any(witness.against_axis for witness in one.witnesses)
-    }
+    by_axis = on_axes(one for own in judgements for one in own)
     followed: dict[Key, list[Value]] = {}
     for place, (own, judged) in enumerate(zip(profiles, judgements, strict=True)):
-        for key, value in _values(own, [one for one in judged if one.requirement not in on_axes]):
-            followed.setdefault(key, [NOTHING] * len(profiles))[place] = value
+        for key, value in facts_of(own, judged, by_axis):
+            if key.kind in KINDS:
+                followed.setdefault(key, [NOTHING] * len(profiles))[place] = value
 
     titles = list(layer_titles(everything))
     layers = {one.implementation: titles.index(one.layer) for one in everything}
     dtypes = grouped(followed, lambda key: key[:3])
     found = []
     for (name, kind, subject), keys in dtypes.items():
-        for where, values in _merged([(key[3], followed[key]) for key in keys]):
-            note = dtypes_of(where, [key[3] for key in keys])
+        for where, values in _merged([(key.dtype, followed[key]) for key in keys]):
+            note = dtypes_of(where, [key.dtype for key in keys])
             found.append((kind, subject, tuple(values), (name, note)))
     found.sort(key=lambda one: (KINDS.index(one[0]), layers[one[3][0]]))
     names = Names(everything, {})
@@ -270,76 +243,3 @@ def _merged(by_dtype: Sequence[tuple[str, list[Value]]]) -> list[tuple[list[str]
         else:
             found.append(([dtype], list(values)))
     return found
-
-
-def _values(profiles: Sequence[Profile], judgements: Sequence[Judgement]) -> Iterator[tuple[Key, Value]]:
-    """What one release has on everything. A dtype of which nothing could be measured says that alone."""
-    seen = set()
-    for one in profiles:
-        about = one.implementation, one.dtype
-        if _blind(one):
-            yield _key(about, "dtype", one.dtype), Value(text="nothing measured", kind="none")
-            continue
-        seen.add(about)
-        yield _key(about, "dtype", one.dtype), Value(text="measured", kind="same")
-        for axis in one.axes:
-            yield _key(about, "semantics", axis.axis), _measured(one, axis)
-        accuracy = class_name(one.accuracy)
-        kind = {"one-pass": "open", "outside every class": "other"}.get(accuracy, "same")
-        yield _key(about, "statistics", "statistics"), Value(text=accuracy, kind=kind)
-        for default in one.defaults:
-            measured, signature = default.rounded(), default.signature
-            yield _key(about, "default", f"default {default.setting}"), Value(text=signature or ABSENT, kind="same")
-            if measured is not None:
-                kind = "same" if signature and float(measured) == _number(signature) else "other"
-                yield _key(about, "default", f"measured default {default.setting}"), Value(text=measured, kind=kind)
-        for claim in one.claims:
-            yield _key(about, "documentation", claim.subject), _claimed(one, claim)
-    for judged in judgements:
-        about = judged.implementation, judged.dtype
-        if about in seen:
-            yield _key(about, "requirement", f"{judged.requirement} {judged.title}"), _verdict(judged)
-
-
-def _key(about: tuple[str, str], kind: str, subject: str) -> Key:
-    return about[0], kind, subject, about[1]
-
-
-def _measured(profile: Profile, axis: AxisMeasured) -> Value:
-    values = "/".join(axis.measured) or "nothing measured"
-    if not profile.known or len(axis.measured) != 1:
-        return Value(text=values, kind="open")
-    kind = "same" if axis.measured == [axis.canonical] else "other"
-    return Value(text=values, kind=kind, meaning=axis.meanings.get(values, ""))
-
-
-def _claimed(profile: Profile, claim: Claim) -> Value:
-    kinds = {"agrees": "same", "contradicts": "other", "silent": "none", "cannot tell": "open"}
-    meanings = {
-        name: words for axis in profile.axes if axis.axis == claim.subject for name, words in axis.meanings.items()
-    }
-    text = claim.claimed or claim.verdict
-    return Value(text=text, kind=kinds[claim.verdict], meaning=meanings.get(text, ""))
-
-
-def _verdict(judgement: Judgement) -> Value:
-    if judgement.verdict in DIVERGENT:
-        kind = "crash" if judgement.verdict == "crashes" else "other"
-        differs = sort_of(judgement.verdict, judgement.ground) == "difference"
-        text = judgement.measured or judgement.verdict
-        return Value(text=text, kind=kind, differs=differs, meaning=judgement.meaning)
-    kinds = {"conforms": "same", "unsupported": "none", "cannot tell": "open"}
-    return Value(text=judgement.verdict, kind=kinds[judgement.verdict])
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _blind(profile: Profile) -> bool:
-    """Whether next to nothing is known of this dtype, as where a release does not have it."""
-    undecided = sum(len(axis.measured) != 1 for axis in profile.axes)
-    return profile.known and profile.accuracy is None and 2 * undecided >= len(profile.axes)

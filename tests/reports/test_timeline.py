@@ -30,8 +30,9 @@ from pages import (
 from normgauge.conformance.cli.main import main
 from normgauge.reports import pictures
 from normgauge.reports.timeline.files import write_timeline
-from normgauge.reports.timeline.history import NOTHING, Thread, Timeline, Value, timeline_of
+from normgauge.reports.timeline.history import Thread, Timeline, timeline_of
 from normgauge.reports.timeline.picture import KINDS, picture_of
+from normgauge.results.facts import NOTHING, Value
 from normgauge.results.file import BrokenResults
 from normgauge.results.grounds import Ground
 from normgauge.results.records import AxisMeasured, DefaultMeasured, Footer, NotRun, Profile, Record
