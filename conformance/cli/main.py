@@ -1,7 +1,7 @@
 """The command line: one module for each command.
 
-Exit codes: 0 success; 1 differences that are not in the list of known differences; 2 a mistake in the command; 3 a
-requested framework or layer could not be run; 130 interrupted; 128 + n ended by signal n.
+Exit codes: 0 success; 1 differences that are not in the list of known differences, or (compare) any difference; 2 a
+mistake in the command; 3 a requested framework or layer could not be run; 130 interrupted; 128 + n ended by signal n.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import click
 import normgauge
 from normgauge.conformance.cli.accuracy import accuracy
 from normgauge.conformance.cli.check import check
+from normgauge.conformance.cli.compare import compare
 from normgauge.conformance.cli.diagnose import diagnose
 from normgauge.conformance.cli.gate import gate
 from normgauge.conformance.cli.identify import identify
@@ -43,6 +44,7 @@ COMMANDS: Final = (
     run,
     check,
     diagnose,
+    compare,
     new_adapter,
     promote,
     list_,
