@@ -19,6 +19,7 @@ from normgauge.conformance.cli.gate import gate
 from normgauge.conformance.cli.identify import identify
 from normgauge.conformance.cli.list import list_
 from normgauge.conformance.cli.new_adapter import new_adapter
+from normgauge.conformance.cli.profile import profile
 from normgauge.conformance.cli.promote import promote
 from normgauge.conformance.cli.report import report
 from normgauge.conformance.cli.run import run
@@ -31,8 +32,8 @@ from normgauge.conformance.cli.vectors import vectors
 def main() -> None:
     """Measure what a framework's GroupNorm and BatchNorm compute, and compare them with a float64 reference.
 
-    Exit codes: 0 success; 1 differences that are not in the list of known differences; 2 a mistake in the command;
-    3 a requested framework or layer could not be run; 130 interrupted.
+    Exit codes: 0 success; 1 differences that are not in the list of known differences, or (compare) any difference;
+    2 a mistake in the command; 3 a requested framework or layer could not be run; 130 interrupted.
 
     Example: normgauge list
     """
@@ -45,6 +46,7 @@ COMMANDS: Final = (
     check,
     diagnose,
     compare,
+    profile,
     new_adapter,
     promote,
     list_,

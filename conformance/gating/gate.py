@@ -92,11 +92,11 @@ def compare_results(paths: Sequence[Path], expectations: Expectations, baseline:
         BrokenExpectations: an entry does not fit these results.
     """
     gated = Gated()
-    runs, missing = _read(paths)
-    earlier, _ = _read(baseline)
+    runs, missing = read_runs(paths)
+    earlier, _ = read_runs(baseline)
     _check_implementations(expectations, runs.values())
     for row in missing:
-        gated.surprises.append(_not_run(row))
+        gated.surprises.append(not_run(row))
     for path, records in runs.items():
         _gate_one(path, records, expectations, gated)
         gated.surprises += _lost_since(earlier, path, records)
@@ -131,8 +131,12 @@ def _expected_entries(new: Iterable[tuple[Measured, Header]]) -> Iterator[str]:
             yield _entry(implementations, dtypes, versions, requirement, measured)
 
 
-def _read(paths: Sequence[Path]) -> tuple[dict[Path, list[Record]], list[NotRun]]:
-    """The records of every result file, and what a folder's manifest asked for in vain."""
+def read_runs(paths: Sequence[Path]) -> tuple[dict[Path, list[Record]], list[NotRun]]:
+    """The records of every result file, and what a folder's manifest asked for in vain.
+
+    Raises:
+        BrokenResults: a file is not a result file, or a folder has none.
+    """
     runs: dict[Path, list[Record]] = {}
     missing: list[NotRun] = []
     for path in paths:
@@ -172,17 +176,19 @@ def _gate_one(path: Path, records: Sequence[Record], expectations: Expectations,
     gated.surprises += _lost_dtypes(path, header, records, expectations)
     if unchecked := [cell for cell in _expected(records, header, expectations) if cell not in measured]:
         gated.unchecked[path] = unchecked
+    gated.surprises += not_whole(path, records)
+    gated.hazards += sum(len(record.hazards) for record in records if isinstance(record, Profile))
+
+
+def not_whole(path: Path, records: Sequence[Record]) -> Iterator[Surprise]:
+    """What could not be run, the counterexamples, and whether the run was interrupted."""
     for record in records:
         if isinstance(record, NotRun) and record.failed:
-            gated.surprises.append(_not_run(record, f"{path.name}: "))
-        elif isinstance(record, Profile):
-            gated.hazards += len(record.hazards)
+            yield not_run(record, f"{path.name}: ")
         elif isinstance(record, Counterexample):
-            gated.surprises.append(_unknown_counterexample(record, path))
+            yield _unknown_counterexample(record, path)
     if not any(isinstance(record, Footer) for record in records):
-        gated.surprises.append(
-            Surprise(kind="interrupted", where=str(path), what="the run did not finish; run it again")
-        )
+        yield Surprise(kind="interrupted", where=str(path), what="the run did not finish; run it again")
 
 
 def _expected(records: Sequence[Record], header: Header, expectations: Expectations) -> Iterator[Cell]:
@@ -327,7 +333,8 @@ def _by_dtypes(dtypes_of: Mapping[str, Iterable[str]]) -> dict[tuple[str, ...], 
     return together
 
 
-def _not_run(record: NotRun, run: str = "") -> Surprise:
+def not_run(record: NotRun, run: str = "") -> Surprise:
+    """What could not be run, and why."""
     where = " ".join(word for word in (record.implementation or record.framework, record.dtype) if word)
     return Surprise(kind="not run", where=f"{run}{where}", what=f"could not be run: {record.reason}")
 
