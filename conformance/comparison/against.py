@@ -18,7 +18,7 @@ from normgauge.adapters.implementation_id import ImplementationId
 from normgauge.conformance.comparison.changes import Compared, Difference, compare_pair
 from normgauge.conformance.comparison.pairing import Pair, counterpart
 from normgauge.conformance.comparison.sides import Member, NotComparable, Side, side_of
-from normgauge.conformance.comparison.words import question_of
+from normgauge.conformance.comparison.words import question_of, value_in_words
 from normgauge.conformance.gating.entries import DOCUMENTATION
 from normgauge.conformance.gating.expectations import Cell, Expectations, Measured
 from normgauge.conformance.gating.gate import Surprise, not_run, not_whole, read_runs
@@ -137,7 +137,7 @@ class _Gate:
         subject = question_of(member, difference)
         if difference.kind == "semantics":
             subject = f"{requirement_of(member, difference)} {subject}"
-        said = f"{subject}: {difference.b.worded}; {other.name}: {difference.a.worded}"
+        said = f"{subject}: {value_in_words(difference.b)}; {other.name}: {value_in_words(difference.a)}"
         if difference.effect:
             said += f" ({difference.effect.where}: {difference.effect.b}, not {difference.effect.a})"
         where = f"{member.name}: {', '.join(difference.dtypes)}"

@@ -25,7 +25,7 @@ _DTYPE: Final = "float64"
 _REFUSED: Final = "refused"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class StatedCase:
     """A case, and its words."""
 

@@ -98,13 +98,12 @@ def _of_path(text: str, path: Path, selected: str) -> Side:
         return side_of(text, f"{len(runs)} result files", records, selected, _interrupted(list(runs)))
     if path.suffix == ".json":
         profile = read_profile(path)
-        return _of_profile(text, profile, selected, str(path))
+        return _of_profile(text, profile, selected, f"profile {path}")
     records = read_records(path)
     header = records[0]
     assert isinstance(header, Header)  # the reader refuses anything else
-    return side_of(
-        text, f"{_versions(header)}, {_day(header.started)}, {path}", records, selected, _interrupted([path])
-    )
+    origin = ", ".join([_versions(header), _day(header.started), *([] if text == str(path) else [str(path)])])
+    return side_of(text, origin, records, selected, _interrupted([path]))
 
 
 def _interrupted(paths: Sequence[Path]) -> list[str]:

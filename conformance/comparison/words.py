@@ -9,7 +9,7 @@ from normgauge.conformance.comparison.changes import Compared, Comparison, Diffe
 from normgauge.conformance.comparison.effects import Effect
 from normgauge.conformance.comparison.sides import Member, Side
 from normgauge.conformance.layers.registry import kind_of
-from normgauge.results.facts import Change, Value
+from normgauge.results.facts import ABSENT, Change, Value
 
 #: The words for a change where A and B are different implementations.
 BESIDE: Final[Mapping[Change, str]] = {
@@ -36,8 +36,8 @@ def lines_of(comparison: Comparison) -> Iterator[str]:
             yield f"  paired: {one.pair.why}"
         for difference in one.differences:
             yield f"≠ {change_in_words(one, difference)}: {question_of(one.pair.a, difference)}{_at(one, difference)}"
-            yield f"    A: {difference.a.worded}"
-            yield f"    B: {difference.b.worded}"
+            yield f"    A: {value_in_words(difference.a)}"
+            yield f"    B: {value_in_words(difference.b)}"
             if difference.effect:
                 yield f"    numbers: {in_numbers(difference.effect)}"
         for case in _cases(one):
@@ -106,6 +106,11 @@ def _at(one: Compared, difference: Difference) -> str:
     return ""
 
 
+def value_in_words(value: Value) -> str:
+    """A value with its meaning; ``none`` for a default that the signature does not have."""
+    return "none" if value.text == ABSENT else value.worded
+
+
 def in_numbers(effect: Effect) -> str:
     """What a difference does to an element of the stated case."""
     return f"{effect.where}: {effect.a} in A, {effect.b} in B"
@@ -154,8 +159,8 @@ def _row(one: Compared, difference: Difference) -> str:
         change_in_words(one, difference),
         question_of(one.pair.a, difference),
         ", ".join(difference.dtypes),
-        difference.a.worded,
-        difference.b.worded,
+        value_in_words(difference.a),
+        value_in_words(difference.b),
         in_numbers(difference.effect) if difference.effect else "",
     ]
     return f"| {' | '.join(map(_cell, cells))} |"

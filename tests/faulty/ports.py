@@ -18,6 +18,13 @@ class Port(FaultyAdapter):
     )
 
 
+class PortOfMlx(FaultyAdapter):
+    """A port of MLX's GroupNorm: it groups channels as MLX does by default."""
+
+    framework = "port"
+    implementations = tuple(one for one in FaultyAdapter.implementations if one.id == "group_norm.Interleaved")
+
+
 class RankFiveRaises(Port):
     def forward(self, layer: Any, x: Any, *, training: bool) -> Any:
         if x.ndim == 5:

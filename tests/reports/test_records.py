@@ -71,6 +71,8 @@ def test_the_wheel_holds_every_room_with_its_data(tmp_path: Path) -> None:
         "normgauge/conformance/requirements/cases/group_norm-9dfaef2a2899.json",
         "normgauge/conformance/subjects/protocol.schema.json",
         "normgauge/reports/py.typed",
+        "normgauge/conformance/profiles/mlx.json",
+        "normgauge/results/profile.schema.json",
         "normgauge/results/results.schema.json",
         "normgauge/reports/templates/report.html",
         "normgauge/reports/templates/report.css",
