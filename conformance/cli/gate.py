@@ -42,9 +42,9 @@ from normgauge.results.file import BrokenResults
 @click.option(
     "--against",
     metavar="REFERENCE",
-    help="Compare with this implementation instead of the canonical semantics: a framework such as torch or "
-    '"keras[jax]" (its shipped profile), a release such as mlx@0.31.2, or a result file. Then the list of known '
-    "differences is that of --expectations alone.",
+    help="Compare with this implementation instead of the canonical semantics. REFERENCE is a framework such as torch "
+    'or "keras[jax]", a release such as mlx@0.31.2, a layer, or a result file. A framework or a layer means its '
+    "shipped profile. Only --expectations lists known differences then.",
 )
 @click.option(
     "--suggest", is_flag=True, help="Print entries for the new differences on stdout, everything else on stderr."

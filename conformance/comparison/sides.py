@@ -47,7 +47,7 @@ class Member:
     def choices(self) -> dict[str, str]:
         """The values of its axes, by the first dtype that has each; canonical where nothing is decided."""
         found = dict(kind_of(self.layer).canonical.choices)
-        for profile in reversed(self.profiles.values()):
+        for profile in reversed(list(self.profiles.values())):
             found |= {axis.axis: axis.measured[0] for axis in profile.axes if len(axis.measured) == 1}
         return found
 
