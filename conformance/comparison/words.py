@@ -94,9 +94,10 @@ def change_in_words(one: Compared, difference: Difference) -> str:
 
 def question_of(member: Member, difference: Difference) -> str:
     """What a difference is about: the question of an axis, or the subject."""
-    if difference.kind == "semantics":
+    if difference.kind in {"semantics", "documentation"}:
         axis = next((one for one in kind_of(member.layer).axes if one.name == difference.subject), None)
-        return axis.question if axis else difference.subject
+        question = axis.question if axis else difference.subject
+        return question if difference.kind == "semantics" else f"documentation: {question}"
     return _SUBJECTS.get(difference.kind, difference.subject)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from pages import everything, header, profile, run, write
+from test_compare_page import BLOCKS, PORT, check
 
 import normgauge
 from normgauge.conformance.cli.main import main
@@ -98,5 +99,10 @@ def test_the_adapter_to_copy_has_the_right_form_and_conforms(tmp_path: Path, mon
     verdicts = {
         one.requirement: one.verdict for one in read_records(tmp_path / "numpy.jsonl") if isinstance(one, Judgement)
     }
+    monkeypatch.chdir(tmp_path)
+    for command, shown in (block for block in BLOCKS if PORT in block[0]):
+        check(command, shown)
+    assert CliRunner().invoke(main, ["gate", PORT, "--against", "torch"]).exit_code == 0
+    assert CliRunner().invoke(main, ["gate", PORT, "--against", "mlx"]).exit_code == 1
     assert {"GN-01", "GN-02", "GN-24"} <= {name for name, verdict in verdicts.items() if verdict == "conforms"}
     assert set(verdicts.values()) == {"conforms", "unsupported"}
