@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from pages import everything, header, profile, run, write
-from test_compare_page import BLOCKS, PORT, check
+from compare_page import BLOCKS, PORT, check
 
 import normgauge
 from normgauge.conformance.cli.main import main
