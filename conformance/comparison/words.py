@@ -31,26 +31,39 @@ def lines_of(comparison: Comparison) -> Iterator[str]:
     yield f"B: {side_in_words(comparison.b)}"
     for one in comparison.compared:
         yield ""
-        yield f"{_heading(one)} ({', '.join(one.dtypes) or 'no common dtype'})"
-        if one.pair.why and not one.pair.same:
-            yield f"  paired: {one.pair.why}"
-        for difference in one.differences:
-            yield f"≠ {change_in_words(one, difference)}: {question_of(one.pair.a, difference)}{_at(one, difference)}"
-            yield f"    A: {value_in_words(difference.a)}"
-            yield f"    B: {value_in_words(difference.b)}"
-            if difference.effect:
-                yield f"    numbers: {in_numbers(difference.effect)}"
-        for case in _cases(one):
-            yield f"  case of the numbers: {case}"
-        yield from (f"? {change_in_words(one, item)}: {item.subject}" for item in one.open)
-        yield from (f"? not compared, {text}" for text in one.not_compared)
-        yield f"= {_same(one)}"
-    if comparison.compared:
-        yield ""
+        yield from _lines_of_pair(one)
+    yield ""
     yield from (f"no longer supported: {name}: {comparison.b.name} does not have it" for name in comparison.lost)
     yield from (f"newly supported: {name}: {comparison.a.name} does not have it" for name in comparison.new)
     yield from comparison.remarks
     yield summary(comparison)
+
+
+def _lines_of_pair(one: Compared) -> Iterator[str]:
+    yield f"{_heading(one)} ({', '.join(one.dtypes) or 'no common dtype'})"
+    if one.pair.why and not one.pair.same:
+        yield f"  paired: {one.pair.why}"
+    yield from (f"  {name}: A {a}; B {b}" for name, a, b in _inputs(one))
+    for difference in one.differences:
+        yield f"≠ {change_in_words(one, difference)}: {question_of(one.pair.a, difference)}{_at(one, difference)}"
+        yield f"    A: {value_in_words(difference.a)}"
+        yield f"    B: {value_in_words(difference.b)}"
+        if difference.effect:
+            yield f"    numbers: {in_numbers(difference.effect)}"
+    for case in _cases(one):
+        yield f"  case of the numbers: {case}"
+    yield from (f"? {change_in_words(one, item)}: {item.subject}" for item in one.open)
+    yield from (f"? not compared, {text}" for text in one.not_compared)
+    yield f"= {_same(one)}"
+
+
+def _inputs(one: Compared) -> Iterator[tuple[str, str, str]]:
+    """Layout and ranks of the inputs, where they are not the same; an adapter says them, and nothing measures them."""
+    a, b = (next(iter(member.profiles.values())) for member in (one.pair.a, one.pair.b))
+    if a.layout != b.layout:
+        yield "layout of an input", a.layout, b.layout
+    if a.ranks != b.ranks:
+        yield "ranks of an input", ", ".join(map(str, a.ranks)), ", ".join(map(str, b.ranks))
 
 
 def summary(comparison: Comparison) -> str:
@@ -143,6 +156,7 @@ def markdown_of(comparison: Comparison) -> str:
         lines += [f"## {_heading(one)}", ""]
         if one.pair.why and not one.pair.same:
             lines += [f"Paired: {one.pair.why}.", ""]
+        lines += [f"{name.capitalize()}: A {a}; B {b}.\n" for name, a, b in _inputs(one)]
         if one.differences:
             lines += ["| difference | subject | dtypes | A | B | in numbers |", "| --- | --- | --- | --- | --- | --- |"]
             lines += [_row(one, difference) for difference in one.differences]
@@ -195,6 +209,7 @@ def _pair(one: Compared) -> dict[str, Any]:
         "b": one.pair.b.name,
         "why": one.pair.why,
         "dtypes": list(one.dtypes),
+        "inputs": {name: {"a": a, "b": b} for name, a, b in _inputs(one)},
         "differences": [_difference(difference) for difference in one.differences],
         "undecided": [_difference(difference) for difference in one.open],
         "not_compared": list(one.not_compared),

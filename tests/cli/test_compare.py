@@ -81,6 +81,38 @@ def test_a_release_is_found_in_a_folder_before_it_is_taken_from_the_shipped_ones
     assert "shipped profile" in elsewhere.output.splitlines()[0]
 
 
+def test_two_files_of_one_release_are_a_mistake_to_name_by_the_release(here: Path) -> None:
+    Path("a").mkdir()
+    for name in ("1", "2"):
+        write(Path(f"a/{name}.jsonl"), records_of(shipped()["mlx"]))
+    done = normgauge("compare", "mlx@0.32.4", "mlx@shipped", "--in", "a")
+    assert done.exit_code == 2
+    assert "a/1.jsonl and a/2.jsonl both have this release; name the file" in done.stderr
+    several = normgauge("compare", "a", "mlx@shipped")
+    assert several.exit_code == 2
+    assert "both hold mlx.nn.GroupNorm" in several.stderr
+
+
+def test_an_adapter_is_measured_now(here: Path) -> None:
+    done = normgauge("compare", "faulty.ports:PortOfMlx", "mlx@shipped")
+    assert "measured now" in done.output.splitlines()[0]
+    assert "A group_norm.Interleaved, B mlx.nn.GroupNorm (float32)" in done.output
+    assert "grouping" not in done.output
+    assert done.exit_code == 1  # it takes what MLX refuses
+
+
+def test_what_cannot_be_started_exits_with_3(here: Path) -> None:
+    Path("mine.py").write_text(
+        "from normgauge.adapters.base import Adapter\n\n\nclass Mine(Adapter):\n    framework = 'mine'\n"
+        "    distribution = 'mine'\n    implementations = ()\n\n    def __init__(self, dtype):\n"
+        "        raise ImportError('no such framework')\n",
+        encoding="utf-8",
+    )
+    done = normgauge("compare", "mine:Mine", "mlx@shipped")
+    assert done.exit_code == 3, done.output
+    assert "no such framework" in done.stderr or "abstract" in done.stderr
+
+
 def test_a_layer_of_a_file_is_named_behind_two_colons(here: Path) -> None:
     write(Path("mlx.jsonl"), records_of(shipped()["mlx"]))
     done = normgauge("compare", "torch@shipped", f"mlx.jsonl::{MLX}(pytorch_compatible=True)")

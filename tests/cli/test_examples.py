@@ -12,8 +12,8 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from pages import everything, header, profile, run, write
 from compare_page import BLOCKS, PORT, check
+from pages import everything, header, profile, run, write
 
 import normgauge
 from normgauge.conformance.cli.main import main
