@@ -109,19 +109,11 @@ class _Run:
 def _evaluated(kind: LayerKind, case: Case, semantics: Semantics) -> _Run:
     steps: list[Mapping[str, Reference]] = []
     try:
-        steps.extend(kind.steps(case, semantics, Arithmetic(_DTYPE)))
+        for step in kind.steps(case, semantics, Arithmetic(_DTYPE)):
+            steps.append(step)
     except Refusal:
-        return _Run(steps=tuple(_before_refusal(kind, case, semantics)), refused=True)
+        return _Run(steps=tuple(steps), refused=True)
     return _Run(steps=tuple(steps), refused=False)
-
-
-def _before_refusal(kind: LayerKind, case: Case, semantics: Semantics) -> Iterator[Mapping[str, Reference]]:
-    running = kind.steps(case, semantics, Arithmetic(_DTYPE))
-    while True:
-        try:
-            yield next(running)
-        except (Refusal, StopIteration):
-            return
 
 
 def _largest(one: _Run, other: _Run) -> Effect | None:
@@ -130,10 +122,8 @@ def _largest(one: _Run, other: _Run) -> Effect | None:
         for name in before:
             if (place := _apart(before[name], after[name])) is not None:
                 at = ", ".join(map(str, place))
-                values = (format(float(run[name].value[place]), ".6g") for run in (before, after))
-                return Effect(
-                    case=_NO_CASE, where=f"call {number}, {name}[{at}]", **dict(zip("ab", values, strict=True))
-                )
+                a, b = (format(float(run[name].value[place]), ".6g") for run in (before, after))
+                return Effect(case=_NO_CASE, where=f"call {number}, {name}[{at}]", a=a, b=b)
     if one.refused != other.refused:
         number = 1 + min(len(one.steps), len(other.steps))
         shown = next(iter((other if one.refused else one).steps[number - 1].values()))
