@@ -9,6 +9,7 @@ types and dtypes are notes. What only one of them has decided is not compared.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from normgauge.conformance.comparison.sides import Member, NotComparable, Side, 
 from normgauge.conformance.comparison.words import question_of, value_in_words
 from normgauge.conformance.gating.entries import DOCUMENTATION
 from normgauge.conformance.gating.expectations import Cell, Expectations, Measured
-from normgauge.conformance.gating.gate import Surprise, not_run, not_whole, read_runs
+from normgauge.conformance.gating.gate import Surprise, check_implementations, not_run, not_whole, read_runs
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.results.facts import Kind, Value
 from normgauge.results.file import BrokenResults
@@ -51,8 +52,10 @@ class Against:
 
     def summary(self) -> str:
         """The last line: how many of each there are."""
-        kinds = [one.kind for one in self.surprises]
-        counts = [f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(("new", "gone", "changed", *kinds))]
+        kinds: Counter[str] = Counter()
+        for one in self.surprises:
+            kinds[one.kind] += one.judgements
+        counts = [f"{kinds[kind]} {kind}" for kind in dict.fromkeys(("new", "gone", "changed", *kinds))]
         return ", ".join([f"{self.equal} equal facts", f"{self.met} known", *counts, f"{len(self.better)} better"])
 
 
@@ -70,6 +73,8 @@ def gate_against(
     """
     found = Against(reference=reference)
     runs, missing = read_runs(paths)
+    if expectations is not None:
+        check_implementations(expectations, runs.values())
     found.surprises += [not_run(row) for row in missing]
     for path, records in runs.items():
         found.surprises += not_whole(path, records)

@@ -87,8 +87,9 @@ def effect_of(layer: str, choices: Mapping[str, str], axis: str, b: str, a: str 
     None where the oracle has no such value, or no stated case shows the difference.
     """
     kind = kind_of(layer)
+    known = {one.name for own in kind.axes if own.name == axis for one in own.every}
     values = (choices[axis] if a is None else a), b
-    if not {*values} <= {one.name for one in kind.axis(axis).every}:
+    if not {*values} <= known:
         return None
     one, other = (Semantics(layer=layer, choices={**choices, axis: value}) for value in values)
     for stated in stated_cases(layer):

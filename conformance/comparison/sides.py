@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from normgauge.adapters.implementation_id import EAGER
-from normgauge.conformance.layers.registry import kind_of, requirements
+from normgauge.conformance.layers.registry import kind_of, layer_kinds, requirements
 from normgauge.results.facts import NOTHING, Key, Value, facts_of
 from normgauge.results.facts import on_axes as judged_by_axis
 from normgauge.results.records import Header, Judgement, NotRun, Profile, Record
@@ -83,14 +83,14 @@ def side_of(name: str, origin: str, records: Sequence[Record], selected: str = "
     Raises:
         NotComparable: the records have no measured implementation, one of them twice, or not the ``selected`` one.
     """
-    profiles = [one for one in records if isinstance(one, Profile)]
+    profiles = [one for one in records if isinstance(one, Profile) and one.layer in layer_kinds()]
     if not profiles:
         reasons = "; ".join(dict.fromkeys(one.reason for one in records if isinstance(one, NotRun) and one.failed))
         raise NotComparable(f"{name} ({origin}) has no measured implementation{': ' if reasons else ''}{reasons}")
     if selected and selected not in {one.implementation for one in profiles}:
         has = ", ".join(dict.fromkeys(one.implementation for one in profiles))
         raise NotComparable(f"{name}: {origin} does not have {selected}; it has {has}")
-    kept = [one for one in records if isinstance(one, Profile) and selected in {"", one.implementation}]
+    kept = [one for one in profiles if selected in {"", one.implementation}]
     _refuse_two(name, kept)
     headers = [one for one in records if isinstance(one, Header)]
     return Side(

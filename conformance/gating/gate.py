@@ -94,7 +94,7 @@ def compare_results(paths: Sequence[Path], expectations: Expectations, baseline:
     gated = Gated()
     runs, missing = read_runs(paths)
     earlier, _ = read_runs(baseline)
-    _check_implementations(expectations, runs.values())
+    check_implementations(expectations, runs.values())
     for row in missing:
         gated.surprises.append(not_run(row))
     for path, records in runs.items():
@@ -149,10 +149,13 @@ def read_runs(paths: Sequence[Path]) -> tuple[dict[Path, list[Record]], list[Not
     return runs, missing
 
 
-def _check_implementations(expectations: Expectations, runs: Iterable[Sequence[Record]]) -> None:
+def check_implementations(expectations: Expectations, runs: Iterable[Sequence[Record]]) -> None:
     """Refuse expectations of what nobody has: no registered framework, and no program that was run.
 
     An older file tells only what was selected of a program: beside one, nothing is refused.
+
+    Raises:
+        BrokenExpectations: an entry names such an implementation.
     """
     headers = [record for records in runs for record in records if isinstance(record, Header)]
     if all(header.framework in registered() or header.known for header in headers):

@@ -233,6 +233,14 @@ def test_an_interrupted_run_does_not_pass(port: Path, here: Path) -> None:
     assert "interrupted: cut.jsonl" in done.output
 
 
+def test_an_accepted_difference_of_a_layer_that_nobody_has_is_a_mistake(port: Path, here: Path) -> None:
+    text = ACCEPTED.format(measured="interleaved").replace("Interleaved", "Interleafed")
+    Path("known.toml").write_text(text, encoding="utf-8")
+    done = normgauge("gate", port, "--against", "torch", "--expectations", "known.toml")
+    assert done.exit_code == 2
+    assert "did you mean group_norm.Interleaved" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -303,8 +303,8 @@ def why_stale(name: str, found: FrameworkProfile) -> str:
     """Why a shipped profile is not what would be measured now; empty where it is."""
     reasons = [staleness(found)]
     adapter = load_adapter(found.framework)
-    plain = {one.id for one in adapter.implementations if one.identity.mode == EAGER}
-    if missing := plain - found.implementations.keys():
+    plain = {one.class_path for one in adapter.implementations if one.identity.mode == EAGER}
+    if missing := plain - {one.class_path for one in found.implementations.values()}:
         reasons.append(f"it does not have {', '.join(sorted(missing))}")
     groups = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
     if name == found.framework:
