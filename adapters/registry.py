@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from normgauge.adapters.base import Adapter
+from normgauge.adapters.callables.adapter import adapter_of, words_in
+from normgauge.adapters.callables.signature import BadFunction
 from normgauge.adapters.case import Implementation
 
 #: The adapters of this distribution; others register in the entry-point group of the same name.
@@ -47,20 +49,26 @@ def _entry_points(path: tuple[str, ...]) -> dict[str, str]:
 
 
 def adapter_class(framework: str) -> type[Adapter]:
-    """The adapter's class, without importing its framework. ``framework`` may be ``module:class``."""
-    path = framework if ":" in framework else registered()[framework]
+    """The adapter's class, without importing its framework.
+
+    ``framework`` may be ``module:class``, or ``module:function``, with words on the function after a question mark:
+    ``kernels:group_norm?layout=channels_last``.
+    """
+    path, words = words_in(framework if ":" in framework else registered()[framework])
     module, _, name = path.partition(":")
     found = getattr(importlib.import_module(module), name)
-    return found  # type: ignore[no-any-return]
+    if isinstance(found, type) or not callable(found):
+        return found  # type: ignore[no-any-return]
+    return adapter_of(found, words, path)
 
 
-def make_adapter(framework: str, dtype: str) -> Adapter:
+def make_adapter(framework: str | type[Adapter], dtype: str) -> Adapter:
     """An adapter for one dtype, with the environment variables set that its framework reads.
 
     Raises:
         KeyError: no adapter of this name is registered.
     """
-    chosen = adapter_class(framework)
+    chosen = adapter_class(framework) if isinstance(framework, str) else framework
     os.environ.update({**chosen.caching(), **chosen.environment(dtype)})
     return chosen(dtype)
 
@@ -81,9 +89,12 @@ def load_adapter(framework: str) -> type[Adapter]:
         sys.path.insert(0, "")  # a module in this folder, as `python -m` finds it and as the worker does
     try:
         found = adapter_class(framework)
+    except BadFunction as error:
+        raise NoAdapter(f"{framework!r} cannot be called as a layer: {error}") from None
     except Exception as error:  # a third party's module may raise anything
         raise NoAdapter(
-            f"the adapter {framework!r} cannot be loaded: {error}; it must be a registered name or module:class"
+            f"the adapter {framework!r} cannot be loaded: {error}; it must be a registered name, module:class or "
+            "module:function"
         ) from None
     if not (isinstance(found, type) and issubclass(found, Adapter)):
         raise NoAdapter(f"{framework!r} is no adapter: it must be a subclass of normgauge.adapters.base.Adapter")

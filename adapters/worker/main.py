@@ -31,7 +31,7 @@ class Adapters:
     dtypes may be together at all.
     """
 
-    def __init__(self, framework: str, dtype: str) -> None:
+    def __init__(self, framework: str | type[Adapter], dtype: str) -> None:
         self.first = make_adapter(framework, dtype)
         self._known = {dtype: self.first}
 

@@ -6,9 +6,11 @@ import shlex
 
 import click
 
+from normgauge.adapters.callables.adapter import LAYERS, LAYOUTS
+from normgauge.adapters.callables.libraries import LIBRARIES
 from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.cli.errors import Mistake, NotRunnable
-from normgauge.conformance.cli.frameworks import check_selection, framework_of
+from normgauge.conformance.cli.frameworks import check_selection, framework_of, function_of
 from normgauge.conformance.cli.interruption import ended_by_signals
 from normgauge.conformance.cli.size_options import with_size_options
 from normgauge.conformance.cli.terminal import print_diagnosis
@@ -29,20 +31,40 @@ from normgauge.results.records import NotRun
 @click.option(
     "--dtype", default=DTYPES[0], show_default=True, type=click.Choice(DTYPES), help="Type of input and parameters."
 )
+@click.option("--layer", type=click.Choice(LAYERS), help="Function: kind of layer.  [default: as its parameters show]")
+@click.option(
+    "--layout", type=click.Choice([one.replace(" ", "_") for one in LAYOUTS]), help="Function: where the channels are."
+)
+@click.option(
+    "--arrays", type=click.Choice([*LIBRARIES]), help="Function: library of its arrays.  [default: as its code shows]"
+)
 @with_size_options
 @with_worker_options
 @ended_by_signals()
 def diagnose(
-    implementation: str, framework: str | None, dtype: str, worker: WorkerOptions, sizes: tuple[OwnSize, ...]
+    implementation: str,
+    framework: str | None,
+    dtype: str,
+    worker: WorkerOptions,
+    sizes: tuple[OwnSize, ...],
+    **words: str | None,
 ) -> None:
     """Print what one layer computes, with the evidence, and how it differs from torch's definition.
 
-    IMPLEMENTATION is an id that `normgauge list` shows. The table has one row for each question about the layer, such
-    as where eps stands. Below the table: defaults, accuracy, every difference, and what a port must write instead.
+    IMPLEMENTATION is an id that `normgauge list` shows, or MODULE:FUNCTION for a function of your own with the
+    parameters x, num_groups, weight, bias and eps. The table has one row for each question about the layer, such as
+    where eps stands. Below the table: defaults, accuracy, every difference, and what a port must write instead.
 
     Example: normgauge diagnose mlx.nn.GroupNorm
     """
-    name = framework or ("exec" if worker.program is not None else framework_of(implementation))
+    given = {name: value for name, value in words.items() if value is not None}
+    is_function = ":" in implementation and framework is None and worker.program is None
+    if given and not is_function:
+        raise Mistake(f"--{next(iter(given))} describes a function; give MODULE:FUNCTION, or leave the option out")
+    if is_function:
+        name, implementation = function_of(implementation, given)
+    else:
+        name = framework or ("exec" if worker.program is not None else framework_of(implementation))
     launch = worker.launch(name)
     check_selection([launch], [implementation])
     if is_pattern(implementation):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from normgauge.adapters.base import Adapter
+from normgauge.adapters.callables.adapter import CallableAdapter, with_words
 from normgauge.adapters.registry import NoAdapter, load_adapter, not_known, registered
 from normgauge.conformance.cli.errors import Mistake
 from normgauge.conformance.run.request import is_named
@@ -40,6 +41,20 @@ def framework_of(implementation: str) -> str:
     if implementation not in known:
         unknown("implementation", implementation, sorted(known))
     return known[implementation]
+
+
+def function_of(path: str, words: Mapping[str, str]) -> tuple[str, str]:
+    """``module:function`` with words on it, as the name of a framework, and the id of its one implementation.
+
+    Raises:
+        Mistake: there is no such function, or it cannot be called as a layer.
+    """
+    name = with_words(path, words)
+    adapter = adapter_of(name)
+    if not issubclass(adapter, CallableAdapter):
+        id_ = adapter.implementations[0].id if adapter.implementations else "ID"
+        raise Mistake(f"{path} is an adapter; give one of its layers: normgauge diagnose {id_} --framework {path}")
+    return name, adapter.implementations[0].id
 
 
 def known_of(launch: Launch) -> list[str]:

@@ -29,12 +29,13 @@ from normgauge.results.records import (
     Witness,
 )
 from normgauge.results.rounding import word_for as word_for_error
+from normgauge.results.semantics import semantics_of
 
 
 def line_of(record: Record) -> str | None:
     """The text for a record, with markup; None for a record that only the result file has."""
     if isinstance(record, Profile):
-        lines = [f"[bold]{escape(record.implementation)}[/] {record.dtype}: {escape(_semantics(record))}"]
+        lines = [f"[bold]{escape(record.implementation)}[/] {record.dtype}: {escape(semantics_of(record))}"]
         lines += [f"  largest error: {_largest_of_typical(record)}"] if record.typical else []
         lines += [f"  [yellow]hazard[/] {escape(hazard)}" for hazard in record.hazards]
         return "\n".join(lines)
@@ -50,22 +51,6 @@ def line_of(record: Record) -> str | None:
         counts = f"{in_words(record.departures, ALWAYS_COUNTED)} ({verdicts})" if verdicts else "nothing was checked"
         return f"{counts} in {record.seconds:.1f} s{_of_workers(record)}"
     return None
-
-
-def _semantics(profile: Profile) -> str:
-    """Where a layer is not canonical, and what is unknown."""
-    other = [
-        f"{' or '.join(axis.worded(value) for value in axis.measured)}"
-        for axis in profile.axes
-        if axis.canonical not in axis.measured
-    ]
-    unknown = [axis.axis for axis in profile.axes if axis.canonical in axis.measured and len(axis.measured) > 1]
-    if len(unknown) == len(profile.axes):
-        return "nothing measured"
-    if not profile.known:
-        return "follows no known alternative"
-    words = f"not canonical: {'; '.join(other)}" if other else "canonical"
-    return f"{words} (unknown: {', '.join(unknown)})" if unknown else words
 
 
 def _largest_of_typical(profile: Profile) -> str:

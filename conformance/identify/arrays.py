@@ -34,11 +34,11 @@ class Given:
         return self.values if dtype is None else self.values.astype(dtype)
 
 
-def given(name: str, value: Any) -> Given:
+def given(name: str, value: Any, *, finite: bool = True) -> Given:
     """``value`` as a NumPy array: of NumPy, or of a framework whose arrays NumPy can read.
 
     Raises:
-        CannotIdentify: no array of finite floating-point numbers.
+        CannotIdentify: no array of floating-point numbers, which must be ``finite`` if that is asked for.
     """
     raw, dtype = _as_numpy(name, value)
     if dtype not in DIGITS:
@@ -47,7 +47,8 @@ def given(name: str, value: Any) -> Given:
             "computed in, such as with .astype(np.float32)"
         )
     values = raw.astype(np.float32) if dtype == "bfloat16" else np.ascontiguousarray(raw)
-    _check_finite(name, values)
+    if finite:
+        _check_finite(name, values)
     return Given(values=values, dtype=dtype)
 
 
@@ -57,12 +58,17 @@ def _as_numpy(name: str, value: Any) -> tuple[Array, str]:
         value = value.detach().cpu()
     dtype = str(getattr(value, "dtype", "")).rpartition(".")[2]
     try:
-        array = np.asarray(_widened(value) if dtype == "bfloat16" else value)
+        array = _read(_widened(value) if dtype == "bfloat16" else value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise CannotIdentify(
             f"{name} is a {type(value).__name__} that NumPy cannot read ({error}); give a NumPy array"
         ) from None
     return array, dtype if dtype == "bfloat16" else array.dtype.name
+
+
+def _read(value: Any) -> Array:
+    by_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
+    return np.from_dlpack(value) if by_dlpack else np.asarray(value)
 
 
 def _widened(value: Any) -> Any:
@@ -80,7 +86,7 @@ def _check_finite(name: str, values: Array) -> None:
     first = tuple(int(i) for i in np.argwhere(wrong)[0])
     raise CannotIdentify(
         f"{name}{list(first)} is {values[first]}, one of {int(wrong.sum()):,} elements that are no finite numbers; "
-        "identify needs finite ones: leave those samples out"
+        "give finite ones: leave those samples out"
     )
 
 

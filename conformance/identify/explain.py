@@ -50,27 +50,37 @@ class Explanation:
 
 def explained(known: Known) -> Explanation:
     """What gives the arrays that are known."""
-    references = References()
-    found = _explained(known, trials(known), references)
-    if found.fits or known.settings.layout is None or known.x.ndim < 3:
-        return found
-    return _in_other_layout(known, found, references)
+    references, every = References(), trials(known)
+    may_be_other = known.settings.layout is not None and known.x.ndim > 2
+    if may_be_other and not _is_canonical(every[0]) and (there := _in_other_layout(known, references)) is not None:
+        canonical = _Looked.into(every[0], references).canonical
+        return replace(there, canonical=canonical)
+    return _explained(known, every, references)
 
 
-def _in_other_layout(known: Known, found: Explanation, references: References) -> Explanation:
-    """The explanation in the layout that was not given, if there is one; else ``found``."""
+def _is_canonical(trial: Trial) -> bool:
+    """Whether a part of the call is canonical."""
+    part = part_for(trial.question, Place(), Needs.OWN_SET)
+    return any(held(part, part.kind.canonical, one, typical=False).fits for one in precisions(part.dtype))
+
+
+def _in_other_layout(known: Known, references: References) -> Explanation | None:
+    """The explanation in the layout that was not given, if the layer is canonical there."""
     other = FIRST if known.settings.layout == LAST else LAST
     free = replace(known, settings=replace(known.settings, layout=None))
     if other not in layouts(free):
-        return found
-    there = _explained(known, trials(known, other), references)
+        return None
+    every = trials(known, other)
+    if not any(map(_is_canonical, every)):
+        return None
+    there = _explained(known, every, references)
     if not there.fits or there.fits[0].semantics.departures():
-        return found
+        return None
     words = f"the channels stand {'last' if other == LAST else 'first'}, not {'first' if other == LAST else 'last'}"
     axes = "-1, 1" if other == FIRST else "1, -1"
     remedy = f"transpose x before the layer, np.moveaxis(x, {axes}), or tell the layer where its channels stand"
     fits = tuple(replace(one, other=words, remedy=remedy) for one in there.fits)
-    return replace(there, fits=fits, canonical=found.canonical)
+    return replace(there, fits=fits)
 
 
 def _explained(known: Known, every: list[Trial], references: References) -> Explanation:

@@ -78,7 +78,12 @@ def identify(  # noqa: PLR0913 - what may be known of a layer, by the usual name
     )
     if other is not None:
         return _compared(arrays, other, settings)
-    return _answer(known(arrays, settings))[1]
+    return answered_for(known(arrays, settings))
+
+
+def answered_for(checked: Known) -> Identified:
+    """What made the arrays that are known."""
+    return _answer(checked)[1]
 
 
 def _answer(checked: Known) -> tuple[Explanation, Identified]:

@@ -42,7 +42,7 @@ def what_is_seen(found: Explanation) -> Iterator[str]:
         observed = question.observed.get(name)
         if observed is None or not reference.excludes(observed):
             continue
-        forms = _forms(question, semantics, name, reference, arithmetic) if name in GRADIENTS else []
+        forms = wrong_forms(question, semantics, name, reference, arithmetic) if name in GRADIENTS else []
         if forms:
             yield f"{name}: {' or '.join(forms)}"
             continue
@@ -71,7 +71,7 @@ GRADIENTS: Final = ("dx", "dweight", "dbias")
 _WORDS: Final = {"output": "y", "running_mean": "running_mean_after", "running_var": "running_var_after"}
 
 
-def _forms(
+def wrong_forms(
     question: Question, semantics: Semantics, name: str, expected: Reference, arithmetic: Arithmetic
 ) -> list[str]:
     """The known wrong gradients that explain this one, without special cases of others."""

@@ -63,14 +63,15 @@ class Held:
         return self.fits and 2 * self.wide <= self.count
 
 
-def held(question: Question, semantics: Semantics, arithmetic: Arithmetic) -> Held:
+def held(question: Question, semantics: Semantics, arithmetic: Arithmetic, *, typical: bool = True) -> Held:
     """All of ``question`` against ``semantics``.
 
-    Typical errors are not asked once an element lies outside its bound: the largest ratio is infinite then.
+    Typical errors are not asked once an element lies outside its bound, nor without ``typical``: the largest ratio is
+    infinite then.
     """
     found = _nothing(semantics, arithmetic)
     for chunk in in_chunks(question, semantics, CHUNK):
-        own = _held(chunk.question, semantics, arithmetic, typical=found.fits)
+        own = _held(chunk.question, semantics, arithmetic, typical=typical and found.fits)
         if own.worst is not None:
             index = chunk.place_of(own.worst.quantity, own.worst.index)
             own = replace(own, worst=replace(own.worst, index=index))

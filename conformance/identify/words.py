@@ -35,7 +35,7 @@ def answered(known: Known, found: Explanation, *, not_told: Sequence[str], cause
     own += [one.recovered.words for one in shown[:1] if one.recovered is not None and not one.other]
     return Identified(
         verdict=_verdict(found),
-        title=_title(trial) + _provided(found, trial, best),
+        title=title_of(trial) + _provided(found, trial, best),
         arrays=_arrays(known, trial),
         alternatives=alternatives,
         causes=(*own, *causes),
@@ -55,7 +55,8 @@ def _verdict(found: Explanation) -> str:
     return answer.LIKELY if found.canonical.fits else answer.DEPARTS
 
 
-def _title(trial: Trial) -> str:
+def title_of(trial: Trial) -> str:
+    """The layer with its settings and its mode."""
     question, settings = trial.question, trial.question.settings
     said = [f"num_groups={settings['num_groups']}"] if "num_groups" in settings else []
     said.append(f"eps={settings['eps']:.6g}")

@@ -129,7 +129,8 @@ def _nothing_measured(seen: Sequence[Seen], diagnosis: Diagnosis) -> str:
     undecided = diagnosis.known and all(len(diagnosis.values[name]) > 1 for name in several)
     if results and not undecided:
         return ""
-    excuses = dict.fromkeys(reason for one in observed if (reason := excuse(one)))
+    in_order = sorted(observed, key=lambda one: one.raised is None)  # what raises says more than what is not supported
+    excuses = dict.fromkeys(reason for one in in_order if (reason := excuse(one)))
     first = next(iter(excuses), "the results say nothing about the semantics")
     return f"nothing was measured: {results} of {len(observed)} cases gave a result; the first did not: {first}"
 

@@ -1,4 +1,4 @@
-"""The framework in this process, for a debugger."""
+"""The framework in this process, for a debugger or for a unit test."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import msgspec
 
+from normgauge.adapters.base import Adapter
 from normgauge.adapters.case import Case, Element, Observation
 from normgauge.adapters.registry import adapter_class
 from normgauge.adapters.script import script
@@ -19,22 +20,25 @@ from normgauge.conformance.subjects.subject import CannotRun, Launch, asked_of, 
 
 
 class InProcess:
-    """The framework in this process: for a debugger. A crash here is a crash of everything."""
+    """The framework in this process: for a debugger, or a function that a unit test has, by the adapter ``chosen``.
+
+    A crash here is a crash of everything.
+    """
 
     #: What each framework read from the environment when it was imported here; it reads it once.
     _imported: ClassVar[dict[str, Mapping[str, str]]] = {}
 
-    def __init__(self, launch: Launch, dtype: str) -> None:
+    def __init__(self, launch: Launch, dtype: str, chosen: type[Adapter] | None = None) -> None:
         self.dtype = dtype
         os.environ.update(launch.variables)
-        wanted = adapter_class(launch.framework).environment(dtype)
+        wanted = (chosen or adapter_class(launch.framework)).environment(dtype)
         if dict(self._imported.setdefault(launch.framework, wanted)) != dict(wanted):
             raise CannotRun(
                 f"{launch.framework} reads its environment once a process, and {dtype} needs another: "
                 "choose one with --dtype, or leave out --in-process"
             )
         try:
-            self._adapters = Adapters(launch.framework, dtype)
+            self._adapters = Adapters(chosen or launch.framework, dtype)
         except ImportError as error:
             raise CannotRun(
                 f"{launch.framework} is not installed for {sys.executable}: {error}; install it there"

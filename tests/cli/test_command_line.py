@@ -186,7 +186,11 @@ def test_every_command_shows_an_example_in_its_help(command: str) -> None:
         (("diagnose", "x.Y", "--framework", "mlx"), "implementation 'x.Y' is not known; known are mlx.nn.GroupNorm"),
         (("diagnose", "group_norm.GroupNrom", "--framework", FAULTY), "did you mean group_norm.GroupNorm"),
         (("diagnose", "mlx.nn.*", "--framework", "mlx"), "'mlx.nn.*' is a pattern; diagnose takes one id"),
-        (("run", "numpy:array"), "'numpy:array' is no adapter: it must be a subclass of"),
+        (("run", "numpy:ndarray"), "'numpy:ndarray' is no adapter: it must be a subclass of"),
+        (("run", "numpy:mean"), "'numpy:mean' cannot be called as a layer"),
+        (("diagnose", "numpy:mean", "--layer", "group_norm"), "takes no number of groups"),
+        (("diagnose", "mlx.nn.GroupNorm", "--layout", "channels_last"), "--layout describes a function; give MODULE"),
+        (("diagnose", FAULTY), "is an adapter; give one of its layers: normgauge diagnose group_norm."),
     ],
 )
 def test_a_command_that_makes_no_sense_is_one_line(words: tuple[str, ...], said: str) -> None:

@@ -21,7 +21,7 @@ def room_of(parts: list[str]) -> str:
     inside = "/".join(parts[:2])
     if len(parts) == 1 or not (ROOT / inside / "__init__.py").is_file():
         return parts[0]
-    is_framework = parts[0] == "adapters" and parts[1] != "worker"
+    is_framework = parts[0] == "adapters" and parts[1] not in {"worker", "callables"}
     return FRAMEWORKS if is_framework else inside
 
 
