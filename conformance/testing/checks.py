@@ -250,13 +250,21 @@ def check_batch_norm(  # noqa: PLR0913 - the words on a function
 ) -> Checked:
     """Run every experiment on a BatchNorm function in this process, and raise one error for all differences.
 
-    The other arguments are those of :func:`check_group_norm`.
-
     Args:
         function: called as ``function(x, running_mean=..., running_var=..., weight=..., bias=..., training=...,
             momentum=..., eps=...)``, as far as it has such parameters. It changes the running statistics in place, or
             returns them behind the output.
+        layout: as for :func:`check_group_norm`, as are all others but ``returns``.
+        arrays: the library of the arrays.
+        names: the function's own parameter names by the names above.
         returns: the order of what a returned tuple has.
+        ranks: the numbers of dimensions of x that it takes.
+        gradients: whether to check the gradients.
+        dtypes: the types to check.
+        known_differences: the reason of each known difference by the id of its requirement.
+
+    Returns:
+        What was measured; printed, it says what the function computes.
 
     Raises:
         AssertionError: every difference with the numbers that show it and its remedy, or why nothing was measured.
