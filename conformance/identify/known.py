@@ -147,12 +147,15 @@ def layouts(one: Known) -> tuple[str, ...]:
     if not fitting:
         said = ", ".join(f"{name} has {n} numbers" for name, n in lengths.items())
         have = " or ".join(f"{counts[layout]} channels ({layout.replace('_', ' ')})" for layout in allowed)
-        raise CannotIdentify(f"{said}; x of shape {shape} has {have}; allowed: one number for each channel")
+        message = f"{said}; x of shape {shape} has {have}; allowed: one number for each channel"
+        others = [one for one in LAYOUTS if one not in allowed and len({counts[one], *lengths.values()}) == 1]
+        raise CannotIdentify("; ".join((message, *(f"the layout {one} has as many channels" for one in others))))
     groups = one.settings.num_groups
     divided = tuple(layout for layout in fitting if groups is None or counts[layout] % groups == 0)
     if not divided:
-        have = " or ".join(str(counts[layout]) for layout in fitting)
-        raise CannotIdentify(f"num_groups is {groups}; x of shape {shape} has {have} channels; allowed: a divisor")
+        have = " or ".join(f"{counts[layout]} channels ({layout.replace('_', ' ')})" for layout in fitting)
+        why = f", as {' and '.join(lengths)} has as many numbers" if lengths and len(allowed) > len(fitting) else ""
+        raise CannotIdentify(f"num_groups is {groups}; x of shape {shape} has {have}{why}; allowed: a divisor")
     return divided
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from normgauge.conformance.diagnosis.located import SetsOf, located
 from normgauge.conformance.diagnosis.predictions import known_gradient_errors, predict
 from normgauge.conformance.identify.explain import Explanation
+from normgauge.conformance.identify.known import LAST
 from normgauge.conformance.identify.parts import Needs, part_for
 from normgauge.conformance.identify.question import LIKE_X, Question
 from normgauge.oracle import WRONG_FORMS, Arithmetic, Reference, Semantics, precisions
@@ -47,6 +48,11 @@ def what_is_seen(found: Explanation) -> Iterator[str]:
             yield f"{name}: {' or '.join(forms)}"
             continue
         layout = _sets(question, semantics, arithmetic) if name in LIKE_X else None
+        if name == "output" and layout is not None:
+            axes = _along_another_axis(question, layout.x_hat, np.asarray(observed, np.float64), arithmetic)
+            if axes:
+                yield _of_another_axis(axes, found.trial.layout)
+                continue
         where = located(observed, reference, arithmetic.half_of_digits, layout)
         yield f"{_WORDS.get(name, name)} departs {where}{beside}"
         if name == "output" and layout is not None:
@@ -104,6 +110,36 @@ def _sets(question: Question, semantics: Semantics, arithmetic: Arithmetic) -> S
     x_hat = predict(replace(question, parameters=plain, dy=None).case(), semantics, arithmetic).steps[0]["output"]
     sets = np.broadcast_to(own.reshape(*shape[:2], *(1,) * (len(shape) - 2)), shape)
     return SetsOf(sets=sets, x_hat=x_hat.value)
+
+
+def _along_another_axis(question: Question, x_hat: Float, observed: Float, arithmetic: Arithmetic) -> list[int]:
+    """The axes of x, (N, C, *spatial), along which weight and bias give the output; empty without either."""
+    given = [name for name in ("weight", "bias") if name in question.parameters]
+    found = []
+    for axis in range(2, question.x.ndim) if given else ():
+        if question.x.shape[axis] != question.channels:
+            continue
+        along = tuple(-1 if one == axis else 1 for one in range(question.x.ndim))
+        weight, bias = (
+            question.parameters[name].astype(np.float64).reshape(along) if name in given else start
+            for name, start in (("weight", np.ones(1)), ("bias", np.zeros(1)))
+        )
+        value = x_hat * weight + bias
+        bound = np.full(value.shape, arithmetic.half_of_digits * np.abs(value).max(initial=0.0))
+        if not Reference(value=value, bound=bound).excludes(observed):
+            found.append(axis)
+    return found
+
+
+def _of_another_axis(axes: Sequence[int], layout: str) -> str:
+    """Along which axes of x, as it was given, weight and bias are applied; where the channels are; what to do."""
+    last = layout == LAST
+    shown = " or ".join(str(axis - 1 if last else axis) for axis in axes)
+    remedy = "(C,)" if last else "(C, 1, 1), with a 1 for each axis behind the channels"
+    return (
+        f"weight and bias are applied along axis {shown} of x, which is as long as the axis of the channels, and not "
+        f"along the channels ({layout.replace('_', ' ')}); reshape them to {remedy}"
+    )
 
 
 def _statistics(question: Question, observed: NDArray[np.generic], layout: SetsOf) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
@@ -11,7 +12,7 @@ from normgauge.conformance.identify import answer
 from normgauge.conformance.identify.answer import Departure, Difference, Identified, Setting
 from normgauge.conformance.identify.explain import Explanation
 from normgauge.conformance.identify.fits import Fit
-from normgauge.conformance.identify.known import OBSERVED, Known, as_given
+from normgauge.conformance.identify.known import OBSERVED, Known, as_given, layouts
 from normgauge.conformance.identify.trials import EPS, MOMENTUM, Trial, simplest
 from normgauge.conformance.identify.whole import Held
 from normgauge.conformance.layers.registry import kind_of
@@ -22,6 +23,8 @@ from normgauge.results.rounding import word_for
 #: Values of a setting beyond which nothing was looked for.
 _LEAST: Final = 1e-15
 _LARGEST: Final = {"eps": 9.9}
+#: The meaning of a setting that is a constant; one pair of arrays shows its value, and not that it never changes.
+_CONSTANT: Final = re.compile(r"^(eps|momentum) is always ([\d.e-]+), whatever is given")
 _NAME_OF: Final = {quantity: name for name, quantity in OBSERVED.items()}
 
 
@@ -95,7 +98,7 @@ def departures_of(semantics: Semantics) -> tuple[Departure, ...]:
         found.append(
             Departure(
                 question=axis.question,
-                meaning=own.meaning,
+                meaning=_CONSTANT.sub(r"\1 is \2 here, not the \1 that is given", own.meaning),
                 canonical=right.meaning,
                 source=own.source,
                 remedy=_remedy(semantics.layer, axis, value),
@@ -106,6 +109,13 @@ def departures_of(semantics: Semantics) -> tuple[Departure, ...]:
 
 def _remedy(layer: str, axis: Axis, value: str) -> str:
     """The canonical step in NumPy, or formula, and what helps with a layer that is not one's own."""
+    constant = _CONSTANT.match(axis.value(value).meaning)
+    if constant:
+        name, number = constant.groups()
+        return (
+            f"compare it with {name}={number} if that is meant; else use the {name} that is given. These arrays do not "
+            f"show whether the layer always takes {number}: make a second output with another {name}"
+        )
     advice = [one for one in kind_of(layer).advice if one.key == f"{axis.name}={value}"]
     limits = ("packages", "classes", "backends", "modes", "options", "dtypes")
     general = [one.sentence for one in advice if not any(getattr(one, limit) for limit in limits)]
@@ -131,8 +141,11 @@ def _settings(known: Known, found: Explanation, best: Fit | None, trial: Trial) 
         kinds = dict.fromkeys(one.question.kind.title for one in found.alike)
         yield Setting(name="layer", value=" or ".join(kinds), known=f"not given; {fit}")
     if "layout" in guessed:
-        every = dict.fromkeys(one.layout.replace("_", " ") for one in found.alike)
-        yield Setting(name="layout", value=" or ".join(every), known=f"not given; {fit}")
+        every = dict.fromkeys(one.layout for one in found.alike)
+        others = [one.replace("_", " ") for one in layouts(known) if one not in every]
+        worse = f"; {others[0]} does not fit as well" if others and best is not None else ""
+        said = " or ".join(one.replace("_", " ") for one in every)
+        yield Setting(name="layout", value=said, known=f"not given; {fit}{worse}")
     if "mode" in guessed:
         every = dict.fromkeys("training" if one.question.training else "eval" for one in found.alike)
         yield Setting(name="mode", value=" or ".join(every), known=f"not given; {fit}")

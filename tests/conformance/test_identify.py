@@ -275,3 +275,43 @@ def test_of_two_outputs_that_differ_the_wrong_one_is_named() -> None:
     found = compared(X, y, other=other, num_groups=4, eps=1e-5, **GIVEN)
     assert found.headline == "not the same: y is canonical, other is not"
     assert "divided by n - 1" in str(found)
+
+
+# --- what one pair of arrays shows, and what it does not ----------------------------------------------
+
+
+def test_a_constant_eps_is_said_of_these_arrays_alone() -> None:
+    x = (np.random.default_rng(0).standard_normal((2, 8, 3, 3)) * 0.02).astype(np.float32)
+    found = identified(x, normgauge.group_norm(x, 4, eps=1e-3).value.astype(np.float32), num_groups=4, eps=1e-5)
+    ((departure,),) = found.alternatives
+    assert departure.meaning == "eps is 0.001 here, not the eps that is given"
+    assert "do not show whether the layer always takes 0.001" in departure.remedy
+    assert "always" not in str(found).replace("whether the layer always", "")
+
+
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+def test_a_weight_along_another_axis_of_the_same_length_is_named(layout: str) -> None:
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 8, 8, 8)).astype(np.float32), rng.uniform(0.5, 2, 8).astype(np.float32)
+    y = (normgauge.group_norm(x, 4).value * weight).astype(np.float32)  # along the last axis, as NumPy broadcasts it
+    axis, shape = (3, "(C, 1, 1)") if layout == "channels_first" else (2, "(C,)")
+    if layout == "channels_last":
+        x, y = (np.moveaxis(one, 1, -1) for one in (x, y))
+    (cause,) = identified(x, y, weight=weight, num_groups=4, eps=1e-5, layout=layout).causes
+    assert cause.startswith(f"weight and bias are applied along axis {axis} of x")
+    assert f"reshape them to {shape}" in cause
+
+
+def test_a_guessed_layout_names_the_one_that_does_not_fit_as_well() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 5, 5, 5)).astype(np.float32)
+    found = identified(x, normgauge.group_norm(x, 5).value.astype(np.float32))
+    (layout,) = [one for one in found.settings if one.name == "layout"]
+    assert (layout.value, layout.known) == ("channels first", "not given; fits; channels last does not fit as well")
+
+
+def test_a_length_that_is_that_of_the_other_layout_is_said() -> None:
+    x = np.zeros((2, 8, 6, 6), np.float32)
+    with pytest.raises(normgauge.CannotIdentify, match="the layout channels_first has as many channels"):
+        normgauge.identify(x, x, weight=np.ones(8, np.float32), layout="channels_last")
+    with pytest.raises(normgauge.CannotIdentify, match=r"6 channels \(channels last\), as weight has as many numbers"):
+        normgauge.identify(x, x, weight=np.ones(6, np.float32), num_groups=4)
