@@ -47,6 +47,7 @@ RESULTS = pathlib.Path("build/results")
 TIMELINES = pathlib.Path("build/timeline")
 WHEELS = pathlib.Path("build/wheels")
 SITE = pathlib.Path("build/site")
+LINKS = pathlib.Path("build/links")
 #: What `lint` runs, by the names of .pre-commit-config.yaml.
 LINTERS = {
     "ruff": [["ruff", "check", "."], ["ruff", "format", "--check", "."]],
@@ -192,8 +193,8 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation site, build/site/index.html; a warning or a broken link within the site is an error.
 
-    The report of build/results is in it where result files are there. `-- --external` follows the links to other sites,
-    too, which needs the network.
+    The report of build/results is in it where result files are there. `-- --external` follows the links to other sites
+    instead, which needs the network, and names each broken one with its page and line.
     """
     install(session, *releases.pins("docs", "pictures"))
     others = [word for word in session.posargs if word != "--external"]
@@ -201,7 +202,14 @@ def docs(session: nox.Session) -> None:
         session.error(f"nox -s docs -- {' '.join(others)}: not known; allowed: --external")
     sphinx = ["sphinx-build", "--fresh-env", "--fail-on-warning", "--keep-going", "--quiet"]
     if session.posargs:
-        session.run(*sphinx, "--builder", "linkcheck", "docs", "build/links")
+        session.run(*sphinx, "--builder", "linkcheck", "docs", str(LINKS), success_codes=[0, 1])
+        found = [json.loads(line) for line in (LINKS / "output.json").read_text(encoding="utf-8").splitlines()]
+        broken = [one for one in found if one["status"] in {"broken", "timeout"}]
+        for one in broken:
+            session.log(f"{one['status']}: {one['uri']} (docs/{one['filename']}:{one['lineno']}): {one['info']}")
+        if broken:
+            session.error(f"{len(broken)} of {len(found)} links are broken; mend each in the file that is named above")
+        session.log(f"{len(found)} links, none broken")
         return
     shutil.rmtree(SITE, ignore_errors=True)
     sample = [*RESULTS.glob("*.jsonl")]

@@ -110,7 +110,7 @@ def wrong_folds(  # noqa: PLR0913 - as above
 ) -> dict[str, tuple[Float, Float]]:
     """The weight and the bias that each known mistake of a fold gives, by what is done.
 
-    Args and errors as of :func:`fold_batch_norm`.
+    Arguments, shapes and errors as in :func:`fold_batch_norm`.
     """
     given, _ = _checked((conv_weight, conv_bias), (running_mean, running_var, weight, bias), eps, axis, None)
     with np.errstate(all="ignore"):

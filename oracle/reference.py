@@ -73,7 +73,7 @@ def empty(shape: tuple[int, ...]) -> Reference:
 
 
 def exactly(value: ArrayLike) -> Reference:
-    """A reference without uncertainty, such as an initial running statistic."""
+    """A reference without uncertainty, of the shape of ``value``, such as an initial running statistic."""
     array = np.asarray(value, dtype=np.float64)
     return Reference(value=array, bound=np.zeros_like(array))
 

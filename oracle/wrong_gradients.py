@@ -113,7 +113,10 @@ def group_norm_gradient_errors(
     eps: float = 1e-5,
     semantics: Semantics = CANONICAL["group_norm"],
 ) -> WrongGradients | None:
-    """The wrong gradients of a pass with the arguments of :func:`group_norm_backward`; None for an empty input."""
+    """The wrong gradients of a pass with the arguments of :func:`group_norm_backward`; None for an empty input.
+
+    Shapes and errors as in :func:`group_norm_backward`.
+    """
     array = checked_input(x)
     if not array.size:
         return None
@@ -138,7 +141,10 @@ def batch_norm_gradient_errors(  # noqa: PLR0913 - the settings of a layer, by t
     eps: float = 1e-5,
     semantics: Semantics = CANONICAL["batch_norm"],
 ) -> WrongGradients | None:
-    """The wrong gradients of a pass with the arguments of :func:`batch_norm_backward`; None without such a pass."""
+    """The wrong gradients of a pass with the arguments of :func:`batch_norm_backward`; None without such a pass.
+
+    Shapes and errors as in :func:`batch_norm_backward`.
+    """
     array = checked_input(x)
     one_value = training and array.size == array.shape[1]
     if not array.size or one_value:
@@ -156,6 +162,8 @@ def batch_norm_gradient_errors(  # noqa: PLR0913 - the settings of a layer, by t
 
 def digits_of(values: ArrayLike) -> int:
     """The binary digits that the finite ones among ``values`` need, the most of them; 0 where all are 0.
+
+    ``values`` may have any shape.
 
     >>> digits_of([1.5, 0.25, 5.0])
     3

@@ -15,6 +15,7 @@ import pytest
 
 import normgauge
 import normgauge.testing
+from normgauge import oracle
 
 PROJECT: Final = Path(__file__).parents[2]
 API: Final = "\n".join(page.read_text(encoding="utf-8") for page in sorted((PROJECT / "docs" / "api").glob("*.md")))
@@ -95,6 +96,13 @@ def test_a_function_of_normgauge_says_shapes_errors_and_source(name: str) -> Non
     if "semantics" in said:
         assert "Returns:\n" in text
         assert re.search(r"https?://|arXiv", text) or "as in :func:" in said["semantics"]
+
+
+@pytest.mark.parametrize("name", [one for one in oracle.__all__ if inspect.isfunction(getattr(oracle, one))])
+def test_a_function_of_the_oracle_that_takes_arrays_says_their_shapes(name: str) -> None:
+    function = getattr(oracle, name)
+    arrays = [one for one in inspect.signature(function).parameters.values() if "ArrayLike" in str(one.annotation)]
+    assert not arrays or re.search(r"\bshapes?\b", inspect.getdoc(function) or "", re.IGNORECASE)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
