@@ -218,7 +218,7 @@ def test_the_command_after_a_diagnosis_can_be_pasted(
 ) -> None:
     told = invoke("diagnose", implementation, *given)
     assert told.exit_code == 0, told.output
-    _, *pasted = shlex.split(told.stdout.rpartition("All requirements: ")[2])
+    _, *pasted = shlex.split(told.stdout.rpartition("can find more differences: ")[2])
     done = invoke(*pasted, "--budget", "none", "--out", str(tmp_path))
     assert done.exit_code == 0, done.output
     (path,) = tmp_path.glob("*.jsonl")

@@ -81,7 +81,7 @@ class Console:
 
     folder: Path
     site: Path
-    exits: Mapping[str, int] = field(default_factory=dict)
+    exits: dict[str, int] = field(default_factory=dict)
     own: Mapping[str, Callable[[Path, Path], None]] = field(default_factory=dict)
     ran: list[str] = field(default_factory=list)
 
