@@ -113,7 +113,7 @@ def compare_pair(pair: Pair) -> Compared:
             same[key.kind] = same.get(key.kind, 0) + 1
         else:
             found.append((key, change, before, after))
-    differences = list(_merged(found, pair))
+    differences = _without_signatures(list(_merged(found, pair)))
     undecided = [] if pair.same else [one for one in differences if one.change in _OPEN]
     return Compared(
         pair=pair,
@@ -157,6 +157,16 @@ def _merged(found: Iterable[tuple[Key, Change, Value, Value]], pair: Pair) -> It
             b=after,
             effect=effect,
         )
+
+
+def _without_signatures(differences: Sequence[Difference]) -> list[Difference]:
+    """The differences, without those of a signature that the measured defaults have, too."""
+    measured = {
+        (one.subject.removeprefix("measured "), one.a.text, one.b.text)
+        for one in differences
+        if one.subject.startswith("measured ")
+    }
+    return [one for one in differences if (one.subject, one.a.text, one.b.text) not in measured]
 
 
 def _told(apart: dict[str, dict[str, None]]) -> Iterator[str]:

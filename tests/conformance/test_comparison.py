@@ -31,7 +31,7 @@ from normgauge.results import profiles
 from normgauge.results.facts import NOTHING, Change, Kind, Value, change_of
 from normgauge.results.file import BrokenResults, read_records
 from normgauge.results.profiles import FrameworkProfile
-from normgauge.results.records import AxisMeasured, Header, Judgement, NotRun, Profile, Record
+from normgauge.results.records import AxisMeasured, DefaultMeasured, Header, Judgement, NotRun, Profile, Record
 
 PROJECT = Path(__file__).parents[2]
 MLX = "mlx.nn.GroupNorm"
@@ -236,6 +236,15 @@ def test_an_axis_that_changed_has_its_meaning_and_its_numbers() -> None:
     assert line.strip() == "numbers: call 1, output[1, 1, 1]: -0.732897 in A, -1.82166 in B"
     page = markdown_of(compare(before, after))
     assert "| newly the same | which channels form a group | float32 | channel c belongs to group c mod G" in page
+
+
+def test_a_default_that_is_measured_is_one_difference_not_two() -> None:
+    other = DefaultMeasured(setting="eps", signature="0.001", low=0.001, best=0.001, high=0.001)
+    found = compare(side("mlx", grouped(MLX)), side("mlx", grouped(MLX, defaults=[other])))
+    assert changes(found) == [("measured default eps", "changed value")]
+    unsaid = msgspec.structs.replace(other, signature=None)
+    found = compare(side("mlx", grouped(MLX)), side("mlx", grouped(MLX, defaults=[unsaid])))
+    assert [subject for subject, _ in changes(found)] == ["default eps", "measured default eps"]
 
 
 # --- profiles -----------------------------------------------------------------------------------
