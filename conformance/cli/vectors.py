@@ -136,8 +136,11 @@ def export(  # noqa: PLR0913, PLR0917 - an argument for each option
 def _make_empty(folder: Path) -> None:
     """Make the folder; one with an earlier set keeps no file of it."""
     make_folder(folder, option="FOLDER")
-    if any(folder.iterdir()) and not (folder / MANIFEST).exists():
-        raise Mistake(f"{folder} has files and no set of vectors; give a new folder")
+    if any(folder.iterdir()):
+        try:
+            read_manifest(folder)  # a folder of results has a file of this name, too
+        except BrokenVectors:
+            raise Mistake(f"{folder} has files and no set of vectors; give a new folder") from None
     for path in [*folder.glob("*.safetensors"), *folder.glob(f"{CASES}/*.json")]:
         path.unlink()
 

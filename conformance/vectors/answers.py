@@ -58,7 +58,6 @@ class Answers:
     notes: Notes
     arrays: Mapping[tuple[str, int, str], Answered]
     strange: tuple[str, ...] = ()
-    files: int = 0
     ids: frozenset[str] = field(default_factory=frozenset)
 
 
@@ -89,7 +88,7 @@ def read_answers(folder: Path) -> Answers:
             f"{folder} has no answers; write .safetensors with tensors CASE/STEP/QUANTITY, or CASE/STEP/QUANTITY.npy"
         )
     ids = frozenset(case for case, _, _ in arrays) | frozenset(notes.raised)
-    return Answers(notes=notes, arrays=arrays, strange=tuple(strange), files=len(paths), ids=ids)
+    return Answers(notes=notes, arrays=arrays, strange=tuple(strange), ids=ids)
 
 
 def _notes(path: Path) -> Notes:

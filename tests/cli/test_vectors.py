@@ -421,8 +421,9 @@ def test_a_mistake_in_an_export_is_one_line(words: tuple[str, ...], message: str
     assert not (tmp_path / "set").exists()
 
 
-def test_a_set_is_not_written_among_other_files(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("")
+@pytest.mark.parametrize("other", ["thesis.txt", "manifest.json"])
+def test_a_set_is_not_written_among_other_files(other: str, tmp_path: Path) -> None:
+    (tmp_path / other).write_text('{"mlx.jsonl": "asked for"}')
     done = vectors("export", tmp_path)
     assert (done.exit_code, done.output) == (
         2, f"Error: {tmp_path} has files and no set of vectors; give a new folder\n",
