@@ -32,7 +32,7 @@ def test_the_version_has_one_source_and_a_section_of_the_changelog() -> None:
 
 def test_every_file_that_contributing_names_is_there() -> None:
     tops = "oracle|adapters|conformance|reports|results|tests|docs|face"
-    named = set(re.findall(rf"`((?:{tops})/[\w/.]*)`", CONTRIBUTING)) | set(re.findall(r"\]\(([\w/.]+)", CONTRIBUTING))
+    named = set(re.findall(rf"`((?:{tops})/[\w/.]*)`", CONTRIBUTING)) | set(re.findall(r"\]\(([\w/.-]+)", CONTRIBUTING))
     assert len(named) > 30
     assert [name for name in sorted(named) if "NAME" not in name and not (PROJECT / name).exists()] == []
 
