@@ -82,9 +82,9 @@ class WrongGradients:
             m2 = _nearest(dtype, np.nan_to_num(p.mean_of(rest * along) / p.mean_of(np.square(along))), p.n)
             unit = (p.n + 1) * format_of(dtype).u
             sizes = (p.mean_of(np.abs(one)) for one in (p.g, p.g * p.used.x_hat))
-            lost = [p.used.r * unit * size for size in sizes]
-            lost[1] = lost[1] * np.abs(along)
-            return p.dx(m1=m1, m2=m2).reshape(p.shape), sum(lost).reshape(p.shape)
+            of_mean, of_variance = (p.used.r * unit * size for size in sizes)
+            lost = of_mean + of_variance * np.abs(along)
+            return p.dx(m1=m1, m2=m2).reshape(p.shape), lost.reshape(p.shape)
 
     @property
     def sets(self) -> NDArray[np.intp]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ def explained_values(departing: Sequence[Seen], evidence: Evidence) -> str:
     """The words for what explains every one of these cases, which depart; empty where nothing does.
 
     That is a case without its new parameters, which gives the same; values that an earlier call gave at the same place,
-    bit for bit; or NaN in whole sets in which one pass may give a variance below -eps.
+    or should have given; or NaN in whole sets in which one pass may give a variance below -eps.
     """
     found = [words for words, explains in _WAYS if all(explains(one, evidence) for one in departing)]
     if not departing or not found:
@@ -79,7 +79,7 @@ def _kind(step: Step) -> tuple[tuple[int, ...], str]:
 
 
 def _is_again(one: Seen, earlier: Callable[[int], int | None], evidence: Evidence) -> bool:
-    """Whether everything outside its bound is what an earlier step gave at the same place, and something is."""
+    """Whether everything outside its bound is what an earlier step gave, or should have, at the same place."""
     expected = evidence.expected(one.probe.case, evidence.followed[0], evidence.precisions[-1]).steps
     again = 0
     for number, (seen, references) in enumerate(zip(one.observation.steps, expected, strict=False)):
@@ -91,8 +91,13 @@ def _is_again(one: Seen, earlier: Callable[[int], int | None], evidence: Evidenc
             if not outside.any():
                 continue
             source = earlier(number)
-            old = None if source is None else one.observation.steps[source].quantities.get(quantity)
-            if old is None or old.shape != got.shape or not np.array_equal(old[outside], got[outside]):
+            if source is None:
+                return False
+            old = one.observation.steps[source].quantities.get(quantity)
+            if old is None or old.shape != got.shape:
+                return False
+            should = expected[source][quantity].ratio(got)[outside] <= 1  # what that call should have given
+            if not np.array_equal(old[outside], got[outside], equal_nan=True) and not should.all():
                 return False
             again += 1
     return again > 0
@@ -117,7 +122,7 @@ def _is_below_zero(one: Seen, evidence: Evidence) -> bool:
     return bool(np.all(lost.all(axis=1) == lost.any(axis=1)) and np.all(may_be_negative[lost.any(axis=1)]))
 
 
-def _sets(values: NDArray[np.floating], case: Case) -> NDArray[np.floating]:
+def _sets(values: NDArray[Any], case: Case) -> NDArray[Any]:
     """An array of the shape of x as (sets, values)."""
     kind = kind_of(case.layer)
     ordered = np.moveaxis(values, 1, 0) if kind.across_samples else values

@@ -10,6 +10,7 @@ from mutation_table import outcome, records_of
 
 from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.verdicts.evidence import Evidence, Judged
+from normgauge.conformance.verdicts.explained_values import BELOW_ZERO, CAUSES, FIRST_CALL, NOT_USED
 from normgauge.conformance.verdicts.later_mistake import with_later_mistake
 from normgauge.results.records import DIVERGENT, Judgement
 
@@ -39,6 +40,26 @@ def test_a_mistake_that_few_inputs_show_is_one_difference(name: str) -> None:
     assert judged.example is not None
     assert judged.remedy is not None
     assert outcome(fault, records, {}).named
+
+
+#: By the fault: the requirement that tells of it, and the words.
+EXPLAINED: Final = {
+    "batch_norm.FoldsItsEvalOnce": ("BN-47", NOT_USED),
+    "group_norm.FirstOutputAgain": ("GN-09", FIRST_CALL),
+    "group_norm.OnePassWithoutAFloor": ("GN-21", BELOW_ZERO),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_values_with_a_cause_of_their_own_are_told_once(name: str) -> None:
+    (fault,) = (one for one in FAULTS if one.id == name)
+    requirement, words = EXPLAINED[name]
+    differing = [one for one in records_of(fault) if isinstance(one, Judgement) and one.verdict in DIVERGENT]
+    first, *others = differing
+    assert (first.requirement, first.measured) == (requirement, words)
+    assert {CAUSES[one.measured] for one in others} <= {CAUSES[words]}
+    assert {one.falls_with for one in others} <= {requirement}
 
 
 def test_a_layer_without_differences_is_not_asked_about_rare_mistakes() -> None:

@@ -82,6 +82,20 @@ def test_values_of_channels_are_described_without_sets() -> None:
     assert located(put(np.s_[4:])(reference.value), reference, HALF) == "in channels from 4 on"
 
 
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [
+        ([1, 0, 2, 0, 1], "in the channels where the weight is 0, as NaN"),
+        ([1, 0, 2, 1, 1], "in channels 1, 3, as NaN"),
+    ],
+)
+def test_channels_whose_weight_is_zero_are_named_where_they_are_all_that_depart(weight: list[int], words: str) -> None:
+    right = Reference(value=np.arange(5.0), bound=np.full(5, 1e-6))
+    observed = right.value.copy()
+    observed[[1, 3]] = np.nan
+    assert located(observed, right, HALF, weight=np.array(weight)) == words
+
+
 def test_an_output_within_its_bound_by_chance_is_a_part_of_what_departs_everywhere() -> None:
     reference = expected()
     most = reference.value.copy()

@@ -120,6 +120,7 @@ def run(adapter: str) -> dict[str, Judgement]:
         ("ShiftedBySet", "GN-25", ": dx departs everywhere by a constant per set"),
         ("AlongXHat", "GN-25", ": dx departs everywhere by a multiple of x_hat per set"),
         ("LastSampleUntouched", "GN-25", ": dx departs in the last sample alone, with 0 in place of it"),
+        ("SumsOfDxInHalf", "GN-25", ": sums in half precision (float16)"),
         ("SumsInBfloat16", "GN-26", ": sums in half precision (bfloat16)"),
     ],
 )
