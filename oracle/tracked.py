@@ -16,11 +16,12 @@ from normgauge.oracle.statistics import Batch, divided_by
 
 
 def _deviation(batch: Batch, arithmetic: Arithmetic) -> Reference:
-    """The root of the unbiased variance; an error of v is at most one of its root times the sum of both roots."""
+    """The root of the unbiased variance, and how far the ends of its bound lie from it; below 0 it is cut."""
     var = divided_by(batch, "unbiased", arithmetic)
     root = np.sqrt(var.value)
     least = np.sqrt(np.maximum(var.value - var.bound, 0))
-    return Reference(value=root, bound=(root - least) + 4 * arithmetic.held.u * root)
+    most = np.sqrt(var.value + var.bound)
+    return Reference(value=root, bound=np.maximum(root - least, most - root) + 4 * arithmetic.held.u * root)
 
 
 def _of_samples(batch: Batch, arithmetic: Arithmetic) -> Reference:

@@ -157,3 +157,14 @@ def test_a_mistake_of_the_running_statistics_shows_after_steps_and_eval(axis: st
 
     pairs = zip(shown(semantics("batch_norm", **{axis: mistake})), shown(CANONICAL["batch_norm"]), strict=True)
     assert max(distance(one, other) for one, other in pairs) > 1
+
+
+def test_the_stored_deviation_of_a_constant_has_the_error_of_a_variance_near_0() -> None:
+    x, before = np.full((2, 8, 3), 3.0, dtype=np.float32), initial_statistics(np.zeros(8), np.ones(8))
+    bounds = []
+    for running_var in ("unbiased", "deviation"):
+        chosen = semantics("batch_norm", running_var=running_var)
+        after = batch_norm(x, before, training=True, momentum=1.0, semantics=chosen).running
+        assert after is not None
+        bounds.append(after.var.bound)
+    assert np.all(bounds[1] > 0.9 * np.sqrt(bounds[0]))
