@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normgauge.adapters.case import Case, Step
+from normgauge.adapters.dtypes import KNOWN_DTYPES
 from normgauge.conformance.diagnosis.candidates import Seen
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.verdicts.evidence import Evidence
@@ -22,7 +23,7 @@ _AGAIN: Final = "where it departs, the values are those of {} again"
 FIRST_CALL: Final = _AGAIN.format("the first call")
 CALL_BEFORE: Final = _AGAIN.format("the call before")
 EITHER_CALL: Final = _AGAIN.format("the call before, which is the first call,")
-BELOW_ZERO: Final = "a variance of one pass, E[x^2] - E[x]^2, that is below 0 explains the NaN"
+BELOW_ZERO: Final = "every NaN is where a variance of one pass, E[x^2] - E[x]^2, can be below 0"
 
 
 #: What is the same cause in other words.
@@ -104,8 +105,15 @@ def _is_again(one: Seen, earlier: Callable[[int], int | None], evidence: Evidenc
 
 
 def _is_below_zero(one: Seen, evidence: Evidence) -> bool:
+    """Whether NaN fills whole sets, each of which one pass in the type may give a variance below -eps.
+
+    Not where another cause is as near: an eps that the type rounds to 0, squares beyond its range, half precision.
+    """
     case, (step, *_) = one.probe.case, one.probe.case.steps
     kind = kind_of(case.layer)
+    dtype, eps = KNOWN_DTYPES[evidence.dtype], abs(float(case.settings["eps"]))
+    if dtype.half or eps < 2.0**dtype.least_exponent:
+        return False
     if not one.observation.steps or (kind.tracks and step.mode != "train") or not np.isfinite(step.x).all():
         return False
     got = one.observation.steps[0].output
@@ -117,8 +125,10 @@ def _is_below_zero(one: Seen, evidence: Evidence) -> bool:
     x = _sets(step.x.astype(np.float64), case)
     one_pass = Arithmetic(evidence.dtype, accuracy=ACCURACY_CLASSES[-1])
     with np.errstate(all="ignore"):
+        if not x.shape[1] * np.max(np.square(x)) < 2.0**dtype.greatest_exponent:
+            return False
         m = moments(x, compensated=evidence.dtype == "float64")
-        may_be_negative = statistics_bound(m, one_pass).var >= m.var + abs(float(case.settings["eps"]))
+        may_be_negative = statistics_bound(m, one_pass).var >= m.var + eps
     return bool(np.all(lost.all(axis=1) == lost.any(axis=1)) and np.all(may_be_negative[lost.any(axis=1)]))
 
 

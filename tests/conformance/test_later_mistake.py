@@ -12,7 +12,7 @@ from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.verdicts.evidence import Evidence, Judged
 from normgauge.conformance.verdicts.explained_values import BELOW_ZERO, CAUSES, FIRST_CALL, NOT_USED
 from normgauge.conformance.verdicts.later_mistake import with_later_mistake
-from normgauge.results.records import DIVERGENT, Judgement
+from normgauge.results.records import DIVERGENT, Judgement, Record
 
 #: By the fault: the requirement on the axis, the value, and what begins its remedy.
 LATER: Final = {
@@ -65,3 +65,13 @@ def test_values_with_a_cause_of_their_own_are_told_once(name: str) -> None:
 def test_a_layer_without_differences_is_not_asked_about_rare_mistakes() -> None:
     nothing = cast("Evidence", object())  # of which nothing can be read
     assert with_later_mistake(nothing, {"GN-01": Judged(verdict="conforms")}) is nothing
+
+
+@pytest.mark.frameworks
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ["mlx"])
+def test_a_nan_of_half_precision_is_not_told_as_a_negative_variance(records: list[Record]) -> None:
+    """There 0 times the reciprocal root of an eps that float16 rounds to 0 is NaN, and so are sums beyond its range."""
+    half = [one for one in records if isinstance(one, Judgement) and one.dtype == "float16"]
+    assert any("nan" in one.measured for one in half)
+    assert not [one for one in half if one.measured == BELOW_ZERO]
