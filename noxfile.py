@@ -57,11 +57,13 @@ LINTERS = {
     "host": [
         ["check-jsonschema", "--builtin-schema", f"vendor.{schema}", *map(str, ROOT.glob(files))]
         for schema, files in (
+            ("github-actions", "action.yml"),
             ("github-workflows", ".github/workflows/*.yml"),
             ("github-issue-forms", ".github/ISSUE_TEMPLATE/[0-9]*.yml"),
             ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
             ("renovate", ".github/renovate.json"),
             ("citation-file-format", "CITATION.cff"),
+            ("gitlab-ci", "docs/examples/gitlab-ci.yml"),
         )
     ],
 }

@@ -11,7 +11,8 @@ from normgauge.adapters.dtypes import DTYPES
 from normgauge.adapters.registry import NoAdapter, registered_implementations
 from normgauge.conformance.cli.errors import Mistake, NotRunnable
 from normgauge.conformance.cli.interruption import ended_by_signals
-from normgauge.conformance.cli.terminal import console_for, progress_on
+from normgauge.conformance.cli.output_options import with_no_color
+from normgauge.conformance.cli.terminal import console_for, progress_on, tell_lines
 from normgauge.conformance.comparison.changes import compare as compared
 from normgauge.conformance.comparison.measured import Measuring
 from normgauge.conformance.comparison.sides import NotComparable
@@ -43,6 +44,7 @@ from normgauge.results.file import BrokenResults
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as one JSON object.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the comparison as Markdown, with tables.")
+@with_no_color
 @ended_by_signals()
 def compare(a: str, b: str, dtype: tuple[str, ...], all_checks: bool, folders: tuple[Path, ...], **form: bool) -> None:
     """Compare two implementations: formulas, defaults, types, accuracy, requirements, support.
@@ -87,8 +89,7 @@ def compare(a: str, b: str, dtype: tuple[str, ...], all_checks: bool, folders: t
     elif form["as_markdown"]:
         click.echo(markdown_of(found), nl=False)
     else:
-        for line in lines_of(found):
-            click.echo(line)
+        tell_lines(lines_of(found))
     if not found.same:
         raise click.exceptions.Exit(1)
 

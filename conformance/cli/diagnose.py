@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 import click
+import msgspec
 
 from normgauge.adapters.callables.adapter import LAYERS, LAYOUTS
 from normgauge.adapters.callables.libraries import LIBRARIES
@@ -12,6 +13,7 @@ from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.cli.errors import Mistake, NotRunnable
 from normgauge.conformance.cli.frameworks import check_selection, framework_of, function_of
 from normgauge.conformance.cli.interruption import ended_by_signals
+from normgauge.conformance.cli.output_options import Output, with_output_options
 from normgauge.conformance.cli.size_options import with_size_options
 from normgauge.conformance.cli.terminal import print_diagnosis
 from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
@@ -40,6 +42,10 @@ from normgauge.results.records import NotRun
 )
 @with_size_options
 @with_worker_options
+@with_output_options(
+    quiet="Print only the differences, each with its remedy.",
+    json="Print the records of the diagnosis as one JSON array, as in a result file.",
+)
 @ended_by_signals()
 def diagnose(
     implementation: str,
@@ -47,6 +53,7 @@ def diagnose(
     dtype: str,
     worker: WorkerOptions,
     sizes: tuple[OwnSize, ...],
+    output: Output,
     **words: str | None,
 ) -> None:
     """Print what one layer computes, with the evidence, and how it differs from torch's definition.
@@ -88,4 +95,7 @@ def diagnose(
     everything = ["normgauge", "run", name, *worker.words(), "-i", implementation, "--dtype", dtype]
     everything += [word for one in sizes for word in ("--shape", ",".join(map(str, one.shape)))]
     everything += ["--groups", str(sizes[0].groups)] if sizes else []
-    print_diagnosis(records, everything=shlex.join(everything))
+    if output.as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(records, order="deterministic"), indent=1))
+    else:
+        print_diagnosis(records, everything=shlex.join(everything), quiet=output.quiet)

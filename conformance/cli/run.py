@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import tempfile
@@ -19,8 +20,9 @@ from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.cli.errors import Mistake, NotRunnable, make_folder
 from normgauge.conformance.cli.frameworks import check_selection, selected_of
 from normgauge.conformance.cli.interruption import ended_by_signals
+from normgauge.conformance.cli.output_options import Output, with_output_options
 from normgauge.conformance.cli.size_options import with_size_options
-from normgauge.conformance.cli.terminal import Lines, console_for, progress_on
+from normgauge.conformance.cli.terminal import Lines, console_for, progress_on, tell
 from normgauge.conformance.cli.worker_options import WorkerOptions, with_worker_options
 from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.requirements.case_files import BrokenCase, StoredCase, read_folder
@@ -28,7 +30,7 @@ from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.parallel import processors
 from normgauge.conformance.run.request import OwnSize, Wanted
 from normgauge.conformance.subjects.subject import CannotRun, Launch
-from normgauge.results.file import ResultsWriter
+from normgauge.results.file import ResultsWriter, read_records
 from normgauge.results.records import FORMAT, Footer, Header, NotRun, Record
 
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._+-]+")
@@ -46,6 +48,7 @@ class _RunOptions:
     cases: tuple[Path, ...]
     jobs: int
     sizes: tuple[OwnSize, ...]
+    output: Output
 
 
 @click.command()
@@ -95,6 +98,10 @@ class _RunOptions:
     type=click.IntRange(1),
     help="Number of layers that are measured at the same time.",
 )
+@with_output_options(
+    quiet="Print nothing but what could not be run.",
+    json="Print one JSON object on stdout: each result file with its counts.",
+)
 @ended_by_signals()
 def run(frameworks: tuple[str, ...], worker: WorkerOptions, **given: Any) -> None:
     """Run all checks on each framework, and write one result file per framework.
@@ -124,14 +131,17 @@ def run(frameworks: tuple[str, ...], worker: WorkerOptions, **given: Any) -> Non
         sizes=options.sizes,
         all_dtypes=not options.dtype,
     )
-    failed = False
+    written: dict[Path, bool] = {}
     with tempfile.TemporaryDirectory() as scratch:
         os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", scratch)  # it writes beside the user's files otherwise
         for launch, own in zip(launches, selected, strict=True):
             if own or not options.implementation:
                 path = options.out / f"{options.name or file_stem(launch.framework)}.jsonl"
-                failed |= not _run_one(launch, replace(wanted, implementations=own), path, options.jobs)
-    if failed:
+                whole = replace(wanted, implementations=own)
+                written |= _run_one(launch, whole, path, jobs=options.jobs, quiet=options.output.quiet)
+    if options.output.as_json:
+        click.echo(json.dumps({"results": [_data_of(path) for path in written]}, indent=1, ensure_ascii=False))
+    if not all(written.values()):
         raise NotRunnable("some layers could not be run; the lines above name them, with the reason")
 
 
@@ -187,10 +197,27 @@ def file_stem(framework: str) -> str:
     return _NOT_IN_A_NAME.sub("-", framework)
 
 
-def _run_one(launch: Launch, wanted: Wanted, path: Path, jobs: int) -> bool:
-    """Run one framework and write the result file ``path``; True if everything could be run."""
+def _data_of(path: Path) -> dict[str, Any]:
+    """A result file in a few words, for JSON: ``differences`` counts by sort, ``verdicts`` by verdict."""
+    records = read_records(path)
+    header, footer = records[0], records[-1]
+    assert isinstance(header, Header)  # the reader refuses anything else
+    assert isinstance(footer, Footer)  # the run was whole
+    missing = (one for one in records if isinstance(one, NotRun) and one.failed)
+    return {
+        "framework": header.framework,
+        "file": str(path),
+        "differences": footer.departures,
+        "verdicts": footer.counts,
+        "not_run": [{"layer": one.implementation, "dtype": one.dtype, "reason": one.reason} for one in missing],
+        "seconds": footer.seconds,
+    }
+
+
+def _run_one(launch: Launch, wanted: Wanted, path: Path, *, jobs: int, quiet: bool) -> dict[Path, bool]:
+    """Run one framework and write the result file ``path``; the written file, and whether everything could be run."""
     console = console_for(stderr=True)
-    with progress_on(console) as progress:
+    with progress_on(console, quiet=quiet) as progress:
         task = progress.add_task(launch.framework, total=None)
 
         def show(label: str, done: int, total: int) -> None:
@@ -204,22 +231,22 @@ def _run_one(launch: Launch, wanted: Wanted, path: Path, jobs: int) -> bool:
             records = _nothing_ran(launch, wanted, error)
             if path.exists():  # a gate on the folder must not take what was measured before for this run
                 progress.console.print(f"earlier results kept: {path}", highlight=False, soft_wrap=True)
-                return write_records(records, beside, progress.console)
+                return {beside: write_records(records, beside, progress.console, quiet=quiet)}
         else:
             beside.unlink(missing_ok=True)
-        return write_records(records, path, progress.console)
+        return {path: write_records(records, path, progress.console, quiet=quiet)}
 
 
-def write_records(records: Iterator[Record], path: Path, console: Console) -> bool:
+def write_records(records: Iterator[Record], path: Path, console: Console, *, quiet: bool = False) -> bool:
     """Append the records to a new file at ``path`` as they come; True if everything could be run."""
-    complete, lines = True, Lines()
+    complete, lines = True, Lines(quiet=quiet)
     try:
         with ResultsWriter(path) as writer:
             for record in records:
                 writer.write(record)
                 complete &= not (isinstance(record, NotRun) and record.failed)
                 for line in lines.of(record):
-                    console.print(line, highlight=False, soft_wrap=True)
+                    tell(console, line)
     except BrokenCase as error:
         raise Mistake(str(error)) from None
     except OSError as error:
@@ -227,7 +254,8 @@ def write_records(records: Iterator[Record], path: Path, console: Console) -> bo
     except KeyboardInterrupt:
         console.print(f"interrupted; the results so far are in {path}", highlight=False, soft_wrap=True)
         raise
-    console.print(f"results: {path}", highlight=False, soft_wrap=True)
+    if not quiet:
+        console.print(f"results: {path}", highlight=False, soft_wrap=True)
     return complete
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Column, Table
+from rich.text import Text
 
 from normgauge.conformance.form.faults import cut
 from normgauge.conformance.gating.expectations import UNDECIDED
@@ -83,13 +87,17 @@ def _of_workers(footer: Footer) -> str:
 class Lines:
     """The lines of a run, one record after the other.
 
-    Requirements without a verdict share a line, after the other judgements of the same layer and dtype.
+    Requirements without a verdict share a line, after the other judgements of the same layer and dtype. With ``quiet``,
+    only what could not be run has a line.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._undecided: list[Judgement] = []
 
     def of(self, record: Record) -> Iterator[str]:
+        if self._quiet and not (isinstance(record, NotRun) and record.failed):
+            return
         if isinstance(record, Judgement) and record.verdict in UNDECIDED:
             self._undecided.append(record)
             return
@@ -119,53 +127,59 @@ def _reason(judgement: Judgement) -> str:
     return text.partition(": ")[2] or text
 
 
-def print_diagnosis(records: Sequence[Record], *, everything: str) -> None:
+def print_diagnosis(records: Sequence[Record], *, everything: str, quiet: bool = False) -> None:
     """Print the axes with their evidence, the defaults, the hazards and the differences of one implementation.
 
-    ``everything`` is the command that checks all requirements.
+    ``everything`` is the command that checks all requirements. With ``quiet``, print the differences alone.
     """
     console = console_for()
-    header = next(r for r in records if isinstance(r, Header))
     profile = next(r for r in records if isinstance(r, Profile))
     judgements = [r for r in records if isinstance(r, Judgement)]
-    versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
-    console.print(f"[bold]{escape(profile.implementation)}[/]  {versions}, {profile.dtype}", highlight=False)
-    console.print(f"layout of the input: {escape(profile.layout)}", highlight=False, soft_wrap=True)
-    if not profile.known:
-        console.print("follows no known alternative; the values below are the nearest")
-    for axis in profile.axes:
-        witnesses = [w for j in judgements for w in j.witnesses if w.against_axis == axis.axis]
-        for line in _axis_lines(axis, witnesses):
-            console.print(line, highlight=False, soft_wrap=True)
-    for default in profile.defaults:
-        console.print(f"default {default.setting}: {_default(default)}", highlight=False)
-    accuracy = f"{profile.accuracy.replace('_', '-')} statistics" if profile.accuracy else "outside every class"
-    console.print(f"accuracy: {accuracy}")
-    if profile.typical:
-        by_length = ", ".join(f"{ratio:g} at n = {int(n):,}" for n, ratio in profile.typical.items())
-        largest = _largest_of_typical(profile)
-        console.print(f"largest error: {largest}; {by_length} values", highlight=False, soft_wrap=True)
-    for hazard in profile.hazards:
-        console.print(f"[yellow]hazard[/]: {escape(hazard)}", highlight=False, soft_wrap=True)
-    divergent = [j for j in judgements if j.verdict in DIVERGENT]
-    for judgement in divergent:
+    differences = [line for one in judgements if one.verdict in DIVERGENT for line in _difference_lines(one)]
+    if quiet:
+        lines = differences
+    else:
+        undecided = (line.strip() for line in undecided_lines(judgements))
+        lines = [*_measured_lines(records, profile, judgements), *differences, *undecided]
+    for line in lines:
+        tell(console, line)
+    if not quiet:  # its command can be pasted: a terminal must not break it
         console.print(
-            f"{_difference(judgement)}: {_falls_with(judgement)}{escape(judgement.sentence)}",
+            f"{in_words(counted(records), ALWAYS_COUNTED)} in the {len(judgements)} requirements checked here. "
+            f"A run checks all requirements, and can find more differences: {escape(everything)}",
             highlight=False,
             soft_wrap=True,
         )
-        if judgement.remedy:
-            console.print(f"  remedy: {escape(judgement.remedy)}", highlight=False, soft_wrap=True)
-        if judgement.not_mended:
-            console.print(f"  {escape(judgement.not_mended)}", highlight=False, soft_wrap=True)
-    for line in undecided_lines(judgements):
-        console.print(line.strip(), highlight=False, soft_wrap=True)
-    console.print(
-        f"{in_words(counted(records), ALWAYS_COUNTED)} in the {len(judgements)} requirements checked here. "
-        f"A run checks all requirements, and can find more differences: {escape(everything)}",
-        highlight=False,
-        soft_wrap=True,
-    )
+
+
+def _measured_lines(records: Sequence[Record], profile: Profile, judgements: Sequence[Judgement]) -> Iterator[str]:
+    """The lines of a diagnosis above its differences."""
+    header = next(r for r in records if isinstance(r, Header))
+    versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
+    yield f"[bold]{escape(profile.implementation)}[/]  {versions}, {profile.dtype}"
+    yield f"layout of the input: {escape(profile.layout)}"
+    if not profile.known:
+        yield "follows no known alternative; the values below are the nearest"
+    for axis in profile.axes:
+        witnesses = [w for j in judgements for w in j.witnesses if w.against_axis == axis.axis]
+        yield from _axis_lines(axis, witnesses)
+    for default in profile.defaults:
+        yield f"default {default.setting}: {_default(default)}"
+    accuracy = f"{profile.accuracy.replace('_', '-')} statistics" if profile.accuracy else "outside every class"
+    yield f"accuracy: {accuracy}"
+    if profile.typical:
+        by_length = ", ".join(f"{ratio:g} at n = {int(n):,}" for n, ratio in profile.typical.items())
+        yield f"largest error: {_largest_of_typical(profile)}; {by_length} values"
+    yield from (f"[yellow]hazard[/]: {escape(hazard)}" for hazard in profile.hazards)
+
+
+def _difference_lines(judgement: Judgement) -> Iterator[str]:
+    """A difference with its sentence, its remedy, and what the remedy does not mend."""
+    yield f"{_difference(judgement)}: {_falls_with(judgement)}{escape(judgement.sentence)}"
+    if judgement.remedy:
+        yield f"  remedy: {escape(judgement.remedy)}"
+    if judgement.not_mended:
+        yield f"  {escape(judgement.not_mended)}"
 
 
 def table_of_changes(timeline: Timeline) -> Table:
@@ -210,11 +224,38 @@ def _default(default: DefaultMeasured) -> str:
 
 
 def console_for(*, stderr: bool = False) -> Console:
-    """A console; with a fixed width of 160 characters where the output is not a terminal."""
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=160)
+    """A console; with a fixed width of 160 characters where the output is not a terminal.
+
+    Without colours and bold text after --no-color, and with NO_COLOR in the environment.
+    """
+    context = click.get_current_context(silent=True)
+    plain = bool(os.environ.get("NO_COLOR")) or (context is not None and context.color is False)
+    system: Literal["auto"] | None = None if plain else "auto"
+    console = Console(stderr=stderr, color_system=system)
+    return console if console.is_terminal else Console(stderr=stderr, color_system=system, width=160)
 
 
-def progress_on(console: Console) -> ProgressBar:
+def tell(console: Console, text: str, *, markup: bool = True) -> None:
+    """Print a line. A terminal breaks it between words and keeps its indent; anything else gets it whole."""
+    if not console.file.isatty():
+        console.print(text, highlight=False, soft_wrap=True, markup=markup)
+        return
+    for line in text.split("\n"):
+        words = line.lstrip()
+        indent = " " * (len(line) - len(words))
+        styled = Text.from_markup(words) if markup else Text(words)
+        for part in styled.wrap(console, console.width - len(indent)):
+            console.print(indent, part, sep="", highlight=False, soft_wrap=True)
+
+
+def tell_lines(lines: Iterable[str], *, stderr: bool = False) -> None:
+    """Print lines without markup."""
+    console = console_for(stderr=stderr)
+    for line in lines:
+        tell(console, line, markup=False)
+
+
+def progress_on(console: Console, *, quiet: bool = False) -> ProgressBar:
+    """The progress bar of a command; a terminal shows it, except after --quiet."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    return ProgressBar(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return ProgressBar(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)

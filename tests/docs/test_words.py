@@ -21,7 +21,7 @@ PAGES: Final = (
     "docs/soak.md", "docs/architecture.md", "docs/bounds.md", "docs/performance.md", "docs/identify.md",
     "docs/compare.md", "docs/vectors.md", "docs/unit-tests.md", "docs/verdicts.md", "docs/protocol.md",
     "CONTRIBUTING.md", "SECURITY.md", ".github/pull_request_template.md", "docs/index.md", "docs/tutorial.md",
-    "docs/remedies.md", "docs/how-to.md", "docs/own-adapter.md", "docs/own-port.md", "docs/reference.md",
+    "docs/remedies.md", "docs/how-to.md", "docs/ci.md", "docs/own-adapter.md", "docs/own-port.md", "docs/reference.md",
     "docs/explanation.md",
     "docs/sample-report.md", "docs/commands.md",
     "docs/api.md", "docs/api/normgauge.md", "docs/api/testing.md", "docs/api/oracle.md", "docs/api/adapters.md",
