@@ -34,6 +34,7 @@ from normgauge.adapters.lacks import Lack
 from normgauge.adapters.memory import RESULTS, buffer_of, sharing
 from normgauge.adapters.memory_layouts import laid_out
 from normgauge.adapters.unfinished import UNFINISHED, unfinished
+from normgauge.adapters.writing import Writing
 
 #: Those that no call changes.
 _UNCHANGED: Final = ("weight", "bias")
@@ -100,6 +101,11 @@ class Adapter(Acting, ABC):
     def lacks(self, implementation: Implementation) -> tuple[Lack, ...]:
         """What the layer does not have. A case that needs it is not run; any other exception is judged ``raises``."""
         return ()
+
+    @classmethod
+    def writing(cls, implementation: Implementation) -> Writing | None:
+        """How code for an implementation is written; None where the adapter does not say, and then has no recipes."""
+        return None
 
     def missing(self, implementation: Implementation) -> str | None:
         """What an implementation needs that is not here, such as a compiler, in one sentence."""

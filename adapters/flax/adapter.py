@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from normgauge.adapters.case import Array, Case, Implementation
 from normgauge.adapters.flax.modes import MODES, REDUCTION_AXES
+from normgauge.adapters.flax.writing import writing
 from normgauge.adapters.functions import channels_first
 from normgauge.adapters.implementations import EVERY_RANK, Row, implementations_of
 from normgauge.adapters.jax_cache import OnJax
@@ -16,6 +17,7 @@ from normgauge.adapters.lacks import NEITHER, Lack, without
 from normgauge.adapters.layout import CHANNELS_LAST
 from normgauge.adapters.mode import PLAIN, Mode
 from normgauge.adapters.operations import SWITCH, Name, Operation, Operations, ScriptedAdapter, Steps, actions_of, do
+from normgauge.adapters.writing import Writing
 
 _DOCS = "https://flax.readthedocs.io/en/stable/api_reference"
 _NAMES = {"weight": "scale", "bias": "bias", "eps": "epsilon"}
@@ -65,6 +67,10 @@ class FlaxAdapter(OnJax, ScriptedAdapter):
         if mode != REDUCTION_AXES or one.layer == "group_norm"
     )
     kin = _of_both(_KIN)
+
+    @classmethod
+    def writing(cls, implementation: Implementation) -> Writing | None:
+        return writing(implementation)
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)

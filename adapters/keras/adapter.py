@@ -13,11 +13,13 @@ from normgauge.adapters.case import Array, Case, Implementation
 from normgauge.adapters.functions import channels_first, read
 from normgauge.adapters.jax_cache import OnJax
 from normgauge.adapters.keras.modes import COMPILED, MASK, MODES
+from normgauge.adapters.keras.writing import writing
 from normgauge.adapters.lacks import PARTS, Lack, without
 from normgauge.adapters.layout import CHANNELS_FIRST, CHANNELS_LAST
 from normgauge.adapters.memory import elements_of, storage_of
 from normgauge.adapters.mode import PLAIN, Mode
 from normgauge.adapters.operations import Name, Operation, Operations, ScriptedAdapter, Steps, actions_of, do
+from normgauge.adapters.writing import Writing
 
 _POLICY = "https://keras.io/api/mixed_precision/policy/"
 _DOCS = "https://keras.io/api/layers/normalization_layers"
@@ -82,6 +84,10 @@ class KerasAdapter(ScriptedAdapter):
     slow = True
     dtypes_together = True
     backend: ClassVar[str]
+
+    @classmethod
+    def writing(cls, implementation: Implementation) -> Writing | None:
+        return writing(implementation)
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)

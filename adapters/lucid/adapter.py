@@ -20,8 +20,10 @@ from normgauge.adapters.implementations import implementations_of
 from normgauge.adapters.lacks import Lack
 from normgauge.adapters.layout import CHANNELS_FIRST
 from normgauge.adapters.lucid.modes import GPU
+from normgauge.adapters.lucid.writing import writing
 from normgauge.adapters.operations import SWITCH, Name, Operation, Operations, ScriptedAdapter, actions_of, do
 from normgauge.adapters.torch_interface import KIN, LAYERS, lacks_of, settings_of, takes
+from normgauge.adapters.writing import Writing
 
 _PAGE = "https://chanlumerico.github.io/lucid/build/html/nn/modules/norm/{}.html"
 #: BatchNorm1d says (N, C, L) on its page, and has an example that feeds it what a linear layer returns.
@@ -40,6 +42,10 @@ class LucidAdapter(ScriptedAdapter):
     @classmethod
     def dtypes(cls) -> tuple[str, ...]:
         return ("float16", "float32", "float64")
+
+    @classmethod
+    def writing(cls, implementation: Implementation) -> Writing | None:
+        return writing(implementation)
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)

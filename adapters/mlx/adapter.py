@@ -15,6 +15,7 @@ from normgauge.adapters.implementations import EVERY_RANK, implementations_of
 from normgauge.adapters.lacks import BIAS_ALONE, WEIGHT_ALONE, Lack, without
 from normgauge.adapters.layout import CHANNELS_LAST
 from normgauge.adapters.mlx.modes import MODES
+from normgauge.adapters.mlx.writing import writing
 from normgauge.adapters.operations import (
     SWITCH,
     Name,
@@ -26,6 +27,7 @@ from normgauge.adapters.operations import (
     do,
     once,
 )
+from normgauge.adapters.writing import Writing
 
 _PAGE = "https://ml-explore.github.io/mlx/build/html/python/nn/_autosummary/mlx.nn.{}.html"
 _GROUP_NAMES = {
@@ -70,6 +72,10 @@ class MlxAdapter(ScriptedAdapter):
     dtypes_together = True
     implementations = (*_EAGER, *_IN_MODES)
     kin = implementations_of(_KIN, "mlx.nn", CHANNELS_LAST, _PAGE)
+
+    @classmethod
+    def writing(cls, implementation: Implementation) -> Writing | None:
+        return writing(implementation)
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)

@@ -24,7 +24,9 @@ from normgauge.adapters.operations import (
     do,
 )
 from normgauge.adapters.torch.modes import HALF, MODES
+from normgauge.adapters.torch.writing import writing
 from normgauge.adapters.torch_interface import KIN, LAYERS, lacks_of, settings_of
+from normgauge.adapters.writing import Writing
 
 _PAGE = "https://docs.pytorch.org/docs/stable/generated/torch.nn.{}.html"
 
@@ -45,6 +47,10 @@ class TorchAdapter(ScriptedAdapter):
         if (mode.rank is None or mode.rank in one.ranks) and (not mode.classes or one.class_name in mode.classes)
     )
     kin = implementations_of(KIN, "torch.nn", CHANNELS_FIRST, _PAGE)
+
+    @classmethod
+    def writing(cls, implementation: Implementation) -> Writing | None:
+        return writing(implementation)
 
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
