@@ -21,6 +21,7 @@ from normgauge.conformance.cli.list import list_
 from normgauge.conformance.cli.new_adapter import new_adapter
 from normgauge.conformance.cli.profile import profile
 from normgauge.conformance.cli.promote import promote
+from normgauge.conformance.cli.recipe import recipe
 from normgauge.conformance.cli.report import report
 from normgauge.conformance.cli.run import run
 from normgauge.conformance.cli.timeline import timeline
@@ -46,6 +47,7 @@ COMMANDS: Final = (
     check,
     diagnose,
     compare,
+    recipe,
     profile,
     new_adapter,
     promote,

@@ -111,7 +111,7 @@ def _observed(framework: str, layers: Iterable[RecipeLayer], python: str) -> dic
 # --- the target ---------------------------------------------------------------------------------
 
 
-def _jobs(recipe: Recipe, seen: _Seen, arrays: dict[str, Array]) -> Iterator[dict[str, Any]]:
+def _jobs(recipe: Recipe, own: str, seen: _Seen, arrays: dict[str, Array]) -> Iterator[dict[str, Any]]:
     """A job for every case from its start, and one for every state that the source has been trained to."""
     source = recipe.source
     last = source.implementation.layout == CHANNELS_LAST
@@ -129,7 +129,7 @@ def _jobs(recipe: Recipe, seen: _Seen, arrays: dict[str, Array]) -> Iterator[dic
                     arrays[f"{source.id}/{number}/x{step}"] = channels_last(one.x) if last else one.x
                     steps.append((one.mode, f"{source.id}/{number}/x{step}"))
             yield {
-                "id": f"{source.id} {recipe.target.id} {number} {start}",
+                "id": f"{own} {number} {start}",
                 "code": recipe.code,
                 "native": recipe.target.writing.native.format(x="x"),
                 "plain": recipe.target.writing.plain.format(x="x"),
@@ -163,7 +163,7 @@ class _Answers:
 
 def _answers(framework: str, recipes: Sequence[Recipe], seen: Mapping[str, _Seen], python: str) -> _Answers:
     arrays: dict[str, Array] = {}
-    jobs = [job for one in recipes for job in _jobs(one, seen[one.source.id], arrays)]
+    jobs = [job for one in recipes for job in _jobs(one, str(id(one)), seen[one.source.id], arrays)]
     # zip files have no name twice, and NumPy takes the names as keywords
     with tempfile.TemporaryDirectory(prefix="normgauge-recipes-") as folder:
         Path(folder, "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
@@ -191,7 +191,7 @@ def _compared(recipe: Recipe, seen: _Seen, answers: _Answers, known: dict[tuple[
     for number, (case, observed) in enumerate(zip(seen.cases, seen.observations, strict=True)):
         bounds = _bounds(recipe, case, known)
         for start in (0, CONVERTED):
-            job = f"{recipe.source.id} {recipe.target.id} {number} {start}"
+            job = f"{id(recipe)} {number} {start}"
             if job not in answers.answers:
                 continue
             found = answers.answers[job]
