@@ -35,4 +35,4 @@ def data_of(surprises: Iterable[Surprise]) -> list[dict[str, Any]]:
 
 
 def _escaped(text: str, replaced: Mapping[str, str]) -> str:
-    return " ".join(text.split()).translate(str.maketrans(dict(replaced)))
+    return " ".join(text.split()).translate({ord(character): other for character, other in replaced.items()})
