@@ -16,7 +16,9 @@ from typing import Final
 import click
 import gates
 import pytest
+from click.testing import CliRunner
 
+from normgauge.conformance.cli.output_options import with_no_color
 from normgauge.conformance.cli.terminal import Lines, console_for, tell
 from normgauge.conformance.gating.annotations import github_annotation
 from normgauge.conformance.gating.gate import Surprise
@@ -56,20 +58,21 @@ def test_a_terminal_of_80_columns_gets_lines_that_fit_and_a_pipe_gets_each_line_
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])
-def test_no_color_leaves_no_escape_code(
-    how: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_color_leaves_no_escape_code(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    tell(console_for(), "[red]wrong[/] [bold]x[/]")
-    assert "\x1b[" in capsys.readouterr().out
-    context = click.Context(click.Command("any"), color=False if how == "option" else None)
+
+    @click.command()
+    @with_no_color
+    def command() -> None:
+        tell(console_for(), "[red]wrong[/] [bold]x[/]")
+
+    assert "\x1b[" in CliRunner().invoke(command).stdout
     if how == "environment":
         monkeypatch.setenv("NO_COLOR", "1")
-    with context:
-        tell(console_for(), "[red]wrong[/] [bold]x[/]")
-    assert capsys.readouterr().out == "wrong x\n"
+    done = CliRunner().invoke(command, ["--no-color"] if how == "option" else [])
+    assert done.stdout == "wrong x\n"
 
 
 @pytest.mark.parametrize("command", ["run", "gate", "diagnose"])
