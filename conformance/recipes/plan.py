@@ -9,8 +9,8 @@ from typing import Any, Final
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.recipes.layers import RecipeLayer
 
-#: Rescales the part of the running variance that a batch of n values has added, by its own divisor and the wanted one.
-_FACTORS: Final = {("biased", "unbiased"): "(n - 1) / n", ("unbiased", "biased"): "n / (n - 1)"}
+#: What turns a variance of n values into another: by what the target tracks, and what the source does.
+_FACTORS: Final = {("biased", "unbiased"): "n / (n - 1)", ("unbiased", "biased"): "(n - 1) / n"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ PAIRS: Final = (
 )
 #: Mistakes in the code of a pair: what is replaced by what.
 MISTAKES: Final[Mapping[str, tuple[tuple[str, str], str, str]]] = {
-    "a divisor that is forgotten": (PAIRS[3], " * ((n - 1) / n)", ""),
+    "a divisor that is forgotten": (PAIRS[3], " * (n / (n - 1))", ""),
     "a momentum that is not converted": (PAIRS[3], "momentum=1 - momentum", "momentum=momentum"),
     "channels in their own order": (PAIRS[4], ".reshape(-1, groups).T.ravel()", ""),
     "weights in their own order": (PAIRS[4], "value = value[order]", "pass"),
