@@ -10,9 +10,12 @@ from normgauge.adapters.registry import BUILT_IN
 
 #: Files whose tests share a fixture that measures or explores.
 SHARED: Final = (
+    "cli/test_action.py",
+    "cli/test_vectors.py",
     "conformance/test_accuracy.py",
     "conformance/test_counterexamples.py",
     "conformance/test_foreign_worker.py",
+    "conformance/test_recipes.py",
     "conformance/test_sequences.py",
     "cli/test_vectors.py",
     "oracle/test_soak.py",
