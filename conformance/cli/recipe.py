@@ -14,6 +14,7 @@ from normgauge.conformance.cli.interruption import ended_by_signals
 from normgauge.conformance.comparison.measured import Measuring
 from normgauge.conformance.comparison.sides import NotComparable
 from normgauge.conformance.comparison.sources import SHIPPED, Sources
+from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.recipes.layers import DTYPE, layer_named
 from normgauge.conformance.recipes.recipe import Recipe, recipe_for
 from normgauge.conformance.recipes.verify import Verified, verify
@@ -81,7 +82,7 @@ def _lines(made: Recipe, found: list[Verified]) -> list[str]:
         reasons = [f"  {one}" for one in made.plan.impossible]
         return [f"no code with {made.target.id} computes what {made.source.id} computes:", *reasons]
     lines = [made.code.rstrip()]
-    if made.source.implementation.layer == "batch_norm":
+    if kind_of(made.source.implementation.layer).tracks:
         lines += ["", f"# {_FOLD}"]
     for one in found:
         lines.append("")
