@@ -44,7 +44,7 @@ class Writing:
     made: tuple[str, ...] = ()
     fixes_rank: bool = False
     keys: Mapping[str, str]
-    read: str
+    read: str = "getattr(layer, {name}, None)"
     write: str
     call: tuple[str, ...]
     moved: str

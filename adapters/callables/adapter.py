@@ -25,7 +25,7 @@ _RUNNING: Final = ("running_mean", "running_var")
 _ARRAYS: Final = ("weight", "bias", *_RUNNING)
 #: What a function returns beside the output, unless it is said otherwise.
 _RETURNS: Final = ("y", *_RUNNING)
-#: What is done to a layer that lives, and to no function.
+#: Actions that need an object with a state; a function has none.
 _OF_LAYERS: Final = (
     "reset", "save_load", "freeze", "unfreeze", "freeze_model", "unfreeze_model", "momentum", "inspect",
     "parameter_dtypes",
@@ -80,9 +80,8 @@ def words_in(name: str) -> tuple[str, Words]:
     unknown = [word for word in found if word not in _IN_A_NAME]
     if unknown:
         raise BadFunction(f"{name!r} has the word {unknown[0]!r}; allowed: {', '.join(_IN_A_NAME)}")
-    if "layout" in found:
-        found["layout"] = found["layout"].replace("_", " ")
-    return path, Words(**found)  # type: ignore[arg-type]
+    layout = found.get("layout", "channels first").replace("_", " ")
+    return path, Words(layer=found.get("layer"), layout=layout, arrays=found.get("arrays"))
 
 
 @dataclass(kw_only=True)

@@ -17,7 +17,6 @@ def writing(implementation: Implementation) -> Writing:
         flags={"use_scale": ("weight",), "use_bias": ("bias",)},
         options={**options_of(implementation.options), "rngs": "nnx.Rngs(0)"},
         keys=quoted(implementation.names),
-        read="getattr(layer, {name}, None)",
         write="getattr(layer, {name}).set_value(jnp.asarray({value}))",
         call=("layer.train() if training else layer.eval()", "y = layer(x)"),
         moved="jnp.moveaxis({x}, {a}, {b})",

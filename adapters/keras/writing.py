@@ -22,7 +22,6 @@ def writing(implementation: Implementation) -> Writing:
         made=(f"layer.build({_SHAPES[implementation.layout == CHANNELS_LAST]})",),
         fixes_rank=True,
         keys=quoted(implementation.names),
-        read="getattr(layer, {name}, None)",
         write="getattr(layer, {name}).assign({value})",
         call=(f"y = layer(x{training})",),
         moved="keras.ops.moveaxis({x}, {a}, {b})",

@@ -13,7 +13,6 @@ def writing(implementation: Implementation) -> Writing:
         class_name=implementation.class_path,
         options=options_of(implementation.options),
         keys=quoted(implementation.names),
-        read="getattr(layer, {name}, None)",
         write="getattr(layer, {name}).data = lucid.tensor({value}).data",
         call=("layer.train() if training else layer.eval()", "y = layer(x)"),
         moved="lucid.tensor(np.moveaxis({x}.numpy(), {a}, {b}))",

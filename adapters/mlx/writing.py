@@ -13,7 +13,6 @@ def writing(implementation: Implementation) -> Writing:
         class_name=f"nn.{implementation.class_name}",
         options=options_of(implementation.options),
         keys=quoted(implementation.names),
-        read="getattr(layer, {name}, None)",
         write="setattr(layer, {name}, mx.array({value}))",
         call=("layer.train(training)", "y = layer(x)"),
         moved="mx.moveaxis({x}, {a}, {b})",

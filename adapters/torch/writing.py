@@ -13,7 +13,6 @@ def writing(implementation: Implementation) -> Writing:
         class_name=implementation.class_path,
         options=options_of(implementation.options),
         keys=quoted(implementation.names),
-        read="getattr(layer, {name}, None)",
         write="getattr(layer, {name}).data.copy_(torch.as_tensor({value}))",
         call=("layer.train(training)", "y = layer(x)"),
         moved="torch.movedim({x}, {a}, {b})",

@@ -33,7 +33,7 @@ from normgauge.conformance.subjects.worker_process import WorkerProcess
 from normgauge.oracle import Arithmetic, Reference, Refusal, Semantics
 from normgauge.oracle.arithmetic import WIDEST
 
-#: What is compared: a layer that starts with the same arrays, in either mode; and one that gets a trained state.
+#: The three comparisons: training and eval from the same arrays, and calls after the state was converted.
 PHASES: Final = ("training", "eval", "after conversion")
 _SECONDS: Final = 600
 _Steps = list[Mapping[str, Reference]]

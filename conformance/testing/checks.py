@@ -220,7 +220,7 @@ def check_group_norm(  # noqa: PLR0913 - the words on a function
         gradients: whether to check the gradients, by automatic differentiation; by default yes, but for NumPy.
         dtypes: the types to check, out of ``float32``, ``float64``, ``float16`` and ``bfloat16``.
         known_differences: the reason of each known difference by the id of its requirement, as in
-            ``{"GN-13": "no batch of ours is empty"}``. One that is not found is an error.
+            ``{"GN-13": "no batch of ours is empty"}``. A known difference that is not found is an error.
 
     Returns:
         What was measured; printed, it says what the function computes.

@@ -168,7 +168,7 @@ def play(manifest: Manifest, answers: Answers, cases: tuple[StoredCase, ...]) ->
 def _of_layer(layer: str, asked: Sequence[_Asked], answers: Answers) -> tuple[dict[bytes, Observation], list[str]]:
     """The observation of each case of a layer, and a line for each that has none.
 
-    What no answer of the layer has is told in one line, and its cases are not told one by one.
+    A feature that no answer of the layer has gives one line, not a line per case.
     """
     shown = set().union(*(_shown(one, answers) for one in asked))
     needed = collections.Counter(feature for one in asked for feature in _needs(one.case))

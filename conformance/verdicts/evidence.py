@@ -164,7 +164,7 @@ class Judged:
     ``remedy`` is what a port writes instead, ``not_mended`` why nothing makes the two agree.
     ``of`` is the layer that it was observed of, where that is not the implementation itself. ``explained`` says that
     what was ``measured`` is a cause, and no value in place of another; ``ending`` follows the numbers in the sentence.
-    ``falls_with`` is the id of a requirement that has the same cause and is told first. ``meaning`` says what was
+    ``falls_with`` is the id of an earlier requirement with the same cause. ``meaning`` says what was
     ``measured`` in words, where that is no value of an axis and needs some.
     """
 

@@ -26,7 +26,7 @@ EITHER_CALL: Final = _AGAIN.format("the call before, which is the first call,")
 BELOW_ZERO: Final = "every NaN is where a variance of one pass, E[x^2] - E[x]^2, can be below 0"
 
 
-#: What is the same cause in other words.
+#: The cause behind each wording: two wordings of one cause fall together.
 CAUSES: Final = {
     **dict.fromkeys((FIRST_CALL, CALL_BEFORE, EITHER_CALL), "values of an earlier call"),
     NOT_USED: NOT_USED,

@@ -1,9 +1,9 @@
 """A mistake that the cases of the diagnosis do not show, and that explains every departure of the others.
 
 A count that overflows, a cap on the number of groups or a weight that depends on the number of samples shows in few
-inputs. Where the diagnosis found a semantics and other cases depart from it, every single mistake is tried on these:
-smallest first, so that most are excluded at the cost of one reference. One that explains all of them, and all cases
-that do not depart, is a diagnosis as any other: one mistake is one difference.
+inputs. Where the diagnosis found a semantics and other cases depart from it, every single mistake is tried on these
+cases. The smallest case comes first and excludes most mistakes with one reference. A mistake becomes the diagnosis if
+it explains all departing cases and all others: one mistake is one difference.
 """
 
 from __future__ import annotations
@@ -33,9 +33,8 @@ def with_later_mistake(evidence: Evidence, judged: Mapping[str, Judged]) -> Evid
     if not diagnosis.known or diagnosis.arithmetic.intermediates is not None:
         return evidence
     cases = sorted(_cases(evidence), key=_size)
-    for beside_these in (
-        ({}, diagnosis.mistakes) if diagnosis.mistakes else ({},)
-    ):  # in place of those found, then beside
+    none: Mapping[str, str] = {}
+    for beside_these in (none, diagnosis.mistakes) if diagnosis.mistakes else (none,):
         shows, found = _explaining(_mistakes(evidence, beside_these), cases, evidence)
         explained = [own for one in found if (own := _diagnosis(one, shows, evidence)) is not None]
         if explained:
