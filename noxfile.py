@@ -304,7 +304,7 @@ def ports(session: nox.Session) -> None:
         if shutil.which(program) is None:
             session.error(f"{program} is not on PATH; the ports of examples/ need node, npm, and gcc with Jansson")
     results, made = pathlib.Path("build/ports"), pathlib.Path(session.create_tmp()).resolve()
-    session.run("npm", "install", "--no-audit", "--no-fund", "--prefix", "examples/tfjs", external=True)
+    tensorflow_js(session)
     for name in ("worker", "check_kernel"):
         source, options = f"examples/c/{name}.c", ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"]
         session.run("gcc", *options, "-o", str(made / name), source, "-ljansson", "-lm", external=True)
@@ -348,9 +348,17 @@ def findings(session: nox.Session) -> None:
             session.error(str(mistake))
         except NotInstalled as failed:
             session.warn(f"the scripts of {framework} were not run: {failed}")
+    if not named and shutil.which("npm"):
+        tensorflow_js(session)
+        pythons["tfjs"] = "examples/tfjs"
     if not pythons:
         session.error(f"--with {named}: no framework is made of it; there are {', '.join(FRAMEWORKS)}")
     session.run("python", "tests/support/findings.py", "--pythons", json.dumps(pythons), *words)
+
+
+def tensorflow_js(session: nox.Session) -> None:
+    """Install TensorFlow.js where the port of examples/ looks for it."""
+    session.run("npm", "install", "--no-audit", "--no-fund", "--prefix", "examples/tfjs", external=True)
 
 
 # --- what is asked for --------------------------------------------------------------------------

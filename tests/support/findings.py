@@ -1,6 +1,7 @@
 """The files of docs/findings/ and docs/upstream/: read, run and compared, and the index made of them.
 
-A file begins with TOML between two lines of `+++`, then Markdown. A fence of `python` is the script, a fence of
+A file begins with TOML between two lines of `+++`, then Markdown. A fence of `python` (of `javascript` for
+TensorFlow.js) is the script, a fence of
 `output` is what the script printed; words behind either name the environments that the fence is for (none: all of
 them). The scripts of an environment are one, in their order. A number written as `~3e-5` is the size of a rounding
 error: another processor may give up to four times more or less. Every other number must come out as written.
@@ -34,7 +35,9 @@ CHAPTERS = (
 TIME_LIMIT = 120
 #: How far apart two sizes of a rounding error may lie and be called the same.
 SIZE_FACTOR = 4.0
-FENCE = re.compile(r"^```(python|output)((?: [a-z-]+)*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: The environment whose scripts are JavaScript; its interpreter is the folder that has its packages.
+JAVASCRIPT = "tfjs"
+FENCE = re.compile(r"^```(python|javascript|output)((?: [a-z-]+)*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SIZE = re.compile(r"~(\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
 
 
@@ -81,15 +84,16 @@ def read(path: Path) -> Finding:
     except tomllib.TOMLDecodeError as error:
         raise BrokenFinding(f"{path.name}: the front matter is no TOML: {error}") from None
     environments = list(front.get("environments", []))
-    fences: dict[str, dict[str, str]] = {"python": {}, "output": {}}
-    for kind, words, content in FENCE.findall(parts[2]):
+    fences: dict[str, dict[str, str]] = {"script": {}, "output": {}}
+    for language, words, content in FENCE.findall(parts[2]):
+        kind = "output" if language == "output" else "script"
         for environment in words.split() or environments:
             if environment not in environments:
                 raise BrokenFinding(f"{path.name}: a fence for {environment!r}; listed are {', '.join(environments)}")
             if kind == "output" and environment in fences[kind]:
                 raise BrokenFinding(f"{path.name}: two fences of output for {environment!r}; one is allowed")
             fences[kind][environment] = fences[kind].get(environment, "") + content
-    return Finding(path=path, front=front, text=parts[2], scripts=fences["python"], outputs=fences["output"])
+    return Finding(path=path, front=front, text=parts[2], scripts=fences["script"], outputs=fences["output"])
 
 
 def all_of(folder: str = FOLDERS[0]) -> list[Finding]:
@@ -110,16 +114,21 @@ def printed_by(script: str, python: str, environment: str) -> str:
     if environment.startswith("keras-"):
         variables["KERAS_BACKEND"] = environment.removeprefix("keras-")
     with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch, "script.py")
+        if environment == JAVASCRIPT:
+            file, packages = Path(scratch, "script.mjs"), Path(scratch, "node_modules")
+            packages.symlink_to(Path(python, "node_modules").resolve())
+            ours, command = {file, packages}, ["node", str(file)]
+        else:
+            file = Path(scratch, "script.py")
+            ours, command = {file}, [python, "-I", "-B", "-W", "ignore", str(file)]
         file.write_text(script, encoding="utf-8")
-        command = [python, "-I", "-B", "-W", "ignore", str(file)]
         try:
             done = subprocess.run(
                 command, cwd=scratch, env=variables, capture_output=True, text=True, timeout=TIME_LIMIT, check=False
             )
         except subprocess.TimeoutExpired:
             return f"the script did not end within {TIME_LIMIT} s\n"
-        left = sorted(path.name for path in Path(scratch).iterdir() if path != file)
+        left = sorted(path.name for path in Path(scratch).iterdir() if path not in ours)
     if left:
         return f"{done.stdout}the script left files where it ran: {', '.join(left)}\n"
     if done.returncode:
@@ -130,6 +139,9 @@ def printed_by(script: str, python: str, environment: str) -> str:
 
 def releases_in(python: str) -> dict[str, str]:
     """The releases of everything that an environment has, without what marks a build."""
+    if (named := Path(python, "package.json")).exists():
+        asked = json.loads(named.read_text(encoding="utf-8"))["dependencies"]
+        return {name.rpartition("/")[2]: release for name, release in asked.items()}
     script = "import importlib.metadata as m; [print(d.name, d.version.split('+')[0]) for d in m.distributions()]"
     return dict(line.split() for line in printed_by(script, python, "").splitlines())
 
