@@ -24,6 +24,7 @@ FINDINGS = findings.all_of("docs/findings")
 REPORTS = findings.all_of("docs/upstream")
 EVERY = [*FINDINGS, *REPORTS]
 PINS = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+IN_NODE = [f"{name}=={release}" for name, release in findings.releases_in(str(PROJECT / "examples/tfjs")).items()]
 
 
 def named(finding: Finding) -> str:
@@ -45,7 +46,9 @@ def test_a_finding_says_what_a_reader_needs_to_judge_it(finding: Finding) -> Non
 
 @pytest.mark.parametrize("finding", EVERY, ids=named)
 def test_each_environment_has_a_script_that_ends_well_and_its_output(finding: Finding) -> None:
-    frameworks = {entry.name for entry in importlib.metadata.entry_points(group="normgauge.adapters")}
+    frameworks = {entry.name for entry in importlib.metadata.entry_points(group="normgauge.adapters")} | {
+        findings.JAVASCRIPT
+    }
     environments = finding.front["environments"]
     assert set(environments) <= frameworks
     assert set(finding.scripts) == set(finding.outputs) == set(environments)
@@ -58,7 +61,7 @@ def test_each_environment_has_a_script_that_ends_well_and_its_output(finding: Fi
 @pytest.mark.parametrize("finding", EVERY, ids=named)
 def test_the_releases_are_the_pinned_ones(finding: Finding) -> None:
     """A pin that moves makes every finding of its framework say so, until its scripts have run again."""
-    pins = [pin for name in finding.front["environments"] for pin in PINS[name]]
+    pins = [pin for name in finding.front["environments"] for pin in PINS.get(name, IN_NODE)]
     for name, release in finding.front["releases"].items():
         assert any(re.match(rf"{re.escape(name)}(\[\w+\])?=={re.escape(release)}\b", pin) for pin in pins), name
 
@@ -223,6 +226,12 @@ TEMPLATES = {
         "### Problem you have encountered:",
         "### What you expected to happen:",
         "### Steps to reproduce:",
+    ),
+    "tensorflow/tfjs": (
+        "**System information**",
+        "**Describe the current behavior**",
+        "**Describe the expected behavior**",
+        "**Standalone code to reproduce the issue**",
     ),
     "ml-explore/mlx": ("no AI wrote", "## Expected", "## Versions"),
 }
