@@ -16,12 +16,14 @@ Of = Callable[[BackwardPass], Gradient]
 class WrongForm:
     """A wrong form: the gradients that it gives a pass, what to check, and its source, a report or a reason.
 
-    What ``of`` leaves out the form leaves right. Where a form does not apply it gives what is right, or nothing.
+    What ``of`` leaves out the form leaves right. Where a form does not apply it gives what is right, or nothing. One
+    mistake may be in one gradient alone, unless the form is ``joint``: an exchange is seen in both or is none.
     """
 
     of: Of
     check: str
     source: str
+    joint: bool = False
 
 
 def only_dx(dx: Callable[[BackwardPass], Float]) -> Of:

@@ -51,6 +51,7 @@ _PARAMETERS: Final[Mapping[str, WrongForm]] = {
         of=lambda p: p.sums(p.dy, p.dy * p.used.x_hat),
         check="the order in which the gradients are returned",
         source="https://github.com/Oneflow-Inc/oneflow/pull/6149",
+        joint=True,
     ),
     "dy passed through as well": WrongForm(
         of=only_dx(lambda p: p.dx() + p.dy),

@@ -73,7 +73,10 @@ def explained_gradients(requirement: Requirement, asked: Sequence[Seen], evidenc
     if names and len(said := _plainest(names)) <= _NAMES:
         return _named(" or ".join(said), said)
     by_quantity = {
-        name: _plainest(_names([one for one in found if one.quantity == name], evidence)) for name in GRADIENTS
+        name: _plainest(
+            [one for one in _names([each for each in found if each.quantity == name], evidence) if not _joint(one)]
+        )
+        for name in GRADIENTS
     }
     of_each = {name: own for name, own in by_quantity.items() if 0 < len(own) <= _NAMES}
     if of_each.keys() == {one.quantity for one in departing}:
@@ -191,13 +194,31 @@ def _names(found: Sequence[_Gradient], evidence: Evidence) -> tuple[str, ...]:
         return ()
     left = [*WRONG_FORMS]
     for one in departing:
-        left = _fitting(one, left, evidence)
-        if not left:
-            return _in_half(departing, evidence)
+        left = _fitting(one, left, evidence) if left else []
+    left = [name for name in left if not _joint(name) or all(_is_in_others(one, name, evidence) for one in departing)]
+    if not left:
+        return _in_half(departing, evidence)
     for one in found:
         if not one.departs and len(left) > 1 and (allowed := _fitting(one, left, evidence)):
             left = allowed
     return tuple(left)
+
+
+def _joint(name: str) -> bool:
+    """Whether a form must be seen in every gradient that it changes."""
+    return name in WRONG_FORMS and WRONG_FORMS[name].joint
+
+
+def _is_in_others(one: _Gradient, name: str, evidence: Evidence) -> bool:
+    """Whether a form explains the other gradients of the same call, too, as far as they were measured."""
+    seen = one.one.observation.steps[one.step].gradients
+    right = evidence.expected(one.case, evidence.followed[0]).steps[one.step]
+    others = [
+        replace(one, quantity=quantity, observed=seen[quantity], expected=expected, departs=False)
+        for quantity in GRADIENTS
+        if quantity != one.quantity and quantity in seen and (expected := right.get(quantity)) is not None
+    ]
+    return all(_fitting(other, [name], evidence) for other in others)
 
 
 def _fitting(one: _Gradient, names: Sequence[str], evidence: Evidence) -> list[str]:

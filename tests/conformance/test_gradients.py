@@ -106,6 +106,16 @@ def test_a_wrong_gradient_is_named(identifier: str, requirement: str, named: str
     assert any(" dy " in line for line in judged.example.inputs)
 
 
+def test_a_gradient_that_is_that_of_the_other_parameter_is_no_exchange_if_the_other_is_right() -> None:
+    """MLX up to 0.32.2: a sum in bfloat16 stopped at what dweight is, and both were said to be swapped."""
+    identifier = "group_norm.BiasGradientIsThatOfTheWeight"
+    wanted = Wanted(dtypes=("float32",), implementations=(identifier,), in_process=True)
+    records = run_framework(Launch(framework="faulty.adapter:FaultyAdapter"), wanted)
+    judged = {r.requirement: r for r in records if isinstance(r, Judgement) and r.verdict == "diverges"}
+    assert "GN-27" in judged
+    assert [one.sentence for one in judged.values() if "swapped" in one.sentence] == []
+
+
 class WithoutGradients(FaultyAdapter):
     """A framework that cannot differentiate."""
 
