@@ -41,7 +41,7 @@ _STEPS: Final = {
 #: More steps than that, each of which explains as much, explain nothing.
 _MOST_STEPS: Final = 2
 #: Of cases that do not depart, the size up to which they must be explained, too.
-_LARGE: Final = 2**12
+LARGE: Final = 2**12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def _sorted_cases(evidence: Evidence) -> tuple[list[Seen], list[Seen]]:
     for one in sorted(map(_forward, ordinary_cases(evidence)), key=_size):
         if _ratio(one, honoured, evidence) > 1:
             departing.append(one)
-        elif _size(one) <= _LARGE:
+        elif _size(one) <= LARGE:
             holding.append(one)
     return departing, holding
 
@@ -139,7 +139,8 @@ def _ratio(one: Seen, arithmetic: Arithmetic, evidence: Evidence) -> float:
 
 def _explains(arithmetic: Arithmetic, departing: Sequence[Seen], holding: Sequence[Seen], evidence: Evidence) -> bool:
     """Whether all cases lie within the bounds, and most that depart where these say something of every element."""
-    if any(_ratio(one, arithmetic, evidence) > 1 for one in (*departing, *holding)):
+    small = [one for one in departing if _size(one) <= LARGE]  # the cheapest that may exclude it come first
+    if any(_ratio(one, arithmetic, evidence) > 1 for one in (*small, *holding, *departing[len(small) :])):
         return False
     telling = 0
     for one in departing:

@@ -15,7 +15,7 @@ from normgauge.conformance.diagnosis.candidates import Candidates, Diagnosis, Se
 from normgauge.conformance.diagnosis.diagnose import beside
 from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.conformance.verdicts.evidence import Evidence, Judged
-from normgauge.conformance.verdicts.held_bits import FORWARD
+from normgauge.conformance.verdicts.held_bits import FORWARD, LARGE
 from normgauge.conformance.verdicts.in_common import ordinary_cases
 from normgauge.oracle import Semantics
 
@@ -47,12 +47,18 @@ def with_later_mistake(evidence: Evidence, judged: Mapping[str, Judged]) -> Evid
 def _explaining(
     candidates: Iterator[dict[str, str]], cases: Sequence[Seen], evidence: Evidence
 ) -> tuple[list[Seen], list[dict[str, str]]]:
-    """The first case that departs, and which mistakes explain every one; the large cases are left to those that do."""
+    """The first case that departs, and which mistakes explain every one; the large cases are left to those that do.
+
+    A large case costs as much as all small ones. What a small case of the diagnosis excludes is not tried on it.
+    """
     left, holding, departing = list(candidates), list[Seen](), list[Seen]()
     for one in cases:
         if evidence.best(one.probe.case, one.observation, FORWARD)[0].ratio <= 1:
             holding.append(one)
             continue
+        if not departing and _size(one) > LARGE:
+            telling = [seen for seen in holding if seen.probe.diagnoses]
+            left = [mistakes for mistakes in left if all(_explains(mistakes, seen, evidence) for seen in telling)]
         departing.append(one)
         left = [mistakes for mistakes in left if _explains(mistakes, one, evidence)]
         if not left:
