@@ -51,10 +51,19 @@ def quick_dtype(identifier: str) -> str:
     return next((dtype for dtype in turn if expected_in(identifier, dtype)), turn[0])
 
 
+def marks_of(identifier: str, dtype: str) -> list[pytest.MarkDecorator]:
+    """A second dtype is slow; where it shows nothing but what the first shows, it is the same check again."""
+    first = quick_dtype(identifier)
+    if dtype == first:
+        return []
+    same = expected_in(identifier, dtype) in ({}, expected_in(identifier, first))
+    return [pytest.mark.slow, pytest.mark.exhaustive] if same else [pytest.mark.slow]
+
+
 @pytest.mark.parametrize(
     ("identifier", "dtype"),
     [
-        pytest.param(identifier, dtype, marks=[pytest.mark.slow] if dtype != quick_dtype(identifier) else [])
+        pytest.param(identifier, dtype, marks=marks_of(identifier, dtype))
         for identifier in CAUGHT
         for dtype in DTYPES
     ],
