@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -153,6 +153,17 @@ def told_apart(runs: Sequence[Sequence[Record]]) -> tuple[list[list[Record]], di
             named = [_labelled(one, label, release) if release else one for one in records]
             found.append((place, age(release), named))
     return [records for *_, records in sorted(found, key=lambda one: one[:2])], labelled
+
+
+def names_on_page(runs: Sequence[Sequence[Record]]) -> Callable[[Header, str], str]:
+    """The name that an implementation of a run has on the page of these runs."""
+    by_framework = grouped(map(_header, runs), lambda header: header.framework)
+
+    def named(header: Header, implementation: str) -> str:
+        release = release_of(header, by_framework.get(header.framework, [header]))
+        return f"{implementation} @{release}" if release else implementation
+
+    return named
 
 
 def _header(records: Sequence[Record]) -> Header:

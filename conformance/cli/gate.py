@@ -23,7 +23,8 @@ from normgauge.conformance.comparison.sources import SHIPPED, Sources
 from normgauge.conformance.gating.annotations import ANNOTATIONS, data_of
 from normgauge.conformance.gating.entries import BrokenExpectations
 from normgauge.conformance.gating.expectations import load_expectations
-from normgauge.conformance.gating.gate import Gated, compare_results, suggestions
+from normgauge.conformance.gating.gate import Gated, compare_results
+from normgauge.conformance.gating.suggest import suggestions
 from normgauge.conformance.subjects.subject import CannotRun
 from normgauge.results.file import BrokenResults
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from normgauge.conformance.cli.answers import report_answers
 from normgauge.conformance.cli.errors import check_folder, errors_in_one_line, make_folder, warn_of_interrupted
 from normgauge.reports.page.page import write_report
 from normgauge.reports.pictures import missing
@@ -30,7 +31,7 @@ def report(results: Path, out: Path) -> None:
     check_folder(results, "report")
     make_folder(out)
     with errors_in_one_line(out):
-        click.echo(f"report: {write_report(results, out / 'index.html')}")
+        click.echo(f"report: {write_report(results, out / 'index.html', report_answers)}")
     if why := missing():
         click.echo(f"warning: the report has no pictures: {why}", err=True)
     warn_of_interrupted(results)

@@ -6,6 +6,7 @@ axis shows. The first case on which the two semantics differ by more than their 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -86,12 +87,16 @@ def effect_of(layer: str, choices: Mapping[str, str], axis: str, b: str, a: str 
 
     None where the oracle has no such value, or no stated case shows the difference.
     """
+    return _effect_of(layer, tuple(sorted(choices.items())), axis, b, choices[axis] if a is None else a)
+
+
+@functools.lru_cache(maxsize=4096)  # a report compares every pair of layers
+def _effect_of(layer: str, choices: tuple[tuple[str, str], ...], axis: str, b: str, a: str) -> Effect | None:
     kind = kind_of(layer)
     known = {one.name for own in kind.axes if own.name == axis for one in own.every}
-    values = (choices[axis] if a is None else a), b
-    if not {*values} <= known:
+    if not {a, b} <= known:
         return None
-    one, other = (Semantics(layer=layer, choices={**choices, axis: value}) for value in values)
+    one, other = (Semantics(layer=layer, choices={**dict(choices), axis: value}) for value in (a, b))
     for stated in stated_cases(layer):
         found = _largest(_evaluated(kind, stated.case, one), _evaluated(kind, stated.case, other))
         if found is not None:

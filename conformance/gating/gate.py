@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from packaging.version import InvalidVersion, Version
-
 from normgauge.adapters.dtypes import DTYPES
 from normgauge.adapters.registry import load_adapter, registered, registered_implementations
-from normgauge.conformance.gating.entries import TO_BE_WRITTEN
 from normgauge.conformance.gating.expectations import (
     UNDECIDED,
     Cell,
@@ -102,33 +98,6 @@ def compare_results(paths: Sequence[Path], expectations: Expectations, baseline:
         gated.surprises += _lost_since(earlier, path, records)
         gated.incomparable += _only_in_one(earlier, path, records)
     return gated
-
-
-def suggestions(gated: Gated) -> str:
-    """The TOML that expects what is new, with each reason left to be written, and says what is supported."""
-    return "\n".join([*_expected_entries(gated.new), *_supported_entries(gated.unpinned)])
-
-
-def _supported_entries(unpinned: Iterable[tuple[str, str, tuple[str, ...], Header]]) -> Iterator[str]:
-    alike: dict[tuple[tuple[str, ...], str], dict[str, list[str]]] = {}
-    for implementation, dtype, undecided, header in unpinned:
-        about = alike.setdefault((undecided, _from_here_on(header)), {})
-        about.setdefault(implementation, []).append(dtype)
-    for (undecided, versions), dtypes_of in alike.items():
-        for dtypes, implementations in _by_dtypes(dtypes_of).items():
-            lines = ["[[supported]]", f"implementations = {_list(implementations)}", f"dtypes = {_list(dtypes)}"]
-            lines += [f"versions = {versions}"] if versions else []
-            yield "\n".join([*lines, f"undecided = {_list(undecided)}"]) + "\n"
-
-
-def _expected_entries(new: Iterable[tuple[Measured, Header]]) -> Iterator[str]:
-    alike: dict[tuple[str, str, str], dict[str, list[str]]] = {}
-    for found, header in new:
-        about = alike.setdefault((found.cell.requirement, found.measured, _from_here_on(header)), {})
-        about.setdefault(found.cell.implementation, []).append(found.cell.dtype)
-    for (requirement, measured, versions), dtypes_of in alike.items():
-        for dtypes, implementations in _by_dtypes(dtypes_of).items():
-            yield _entry(implementations, dtypes, versions, requirement, measured)
 
 
 def read_runs(paths: Sequence[Path]) -> tuple[dict[Path, list[Record]], list[NotRun]]:
@@ -239,7 +208,7 @@ def _compare(
         if comparison == "new":
             gated.new.append((found, header))
     for (kind, what), dtypes_of in alike.items():
-        for dtypes, implementations in _by_dtypes(dtypes_of).items():
+        for dtypes, implementations in by_dtypes(dtypes_of).items():
             where = f"{path.name}: {', '.join(implementations)}: {', '.join(dtypes)}"
             gated.surprises.append(
                 Surprise(kind=kind, where=where, what=what, judgements=len(implementations) * len(dtypes))
@@ -328,7 +297,7 @@ def _asked(records: Sequence[Record]) -> dict[tuple[str, str], set[str]]:
     return found
 
 
-def _by_dtypes(dtypes_of: Mapping[str, Iterable[str]]) -> dict[tuple[str, ...], list[str]]:
+def by_dtypes(dtypes_of: Mapping[str, Iterable[str]]) -> dict[tuple[str, ...], list[str]]:
     """The implementations that have the same dtypes, together."""
     together: dict[tuple[str, ...], list[str]] = {}
     for implementation, dtypes in dtypes_of.items():
@@ -357,44 +326,3 @@ def _not_checked(path: Path, cells: Iterable[Cell]) -> list[str]:
     for cell in cells:
         by_run.setdefault((cell.implementation, cell.dtype), {})[cell.requirement] = None
     return [f"not checked: {path.name}: {run} {dtype}: {', '.join(asked)}" for (run, dtype), asked in by_run.items()]
-
-
-def _from_here_on(header: Header) -> str:
-    """The versions of a suggested entry: the framework's own, from the one that was measured."""
-    try:
-        package = load_adapter(header.framework).distribution
-    except ValueError:  # no adapter here: a program of its own, say
-        package = next(iter(header.versions), "")
-    try:
-        return f'{{ {_key(package)} = ">={Version(header.versions[package]).public}" }}'
-    except (KeyError, InvalidVersion):
-        return ""
-
-
-def _entry(
-    implementations: Sequence[str], dtypes: Sequence[str], versions: str, requirement: str, measured: str
-) -> str:
-    asked = requirements()[requirement].dtypes if requirement in requirements() else DTYPES
-    lines = ["[[expected]]", f"implementations = {_list(implementations)}"]
-    if set(dtypes) != set(asked):
-        lines.append(f"dtypes = {_list(dtypes)}")
-    if versions:
-        lines.append(f"versions = {versions}")
-    lines += [f"requirement = {_text(requirement)}", f"measured = {_text(measured)}"]
-    return "\n".join([*lines, f"reason = {_text(TO_BE_WRITTEN)}"]) + "\n"
-
-
-def _text(value: str) -> str:
-    """A TOML string; JSON's is one too, but for DEL."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _list(values: Sequence[str]) -> str:
-    line = f"[{', '.join(map(_text, values))}]"
-    if len(line) < 100:
-        return line
-    return "\n".join(["[", *(f"    {_text(value)}," for value in values), "]"])
-
-
-def _key(name: str) -> str:
-    return name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else _text(name)

@@ -54,13 +54,13 @@ def layer_named(sources: Sources, text: str) -> RecipeLayer:
     plain = [one for one in side.members.values() if one.mode in {"", EAGER}]
     if len(plain) != 1:
         raise NotComparable(f"{text} has several layers: name one of {' or '.join(one.name for one in plain)}")
-    return _of_member(plain[0], side.origin)
+    return layer_of_member(plain[0], side.origin)
 
 
 def layers_of(sources: Sources, framework: str) -> list[RecipeLayer]:
     """Every layer of a framework's profile that is called plainly."""
     side = sources.side(framework)
-    return [_of_member(one, side.origin) for one in side.members.values() if one.mode in {"", EAGER}]
+    return [layer_of_member(one, side.origin) for one in side.members.values() if one.mode in {"", EAGER}]
 
 
 def siblings(sources: Sources, layer: RecipeLayer) -> list[RecipeLayer]:
@@ -70,7 +70,12 @@ def siblings(sources: Sources, layer: RecipeLayer) -> list[RecipeLayer]:
     return [one for one in found if one.implementation.class_path == path and one.id != own.id]
 
 
-def _of_member(member: Member, origin: str) -> RecipeLayer:
+def layer_of_member(member: Member, origin: str) -> RecipeLayer:
+    """The layer of a side that comes from ``origin``.
+
+    Raises:
+        NotComparable: there is no code for it, or it was not measured in float32.
+    """
     known = registered_implementations()
     if member.name not in known:
         raise NotComparable(f"{member.name} is not an implementation of a registered adapter: there is no code for it")

@@ -2,45 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import base64
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from markupsafe import Markup
 
 from normgauge.reports.grouping import Anchors, grouped, layer_titles, of_kind
-from normgauge.reports.implementation_names import Names, told_apart
+from normgauge.reports.implementation_names import Names, names_on_page, told_apart
 from normgauge.reports.page import (
     accuracy,
+    ask,
     divergences,
     documentation,
     explored,
     hazards,
     in_short,
+    port_map,
     remarks,
     runs,
+    sheets,
     tables,
 )
 from normgauge.reports.page.section import LEGEND, PageData, RunShown, Section
 from normgauge.reports.templating import environment
+from normgauge.results.answers import Answers
 from normgauge.results.folder import read_folder
 from normgauge.results.records import Counterexample, Footer, Header, Judgement, NotRun, Profile, Record
 
-#: The sections in the order of the page; those of the layers come after the first.
+#: The sections in the order of the page; those of the layers come between the two.
+FIRST: Final[tuple[Section, ...]] = (ask.SECTION, port_map.SECTION, in_short.SECTION)
 SECTIONS: Final[tuple[Section, ...]] = (
-    in_short.SECTION,
+    sheets.SECTION,
     accuracy.SECTION,
     divergences.SECTION,
     documentation.SECTION,
     explored.SECTION,
     hazards.SECTION,
     remarks.SECTION,
+    ask.PORTS,
     runs.SECTION,
     runs.NOT_RUN,
 )
+#: Gives the answers for runs, whose implementations have on the page the name that the second argument gives.
+AnswersOf = Callable[[Sequence[Sequence[Record]], Callable[[Header, str], str]], Answers]
 
 
-def write_report(results: Path, target: Path) -> Path:
+def write_report(results: Path, target: Path, answers_of: AnswersOf | None = None) -> Path:
     """Write the report on every ``*.jsonl`` in ``results`` to ``target``, and return it.
 
     Raises:
@@ -48,18 +59,22 @@ def write_report(results: Path, target: Path) -> Path:
         OSError: ``target`` cannot be written.
     """
     records, absent = read_folder(results)
-    target.write_text(render(list(records.values()), absent), encoding="utf-8")
+    target.write_text(render(list(records.values()), absent, answers_of), encoding="utf-8")
     return target
 
 
-def render(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ()) -> str:
-    """The page for these runs, each a list of records that begins with its header."""
-    page = _data([*runs], absent)
+def render(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = (), answers_of: AnswersOf | None = None) -> str:
+    """The page for these runs, each a list of records that begins with its header.
+
+    Without ``answers_of`` the page has no question box.
+    """
+    page = _data([*runs], absent, answers_of)
     templates = environment()
+    script = templates.get_template("report.js").render()
     templates.globals |= {"page": page, "legend": LEGEND}
     shown = [
         (section, Markup(templates.get_template(section.template).render(content, section=section)))
-        for section in (SECTIONS[0], *tables.sections(page), *SECTIONS[1:])
+        for section in (*FIRST, *tables.sections(page), *SECTIONS)
         if (content := section.content(page)) is not None
     ]
     by_framework = grouped(page.runs, lambda run: page.names.framework(run.header.framework))
@@ -70,16 +85,19 @@ def render(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = ()) -> s
             for framework, own in by_framework.items()
         ],
         has_modes=any(profile.mode != "eager" for profile in page.all(Profile)),
+        data=ask.as_block(ask.data_of(page)) if page.answers.pairs else "",
+        script=Markup(script),
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     )
 
 
-def _data(runs: Sequence[Sequence[Record]], absent: Sequence[NotRun]) -> PageData:
+def _data(runs: Sequence[Sequence[Record]], absent: Sequence[NotRun], answers_of: AnswersOf | None) -> PageData:
     ordered, releases = told_apart(runs)
     everything = [record for records in ordered for record in records]
     profiles = of_kind(everything, Profile)
     names = Names(profiles, releases)
-    anchors = Anchors([*(section.id for section in SECTIONS), *layer_titles(profiles).values()])
-    return PageData(
+    anchors = Anchors([*(section.id for section in (*FIRST, *SECTIONS)), *layer_titles(profiles).values()])
+    page = PageData(
         runs=[_run(records) for records in ordered],
         records=everything,
         not_run=[*absent, *of_kind(everything, NotRun)],
@@ -87,7 +105,11 @@ def _data(runs: Sequence[Sequence[Record]], absent: Sequence[NotRun]) -> PageDat
         findings=divergences.findings_of(of_kind(everything, Judgement), profiles, names, anchors),
         contradictions=documentation.contradictions_of(profiles, names, anchors),
         found=explored.found_of(of_kind(everything, Counterexample), names, anchors),
+        anchors=anchors,
+        sheets=sheets.anchors_of(profiles, names, anchors),
+        answers=answers_of(runs, names_on_page(runs)) if answers_of else Answers(),
     )
+    return replace(page, ports=ask.popular(page))
 
 
 def _run(records: Sequence[Record]) -> RunShown:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from normgauge.reports.grouping import of_kind
+from normgauge.reports.grouping import Anchors, of_kind
 from normgauge.reports.implementation_names import Names
-from normgauge.results.records import Footer, Header, Judgement, NotRun, Record
+from normgauge.results.answers import Answers
+from normgauge.results.records import Footer, Header, Judgement, NotRun, Profile, Record
 
 if TYPE_CHECKING:
+    from normgauge.reports.page.ask import PortsShown
     from normgauge.reports.page.divergences import Finding
     from normgauge.reports.page.documentation import Contradiction
     from normgauge.reports.page.explored import Found
 
 R = TypeVar("R", bound=Record)
+#: The framework from which and to which most ports go; without its results, the first on the page.
+USUAL: Final = "torch"
+#: The rank of a batch of pictures.
+_PICTURES: Final = 4
 #: The sign of each word for a verdict and what it means, in the order of the legend.
 LEGEND: Final = {
     "conforms": ("✓", "inside every error bound; for an axis, every other value was excluded"),
@@ -44,7 +51,10 @@ class RunShown:
 
 @dataclass(frozen=True, kw_only=True)
 class PageData:
-    """The records of all runs, and what more than one section shows."""
+    """The records of all runs, and what more than one section shows.
+
+    ``sheets`` has the anchor of its layer's section for each implementation.
+    """
 
     runs: Sequence[RunShown]
     records: Sequence[Record]
@@ -53,11 +63,39 @@ class PageData:
     findings: Sequence[Finding]
     contradictions: Sequence[Contradiction]
     found: Sequence[Found]
+    anchors: Anchors
+    answers: Answers
+    sheets: Mapping[str, str]
+    ports: Sequence[PortsShown] = ()
 
     @property
     def measured(self) -> bool:
         """Whether any requirement was judged."""
         return bool(self.all(Judgement))
+
+    @functools.cached_property
+    def standing(self) -> dict[str, dict[str, str]]:
+        """By framework and kind of layer: the one that is constructed without options and called plainly.
+
+        Where there are several, the one for pictures.
+        """
+        found: dict[str, dict[str, Profile]] = {}
+        for one in self.all(Profile):
+            if one.mode == "eager" and not one.options:
+                own = found.setdefault(one.framework, {})
+                if one.layer not in own or _PICTURES not in own[one.layer].ranks:
+                    own[one.layer] = one
+        return {name: {layer: one.implementation for layer, one in own.items()} for name, own in found.items()}
+
+    @functools.cached_property
+    def evidence(self) -> dict[str, dict[str, str]]:
+        """By requirement and implementation: the anchor of the difference."""
+        found: dict[str, dict[str, str]] = {}
+        for finding in self.findings:
+            for member in (member for one in finding.evidence for member in one.members):
+                own = found.setdefault(finding.judgement.requirement, {})
+                own.setdefault(member.judgement.implementation, member.anchor)
+        return found
 
     def all(self, kind: type[R]) -> list[R]:
         """Every record of this kind."""

@@ -13,6 +13,8 @@ from normgauge.results.facts import class_name
 from normgauge.results.grounds import word_for
 from normgauge.results.records import DIVERGENT, AxisMeasured, DefaultMeasured, Judgement, Profile
 
+#: What a pointer over a cell of the matrix shows, in letters; the difference's section has everything.
+TITLE_SHOWN: Final = 160
 _NO_AXIS: Final = "no known alternative; the nearest is "
 
 
@@ -34,17 +36,21 @@ class Cell:
     target: str = ""
     title: str = ""
 
+    @property
+    def uniform(self) -> bool:
+        """Whether there is one verdict for all dtypes of the layer."""
+        return len(self.entries) == 1 and not self.entries[0].dtypes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One implementation, and its dtypes where others have more.
-
-    ``below`` says that it is a mode or a release of the layer of the row above.
-    """
+    """One implementation, its dtypes where others have more, its mode, and the anchor of its layer's section."""
 
     implementation: str
     dtypes: str
-    below: bool
+    mode: str
+    constructed: str
+    sheet: str
     cells: tuple[Cell, ...]
 
 
@@ -81,9 +87,16 @@ class FrameworkShown:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerShown:
-    """The tables of one layer kind; ``requirements`` and ``axes`` head their columns."""
+    """The tables of one layer kind: ``requirements`` head the rows of the matrix, ``axes`` the columns of theirs.
+
+    ``targets`` has the anchor of each requirement with a difference; the rest is what the filters offer.
+    """
 
     name: str
+    targets: dict[str, str]
+    dtypes: tuple[str, ...]
+    modes: tuple[str, ...]
+    layers: tuple[str, ...]
     requirements: tuple[Judgement, ...]
     axes: tuple[AxisMeasured, ...]
     settings: tuple[str, ...]
@@ -94,10 +107,6 @@ def layer_of(kind: str, title: str, page: PageData) -> LayerShown:
     """The tables of a kind of layer."""
     names = page.names
     measured = grouped((p for p in page.all(Profile) if p.layer == kind), lambda profile: profile.implementation)
-    targets: dict[tuple[str, str], str] = {}
-    for finding in page.findings:
-        for member in (member for one in finding.evidence for member in one.members):
-            targets.setdefault((finding.judgement.requirement, member.judgement.implementation), member.anchor)
     versions = grouped(page.runs, lambda run: names.framework(run.header.framework))
     judged = grouped((j for j in page.all(Judgement) if j.implementation in measured), lambda j: j.requirement)
     columns = [judged[requirement] for requirement in sorted(judged)]
@@ -106,11 +115,21 @@ def layer_of(kind: str, title: str, page: PageData) -> LayerShown:
     frameworks = []
     for framework, own in grouped(measured, lambda one: names.of(one).framework).items():
         verdicts, semantics = [], []
-        for one, below in _siblings_together(own, names):
+        for one in _siblings_together(own, names):
             has = [dtype for dtype in dtypes if dtype in {profile.dtype for profile in measured[one]}]
             only = ", ".join(has) if len(has) < len(dtypes) else ""
-            cells = _verdicts(one, has, columns, targets)
-            verdicts.append(Row(implementation=one, dtypes=only, below=below, cells=cells))
+            cells = _verdicts(one, has, columns, page.evidence)
+            identity, sheet = names.of(one), page.sheets.get(one, "")
+            verdicts.append(
+                Row(
+                    implementation=one,
+                    dtypes=only,
+                    mode=identity.mode,
+                    constructed=identity.constructed,
+                    sheet=sheet,
+                    cells=cells,
+                )
+            )
             semantics.append((names.of(one).layer, only, _semantics(measured[one], has, list(axes)), one))
         frameworks.append(
             FrameworkShown(
@@ -128,6 +147,10 @@ def layer_of(kind: str, title: str, page: PageData) -> LayerShown:
     heads = tuple(column[0] for column in columns)
     return LayerShown(
         name=title,
+        targets={finding.judgement.requirement: finding.anchor for finding in page.findings},
+        dtypes=tuple(dtypes),
+        modes=tuple(dict.fromkeys(names.of(one).mode for one in measured)),
+        layers=tuple(dict.fromkeys(names.of(one).constructed for one in measured)),
         requirements=heads,
         axes=tuple(axes.values()),
         settings=tuple(settings),
@@ -135,17 +158,16 @@ def layer_of(kind: str, title: str, page: PageData) -> LayerShown:
     )
 
 
-def _siblings_together(implementations: Sequence[str], names: Names) -> list[tuple[str, bool]]:
-    """The releases and modes of one layer next to each other, each but the first ``below``."""
-    by_layer = grouped(implementations, lambda one: names.of(one).layer)
-    return [(one, place > 0) for own in by_layer.values() for place, one in enumerate(own)]
+def _siblings_together(implementations: Sequence[str], names: Names) -> list[str]:
+    """The releases and modes of one layer next to each other."""
+    return [one for own in grouped(implementations, lambda one: names.of(one).layer).values() for one in own]
 
 
 def _verdicts(
     implementation: str,
     dtypes: Sequence[str],
     columns: Sequence[Sequence[Judgement]],
-    targets: dict[tuple[str, str], str],
+    evidence: Mapping[str, Mapping[str, str]],
 ) -> tuple[Cell, ...]:
     cells = []
     for column in columns:
@@ -154,10 +176,15 @@ def _verdicts(
         entries = _entries(
             ((word_for(j.verdict, j.ground), j.measured if j.verdict in DIVERGENT else ""), j.dtype) for j in own
         )
-        said = dict.fromkeys(text for j in own for text in (j.sentence, *j.notes) if text)
-        target = targets.get((column[0].requirement, implementation), "")
-        cells.append(Cell(entries=_unless_all(entries, asked), target=target, title="\n".join(said)))
+        told = (j for j in own if j.verdict != "conforms")
+        said = dict.fromkeys(text for j in told for text in (j.nameless or j.sentence, *j.notes) if text)
+        target = evidence.get(column[0].requirement, {}).get(implementation, "")
+        cells.append(Cell(entries=_unless_all(entries, asked), target=target, title=_short("\n".join(said))))
     return tuple(cells)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= TITLE_SHOWN else f"{text[:TITLE_SHOWN]}…"
 
 
 def _semantics(profiles: Sequence[Profile], dtypes: Sequence[str], axes: Sequence[str]) -> tuple[Cell, ...]:

@@ -29,7 +29,8 @@ from normgauge.adapters.dtypes import DTYPES
 from normgauge.adapters.registry import registered, registered_implementations
 from normgauge.conformance.gating.entries import TO_BE_WRITTEN, BrokenExpectations
 from normgauge.conformance.gating.expectations import SHIPPED, load_expectations, of_judgement
-from normgauge.conformance.gating.gate import Gated, suggestions
+from normgauge.conformance.gating.gate import Gated
+from normgauge.conformance.gating.suggest import suggestions
 from normgauge.conformance.layers.registry import requirements
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
