@@ -5,6 +5,7 @@ The same data gives the same bytes. matplotlib is the extra ``pictures`` and is 
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import re
@@ -98,6 +99,29 @@ def picture(paint: Callable[[Figure], None], size: tuple[float, float], title: s
     root.set("height", f"{size[1]:g}")
     ET.indent(root, "")
     return ET.tostring(root, encoding="unicode")
+
+
+def compact(svg: str) -> str:
+    """The same picture in fewer bytes, for a page: no line breaks, a tenth of a pixel, each style once as a class."""
+    styles: dict[str, str] = {}
+
+    def named(found: re.Match[str]) -> str:
+        style = found[1]
+        return f' class="{styles.setdefault(style, "p" + hashlib.sha256(style.encode()).hexdigest()[:6])}"'
+
+    svg = re.sub(r' transform="rotate\(-0 [^"]*\)"', "", svg.replace("\n", " "))
+    svg = re.sub(r"\d+\.\d\d+", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), svg)
+    svg = re.sub(r' style="([^"]*)"', named, svg)
+    svg = re.sub(r"> +<", "><", svg)
+    light = " ".join(f".{name} {{ {style} }}" for style, name in styles.items())
+    dark = " ".join(f".{name} {{ {_on_dark(style)} }}" for style, name in styles.items() if _on_dark(style) != style)
+    return re.sub(
+        "<style>.*?</style>", f"<style>{light} @media (prefers-color-scheme: dark) {{ {dark} }}</style>", svg, count=1
+    )
+
+
+def _on_dark(style: str) -> str:
+    return re.sub("|".join(_DARK), lambda found: _DARK[found[0]], style)
 
 
 def say(artist: Artist, text: str) -> None:

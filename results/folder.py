@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -26,12 +27,45 @@ def read_folder(results: Path) -> tuple[dict[Path, list[Record]], list[NotRun]]:
     files = sorted(results.glob("*.jsonl"))
     absent = _absent(results, files)
     if not files and not absent:
-        raise BrokenResults(
-            f"{results} holds no result file (*.jsonl); make one with: normgauge run FRAMEWORK --out {results}"
-        )
+        raise BrokenResults(_nothing_in(results))
     records = {path: _named_like(path, read_records(path)) for path in files}
     _refuse_two_runs(records)
     return records, absent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """What can be read of a folder: records by file, what is absent, and by file why it is left out."""
+
+    records: dict[Path, list[Record]]
+    absent: list[NotRun]
+    broken: dict[str, str]
+
+
+def read_what_can_be_read(results: Path) -> Folder:
+    """As :func:`read_folder`, but with the reason for each file that cannot be read, or repeats another one."""
+    files = sorted(results.glob("*.jsonl"))
+    records: dict[Path, list[Record]] = {}
+    broken: dict[str, str] = {}
+    absent: list[NotRun] = []
+    try:
+        absent = _absent(results, files)
+    except BrokenResults as error:
+        broken[MANIFEST] = str(error)
+    for path in files:
+        try:
+            records[path] = _named_like(path, read_records(path))
+            _refuse_two_runs(records)
+        except BrokenResults as error:
+            records.pop(path, None)
+            broken[path.name] = str(error)
+    if not files and not absent and not broken:
+        broken[results.name] = _nothing_in(results)
+    return Folder(records=records, absent=absent, broken=broken)
+
+
+def _nothing_in(results: Path) -> str:
+    return f"{results} holds no result file (*.jsonl); make one with: normgauge run FRAMEWORK --out {results}"
 
 
 def _named_like(path: Path, records: list[Record]) -> list[Record]:

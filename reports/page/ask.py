@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,6 +107,16 @@ class _Numbered:
     def number(self, text: str) -> int:
         return self.all.setdefault(printable(text), len(self.all))
 
+    def runs(self, text: str) -> list[int]:
+        """The lines of a text as runs of consecutive numbers: the first of each, and how many."""
+        found: list[int] = []
+        for number in map(self.number, text.rstrip().split("\n")) if text else ():
+            if found and number == found[-2] + found[-1]:
+                found[-1] += 1
+            else:
+                found += [number, 1]
+        return found
+
 
 def data_of(page: PageData) -> dict[str, Any]:
     """The answers in few bytes: texts and lines of code are numbered."""
@@ -133,11 +145,12 @@ def data_of(page: PageData) -> dict[str, Any]:
     }
     recipes = {
         f"{one.source}|{one.target}": [
-            [lines.number(line) for line in one.code.rstrip().split("\n")] if one.code else [],
+            lines.runs(one.code),
             [texts.number(text) for text in one.impossible],
         ]
         for one in answers.recipes
     }
+    scripts = {anchor: lines.runs(script) for anchor, script in page.scripts.items()}
     return {
         "implementations": {
             name: {
@@ -157,15 +170,16 @@ def data_of(page: PageData) -> dict[str, Any]:
         "pairs": pairs,
         "recipes": recipes,
         "evidence": page.evidence,
+        "scripts": scripts,
         "texts": [*texts.all],
         "lines": [*lines.all],
     }
 
 
 def as_block(data: Mapping[str, Any]) -> Markup:
-    """The data as JSON for an element ``script``: it cannot end the element."""
+    """The data as JSON, compressed, for an element ``script``: base64 cannot end the element."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+    return Markup(base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode())
 
 
 # --- sections -----------------------------------------------------------------------------------

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from markupsafe import Markup
 
+from normgauge.reports import pictures
 from normgauge.reports.grouping import Anchors, grouped, layer_titles, of_kind
 from normgauge.reports.implementation_names import Names, names_on_page, told_apart
 from normgauge.reports.page import (
@@ -27,10 +29,12 @@ from normgauge.reports.page import (
     sheets,
     tables,
 )
+from normgauge.reports.page.data import data_of
 from normgauge.reports.page.section import LEGEND, PageData, RunShown, Section
 from normgauge.reports.templating import environment
 from normgauge.results.answers import Answers
-from normgauge.results.folder import read_folder
+from normgauge.results.file import BrokenResults
+from normgauge.results.folder import read_what_can_be_read
 from normgauge.results.records import Counterexample, Footer, Header, Judgement, NotRun, Profile, Record
 
 #: The sections in the order of the page; those of the layers come between the two.
@@ -54,12 +58,22 @@ AnswersOf = Callable[[Sequence[Sequence[Record]], Callable[[Header, str], str]],
 def write_report(results: Path, target: Path, answers_of: AnswersOf | None = None) -> Path:
     """Write the report on every ``*.jsonl`` in ``results`` to ``target``, and return it.
 
+    Beside the page, ``report.json`` has what it shows as data, and ``report.md`` the differences as Markdown.
+    A file that cannot be read is named on the page with the reason; the others are shown.
+
     Raises:
-        BrokenResults: a file that is no result file, a folder without any, or two runs of one implementation.
-        OSError: ``target`` cannot be written.
+        BrokenResults: some files cannot be read, or there is none; the page is written all the same.
+        OSError: a file cannot be written.
     """
-    records, absent = read_folder(results)
-    target.write_text(render(list(records.values()), absent, answers_of), encoding="utf-8")
+    folder = read_what_can_be_read(results)
+    page = _data(list(folder.records.values()), folder.absent, answers_of, folder.broken)
+    target.write_text(_rendered(page), encoding="utf-8")
+    encoded = msgspec.json.encode(data_of(page))
+    target.with_name("report.json").write_bytes(encoded)
+    markdown = environment(autoescape=False).get_template("report.md").render(page=page)
+    target.with_name("report.md").write_text(markdown, encoding="utf-8")
+    if folder.broken:
+        raise BrokenResults("\n".join(folder.broken.values()))
     return target
 
 
@@ -68,10 +82,14 @@ def render(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = (), answ
 
     Without ``answers_of`` the page has no question box.
     """
-    page = _data([*runs], absent, answers_of)
+    return _rendered(_data([*runs], absent, answers_of))
+
+
+def _rendered(page: PageData) -> str:
     templates = environment()
     script = templates.get_template("report.js").render()
     templates.globals |= {"page": page, "legend": LEGEND}
+    templates.filters["compact"] = lambda svg: Markup(pictures.compact(svg))
     shown = [
         (section, Markup(templates.get_template(section.template).render(content, section=section)))
         for section in (*FIRST, *tables.sections(page), *SECTIONS)
@@ -85,13 +103,18 @@ def render(runs: Iterable[Sequence[Record]], absent: Sequence[NotRun] = (), answ
             for framework, own in by_framework.items()
         ],
         has_modes=any(profile.mode != "eager" for profile in page.all(Profile)),
-        data=ask.as_block(ask.data_of(page)) if page.answers.pairs else "",
+        data=ask.as_block(ask.data_of(page)),
         script=Markup(script),
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     )
 
 
-def _data(runs: Sequence[Sequence[Record]], absent: Sequence[NotRun], answers_of: AnswersOf | None) -> PageData:
+def _data(
+    runs: Sequence[Sequence[Record]],
+    absent: Sequence[NotRun],
+    answers_of: AnswersOf | None,
+    broken: Mapping[str, str] | None = None,
+) -> PageData:
     ordered, releases = told_apart(runs)
     everything = [record for records in ordered for record in records]
     profiles = of_kind(everything, Profile)
@@ -106,6 +129,7 @@ def _data(runs: Sequence[Sequence[Record]], absent: Sequence[NotRun], answers_of
         contradictions=documentation.contradictions_of(profiles, names, anchors),
         found=explored.found_of(of_kind(everything, Counterexample), names, anchors),
         anchors=anchors,
+        broken=broken or {},
         sheets=sheets.anchors_of(profiles, names, anchors),
         answers=answers_of(runs, names_on_page(runs)) if answers_of else Answers(),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from normgauge.reports.grouping import Anchors, of_kind
 from normgauge.reports.implementation_names import Names
-from normgauge.results.answers import Answers
+from normgauge.results.answers import Answers, KnownDifference
 from normgauge.results.records import Footer, Header, Judgement, NotRun, Profile, Record
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class RunShown:
 class PageData:
     """The records of all runs, and what more than one section shows.
 
-    ``sheets`` has the anchor of its layer's section for each implementation.
+    ``sheets`` has the anchor of its layer's section for each implementation, ``broken`` the reason
+    for each file that is not shown.
     """
 
     runs: Sequence[RunShown]
@@ -66,6 +67,7 @@ class PageData:
     anchors: Anchors
     answers: Answers
     sheets: Mapping[str, str]
+    broken: Mapping[str, str]
     ports: Sequence[PortsShown] = ()
 
     @property
@@ -96,6 +98,17 @@ class PageData:
                 own = found.setdefault(finding.judgement.requirement, {})
                 own.setdefault(member.judgement.implementation, member.anchor)
         return found
+
+    @functools.cached_property
+    def known(self) -> dict[tuple[str, str, str], KnownDifference]:
+        """What is known of a difference, by implementation, requirement and measured value."""
+        return {(one.implementation, one.requirement, one.measured): one for one in self.answers.known}
+
+    @functools.cached_property
+    def scripts(self) -> dict[str, str]:
+        """By the anchor of an implementation's difference: the script that shows it."""
+        members = (member for finding in self.findings for one in finding.evidence for member in one.members)
+        return {one.anchor: one.judgement.example.script for one in members if one.judgement.example}
 
     def all(self, kind: type[R]) -> list[R]:
         """Every record of this kind."""

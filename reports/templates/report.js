@@ -1,9 +1,10 @@
 "use strict";
 // The question box, the filters of the tables, and the copy buttons. The page shows everything else without this script.
-(() => {
+(async () => {
   const find = (id) => document.getElementById(id);
-  const block = find("data");
-  const data = block ? JSON.parse(block.textContent) : null;
+  // The data is JSON, compressed with gzip and written in base64: this keeps the page small.
+  const packed = Uint8Array.from(atob(find("data").textContent), (one) => one.charCodeAt(0));
+  const data = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
   document.documentElement.classList.add("scripted");
   for (const one of document.querySelectorAll(".js")) one.hidden = false;
 
@@ -40,9 +41,22 @@
     if (event.target.matches("button.copy")) copy(event.target);
   });
 
+  /** A text from runs of consecutive lines. */
+  function written(runs) {
+    const lines = [];
+    for (let n = 0; n < runs.length; n += 2) lines.push(...data.lines.slice(runs[n], runs[n] + runs[n + 1]));
+    return lines.join("\n") + "\n";
+  }
+
   function code(text) {
     return make("div", { class: "copied" }, make("button", { type: "button", class: "copy" }, "Copy"),
       make("pre", { tabindex: "0" }, text));
+  }
+
+  for (const one of document.querySelectorAll("details[data-script]")) {
+    one.addEventListener("toggle", () => {
+      if (one.open && !one.querySelector("pre")) one.append(code(written(data.scripts[one.dataset.script])));
+    });
   }
 
   // --- the answer -----------------------------------------------------------------------------
@@ -124,7 +138,7 @@
     const summary = make("summary", {}, "Code to write: ", make("code", {}, here), " in place of ", make("code", {}, there));
     const check = make("p", { class: "note" }, "Made from the measured profiles, in float32. To run both and compare: ",
       make("code", {}, `normgauge recipe "${there}" "${here}" --verify`));
-    return [make("details", { open: "" }, summary, check, code(lines.map((one) => data.lines[one]).join("\n") + "\n"))];
+    return [make("details", { open: "" }, summary, check, code(written(lines)))];
   }
 
   function box() {
@@ -233,6 +247,6 @@
     apply();
   }
 
-  if (data && find("ask-form")) box();
+  if (find("ask-form")) box();
   for (const block of document.querySelectorAll(".matrix-block")) matrix(block);
 })();
