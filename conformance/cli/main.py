@@ -24,6 +24,7 @@ from normgauge.conformance.cli.promote import promote
 from normgauge.conformance.cli.recipe import recipe
 from normgauge.conformance.cli.report import report
 from normgauge.conformance.cli.run import run
+from normgauge.conformance.cli.serve import serve
 from normgauge.conformance.cli.timeline import timeline
 from normgauge.conformance.cli.vectors import vectors
 
@@ -55,6 +56,7 @@ COMMANDS: Final = (
     gate,
     accuracy,
     report,
+    serve,
     timeline,
     vectors,
 )

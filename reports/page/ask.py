@@ -50,7 +50,7 @@ class PortsShown:
 
 def popular(page: PageData) -> list[PortsShown]:
     """From the usual framework to every other, and back."""
-    standing = page.standing
+    standing = page.standing if page.answers.pairs else {}
     usual = USUAL if USUAL in standing else next(iter(standing), "")
     others = [one for one in standing if one != usual]
     evidence = page.evidence
@@ -73,7 +73,7 @@ def _ports(page: PageData, source: str, target: str, evidence: Mapping[str, Mapp
         b = page.standing[target].get(layer)
         if b is None:
             continue
-        pair = pairs.get((group[a], group[b]))
+        pair = pairs.get((group.get(a, -1), group.get(b, -1)))
         numbers = pair.differences if pair else []
         by_weight = grouped((answers.differences[one] for one in numbers), lambda one: one.weight)
         yield PortShown(
@@ -110,7 +110,7 @@ class _Numbered:
     def runs(self, text: str) -> list[int]:
         """The lines of a text as runs of consecutive numbers: the first of each, and how many."""
         found: list[int] = []
-        for number in map(self.number, text.rstrip().split("\n")) if text else ():
+        for number in map(self.number, text.rstrip("\n").split("\n")) if text else ():
             if found and number == found[-2] + found[-1]:
                 found[-1] += 1
             else:

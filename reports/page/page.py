@@ -21,6 +21,7 @@ from normgauge.reports.page import (
     divergences,
     documentation,
     explored,
+    grounds,
     hazards,
     in_short,
     port_map,
@@ -48,6 +49,7 @@ SECTIONS: Final[tuple[Section, ...]] = (
     hazards.SECTION,
     remarks.SECTION,
     ask.PORTS,
+    grounds.SECTION,
     runs.SECTION,
     runs.NOT_RUN,
 )

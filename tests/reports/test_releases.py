@@ -15,6 +15,7 @@ from pages import (
     in_short,
     judgement,
     matrix,
+    notes,
     parsed,
     profile,
     rows,
@@ -69,8 +70,8 @@ def test_two_releases_stand_side_by_side_from_old_to_new() -> None:
 
 def test_the_page_begins_with_each_framework_once_and_its_versions() -> None:
     page = shown(new("0.32.1"), run(judgement()), old("0.32.0"))
-    told = page.one("header").all("p")[0].text
-    assert told.startswith("This page compares each layer of mlx (mlx 0.32.0; mlx 0.32.1), torch (torch 1.2.3) with a")
+    assert page.one("header").one("p").text == "Measured on the layers of mlx, torch."
+    assert "Versions: mlx (mlx 0.32.0; mlx 0.32.1), torch (torch 1.2.3)." in notes(page).text
 
 
 def test_releases_for_which_the_same_values_were_measured_share_a_row_of_the_axes() -> None:
@@ -160,11 +161,11 @@ def modes(*others: Record) -> list[Record]:
     return run(*others, *(profile(name, mode=mode) for name, mode in named.items()), framework="a")
 
 
-def test_a_mode_stands_under_its_eager_sibling() -> None:
+def test_a_mode_stands_beside_its_eager_sibling() -> None:
     page = shown(modes(judgement(EAGER), judgement("a.nn.H"), judgement(LAST), profile("a.nn.H")))
     assert list(matrix(page)) == ["a.nn.H", EAGER, LAST, STRIDED]
-    heads = page.one("table", **{"class": "wide matrix"}).one("tbody").all("th", scope="row")
-    assert [one.attributes.get("class", "") for one in heads] == ["", "", "below", "below"]
+    heads = page.one("table", **{"class": "wide matrix"}).one("thead").all("th")[1:]
+    assert [one.attributes["class"] for one in heads] == ["upright", "upright", "upright mode", "upright mode"]
 
 
 def test_a_mode_that_differs_is_named_alone() -> None:
@@ -176,7 +177,7 @@ def test_a_mode_that_differs_is_named_alone() -> None:
 def test_a_layer_alone_stands_for_all_its_modes_and_the_page_says_so() -> None:
     page = shown(modes(diverging(EAGER), diverging(LAST), diverging(STRIDED)))
     assert in_short(page)[0].startswith(f"GN-02 grouping: interleaved in {EAGER}.")
-    assert "a name without a mode in [ ] stands for all measured modes" in page.one("header").text
+    assert "a name without a mode in [ ] stands for all measured modes" in notes(page).text
     assert "without a mode" not in shown(run(diverging("a.G"))).text
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import jsonschema
 import pytest
 from browser import opened
 from pages import (
@@ -22,16 +25,21 @@ from pages import (
     in_short,
     judgement,
     matrix,
+    notes,
+    packed,
     parsed,
     profile,
     rows,
     run,
+    scripts_in,
     section,
     shown,
     witness,
     write,
 )
 
+from normgauge.conformance.cli.answers import report_answers
+from normgauge.reports.page.data import schema
 from normgauge.reports.page.divergences import TEXT_SHOWN, VALUES_SHOWN
 from normgauge.reports.page.page import render, write_report
 from normgauge.results.file import BrokenResults
@@ -48,6 +56,7 @@ from normgauge.results.records import (
     Record,
 )
 
+SCHEMA: Final = Path(__file__).parents[2] / "reports" / "report.schema.json"
 HOSTILE: Final = "<script>alert(1)</script><img src=x onerror='alert(2)'>\"&"
 
 
@@ -69,11 +78,12 @@ def test_ids_are_unique_even_where_names_differ_in_punctuation_only() -> None:
     page = shown(run(*(diverging(name, requirement=r) for name in names for r in ("GN-02", "runs")), framework="mlx"))
     ids = [one.attributes["id"] for one in page.walk() if "id" in one.attributes]
     assert len(ids) == len(set(ids))
-    linked = [row for row in page.one("table", **{"class": "wide matrix"}).all("tr") if row.all("a")]
-    assert [row.one("th").text for row in linked] == names
-    for row in linked:
-        for link in row.all("a"):
-            assert page.one("code", id=link.attributes["href"].removeprefix("#")).text == row.one("th").text
+    table = page.one("table", **{"class": "wide matrix"})
+    assert [one.text for one in table.one("thead").all("th")][1:] == names
+    for row in table.one("tbody").all("tr"):
+        links = [cell.one("a") for cell in row.all("td")]
+        targets = [page.one("code", id=link.attributes["href"].removeprefix("#")).text for link in links]
+        assert targets == names
 
 
 def test_ids_need_no_escaping_in_a_link() -> None:
@@ -87,7 +97,7 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
     page = parsed(html)
     loading = {"src", "srcset", "data", "poster", "background", "action", "formaction", "ping"}
     for one in page.walk():
-        assert one.tag not in {"script", "link", "img", "iframe", "object", "embed", "base", "video", "audio", "source"}
+        assert one.tag not in {"link", "img", "iframe", "object", "embed", "base", "video", "audio", "source"}
         assert not loading & one.attributes.keys(), one
         assert not [name for name in one.attributes if name.startswith("on")], one
         assert "href" not in one.attributes or one.tag == "a", one
@@ -96,7 +106,10 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
     assert "url(" not in style
     assert "@import" not in style
     policy = page.one("meta", **{"http-equiv": "Content-Security-Policy"}).attributes["content"]
-    assert policy == "default-src 'none'; style-src 'unsafe-inline'"
+    data, script = page.all("script")
+    assert data.attributes == {"type": "application/gzip", "id": "data"}
+    digest = base64.b64encode(hashlib.sha256(script.raw.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
 
 
 def test_every_header_cell_says_what_it_heads() -> None:
@@ -144,7 +157,8 @@ def test_text_from_a_record_never_becomes_markup() -> None:
         NotRun(framework=HOSTILE, reason=HOSTILE, implementation=HOSTILE),
     ]
     page = shown(records, absent=[NotRun(framework=HOSTILE, reason=HOSTILE)])
-    assert not page.all("script")
+    assert len(page.all("script")) == 2  # the data and the script of the page itself
+    assert HOSTILE not in "".join(one.raw for one in page.all("script"))
     assert not page.all("img")
     assert page.text.count("<script>alert(1)</script>") > 40
 
@@ -248,7 +262,7 @@ def test_where_nothing_was_measured_the_page_does_not_speak_of_conformance() -> 
     assert section(page, "in-short").text == "In short Nothing was measured."
     assert "Nothing was measured." in section(page, "divergences").text
     assert "Nothing was measured." in section(page, "hazards").text
-    assert "This page compares" not in page.text
+    assert page.one("header").one("p").text == "No result file could be shown."
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -261,7 +275,7 @@ def test_a_cell_of_the_matrix_has_sign_and_word_and_leads_to_its_divergence() ->
     assert told["mlx.nn.GroupNorm"]["GN-05 grouping"] == "? cannot tell"
     assert told["mlx.nn.GroupNorm"]["GN-13 grouping"] == "– unsupported"
     assert told["mlx.nn.GroupNorm"]["GN-17 grouping"] == "☠ crashes"
-    links = page.one("table", **{"class": "wide matrix"}).all("a")
+    links = [link for cell in page.one("table", **{"class": "wide matrix"}).all("td") for link in cell.all("a")]
     assert len(links) == 3
     for link in links:
         assert page.one("code", id=link.attributes["href"].removeprefix("#"))
@@ -281,7 +295,7 @@ def test_measured_values_that_depend_on_the_dtype_are_both_shown_and_the_first_i
     assert (
         "interleaved in mlx.nn.GroupNorm (float32); contiguous or so in mlx.nn.GroupNorm (float64)" in in_short(page)[0]
     )
-    link = page.one("table", **{"class": "wide matrix"}).all("a")[0].attributes["href"]
+    link = page.one("table", **{"class": "wide matrix"}).all("td")[0].all("a")[0].attributes["href"]
     assert page.all("article")[0].one("h4").one("code").attributes["id"] == link.removeprefix("#")
 
 
@@ -300,7 +314,7 @@ def test_a_verdict_for_fewer_dtypes_than_were_asked_says_for_which() -> None:
 
 def test_the_rows_stand_under_their_framework_and_its_versions() -> None:
     page = shown(*everything())
-    for kind in ("matrix", "axes", "facts"):
+    for kind in ("axes", "facts"):
         table = page.one("table", **{"class": f"wide {kind}"})
         heads = [[one.text.removesuffix(" float32 only") for one in part.all("th")] for part in table.all("tbody")]
         assert heads == [
@@ -416,7 +430,7 @@ def test_what_was_run_tells_versions_machine_and_time() -> None:
 
 def test_an_interrupted_run_is_told_at_the_top_with_what_it_lacks() -> None:
     page = shown([header("torch", "torch.nn.GroupNorm", "torch.nn.BatchNorm2d"), profile(), judgement()])
-    told = page.one("header").one("p", **{"class": "warning"}).text
+    told = notes(page).one("p", **{"class": "warning"}).text
     assert told.startswith("The run of torch did not finish.")
     assert "there is no result for torch.nn.BatchNorm2d" in told
     assert "did not finish" in section(page, "runs").text
@@ -435,7 +449,7 @@ def test_what_could_not_be_run_is_told_at_the_top_and_has_its_row() -> None:
         "keras": ["no wheel"],
         "mlx mlx.nn.GroupNorm float16": ["died"],
     }
-    told = page.one("header").one("p", **{"class": "warning"}).text
+    told = notes(page).one("p", **{"class": "warning"}).text
     assert told == "2 could not be run: keras, mlx.nn.GroupNorm float16. The reasons."
 
 
@@ -479,7 +493,7 @@ def test_implementations_that_show_the_very_same_share_one_article() -> None:
     page = shown(run(*same, other))
     heads = [one.one("h4").text for one in page.all("article")]
     assert heads == ["a.G, b.G, c.G: interleaved", "d.G: interleaved"]
-    scripts = [one.text for one in page.all("article")[0].all("pre")]
+    scripts = scripts_in(page.all("article")[0], packed(page))
     assert scripts == ["print('a.G')", "print('b.G')", "print('c.G')"]
     for name in ("a.G", "b.G", "c.G", "d.G"):
         assert page.one("code", id=f"GN-02-{name}").text == name
@@ -564,14 +578,15 @@ def test_a_long_row_of_numbers_is_cut_with_its_count_while_the_script_stays_whol
     (_, came_out), *_, (_, raised) = numbers(page)  # between them: running_mean
     assert came_out.split() == ["0.5"] * VALUES_SHOWN + ["…", str(1000 - VALUES_SHOWN), "more"]
     assert raised == "raised " + "x" * (TEXT_SHOWN - len("raised ")) + "…"
-    assert page.one("pre").raw == script
+    assert scripts_in(page, packed(page)) == [script.rstrip("\n")]
 
 
 def test_scripts_and_witnesses_are_folded_away() -> None:
-    article = shown(run(diverging(example=example()), framework="mlx")).one("article")
+    page = shown(run(diverging(example=example()), framework="mlx"))
+    article = page.one("article")
     script, witnesses = article.all("details")
     assert script.one("summary").text == "Script for mlx.nn.GroupNorm"
-    assert script.one("pre").text == "print('the numbers')"
+    assert scripts_in(script, packed(page)) == ["print('the numbers')"]
     assert not {"open"} & (script.attributes.keys() | witnesses.attributes.keys())
     assert [cell.text for cell in witnesses.one("tbody").all("td")] == [
         "graded deviations ab12",
@@ -602,7 +617,7 @@ def test_a_file_cut_within_a_line_is_shown_as_interrupted(tmp_path: Path) -> Non
     whole = write(tmp_path / "torch.jsonl", run(judgement(), judgement(requirement="GN-03"))).read_bytes()
     (tmp_path / "torch.jsonl").write_bytes(whole[: whole.index(b"GN-03")])
     page = parsed(write_report(tmp_path, tmp_path / "index.html").read_text(encoding="utf-8"))
-    assert "The run of torch did not finish." in page.one("header").text
+    assert "The run of torch did not finish." in notes(page).text
     assert [list(row) for row in matrix(page).values()] == [["GN-02 grouping"]]
 
 
@@ -685,7 +700,34 @@ def test_broken_results_are_refused_with_the_place_and_the_remedy(
     with pytest.raises(BrokenResults) as refused:
         write_report(tmp_path, tmp_path / "index.html")
     assert [part for part in told if part not in str(refused.value)] == []
-    assert not (tmp_path / "index.html").exists()
+    page = parsed((tmp_path / "index.html").read_text(encoding="utf-8"))
+    (warning,) = [one.text for one in notes(page).all("p", **{"class": "warning"}) if "Not shown" in one.text]
+    assert [part for part in told if part not in warning] == []
+
+
+def test_what_can_be_read_is_shown_beside_a_file_that_cannot(tmp_path: Path) -> None:
+    write(tmp_path / "torch.jsonl", run(judgement()))
+    write(tmp_path / "torch-again.jsonl", run(judgement(requirement="GN-03")))
+    (tmp_path / "mlx.jsonl").write_bytes(b"{not json\n")
+    with pytest.raises(BrokenResults):
+        write_report(tmp_path, tmp_path / "index.html")
+    page = parsed((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert matrix(page) == {"torch.nn.GroupNorm": {"GN-03 grouping": "✓ conforms"}}
+    data = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert list(data["broken"]) == ["mlx.jsonl", "torch.jsonl"]
+
+
+def test_the_data_beside_the_page_follows_its_schema(tmp_path: Path) -> None:
+    assert json.loads(SCHEMA.read_text(encoding="utf-8")) == schema(), "write the schema again"
+    for records in everything():
+        write(tmp_path / f"{records[0].framework}.jsonl", records)  # type: ignore[union-attr]
+    write_report(tmp_path, tmp_path / "index.html", report_answers)
+    data = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(schema()).validate(data)
+    page = parsed((tmp_path / "index.html").read_text(encoding="utf-8"))
+    anchors = {anchor for own in data["anchors"].values() for anchor in own.values()}
+    assert anchors <= {one.attributes.get("id") for one in page.walk()}
+    assert "GN-02 grouping" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 # --- a browser ----------------------------------------------------------------------------------
@@ -694,6 +736,7 @@ def test_broken_results_are_refused_with_the_place_and_the_remedy(
 @pytest.mark.slow
 def test_a_browser_renders_the_page_as_it_was_written(tmp_path: Path) -> None:
     html = render(everything())
+    html = re.sub("<script.*?</script>", "", html, flags=re.DOTALL)  # the page's script adds to it
     (tmp_path / "index.html").write_text(html, encoding="utf-8")
     seen, wrote = opened(tmp_path / "index.html"), parsed(html)
     # A browser mends what is nested wrongly, so equal trees mean that nothing had to be mended.

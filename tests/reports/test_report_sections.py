@@ -15,6 +15,7 @@ from pages import (
     header,
     in_short,
     judgement,
+    notes,
     parsed,
     profile,
     rows,
@@ -25,7 +26,7 @@ from pages import (
     write,
 )
 
-from normgauge.reports.page.page import SECTIONS, write_report
+from normgauge.reports.page.page import FIRST, SECTIONS, write_report
 from normgauge.results.records import Footer, NotRun, Record
 
 # --- all sections -------------------------------------------------------------------------------
@@ -35,7 +36,7 @@ def test_a_section_that_is_shown_has_its_heading_and_its_entry_in_the_contents()
     records: list[Record] = [judgement(), judgement(verdict="unsupported"), profile(claims=[claim()]), explored()]
     page = shown(run(*records, profile("torch.nn.BatchNorm", layer="batch_norm")))
     headings = {one.attributes["id"]: one.text for one in page.all("h2")}
-    fixed = {one.id: one.title for one in SECTIONS if one.id not in {"accuracy", "not-run"}}
+    fixed = {one.id: one.title for one in (*FIRST, *SECTIONS) if one.id not in {"ask", "ports", "accuracy", "not-run"}}
     assert headings == fixed | {one: one for one in ("GroupNorm", "BatchNorm")}
     contents = page.one("nav").all("a")
     assert [(one.attributes["href"], one.text) for one in contents] == [(f"#{i}", t) for i, t in headings.items()]
@@ -183,7 +184,7 @@ def test_what_a_framework_does_not_have_is_a_row_but_no_warning() -> None:
         )
     )
     assert rows(section(page, "not-run").one("table")) == {"torch float64": ["the framework has no float64 here"]}
-    assert not page.one("header").all("p", **{"class": "warning"})
+    assert not notes(page).all("p", **{"class": "warning"})
 
 
 # --- older files --------------------------------------------------------------------------------

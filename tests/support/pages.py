@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import gzip
+import json
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -104,7 +107,8 @@ def shown(*runs: Sequence[Record], absent: Sequence[NotRun] = ()) -> Element:
 
 def section(page: Element, heading: str) -> Element:
     """The section that the heading with this id names."""
-    return page.one("section", **{"aria-labelledby": heading})
+    (found,) = [one for one in page.all("section") if one.attributes.get("aria-labelledby") == heading]
+    return found
 
 
 def in_short(page: Element) -> list[str]:
@@ -121,7 +125,32 @@ def matrix(page: Element) -> dict[str, dict[str, str]]:
     """The verdicts: implementation to requirement to what its cell says."""
     table = page.one("table", **{"class": "wide matrix"})
     heads = [one.text for one in table.one("thead").all("th")][1:]
-    return {name: dict(zip(heads, cells, strict=True)) for name, cells in rows(table).items() if cells}
+    found: dict[str, dict[str, str]] = {name: {} for name in heads}
+    for requirement, cells in rows(table).items():
+        for name, cell in zip(heads, cells, strict=True):
+            found[name][requirement] = cell
+    return found
+
+
+def notes(page: Element) -> Element:
+    """What the page says of itself: warnings, versions, contents."""
+    return page.one("section", **{"class": "about"})
+
+
+def packed(page: Element) -> dict[str, Any]:
+    """The data that the script of the page reads."""
+    return json.loads(gzip.decompress(base64.b64decode(page.one("script", id="data").raw)))
+
+
+def scripts_in(element: Element, data: dict[str, Any]) -> list[str]:
+    """The scripts of the differences in an element, as the page's script unfolds them."""
+    found = []
+    for one in element.all("details"):
+        if "data-script" in one.attributes:
+            runs = data["scripts"][one.attributes["data-script"]]
+            parts = zip(runs[::2], runs[1::2], strict=True)
+            found.append("\n".join(line for start, count in parts for line in data["lines"][start : start + count]))
+    return found
 
 
 # --- records, made by hand ----------------------------------------------------------------------
