@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -24,6 +25,6 @@ def _known(runs: Sequence[Sequence[Record]], named: Named) -> Iterator[KnownDiff
     for records in runs:
         header = next(one for one in records if isinstance(one, Header))
         try:
-            yield from list(known_differences(records, expectations, lambda one, own=header: named(own, one)))
+            yield from list(known_differences(records, expectations, functools.partial(named, header)))
         except BrokenExpectations:
             continue  # the shipped list does not fit a framework of this name with other packages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import tempfile
 import threading
@@ -36,10 +37,8 @@ class _Report:
             state = [(path.name, (found := path.stat()).st_size, found.st_mtime_ns) for path in files]
             if state == self._shown:
                 return
-            try:
+            with contextlib.suppress(BrokenResults):  # the page names each file
                 write_report(self._results, self._folder / "index.html", report_answers)
-            except BrokenResults:
-                pass  # the page names each file
             self._shown = state
 
 
