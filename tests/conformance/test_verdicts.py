@@ -62,11 +62,7 @@ def marks_of(identifier: str, dtype: str) -> list[pytest.MarkDecorator]:
 
 @pytest.mark.parametrize(
     ("identifier", "dtype"),
-    [
-        pytest.param(identifier, dtype, marks=marks_of(identifier, dtype))
-        for identifier in CAUGHT
-        for dtype in DTYPES
-    ],
+    [pytest.param(identifier, dtype, marks=marks_of(identifier, dtype)) for identifier in CAUGHT for dtype in DTYPES],
 )
 def test_a_faulty_layer_is_caught_at_its_fault_and_nowhere_else(identifier: str, dtype: str) -> None:
     records = measured(identifier, (dtype,))

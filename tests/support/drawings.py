@@ -33,13 +33,16 @@ def parts(picture: Element) -> list[Part]:
 
 
 def _parts(picture: Element) -> Iterator[Part]:
+    styles = dict(
+        reversed(re.findall(r"\.(\w+) \{ (.*?) \}", " ".join(one.text for one in picture.all("style"))))
+    )  # those of a bright screen, which come first
     for group in picture.all("g"):
         titles = [one for one in group.children if isinstance(one, Element) and one.tag == "title"]
         if not titles:
             continue
         (said,) = titles
         for path in group.all("path"):
-            style = path.attributes["style"]
+            style = path.attributes.get("style") or styles[path.attributes["class"]]
             numbers = [float(one) for one in re.findall(r"-?[\d.]+", path.attributes["d"])]
             across, up = numbers[::2], numbers[1::2]
             colours = re.findall(r"(?:fill|stroke): (#\w+)", style)
