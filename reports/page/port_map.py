@@ -111,6 +111,9 @@ def _cell(topic: str, layer: _Layer, standard: Profile | None) -> MapCell:
     if topic == "compiled":
         compiled = {name: own for name, own in layer.modes.items() if any(one in name for one in _COMPILES)}
         return _worst(layer, [one for own in compiled.values() for one in own], other=layer.plain)
+    chapters = {one.requirement.partition("-")[0] for one in layer.plain}
+    if chapters and not chapters & {requirement.partition("-")[0] for requirement in TOPICS[topic]}:
+        return MapCell(word="does not apply", sign="·", note="", target="")
     own = [one for one in layer.plain if one.requirement in TOPICS[topic] and one.dtype not in _HALF]
     cell = _worst(layer, own)
     if topic == "large mean" and layer.profile.accuracy == "one_pass" and cell.word == "conforms":
