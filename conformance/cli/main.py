@@ -12,6 +12,7 @@ import click
 
 import normgauge
 from normgauge.conformance.cli.accuracy import accuracy
+from normgauge.conformance.cli.campaign import campaign
 from normgauge.conformance.cli.check import check
 from normgauge.conformance.cli.compare import compare
 from normgauge.conformance.cli.diagnose import diagnose
@@ -45,6 +46,7 @@ def main() -> None:
 COMMANDS: Final = (
     identify,
     run,
+    campaign,
     check,
     diagnose,
     compare,

@@ -24,7 +24,7 @@ from normgauge.conformance.exploration.strategies import Space, plans
 from normgauge.conformance.layers.experiments import with_equal_samples
 from normgauge.conformance.requirements.case_files import StoredCase
 from normgauge.conformance.requirements.probe import GRADIENTS
-from normgauge.conformance.requirements.signature import CALLS, ORDINARY, Signature
+from normgauge.conformance.requirements.signature import ORDINARY, Signature, no_news
 from normgauge.conformance.shrinking.shrink import shrink
 from normgauge.conformance.subjects.subject import Subject, Target, with_right_shapes
 from normgauge.conformance.verdicts.accuracy_class import computes_in
@@ -127,11 +127,7 @@ class Explorer:
 
     def is_known(self, signature: Signature) -> bool:
         """Whether this is no news: told already, or of a quantity that departs among ordinary numbers anyway."""
-        if signature.data == CALLS:  # known where part of what is done between the calls suffices
-            calls = (one for one in self.known if one.data == CALLS)
-            if any(one.causes <= signature.causes for one in calls):
-                return True
-        return signature in self.known or signature.everywhere in self.known
+        return no_news(signature, self.known)
 
     def departure(self, case: Case, plan: str, data: Data, tally: Tally) -> Departure | None:
         """The departure that one case shows, if any; ``plan`` and ``data`` say what it is and of what kind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final, Literal
 
 import msgspec
@@ -50,6 +51,15 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def causes(self) -> frozenset[str]:
         """What is done between the calls; by the layer itself or by its model is one cause."""
         return frozenset(name.removesuffix("_model") for name in self.actions)
+
+
+def no_news(signature: Signature, known: Collection[Signature]) -> bool:
+    """Whether ``known`` has the signature, or one of a cause that explains it."""
+    if signature.data == CALLS:  # known where part of what is done between the calls suffices
+        calls = (one for one in known if one.data == CALLS)
+        if any(one.causes <= signature.causes for one in calls):
+            return True
+    return signature in known or signature.everywhere in known
 
 
 def stored_signature(content: Any) -> Signature:

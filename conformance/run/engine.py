@@ -35,15 +35,15 @@ from normgauge.results.records import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Took:
+class Took:
     """What an implementation at one dtype took, and its exploration as a part of that; it goes into the footer."""
 
     seconds: float = 0.0
     explored_cases: int = 0
     explored_seconds: float = 0.0
 
-    def __add__(self, other: _Took) -> _Took:
-        return _Took(
+    def __add__(self, other: Took) -> Took:
+        return Took(
             seconds=self.seconds + other.seconds,
             explored_cases=self.explored_cases + other.explored_cases,
             explored_seconds=self.explored_seconds + other.explored_seconds,
@@ -66,17 +66,17 @@ def run_framework(
     Raises:
         CannotRun: the framework could not be started at the first dtype wanted.
     """
-    begun, tally, without = time.monotonic(), _Tally(), set[str]()
+    begun, tally, without = time.monotonic(), Tally(), set[str]()
     lanes = _lanes(launch, wanted, jobs) if subject is None else _lane(launch, wanted, subject)
     with contextlib.closing(lanes):
         greeting = lanes.greeting
         _check_selection(greeting, wanted)
-        yield _header(greeting.framework, wanted, greeting)
-        left_out = list(_left_out(greeting, wanted))
+        yield header_of(greeting.framework, wanted, greeting)
+        left_out = list(left_out_of(greeting, wanted))
         yield from left_out
-        tasks = _tasks(greeting, wanted, {one.dtype for one in left_out})
+        tasks = tasks_of(greeting, wanted, {one.dtype for one in left_out})
         for task, found in _done(lanes, tasks, functools.partial(_measured, wanted), progress):
-            if isinstance(found, _Took):
+            if isinstance(found, Took):
                 tally.took += found
             elif not isinstance(found, CannotStart):
                 yield tally.counted(found)
@@ -86,21 +86,23 @@ def run_framework(
     yield tally.footer(round(time.monotonic() - begun, 3))
 
 
-class _Tally:
-    """What goes into the footer."""
+class Tally:
+    """What goes into the footer; ``took`` is what the tasks took together."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._departures: Counter[str] = Counter()
-        self.took = _Took()
+        self.took = Took()
 
     def counted(self, record: Record) -> Record:
+        """The record, which is counted now."""
         if word := _counted_as(record):
             self._counts[word] += 1
         self._departures.update(sorts_in(record))
         return record
 
     def footer(self, seconds: float) -> Footer:
+        """The last record of a run that took ``seconds``."""
         counts = dict(sorted(self._counts.items()))
         return Footer(
             counts=counts,
@@ -126,7 +128,7 @@ def _lane(launch: Launch, wanted: Wanted, subject: Callable[[Launch, str], Subje
     return lane
 
 
-def _left_out(greeting: Hello, wanted: Wanted) -> Iterator[NotRun]:
+def left_out_of(greeting: Hello, wanted: Wanted) -> Iterator[NotRun]:
     """The dtypes that are not measured, with the reason: the framework has none, or the budget leaves it out."""
     compiles = any(one.compiles for one in greeting.implementations if wanted.selects(one))
     no_half = compiles and wanted.all_dtypes and not wanted.budget.compiles_half
@@ -140,7 +142,7 @@ def _left_out(greeting: Hello, wanted: Wanted) -> Iterator[NotRun]:
             yield NotRun(framework=greeting.framework, reason=reason, dtype=dtype, failed=False)
 
 
-def _tasks(greeting: Hello, wanted: Wanted, left_out: Collection[str | None]) -> list[Task]:
+def tasks_of(greeting: Hello, wanted: Wanted, left_out: Collection[str | None]) -> list[Task]:
     """Every implementation at every dtype, one dtype after the other."""
     selected = [one for one in greeting.implementations if wanted.selects(one)]
     dtypes = [dtype for dtype in wanted.dtypes if dtype not in left_out]
@@ -150,7 +152,7 @@ def _tasks(greeting: Hello, wanted: Wanted, left_out: Collection[str | None]) ->
 
 def _done(
     lanes: Lanes | Lane, tasks: Sequence[Task], measured: Measure, progress: Progress
-) -> Iterator[tuple[Task, Record | _Took | CannotStart]]:
+) -> Iterator[tuple[Task, Record | Took | CannotStart]]:
     if isinstance(lanes, Lanes):
         yield from lanes.do(tasks, measured, progress)
         return
@@ -160,7 +162,7 @@ def _done(
 
 def _measured(
     wanted: Wanted, subject: Subject, task: Task, references: References, progress: Progress
-) -> Iterator[Record | _Took]:
+) -> Iterator[Record | Took]:
     """Every record of one implementation at one dtype, and what it took."""
     description, dtype, framework = task.description, task.dtype, subject.greeting.framework
     if missing := description.missing:
@@ -171,12 +173,12 @@ def _measured(
         for record in measure(subject, description, dtype, wanted, references, progress):
             yield record
             if isinstance(record, Explored):
-                yield _Took(explored_cases=record.cases, explored_seconds=time.monotonic() - last)
+                yield Took(explored_cases=record.cases, explored_seconds=time.monotonic() - last)
             if not isinstance(record, Counterexample):
                 last = time.monotonic()
     except CannotRun as error:
         yield NotRun(framework=framework, reason=str(error), implementation=description.id, dtype=dtype)
-    yield _Took(seconds=time.monotonic() - begun)
+    yield Took(seconds=time.monotonic() - begun)
 
 
 def _counted_as(record: Record) -> str:
@@ -209,7 +211,8 @@ def _check_selection(greeting: Hello, wanted: Wanted) -> None:
             )
 
 
-def _header(framework: str, wanted: Wanted, greeting: Hello) -> Header:
+def header_of(framework: str, wanted: Wanted, greeting: Hello) -> Header:
+    """The first record of a run that a worker with this hello is asked for."""
     return Header(
         format=FORMAT,
         suite=normgauge.__version__,

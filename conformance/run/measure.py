@@ -116,7 +116,8 @@ def measure(
             measured=accuracy.arithmetic,
             kin=asked.kin,
         )
-        yield from explored(subject, description, profile, evidence, asked_for, progress)
+        for seed in range(wanted.seed, wanted.seed + wanted.seeds):
+            yield from explored(subject, description, profile, evidence, replace(asked_for, seed=seed), progress)
 
 
 def _nothing_measured(seen: Sequence[Seen], diagnosis: Diagnosis) -> str:

@@ -28,9 +28,9 @@ class Wanted:
     With ``all_dtypes`` no dtype was named: then a budget may leave out half precision where the framework compiles,
     which it does for each dtype anew.
 
-    ``budget`` and ``seed`` are the exploration's; counterexamples are kept in the folder ``store`` and
-    replayed from there. ``cases`` are committed cases beside those of this distribution, ``sizes`` the user's own
-    beside those of the requirements on sizes.
+    ``budget`` and ``seed`` are the exploration's, which is repeated for ``seeds`` seeds in a row. Counterexamples are
+    kept in the folder ``store`` and replayed from there. ``cases`` are committed cases beside those of this
+    distribution, ``sizes`` the user's own beside those of the requirements on sizes.
     """
 
     dtypes: tuple[str, ...] = FULL
@@ -39,6 +39,7 @@ class Wanted:
     diagnosis_only: bool = False
     budget: Budget = BUDGETS["none"]
     seed: int = 0
+    seeds: int = 1
     store: Path | None = None
     cases: tuple[StoredCase, ...] = ()
     sizes: tuple[OwnSize, ...] = ()
