@@ -29,6 +29,7 @@ from normgauge.conformance.run.engine import header_of, run_framework
 from normgauge.conformance.run.request import OwnSize
 from normgauge.conformance.subjects.subject import CannotRun, Launch
 from normgauge.conformance.subjects.worker_process import WorkerProcess
+from normgauge.results.file import read_records
 from normgauge.results.records import Counterexample, Footer, NotRun, Record
 
 #: What Dask gives its workers, so that NumPy and others start no threads; a run measures without.
@@ -101,6 +102,8 @@ def measure_shard(folder: str, campaign: Campaign, environment: Environment, sha
     begun = time.monotonic()
     warnings.filterwarnings("ignore", message=_OF_HYPOTHESIS)
     place = _place(folder, campaign)
+    if place.is_done(shard):  # the worker that measured it ended before anyone had its outcome
+        return _outcome(shard, begun, place.beginnings(shard), read_records(place.shard(shard)), 0.0)
     attempts = place.begin(shard)
     if attempts > campaign.plan.retries + 1:
         reason = f"the worker ended each of the {attempts - 1} times that this was measured"
@@ -108,18 +111,16 @@ def measure_shard(folder: str, campaign: Campaign, environment: Environment, sha
         return _outcome(shard, begun, attempts - 1, [NotRun(framework=environment.framework, reason=reason)], 0.0)
     provided = provide(environment, place.spare)
     with tempfile.TemporaryDirectory(prefix="normgauge-") as scratch:
-        os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", scratch)
         store = Path(scratch, "counterexamples")
         _copy(Path(campaign.store), store, campaign.replayed)
         wanted = replace(shard.wanted(campaign.plan), store=store)
         found: list[Record] = []
-        records = run_framework(_launch(environment, provided, campaign), wanted)
+        launch, shared = _launch(environment, provided, campaign), Path(campaign.store)
         try:
-            with contextlib.closing(records):
-                found += (_kept(store, Path(campaign.store), record) for record in records)
+            found += (_kept(store, shared, record) for record in run_framework(launch, wanted))
         except CannotRun as error:  # its worker did not start
             found = list(_not_run_of(place, shard, campaign, str(error)))
-        _publish(store, Path(campaign.store), campaign.replayed)
+        _publish(store, shared, campaign.replayed)
         write_records(place.shard(shard), found)
     return _outcome(shard, begun, attempts, found, provided.seconds if provided.made else 0.0)
 
@@ -151,13 +152,16 @@ def _place(folder: str, campaign: Campaign) -> Place:
         )
     for name in _OF_DASK:
         os.environ.pop(name, None)
+    with contextlib.suppress(ValueError):  # this is no worker
+        own = str(Path(get_worker().local_directory, "hypothesis"))  # it writes beside the user's files otherwise
+        os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", own)
     return place
 
 
 def _host() -> str:
     """Dask's name of this machine; empty outside of a worker."""
     try:
-        return get_address_host(get_worker().address)
+        return str(get_address_host(get_worker().address))
     except ValueError:
         return ""
 
