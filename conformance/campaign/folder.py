@@ -18,7 +18,6 @@ import numpy as np
 
 import normgauge
 import normgauge.adapters
-import normgauge.conformance
 import normgauge.oracle
 import normgauge.results
 from normgauge.conformance.campaign.environments import Environment
@@ -217,8 +216,8 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
 def code_digest() -> str:
     """A digest of what decides the records of a shard on the side of the host: code, Python, NumPy."""
     digest = hashlib.sha256(repr((normgauge.__version__, platform.python_version(), np.__version__)).encode())
-    for package in (normgauge.adapters, normgauge.conformance, normgauge.oracle, normgauge.results):
-        folder = Path(next(iter(package.__path__)))
+    packages = (normgauge.adapters, normgauge.oracle, normgauge.results)
+    for folder in (*(Path(next(iter(one.__path__))) for one in packages), Path(__file__).parents[1]):
         for path in sorted(folder.rglob("*")):
             if path.suffix in {".py", ".json"} and "expectations" not in path.parts:
                 digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

@@ -32,7 +32,7 @@ COMMANDS: Final[Mapping[str, click.Command]] = {
     },
 }
 #: Examples that need a framework or a program beside normgauge: they are parsed here and run in other tests.
-NEEDS_MORE: Final = ("run", "diagnose", "check", "promote", "vectors")
+NEEDS_MORE: Final = ("run", "campaign", "diagnose", "check", "promote", "vectors")
 
 
 def examples_of(command: click.Command) -> list[list[str]]:
