@@ -20,7 +20,7 @@ PAGES: Final = (
     "README.md", "docs/glossary.md", "docs/gating.md", "docs/exploration.md", "docs/claims.md", "docs/findings.md",
     "docs/soak.md", "docs/architecture.md", "docs/bounds.md", "docs/performance.md", "docs/identify.md",
     "docs/compare.md", "docs/recipes.md", "docs/vectors.md", "docs/unit-tests.md", "docs/verdicts.md",
-    "docs/protocol.md",
+    "docs/protocol.md", "docs/campaign.md",
     "CONTRIBUTING.md", "SECURITY.md", ".github/pull_request_template.md", "docs/index.md", "docs/tutorial.md",
     "docs/remedies.md", "docs/how-to.md", "docs/ci.md", "docs/own-adapter.md", "docs/own-port.md", "docs/reference.md",
     "docs/explanation.md",
