@@ -147,7 +147,7 @@ def tests(session: nox.Session) -> None:
     What `conformance` measured with the same code is not measured again, if the releases are the same too.
     """
     here = [name for name in FRAMEWORKS if name not in PYTHON]
-    code = install(session, *releases.pins("test", "ci", "pictures", *here))
+    code = install(session, *releases.pins("test", "ci", "pictures", "campaign", *here))
     environment = {"NORMGAUGE_REQUIRE_FRAMEWORKS": "1", "NORMGAUGE_MEASURED": str(measured_with(code, here))}
     session.run("python", "-m", "pytest", *session.posargs, env=environment)
 
@@ -160,7 +160,9 @@ def coverage(session: nox.Session) -> None:
     """
     install(
         session,
-        *releases.pins("test", "ci", "pictures", "coverage", *(name for name in FRAMEWORKS if name not in PYTHON)),
+        *releases.pins(
+            "test", "ci", "pictures", "campaign", "coverage", *(name for name in FRAMEWORKS if name not in PYTHON)
+        ),
     )
     shutil.rmtree("build/coverage", ignore_errors=True)
     environment = {"NORMGAUGE_REQUIRE_FRAMEWORKS": "1"}
