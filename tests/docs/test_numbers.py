@@ -68,7 +68,7 @@ CLAIMS = [
     Claim(
         "README.md",
         r"as there are\s+processors, at most (\w+)\.",
-        lambda: PYPROJECT["tool"]["pytest"]["ini_options"]["addopts"].split("--maxprocesses ")[1],
+        lambda: PYPROJECT["tool"]["pytest"]["ini_options"]["addopts"].split("--maxprocesses ")[1].split()[0],
     ),
     Claim("README.md", r"mlx\.nn\.GroupNorm  mlx ([\d.]+), float32", lambda: pin("mlx", "mlx")),
     Claim(
