@@ -94,7 +94,7 @@ def run(plan: Path, out: Path, scheduler: str | None, jobs: int, store: Path | N
     PLAN is a TOML file. Each layer at each dtype is a task with some seeds. A task whose worker ends is run again.
     An interrupted campaign continues where it was, with the same command.
 
-    Example: normgauge campaign plan.toml --scheduler tcp://10.0.0.1:8786
+    Example: normgauge campaign run plan.toml --scheduler tcp://10.0.0.1:8786
     """
     _check_installed()
     from normgauge.conformance.campaign.environments import environments_of

@@ -88,7 +88,8 @@ def test_what_of_a_plan_is_not_measured_has_a_row() -> None:
 
 def test_a_judgement_stands_once_and_counts_are_added(written: Written) -> None:
     judged = pages.judgement(LAYER)
-    records = written.merged(*[[pages.profile(LAYER), judged, pages.explored(LAYER, cases=100)]] * 3)
+    own: list[Record] = [pages.profile(LAYER), judged, pages.explored(LAYER, cases=100)]
+    records = written.merged(own, own, own)
     assert [one for one in records if isinstance(one, Judgement)] == [judged]
     assert [one.cases for one in records if isinstance(one, Explored)] == [300]
     assert isinstance(records[0], Header)
