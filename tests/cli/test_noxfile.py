@@ -754,6 +754,7 @@ def test_scripts_run_in_the_environments_that_conformance_made(
     assert pythons_of(session) == {
         "torch": str(folder / "bin" / "python"),
         **{name: str(workers / name / "bin" / "python") for name in ("mlx", "keras-jax", "lucid")},
+        **({"tfjs": "examples/tfjs"} if noxfile.shutil.which("npm") else {}),
     }
     assert session.ran[-1][-2:] == ("bfloat16", "--write")
     assert [name for _, name in environments] == ["mlx", "keras-jax", "lucid"]
