@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -43,7 +43,7 @@ def what_is_seen(found: Explanation) -> Iterator[str]:
         observed = question.observed.get(name)
         if observed is None or not reference.excludes(observed):
             continue
-        forms = wrong_forms(question, semantics, name, reference, arithmetic) if name in GRADIENTS else []
+        forms = wrong_forms(question, semantics, name, expected.steps[0], arithmetic) if name in GRADIENTS else []
         if forms:
             yield f"{name}: {' or '.join(forms)}"
             continue
@@ -78,20 +78,29 @@ _WORDS: Final = {"output": "y", "running_mean": "running_mean_after", "running_v
 
 
 def wrong_forms(
-    question: Question, semantics: Semantics, name: str, expected: Reference, arithmetic: Arithmetic
+    question: Question, semantics: Semantics, name: str, expected: Mapping[str, Reference], arithmetic: Arithmetic
 ) -> list[str]:
-    """The known wrong gradients that explain this one, without special cases of others."""
+    """The known wrong gradients that explain this one, without special cases of others.
+
+    A form that is an exchange must explain the other gradients that are given, too.
+    """
     if question.x.size > _FORMS or (errors := known_gradient_errors(question.case(), 0, semantics)) is None:
         return []
-    found = []
-    for form in WRONG_FORMS:
-        value = errors.by(form).get(name)
-        if value is None or not np.isfinite(value).all():
-            continue
-        apart = float(np.max(np.abs(value - expected.value), initial=0.0))
-        bound = expected.bound + arithmetic.half_of_digits * apart
-        if not Reference(value=value, bound=bound).excludes(question.observed[name]):
-            found.append(form)
+
+    def explains(form: str, gradient: str) -> bool | None:
+        """None where the form says nothing about a gradient, or the gradient is not given."""
+        value, observed = errors.by(form).get(gradient), question.observed.get(gradient)
+        if value is None or observed is None or not np.isfinite(value).all():
+            return None
+        apart = float(np.max(np.abs(value - expected[gradient].value), initial=0.0))
+        bound = expected[gradient].bound + arithmetic.half_of_digits * apart
+        return not Reference(value=value, bound=bound).excludes(observed)
+
+    found = [
+        form
+        for form, known in WRONG_FORMS.items()
+        if explains(form, name) and not (known.joint and any(explains(form, one) is False for one in GRADIENTS))
+    ]
     plainest = [one for one in found if not any(one.startswith(f"{other}, ") for other in found)]
     return [f"{one} (to check: {WRONG_FORMS[one].check})" for one in plainest]
 

@@ -121,7 +121,7 @@ def _of_gradient(verdict: Verdict, trial: Trial) -> str:
     if worst is None or worst.quantity not in GRADIENTS:
         return ""
     semantics = question.kind.canonical
-    expected = predict(question.case(), semantics, arithmetic).steps[0][worst.quantity]
+    expected = predict(question.case(), semantics, arithmetic).steps[0]
     return " or ".join(wrong_forms(question, semantics, worst.quantity, expected, arithmetic))
 
 

@@ -241,6 +241,20 @@ def test_gradients_of_a_known_wrong_form_are_named() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("both", [True, False])
+def test_an_exchange_of_gradients_is_named_only_if_both_show_it(both: bool) -> None:
+    dy = RNG.standard_normal(X.shape).astype(np.float32)
+    right = normgauge.group_norm_backward(X, dy, 4, WEIGHT, BIAS, eps=1e-5)
+    assert right.dweight is not None
+    assert right.dbias is not None
+    dweight, dbias = (one.value.astype(np.float32) for one in (right.dweight, right.dbias))
+    known = {"dy": dy, "y": groups(X, 4, WEIGHT, BIAS), "num_groups": 4, "eps": 1e-5, **GIVEN}
+    found = identified(X, dweight=dbias if both else dweight, dbias=dweight, **known)
+    assert found.verdict == UNKNOWN
+    assert any("swapped" in one for one in found.causes) == both
+
+
+@pytest.mark.slow
 def test_where_a_part_is_wrong_it_is_told_which_and_by_what() -> None:
     y = groups(X, 4, WEIGHT, BIAS)
     y[2] *= 2
