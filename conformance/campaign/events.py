@@ -25,10 +25,10 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun", tag_field="e
 
 
 class EnvironmentReady(msgspec.Struct, frozen=True, kw_only=True, tag="environment", tag_field="event"):
-    """An environment that is there, or why it cannot be had.
+    """An environment that is ready, or the ``reason`` why it cannot be made.
 
-    ``seconds`` is the time that it took to make, and ``made`` says whether that was now. Of its ``shards``, ``done``
-    were measured before.
+    ``made`` says whether this campaign made it, ``seconds`` how long that took. ``shards`` is the number of its shards,
+    ``done`` the number of those that were measured before.
     """
 
     name: str

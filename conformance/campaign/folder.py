@@ -93,7 +93,7 @@ class Place:
         return path.is_file() and is_complete(path)
 
     def begin(self, shard: Shard) -> int:
-        """Note that a shard begins; how often it has begun now, beginnings before this session left out."""
+        """Note that a shard begins; return how often it has begun since the campaign was started or continued."""
         self._begun.mkdir(parents=True, exist_ok=True)
         number = 1
         while True:
@@ -103,14 +103,14 @@ class Place:
             number += 1
 
     def beginnings(self, shard: Shard) -> int:
-        """How often a shard has begun in this session."""
+        """How often a shard has begun since the campaign was started or continued."""
         number = 0
         while (self._begun / f"{shard.key}.{number + 1}").exists():
             number += 1
         return number
 
     def forget_beginnings(self) -> None:
-        """Begin a session: what an interruption ended is not held against a shard."""
+        """Remove the notes of earlier starts: a shard that an interruption ended has all its attempts again."""
         shutil.rmtree(self._begun, ignore_errors=True)
 
     @contextlib.contextmanager

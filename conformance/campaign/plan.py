@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
 from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.exploration.budget import BUDGETS
+from normgauge.results.schemas import schema_of
 
 #: The number of the format; a plan has none yet.
 FORMAT: Final = 1
@@ -21,6 +23,9 @@ Text = Annotated[str, Meta(min_length=1, max_length=300)]
 #: The name of a result file without its suffix.
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_+-][A-Za-z0-9._+-]*$", max_length=100)]
 Seed = Annotated[int, Meta(ge=0, le=2**53)]
+#: One of the words that the schema lists; :func:`plan_of` checks it.
+Dtype = Annotated[str, Meta(extra_json_schema={"enum": [*DTYPES]})]
+BudgetName = Annotated[str, Meta(extra_json_schema={"enum": [*BUDGETS]})]
 Positive = Annotated[int, Meta(ge=1, le=2**31)]
 
 
@@ -57,7 +62,7 @@ class Installed(_Record, frozen=True, kw_only=True):
     python: Text | None = None
     implementations: list[Text] | None = None
     modes: list[Text] | None = None
-    dtypes: list[Literal[DTYPES]] | None = None  # type: ignore[valid-type]
+    dtypes: list[Dtype] | None = None
 
 
 class Plan(_Record, frozen=True, kw_only=True):
@@ -70,10 +75,10 @@ class Plan(_Record, frozen=True, kw_only=True):
     """
 
     environments: Annotated[list[Installed], Meta(min_length=1)]
-    budget: Literal[tuple(BUDGETS)] = "default"  # type: ignore[valid-type]
+    budget: BudgetName = "default"
     implementations: list[Text] = []
     modes: list[Text] = []
-    dtypes: list[Literal[DTYPES]] = []  # type: ignore[valid-type]
+    dtypes: list[Dtype] = []
     shapes: list[Shape] = []
     first_seed: Seed = 0
     seeds: Positive = 1
@@ -104,11 +109,23 @@ def plan_of(content: Any, named: str) -> Plan:
         BrokenPlan: it says what a plan cannot say.
     """
     try:
-        return msgspec.convert(content, Plan)
+        plan = msgspec.convert(content, Plan)
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at ")
         where = place.strip("`").removeprefix("$").removeprefix(".") or "the top of the file"
         raise BrokenPlan(f"{named}: {what}, at {where}; {_allowed(where)}") from None
+    for word, where in _unknown_words(plan):
+        raise BrokenPlan(f"{named}: {word!r}, at {where}; {_allowed(where)}")
+    return plan
+
+
+def _unknown_words(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Each budget and dtype that is not known, with its place."""
+    if plan.budget not in BUDGETS:
+        yield plan.budget, "budget"
+    own = [(f"environments[{number}].dtypes", one.dtypes or []) for number, one in enumerate(plan.environments)]
+    for where, dtypes in [("dtypes", plan.dtypes), *own]:
+        yield from ((word, f"{where}[{number}]") for number, word in enumerate(dtypes) if word not in DTYPES)
 
 
 def _allowed(where: str) -> str:
@@ -129,11 +146,4 @@ def _allowed(where: str) -> str:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a plan, generated from its records."""
-    (found,), components = msgspec.json.schema_components([Plan], ref_template="#/$defs/{name}")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:normgauge:campaign:{FORMAT}",
-        "title": f"the plan of a campaign, format {FORMAT}",
-        **found,
-        "$defs": components,
-    }
+    return schema_of(Plan, "campaign", "the plan of a campaign", FORMAT)

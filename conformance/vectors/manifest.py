@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from normgauge.results.grounds import Ground
+from normgauge.results.schemas import schema_of
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -180,11 +181,4 @@ def _json(value: object) -> str:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of the manifest, generated from its records."""
-    (found,), components = msgspec.json.schema_components([Manifest], ref_template="#/$defs/{name}")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:normgauge:vectors:{FORMAT}",
-        "title": f"the manifest of a set of vectors, format {FORMAT}",
-        **found,
-        "$defs": components,
-    }
+    return schema_of(Manifest, "vectors", "the manifest of a set of vectors", FORMAT)
