@@ -117,7 +117,8 @@ def _cell(topic: str, layer: _Layer, standard: Profile | None) -> MapCell:
     own = [one for one in layer.plain if one.requirement in TOPICS[topic] and one.dtype not in _HALF]
     cell = _worst(layer, own)
     if topic == "large mean" and layer.profile.accuracy == "one_pass" and cell.word == "conforms":
-        return _made("hazard", "one-pass: digits are lost", layer.sheet)
+        for told in layer.profile.hazards[-1:]:
+            return _made("hazard", told, layer.sheet)
     worse = tuple(
         mode
         for mode, judgements in layer.modes.items()

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pages import judgement
 
+from normgauge.conformance.testing.checks import Checked
+from normgauge.conformance.testing.parametrized import Check
 from normgauge.testing import (
     check_batch_norm,
     check_group_norm,
@@ -193,6 +196,23 @@ def test_the_checks_of_a_wrong_function_fail_where_it_is_wrong_and_nowhere_else(
     found = outcomes(parametrize_with_batch_norm_checks(functools.partial(batch_norm, old=True), ranks=(2,)))
     assert [name for name, outcome in found.items() if outcome == "failed"] == ["BN-04 momentum weighs the new value"]
     assert sum(outcome == "passed" for outcome in found.values()) > 20
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "outcome"),
+    [
+        (("unsupported", "conforms"), "passed"),
+        (("unsupported", "cannot tell"), "skipped"),
+        (("unsupported", "unsupported"), "skipped"),
+        (("conforms", "cannot tell"), "skipped"),
+        (("unsupported", "diverges"), "failed"),
+        ((), "skipped"),
+    ],
+)
+def test_a_check_passes_if_every_type_that_the_function_has_conforms(verdicts: tuple[str, ...], outcome: str) -> None:
+    measured = Checked(name="", profiles=(), judgements=tuple(judgement(verdict=one) for one in verdicts))
+    check = Check(requirement="GN-02", title="grouping", measured=lambda: measured)
+    assert outcomes(pytest.mark.parametrize("check", [pytest.param(check, id="check")])) == {"check": outcome}
 
 
 # --- the frameworks ------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import re
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -167,6 +168,18 @@ def test_what_a_script_prints_and_how_it_fails() -> None:
     left = findings.printed_by("open('x.npz', 'w').close()", sys.executable, "torch")
     assert left == "the script left files where it ran: x.npz\n"
     assert findings.printed_by("import os; print(os.environ['KERAS_BACKEND'])", sys.executable, "keras-jax") == "jax\n"
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not on PATH")
+def test_a_script_in_javascript_has_the_packages_of_its_folder(tmp_path: Path) -> None:
+    package = tmp_path / "node_modules" / "two"
+    package.mkdir(parents=True)
+    (package / "package.json").write_text('{"name": "two", "type": "module", "exports": "./two.js"}')
+    (package / "two.js").write_text("export const two = 2;")
+    script = 'import { two } from "two";\nconsole.log(two);\n'
+    assert findings.printed_by(script, str(tmp_path), findings.JAVASCRIPT) == "2\n"
+    failed = findings.printed_by(script + "throw new Error('too bad');", str(tmp_path), findings.JAVASCRIPT)
+    assert failed.startswith("2\nthe script ended with an error: ")
 
 
 def test_outputs_are_written_once_for_those_that_print_the_same(tmp_path: Path) -> None:
