@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from normgauge.reports.grouping import grouped, layer_titles
 from normgauge.reports.page.section import LEGEND, USUAL, PageData, Section
+from normgauge.results.facts import number
 from normgauge.results.grounds import word_for
 from normgauge.results.records import DIVERGENT, Judgement, Profile
 
@@ -165,20 +166,14 @@ def _defaults(layer: _Layer, standard: Profile | None) -> MapCell:
     note = ", ".join(f"{setting} {value}" for setting, value in own.items())
     if not own:
         return MapCell(word="not measured", sign="·", note="", target="")
-    other = [setting for setting, value in own.items() if setting in usual and float(usual[setting]) != float(value)]
+    other = [setting for setting, value in own.items() if setting in usual and number(usual[setting]) != number(value)]
     return _made("differs" if other else "conforms", note, layer.sheet)
 
 
 def _values(profile: Profile) -> dict[str, str]:
-    found = {}
-    for one in profile.defaults:
-        value = one.rounded() or one.signature
-        try:
-            float(value or "")
-        except ValueError:
-            continue
-        found[one.setting] = str(value)
-    return found
+    """The defaults that are numbers, by setting: measured, else of the signature."""
+    every = ((one.setting, str(one.rounded() or one.signature)) for one in profile.defaults)
+    return {setting: value for setting, value in every if number(value) is not None}
 
 
 def _content(page: PageData) -> Mapping[str, Any] | None:
