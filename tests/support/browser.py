@@ -10,8 +10,8 @@ import pytest
 from pages import Element, parsed
 
 
-def opened(path: Path, *flags: str) -> Element:
-    """The page as Chromium holds it after loading it."""
+def opened(path: Path, *flags: str, query: str = "") -> Element:
+    """The page as Chromium holds it after loading it; ``query`` follows the path in the address."""
     browser = shutil.which("chromium")
     if browser is None:
         pytest.skip("no chromium on PATH; install it (Debian: apt-get install chromium) to load the page in a browser")
@@ -22,6 +22,6 @@ def opened(path: Path, *flags: str) -> Element:
         f"--user-data-dir={path.parent / 'user'}",
     ]
     done = subprocess.run(
-        [browser, *quiet, *flags, "--dump-dom", path.as_uri()], capture_output=True, timeout=120, check=True
+        [browser, *quiet, *flags, "--dump-dom", path.as_uri() + query], capture_output=True, timeout=120, check=True
     )
     return parsed(done.stdout.decode())
