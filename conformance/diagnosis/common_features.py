@@ -129,14 +129,14 @@ def _separating_pairs(distinct: Sequence[_Condition], wanted: Mask) -> list[_Con
     covering = [one for one in distinct if one.mask[wanted].all()]
     if not covering:
         return []
-    let_in = np.array([one.mask[~wanted] for one in covering], dtype=np.int64)
+    let_in = np.array([one.mask[~wanted] for one in covering], dtype=np.float64)  # counts, exact; BLAS knows no int64
     apart = np.argwhere(np.triu(let_in @ let_in.T == 0, 1))
     return [(covering[first], covering[second]) for first, second in apart]
 
 
 def _closest(distinct: Sequence[_Condition], wanted: Mask) -> _Conditions:
     """The condition with the fewest exceptions; two together where those are far fewer."""
-    masks = np.array([one.mask for one in distinct], dtype=np.int64)
+    masks = np.array([one.mask for one in distinct], dtype=np.float64)
     right = masks[:, wanted] @ masks[:, wanted].T
     exceptions = (masks @ masks.T - right) + (int(wanted.sum()) - right)
     first = int(np.argmin(np.diag(exceptions)))

@@ -89,11 +89,19 @@ class References:
     def _grow(self, group: _Group, size: int) -> None:
         group.size += size
         self._size += size
-        while self._size > self._memory and len(self._groups) > 1:
+        if self._size > self._memory:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Leave half of what may be held, that used last: the store is written once for many that go."""
+        going: dict[bytes, list[Entry]] = {}
+        while self._size > self._memory // 2 and len(self._groups) > 1:
             key, oldest = self._groups.popitem(last=False)
             self._size -= oldest.size
-            if self._store is not None and oldest.fresh:
-                self._store.add({key: oldest.fresh})
+            if oldest.fresh:
+                going[key] = oldest.fresh
+        if self._store is not None and going:
+            self._store.add(going)
 
 
 def _agreeing(entries: list[Entry], choices: Mapping[str, str]) -> Entry | None:

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from normgauge.adapters.case import Case, Observation
 from normgauge.adapters.dtypes import KNOWN_DTYPES
@@ -45,6 +45,11 @@ class Evidence:
     @functools.cached_property
     def rules(self) -> dict[str, Rule | None]:
         """What departing calls have in common, by what departs in them, as far as it was asked for (in_common.py)."""
+        return {}
+
+    @functools.cached_property
+    def answers(self) -> dict[str, Any]:
+        """Which calls depart, by quantity, as far as it was asked for (in_common.py)."""
         return {}
 
     @functools.cached_property

@@ -123,6 +123,13 @@ def ordinary_cases(evidence: Evidence) -> Iterator[Seen]:
 
 def _answers(evidence: Evidence, quantity: str) -> tuple[_Answers, str]:
     """Which calls depart, and from what, in words."""
+    if quantity not in evidence.answers:
+        evidence.answers[quantity] = _answered(evidence, quantity)
+    found: tuple[_Answers, str] = evidence.answers[quantity]
+    return found
+
+
+def _answered(evidence: Evidence, quantity: str) -> tuple[_Answers, str]:
     if evidence.diagnosis.known:
         return _held_to(evidence.followed, quantity, evidence), ""
     canonical = _held_to([kind_of(evidence.diagnosis.layer).canonical], quantity, evidence)

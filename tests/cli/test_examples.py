@@ -31,8 +31,9 @@ COMMANDS: Final[Mapping[str, click.Command]] = {
         for below, command in group.commands.items()
     },
 }
-#: Examples that need a framework or a program beside normgauge: they are parsed here and run in other tests.
-NEEDS_MORE: Final = ("run", "campaign", "diagnose", "check", "promote", "vectors")
+#: Examples that need a framework or a program beside normgauge, or that end only when they are told to: they are parsed
+#: here and run in other tests.
+NEEDS_MORE: Final = ("run", "campaign", "diagnose", "check", "promote", "vectors", "serve")
 
 
 def examples_of(command: click.Command) -> list[list[str]]:

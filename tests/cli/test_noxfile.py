@@ -586,6 +586,18 @@ def test_after_a_change_of_the_code_nothing_is_given_to_the_tests_until_it_is_me
     assert given_to_tests(noxfile, tmp_path) == {"mlx.jsonl"}
 
 
+def test_what_continuous_integration_measures_is_given_to_the_tests(
+    measured: Session, noxfile: ModuleType, tmp_path: Path
+) -> None:
+    Path("build/results/mlx.code").unlink()
+    noxfile.conformance(Session(tmp_path, *noxfile.FEW_INPUTS), "mlx")
+    assert given_to_tests(noxfile, tmp_path) == {"mlx.jsonl"}
+
+
+def test_continuous_integration_runs_with_few_random_inputs(noxfile: ModuleType) -> None:
+    assert f"few=({' '.join(noxfile.FEW_INPUTS)})\n" in (Path(__file__).parents[2] / ".ci" / "run").read_text()
+
+
 @pytest.mark.parametrize(("command", "given"), [("run", set()), ("gate", {"mlx.jsonl"})])
 def test_a_run_that_failed_is_not_given_to_the_tests_but_one_that_departs_is(
     command: str, given: set[str], measured: Session, noxfile: ModuleType, tmp_path: Path

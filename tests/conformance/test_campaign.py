@@ -138,21 +138,24 @@ def _disturb(plan: Path, out: Path, layers_notes: Path) -> None:
     """Kill a worker of a local cluster in the middle of its shard, and interrupt the whole."""
     (layers_notes / "Waits").touch()
     with subprocess.Popen(command(plan, "--out", out), stderr=subprocess.PIPE, text=True) as process:
-        pid = int(wait_for(layers_notes / "pid"))
-        refused = invoke(plan, "--out", out)
-        assert f"another campaign works in {out}" in refused.stderr
-        assert "at work: layers: layers.Waits float32, seeds 0 to 1" in invoke("status", out).stdout
-        (layers_notes / "pid").unlink()
-        os.kill(pid, signal.SIGKILL)  # a worker of Dask, in the middle of its shard
-        assert int(wait_for(layers_notes / "pid")) != pid
-        for _ in range(2400):
-            if len(list(out.glob("shards/*/*.jsonl"))) == 1:
-                break
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=30)[1]
-        assert process.returncode == 130, said
-        assert "interrupted; the same command continues the campaign" in said
+        try:
+            pid = int(wait_for(layers_notes / "pid"))
+            refused = invoke(plan, "--out", out)
+            assert f"another campaign works in {out}" in refused.stderr
+            assert "at work: layers: layers.Waits float32, seeds 0 to 1" in invoke("status", out).stdout
+            (layers_notes / "pid").unlink()
+            os.kill(pid, signal.SIGKILL)  # a worker of Dask, in the middle of its shard
+            assert int(wait_for(layers_notes / "pid")) != pid
+            for _ in range(2400):
+                if len(list(out.glob("shards/*/*.jsonl"))) == 1:
+                    break
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=30)[1]
+            assert process.returncode == 130, said
+            assert "interrupted; the same command continues the campaign" in said
+        finally:  # nothing waits for a campaign that an assertion left at work
+            process.kill()
     (layers_notes / "Waits").unlink()
 
 
