@@ -68,7 +68,9 @@ LINTERS = {
     ],
 }
 #: What continuous integration runs with: all that the default measures, and an eighth of its random inputs.
-FEW_INPUTS = ["--budget", "quick", *"--dtype float32 --dtype float64 --dtype float16 --dtype bfloat16".split()]
+FEW_INPUTS = ["--budget", "quick"]
+for _dtype in ("float32", "float64", "float16", "bfloat16"):
+    FEW_INPUTS += ["--dtype", _dtype]
 #: The result files that the tests may take in place of measuring.
 MEASURED = pathlib.Path("build/measured")
 

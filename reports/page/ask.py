@@ -150,7 +150,7 @@ def data_of(page: PageData) -> dict[str, Any]:
         ]
         for one in answers.recipes
     }
-    scripts = {anchor: lines.runs(script) for anchor, script in page.scripts.items()}
+    code = {"script": page.scripts, "entry": page.entries}
     return {
         "implementations": {
             name: {
@@ -170,7 +170,7 @@ def data_of(page: PageData) -> dict[str, Any]:
         "pairs": pairs,
         "recipes": recipes,
         "evidence": page.evidence,
-        "scripts": scripts,
+        "code": {kind: {anchor: lines.runs(text) for anchor, text in own.items()} for kind, own in code.items()},
         "texts": [*texts.all],
         "lines": [*lines.all],
     }

@@ -110,6 +110,13 @@ class PageData:
         members = (member for finding in self.findings for one in finding.evidence for member in one.members)
         return {one.anchor: one.judgement.example.script for one in members if one.judgement.example}
 
+    @functools.cached_property
+    def entries(self) -> dict[str, str]:
+        """By the anchor of the first implementation with a difference: what a list of known differences says of it."""
+        shown = ((one.members[0], one.judgement) for finding in self.findings for one in finding.evidence)
+        keys = {member.anchor: (one.implementation, one.requirement, one.measured) for member, one in shown}
+        return {anchor: self.known[key].entry for anchor, key in keys.items() if key in self.known}
+
     def all(self, kind: type[R]) -> list[R]:
         """Every record of this kind."""
         return of_kind(self.records, kind)

@@ -53,9 +53,10 @@
       make("pre", { tabindex: "0" }, text));
   }
 
-  for (const one of document.querySelectorAll("details[data-script]")) {
+  for (const one of document.querySelectorAll("details[data-code]")) {
     one.addEventListener("toggle", () => {
-      if (one.open && !one.querySelector("pre")) one.append(code(written(data.scripts[one.dataset.script])));
+      if (!one.open || one.querySelector("pre")) return;
+      one.append(code(written(data.code[one.dataset.code][one.dataset.of])));
     });
   }
 

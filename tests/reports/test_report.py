@@ -588,20 +588,28 @@ def test_scripts_and_witnesses_are_folded_away() -> None:
     assert script.one("summary").text == "Script for mlx.nn.GroupNorm"
     assert scripts_in(script, packed(page)) == ["print('the numbers')"]
     assert not {"open"} & (script.attributes.keys() | witnesses.attributes.keys())
-    assert [cell.text for cell in witnesses.one("tbody").all("td")] == [
-        "graded deviations ab12",
-        "step 1 output[0, 3]",
-        "1.5",
-        "grouping=contiguous",
-        "0.5 ± 1e-07",
-        "1e+07",
+    assert [line.text for line in witnesses.all("li")] == [
+        "graded deviations ab12, step 1 output[0, 3]: measured 1.5, excluded 0.5 ± 1e-07 (grouping=contiguous): "
+        "1e+07 error bounds away"
     ]
+
+
+def test_the_entry_for_a_list_of_known_differences_is_folded_away(tmp_path: Path) -> None:
+    write(tmp_path / "mlx.jsonl", run(profile("mlx.nn.GroupNorm"), diverging(example=example()), framework="mlx"))
+    page = parsed(write_report(tmp_path, tmp_path / "index.html", report_answers).read_text(encoding="utf-8"))
+    folded = [one for one in page.one("article").all("details") if one.attributes.get("data-code") == "entry"]
+    assert (
+        [one.attributes["data-of"] for one in folded] == [*packed(page)["code"]["entry"]] == ["GN-02-mlx.nn.GroupNorm"]
+    )
+    runs = packed(page)["code"]["entry"]["GN-02-mlx.nn.GroupNorm"]
+    assert packed(page)["lines"][runs[0]] == "[[expected]]"
 
 
 def test_a_margin_without_bound_is_infinite() -> None:
     page = shown(run(diverging(witnesses=[witness(margin=None, index=[])]), framework="mlx"))
-    cells = [cell.text for cell in page.one("article").one("tbody").all("td")]
-    assert (cells[1], cells[-1]) == ("step 1 output", "∞")
+    (line,) = page.one("article").all("li")
+    assert "step 1 output: " in line.text
+    assert line.text.endswith(": ∞ error bounds away")
 
 
 # --- files --------------------------------------------------------------------------------------

@@ -146,8 +146,8 @@ def scripts_in(element: Element, data: dict[str, Any]) -> list[str]:
     """The scripts of the differences in an element, as the page's script unfolds them."""
     found = []
     for one in element.all("details"):
-        if "data-script" in one.attributes:
-            runs = data["scripts"][one.attributes["data-script"]]
+        if one.attributes.get("data-code") == "script":
+            runs = data["code"]["script"][one.attributes["data-of"]]
             parts = zip(runs[::2], runs[1::2], strict=True)
             found.append("\n".join(line for start, count in parts for line in data["lines"][start : start + count]))
     return found
