@@ -151,6 +151,12 @@ ASKED = [
     for row in ROWS
     for dtype in row.dtypes
 ]
+#: A script is written alike in both half types, and in both others.
+SCRIPTS = [
+    pytest.param(*one.values, id=one.id, marks=[*NEEDED, *again])
+    for one in ASKED
+    for again in [[pytest.mark.exhaustive] if one.values[1] in {"float16", "float64"} else []]
+]
 
 
 def representable(values: Array, dtype: str) -> Array:
@@ -220,7 +226,7 @@ def test_everything_comes_out_in_its_dtype_and_nothing_else_is_changed(
             assert np.array_equal(values, representable(values, native[name])), name
 
 
-@pytest.mark.parametrize(("row", "dtype"), ASKED)
+@pytest.mark.parametrize(("row", "dtype"), SCRIPTS)
 def test_a_script_in_the_bare_framework_prints_the_same_gradients(frameworks: Frameworks, row: Row, dtype: str) -> None:
     case = living_layer(row, dtype)
     seen = seen_by(frameworks, row, case)
