@@ -14,6 +14,7 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
+from normgauge.adapters.layout import CHANNELS_FIRST
 from normgauge.conformance.form.faults import cut
 from normgauge.conformance.gating.expectations import UNDECIDED
 from normgauge.reports.timeline.history import Timeline
@@ -152,12 +153,19 @@ def print_diagnosis(records: Sequence[Record], *, everything: str, quiet: bool =
         )
 
 
+def _layout_line(layout: str) -> str:
+    """The layout of the input; another one than the canonical is no difference of formulas, and a port must permute."""
+    if layout == CHANNELS_FIRST:
+        return f"= layout of the input: {layout}"
+    return f"≠ layout of the input: {layout}; canonical: {CHANNELS_FIRST}; permute the axes of x and of the output"
+
+
 def _measured_lines(records: Sequence[Record], profile: Profile, judgements: Sequence[Judgement]) -> Iterator[str]:
     """The lines of a diagnosis above its differences."""
     header = next(r for r in records if isinstance(r, Header))
     versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
     yield f"[bold]{escape(profile.implementation)}[/]  {versions}, {profile.dtype}"
-    yield f"layout of the input: {escape(profile.layout)}"
+    yield escape(_layout_line(profile.layout))
     if not profile.known:
         yield "follows no known alternative; the values below are the nearest"
     for axis in profile.axes:
