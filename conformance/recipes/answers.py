@@ -16,6 +16,7 @@ from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.recipes.layers import DTYPE, RecipeLayer, layer_of_member
 from normgauge.conformance.recipes.recipe import recipe_of
 from normgauge.results.answers import Answers, InNumbers, PortDifference, PortPair, PortRecipe, Weight
+from normgauge.results.facts import class_name
 from normgauge.results.records import DIVERGENT, Header, Judgement, Record
 
 #: The name of an implementation of a run on the page.
@@ -167,10 +168,20 @@ def _told(compared: Compared, one: Difference, target: _Layer) -> PortDifference
         requirement=requirement,
         dtypes=[] if everywhere else list(one.dtypes),
         a=value_in_words(one.a),
-        b=value_in_words(one.b),
+        b=_hazard(one, target) or value_in_words(one.b),
         numbers=numbers,
         remedy=target.remedies.get(requirement, "") if one.b.departs and not one.a.departs else "",
     )
+
+
+def _hazard(one: Difference, target: _Layer) -> str:
+    """What a variance of one pass costs and what avoids it, as the profile of the target says."""
+    found = (hazard for dtype in one.dtypes for hazard in target.member.profiles[dtype].hazards)
+    return next((hazard for hazard in found if hazard.startswith("one-pass")), "") if _loses_digits(one) else ""
+
+
+def _loses_digits(one: Difference) -> bool:
+    return one.kind == "statistics" and one.b.text == class_name("one_pass") != one.a.text
 
 
 def _requirement(member: Member, one: Difference) -> tuple[str, str]:
@@ -189,7 +200,7 @@ def _weight(one: Difference) -> Weight:
         return "result"
     if one.kind == "requirement":
         return "rare" if "error" in {one.a.sort, one.b.sort} else "convention"
-    return "exactness"
+    return "rare" if _loses_digits(one) else "exactness"
 
 
 # --- code ---------------------------------------------------------------------------------------

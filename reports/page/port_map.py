@@ -60,12 +60,13 @@ class MapRow:
 
 @dataclass(frozen=True, kw_only=True)
 class _Layer:
-    """One layer in all its modes."""
+    """One layer in all its modes; ``one_pass`` are those with a variance of one pass."""
 
     implementation: str
     profile: Profile
     plain: Sequence[Judgement]
     modes: Mapping[str, Sequence[Judgement]]
+    one_pass: frozenset[str]
     sheet: str
     evidence: Mapping[str, Mapping[str, str]]
 
@@ -81,16 +82,18 @@ def rows_of(page: PageData) -> Iterator[MapRow]:
             name = standing.get(kind)
             if name is None:
                 continue
-            modes = {
-                page.names.of(other).mode: judged.get(other, [])
+            modes_of = {
+                other: page.names.of(other).mode
                 for other in profiles
                 if other != name and page.names.of(other).without_mode == page.names.of(name).without_mode
             }
+            one_pass = {other for other in modes_of if any(one.accuracy == "one_pass" for one in profiles[other])}
             layer = _Layer(
                 implementation=name,
                 profile=profiles[name][0],
                 plain=judged.get(name, []),
-                modes=modes,
+                modes={mode: judged.get(other, []) for other, mode in modes_of.items()},
+                one_pass=frozenset(modes_of[other] for other in one_pass),
                 sheet=page.sheets.get(name, ""),
                 evidence=page.evidence,
             )
@@ -125,6 +128,7 @@ def _cell(topic: str, layer: _Layer, standard: Profile | None) -> MapCell:
         for mode, judgements in layer.modes.items()
         if _rank(one for one in judgements if one.requirement in TOPICS[topic] and one.dtype not in _HALF)
         > max(_rank(own), _WORST_LAST.index("cannot tell"))
+        or (topic == "large mean" and cell.word == "conforms" and mode in layer.one_pass)
     )
     return MapCell(word=cell.word, sign=cell.sign, note=cell.note, target=cell.target, modes=worse)
 

@@ -170,6 +170,13 @@
       [from.value, to.value] = [to.value, from.value];
       remember();
     });
+    for (const often of document.querySelectorAll(".often a")) {
+      often.addEventListener("click", (event) => {
+        event.preventDefault();  // its section is for readers without a script
+        [from.value, to.value] = [often.dataset.from, often.dataset.to];
+        remember();
+      });
+    }
     find("ask-form").addEventListener("submit", (event) => event.preventDefault());
     show();
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,25 @@ def test_a_hazard_that_was_recorded_is_shown_where_the_experiments_conform() -> 
     one_pass = profile(accuracy="one_pass", hazards=["one-pass statistics: digits are gone"])
     assert cells(run(conforms, one_pass))["torch"]["large mean"] == "⚠ hazard"
     assert cells(run(conforms, profile(accuracy="one_pass")))["torch"]["large mean"] == "✓ same"
+
+
+def test_a_mode_with_a_variance_of_one_pass_is_named_at_large_mean() -> None:
+    named = {"class_path": "torch.nn.GroupNorm"}
+    plain = profile("torch.nn.GroupNorm", **named)
+    mode = profile("torch.nn.GroupNorm[strided]", mode="strided", accuracy="one_pass", **named)
+    asked = [judgement(one.implementation, requirement="GN-12", title="large mean") for one in (plain, mode)]
+    assert cells(run(plain, mode, *asked))["torch"]["large mean"] == "✓ same + strided"
+
+
+def test_an_answer_says_what_a_variance_of_one_pass_costs(tmp_path: Path) -> None:
+    hazard = "one-pass statistics: half of the digits are gone where |mean| exceeds 64 deviations"
+    mlx = profile("mlx.nn.GroupNorm", accuracy="one_pass", hazards=[hazard])
+    write(tmp_path / "torch.jsonl", run(profile("torch.nn.GroupNorm", accuracy="two_pass"), judgement()))
+    write(tmp_path / "mlx.jsonl", run(mlx, judgement("mlx.nn.GroupNorm"), framework="mlx"))
+    write_report(tmp_path, tmp_path / "index.html", report_answers)
+    differences = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["answers"]["differences"]
+    told = [(one["weight"], one["b"]) for one in differences if one["subject"] == "accuracy class"]
+    assert sorted(told) == [("exactness", "two-pass"), ("rare", hazard)]
 
 
 def test_half_precision_has_what_other_types_have_not() -> None:
