@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.recipes.layers import RecipeLayer
+from normgauge.oracle import ACCURACY_CLASSES
 
 #: What turns a variance of n values into another: by what the target tracks, and what the source does.
 _FACTORS: Final = {("biased", "unbiased"): "n / (n - 1)", ("unbiased", "biased"): "(n - 1) / n"}
@@ -64,7 +65,16 @@ def plan_of(source: RecipeLayer, target: RecipeLayer) -> Plan:
     if kind.tracks and "track" in source.implementation.names and "track" not in target.implementation.names:
         name = source.implementation.names["track"]
         found |= Plan(limits=(f"{name}=False: {target.id} always tracks statistics",))
-    return found | Plan(limits=tuple(_parts_alone(source, target)))
+    return found | Plan(limits=(*_parts_alone(source, target), *_fewer_digits(source, target)))
+
+
+def _fewer_digits(source: RecipeLayer, target: RecipeLayer) -> Iterator[str]:
+    """Where the target is less accurate at inputs whose mean is large beside their deviation."""
+    ranked = (*ACCURACY_CLASSES, None)  # None: outside every class
+    if ranked.index(target.profile.accuracy) <= max(ranked.index(source.profile.accuracy), ranked.index("welford")):
+        return
+    how = "computes the variance in one pass" if target.profile.accuracy == "one_pass" else "fits no accuracy class"
+    yield f"accuracy: {target.id} {how}, and loses digits or gives NaN where |mean| far exceeds the deviation"
 
 
 def _parts_alone(source: RecipeLayer, target: RecipeLayer) -> Iterator[str]:

@@ -121,3 +121,18 @@ def test_every_pair_of_shipped_layers_has_code_that_python_reads() -> None:
     for one in recipes:
         compile(one.code, f"{one.source.id} to {one.target.id}", "exec")
         assert one.code
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        ("torch.nn.GroupNorm", KERAS.format("Group", "torch"), "fits no accuracy class"),
+        ("torch.nn.GroupNorm", "flax.nnx.GroupNorm", "computes the variance in one pass"),
+        ("flax.nnx.GroupNorm", "torch.nn.GroupNorm", ""),
+        ("torch.nn.GroupNorm", "mlx.nn.GroupNorm", ""),
+    ],
+)
+def test_code_with_a_less_accurate_layer_says_so(source: str, target: str, said: str) -> None:
+    told = [limit for limit in made(source, target).plan.limits if limit.startswith("accuracy: ")]
+    assert len(told) == bool(said)
+    assert all(said in limit for limit in told)
