@@ -29,6 +29,7 @@ GOOD: Final = "#cde7d4"
 BAD: Final = "#f7cdc8"
 OPEN: Final = "#f6e2b8"
 NONE: Final = "#e6e6e6"
+SKY: Final = "#cfe0f7"
 BLUE: Final = "#1a56b0"
 GREEN: Final = "#2b8a6b"
 ORANGE: Final = "#c25a00"
@@ -36,7 +37,7 @@ RED: Final = "#b3261e"
 VIOLET: Final = "#7b3fa0"
 _DARK: Final = {
     PAPER: "#121212", INK: "#eeeeee", QUIET: "#aaaaaa", GRID: "#3a3a3a",
-    GOOD: "#1d4a2b", BAD: "#6b201a", OPEN: "#5a4310", NONE: "#3b3b3b",
+    GOOD: "#1d4a2b", BAD: "#6b201a", OPEN: "#5a4310", NONE: "#3b3b3b", SKY: "#1f3d66",
     BLUE: "#8ab4ff", GREEN: "#6fd3b0", ORANGE: "#ffa95c", RED: "#ff8a7f", VIOLET: "#c9b0ff",
 }  # fmt: skip
 
@@ -59,6 +60,12 @@ _DPI: Final = 72
 _SVG: Final = "{http://www.w3.org/2000/svg}"
 _UNSEEN: Final = frozenset({f"{_SVG}metadata", f"{_SVG}clipPath"})
 _SAID: Final = "said "
+#: What of an element is measured in pixels: its numbers are rounded, and none that is read.
+_MEASURED: Final = re.compile(r' (?:d|x|y|x1|x2|y1|y2|width|height|points|transform|viewBox|style)="[^"]*"')
+#: A path, one of lines alone, and one of its points.
+_PATH: Final = re.compile(r' d="([^"]*)"')
+_LINES: Final = re.compile(r"[MLz\d. -]*")
+_POINT: Final = re.compile(r"([ML]) *(-?[\d.]+) (-?[\d.]+)|z")
 for _prefix, _space in (("", _SVG.strip("{}")), ("xlink", "http://www.w3.org/1999/xlink")):
     ET.register_namespace(_prefix, _space)
 
@@ -102,7 +109,7 @@ def picture(paint: Callable[[Figure], None], size: tuple[float, float], title: s
 
 
 def compact(svg: str) -> str:
-    """The same picture in fewer bytes, for a page: a tenth of a pixel, no spaces in paths, each style once a class."""
+    """The same picture in fewer bytes, for a page: a tenth of a pixel, paths by steps, each style once as a class."""
     styles: dict[str, str] = {}
 
     def named(found: re.Match[str]) -> str:
@@ -110,25 +117,47 @@ def compact(svg: str) -> str:
         return f' class="{styles.setdefault(style, "p" + hashlib.sha256(style.encode()).hexdigest()[:6])}"'
 
     svg = re.sub(r' transform="rotate\(-0 [^"]*\)"', "", svg.replace("\n", " "))
-    svg = re.sub(r"\d+\.\d\d+", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), svg)
-    svg = re.sub(r' d="([^"]*)"', lambda found: f' d="{_shorter(found[1])}"', svg)
+    svg = _MEASURED.sub(lambda found: _rounded(found[0]), svg)
     svg = re.sub(r' style="([^"]*)"', named, svg)
+    svg = _PATH.sub(lambda found: f' d="{_shorter(found[1])}"', svg)
     svg = re.sub(r"> +<", "><", svg)
     light = " ".join(f".{name} {{ {style} }}" for style, name in styles.items())
-    dark = " ".join(f".{name} {{ {_on_dark(style)} }}" for style, name in styles.items() if _on_dark(style) != style)
+    dark = " ".join(f".{name} {{ {changed} }}" for style, name in styles.items() if (changed := _on_dark(style)))
     return re.sub(
         "<style>.*?</style>", f"<style>{light} @media (prefers-color-scheme: dark) {{ {dark} }}</style>", svg, count=1
     )
 
 
+def _rounded(attribute: str) -> str:
+    return re.sub(r"\d+\.\d\d+", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), attribute)
+
+
 def _shorter(path: str) -> str:
-    """The path without what SVG lets out: spaces beside a command, and an L after an M or an L."""
-    path = re.sub(r" *([A-Za-z]) *", r"\1", path.strip())
-    return re.sub(r"(?<=[ML])[^A-Za-z]+(?:L[^A-Za-z]+)+", lambda found: found[0].replace("L", " "), path)
+    """The path without what SVG lets out: where each point lies, and spaces beside a letter."""
+    return _by_steps(path) if _LINES.fullmatch(path) else re.sub(r" *([A-Za-z]) *", r"\1", path.strip())
+
+
+def _by_steps(lines: str) -> str:
+    """The same lines by how far each point lies from the one before, in whole tenths, so that no error adds up."""
+    written, at, begun = "", (0, 0), (0, 0)
+    for letter, *point in _POINT.findall(lines):
+        if not letter:
+            written, at = written + "z", begun
+            continue
+        x, y = (round(10 * float(one)) for one in point)
+        if letter == "M":
+            begun = x, y
+        step = (x - at[0], y - at[1]) if written else (x, y)
+        written += ("m" if letter == "M" else " ") + " ".join(f"{one / 10:g}" for one in step)  # a line needs no letter
+        at = x, y
+    return re.sub(r"(?<!\d)0\.", ".", written).replace(" -", "-")
 
 
 def _on_dark(style: str) -> str:
-    return re.sub("|".join(_DARK), lambda found: _DARK[found[0]], style)
+    """What of a style is another on a dark screen."""
+    parts = (part.strip() for part in style.split(";"))
+    changed = ((part, re.sub("|".join(_DARK), lambda found: _DARK[found[0]], part)) for part in parts)
+    return "; ".join(dark for light, dark in changed if dark != light)
 
 
 def say(artist: Artist, text: str) -> None:

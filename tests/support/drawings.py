@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,8 +44,11 @@ def _parts(picture: Element) -> Iterator[Part]:
         (said,) = titles
         for path in group.all("path"):
             style = path.attributes.get("style") or styles[path.attributes["class"]]
-            numbers = [float(one) for one in re.findall(r"-?[\d.]+", path.attributes["d"])]
+            lines = path.attributes["d"]
+            numbers = [float(one) for one in re.findall(r"-?[\d.]+", lines)]
             across, up = numbers[::2], numbers[1::2]
+            if lines.startswith("m"):  # each point from the one before
+                across, up = [*itertools.accumulate(across)], [*itertools.accumulate(up)]
             colours = re.findall(r"(?:fill|stroke): (#\w+)", style)
             yield Part(
                 said=said.text, colour=colours[0], dashed="dasharray" in style,
