@@ -277,7 +277,8 @@ def audit(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Run every fault of tests/faulty/faults through the suite, and through three other ways of testing.
 
-    `-- --write docs/mutants.md` keeps the table; `-- --only eps` takes the faults that have it in their id or family.
+    `-- --write docs/mutants.md` keeps the table and the figures of the report; `-- --only eps` takes the faults that
+    have it in their id or family.
     With `-- --automatic` the mutants that cosmic-ray makes of two plain layers run instead, through the suite alone:
     `-- --automatic --write docs/automatic-mutants.md`.
     """

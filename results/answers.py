@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from normgauge.results.illustrations import Illustrations
+
 #: What a difference changes: ordinary results; results or errors on rare inputs; a convention on rare inputs; how exact
 #: a result is, and its type.
 Weight = Literal["result", "rare", "convention", "exactness"]
@@ -89,7 +91,7 @@ class KnownDifference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 class Answers(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a report is given beside the records; without it, the report has no question box.
 
-    ``groups`` are implementations with the same facts.
+    ``groups`` are implementations with the same facts. ``illustrations`` are drawn.
     """
 
     groups: list[list[str]] = []
@@ -97,3 +99,4 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
     pairs: list[PortPair] = []
     recipes: list[PortRecipe] = []
     known: list[KnownDifference] = []
+    illustrations: Illustrations = Illustrations()

@@ -10,14 +10,17 @@ import msgspec
 from normgauge.conformance.gating.entries import BrokenExpectations
 from normgauge.conformance.gating.expectations import load_expectations
 from normgauge.conformance.gating.known import known_differences
+from normgauge.conformance.illustrations.choices import illustrations_of
 from normgauge.conformance.recipes.answers import Named, answers_of
 from normgauge.results.answers import Answers, KnownDifference
 from normgauge.results.records import Header, Record
 
 
 def report_answers(runs: Sequence[Sequence[Record]], named: Named) -> Answers:
-    """The answers for these runs, and the entry of the shipped list for each difference."""
-    return msgspec.structs.replace(answers_of(runs, named), known=list(_known(runs, named)))
+    """The answers for these runs, what is drawn of them, and the entry of the shipped list for each difference."""
+    return msgspec.structs.replace(
+        answers_of(runs, named), known=list(_known(runs, named)), illustrations=illustrations_of(runs, named)
+    )
 
 
 def _known(runs: Sequence[Sequence[Record]], named: Named) -> Iterator[KnownDifference]:

@@ -128,7 +128,7 @@ def _scaled(panel: Axes, series: Sequence[Series], heading: str) -> float:
     for axis, count in ((panel.xaxis, 4), (panel.yaxis, 6)):
         axis.set_major_locator(LogLocator(numticks=count))
         axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(lambda value, _: _power(round(math.log10(value))))
+        axis.set_major_formatter(lambda value, _: power(round(math.log10(value))))
     return low
 
 
@@ -199,7 +199,7 @@ def _bounds(model: Series) -> Iterator[_Line]:
         yield _Line(kind=kind, points=points, said=said, bound=True)
 
 
-def _power(power: int) -> str:
+def power(power: int) -> str:
     """A power of ten in superscript digits."""
     return "1" if power == 0 else "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from normgauge.reports.page import suite
 from normgauge.reports.page.section import PageData, Section
 from normgauge.results.records import Explored, Judgement
 
@@ -18,6 +19,7 @@ def _content(page: PageData) -> Mapping[str, Any] | None:
         "requirements": len({one.requirement for one in judgements}),
         "witnesses": sum(len(one.witnesses) for one in judgements),
         "explored": sum(one.cases for one in page.all(Explored)),
+        **suite.shown(),
     }
 
 

@@ -22,6 +22,7 @@ from normgauge.reports.page import (
     documentation,
     explored,
     hazards,
+    illustrated,
     in_short,
     known,
     port_map,
@@ -42,6 +43,7 @@ from normgauge.results.records import Counterexample, Footer, Header, Judgement,
 FIRST: Final[tuple[Section, ...]] = (ask.SECTION, port_map.SECTION, in_short.SECTION)
 SECTIONS: Final[tuple[Section, ...]] = (
     sheets.SECTION,
+    illustrated.SECTION,
     accuracy.SECTION,
     divergences.SECTION,
     documentation.SECTION,

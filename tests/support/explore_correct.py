@@ -2,6 +2,7 @@
 
 ``nox -s correct`` runs it: GroupNorm and BatchNorm in the six styles of ``tests/correct``, in every type, on arrays in
 every layout, explored at the budget ``default`` from three seeds. It prints a table, and fails on anything else.
+``--keep`` adds the number of cases to those that the report page names (reports/correct_layers.json).
 """
 
 from __future__ import annotations
@@ -17,14 +18,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from normgauge.adapters.dtypes import DTYPES
 from normgauge.conformance.exploration.budget import BUDGETS, Budget
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
+from normgauge.reports.page.suite import CorrectLayers, CorrectRun, correct_layers
 from normgauge.results.records import Counterexample, Explored, Judgement, NotRun, Record
 
 TESTS: Final = Path(__file__).parents[1]
+#: What the report page says of these runs.
+FIGURES: Final = TESTS.parent / "reports" / "correct_layers.json"
 CORRECT: Final = "correct.adapter:CorrectAdapter"
 LAYERS: Final = ("GroupNorm", "BatchNorm")
 #: What a correct layer is judged, or found to do, though it should conform, by implementation, dtype and requirement
@@ -94,6 +100,13 @@ def table(cells: Mapping[tuple[str, str], Told], dtypes: Sequence[str]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def with_run(before: CorrectLayers, cells: Mapping[tuple[str, str], Told], seeds: Sequence[int]) -> bytes:
+    """The figures with those of one more run, as they stand in their file."""
+    run = CorrectRun(seeds=[*seeds], cases=sum(told.explored["cases"] for told in cells.values()))
+    after = CorrectLayers(runs=[*before.runs, run])
+    return msgspec.json.format(msgspec.json.encode(after), indent=2) + b"\n"
+
+
 def main() -> int:
     sys.path.insert(0, str(TESTS))
     from correct.styles import STYLES
@@ -104,6 +117,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--styles", nargs="+", choices=list(STYLES), default=list(STYLES))
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--keep", action="store_true", help="add the cases to those that the report page names")
     options = parser.parse_args()
     budget = BUDGETS[options.budget]
     if options.cases:
@@ -119,6 +133,8 @@ def main() -> int:
     found = {(*cell, name): what for cell, told in cells.items() for name, what in told.others.items()}
     wrong = list(unlike(found, [place for place in KNOWN if place[:2] in cells]))
     print(table(cells, options.dtypes), *wrong, sep="\n")
+    if options.keep and not wrong:
+        FIGURES.write_bytes(with_run(correct_layers(), cells, options.seeds))
     return 1 if wrong else 0
 
 

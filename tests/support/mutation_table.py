@@ -1,6 +1,7 @@
 """The mutation table: the results of the suite and of three other ways of testing for every fault of ``faulty.faults``.
 
-``nox -s mutants`` runs every fault and prints the totals; ``--write docs/mutants.md`` writes the table. A fault is
+``nox -s mutants`` runs every fault and prints the totals; ``--write docs/mutants.md`` writes the table, and beside it
+the figures of the report (reports/mutants.json). A fault is
 *caught* if a requirement falls or nothing can be measured. A fault is *named* if its report contains the phrase in the
 column "must be named as". The peers are those of peers.py.
 """
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from digests import CURRENT
+import msgspec
+from digests import CURRENT, PROJECT
 from faulty.faults.fault import Fault
 from faulty.faults.table import FAULTS
 from peers import PEERS
@@ -26,9 +28,12 @@ from normgauge.conformance.run import parallel
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
+from normgauge.reports.page.suite import OWN, Mutants
 from normgauge.results.records import DIVERGENT, Judgement, NotRun, Record
 
 ADAPTER: Final = "faulty.faults.table:FaultsAdapter"
+#: What the report page shows of the table.
+FIGURES: Final = PROJECT / "reports" / "mutants.json"
 #: The number of requirements that a report should have for a fault, at most: a mistake is a single difference.
 MOST_TOLD: Final = 3
 PAGE: Final = """# The mutation table
@@ -117,12 +122,13 @@ def totals(found: Sequence[Outcome]) -> str:
     def share(number: int) -> str:
         return f"{number} of {count} ({100 * number / count:.0f} %)"
 
+    own = figures(found)
     peers = list(found[0].peers) if found else []
     caught = [one for one in found if one.caught]
     rows = [
-        ["", "normgauge", *peers],
+        ["", OWN, *peers],
         ["---"] * (len(peers) + 2),
-        ["caught", share(len(caught)), *(share(sum(one.peers[name] for one in found)) for name in peers)],
+        ["caught", *(share(number) for number in own.caught.values())],
         ["named", share(sum(one.named for one in found)), *("-" for _ in peers)],
         [f"reported by at most {MOST_TOLD} requirements", share(sum(len(one.told) <= MOST_TOLD for one in caught)),
          *("-" for _ in peers)],
@@ -132,6 +138,18 @@ def totals(found: Sequence[Outcome]) -> str:
          *("-" for _ in peers)],
     ]  # fmt: skip
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def figures(found: Sequence[Outcome]) -> Mutants:
+    """How many faults each way of testing catches."""
+    peers = list(found[0].peers) if found else []
+    caught = {name: sum(one.peers[name] for one in found) for name in peers}
+    return Mutants(faults=len(found), caught={OWN: sum(one.caught for one in found)} | caught)
+
+
+def written(found: Mutants) -> bytes:
+    """The figures as they stand in their file."""
+    return msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n"
 
 
 def table(found: Sequence[Outcome]) -> str:
@@ -164,7 +182,9 @@ def page(found: Sequence[Outcome], digest: str) -> str:
 
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run every fault through the suite and three other ways of testing.")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="write the table to this file")
+    parser.add_argument(
+        "--write", type=Path, metavar="PAGE", help="write the table to this file, and the report's figures"
+    )
     parser.add_argument("--only", default="", metavar="TEXT", help="run faults with this text in their id or family")
     options = parser.parse_args(words)
     faults = [one for one in FAULTS if options.only in f"{one.id} {one.family}"]
@@ -176,6 +196,8 @@ def main(words: list[str] | None = None) -> int:
     print(totals(found))
     if options.write is not None:
         options.write.write_text(page(found, CURRENT["docs/mutants.md"]()), encoding="utf-8")
+        if not options.only:
+            FIGURES.write_bytes(written(figures(found)))
     return 0
 
 
