@@ -115,6 +115,14 @@ def test_what_falls_with_another_requirement_is_not_told_again() -> None:
     assert "| median requirements that fall | 2 |" in mutation_table.totals([found])
 
 
+def test_the_figures_of_the_report_count_what_each_way_of_testing_catches() -> None:
+    fallen = mutation_table.outcome(FAULTS[0], [judgement(verdict="diverges")], {"ONNX": True, "one shape": False})
+    missed = mutation_table.outcome(FAULTS[1], [judgement()], {"ONNX": True, "one shape": False})
+    found = mutation_table.figures([fallen, missed])
+    assert (found.faults, found.caught) == (2, {"normgauge": 1, "ONNX": 2, "one shape": 0})
+    assert "| caught | 1 of 2 (50 %) | 2 of 2 (100 %) | 0 of 2 (0 %) |" in mutation_table.totals([fallen, missed])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("fault", "requirement"), MISTAKES.items())
 def test_a_mistake_is_named_by_the_requirement_on_its_axis(fault: str, requirement: str) -> None:
