@@ -148,7 +148,7 @@ def test_where_no_alternative_fits_what_lies_outside_its_bound_departs(ratio: fl
         ratio=ratio, step=1, quantity="output", index=(0, 0), observed=1 + ratio / 8, expected=1.0, bound=0.125
     )
     evidence: Any = SimpleNamespace(
-        implementation="near", dtype="float32", diagnosis=diagnosis, seen=(), of=lambda _: [],
+        implementation="near", dtype="float32", diagnosis=diagnosis, seen=(), of=lambda _: [], answers={},
         does=lambda text: Sentence(text=text, subject="near", joins=" "),
         best=lambda *_: (furthest, None), followed=[SimpleNamespace(choices={"eps_placement": "inside_sqrt"})],
     )  # fmt: skip
