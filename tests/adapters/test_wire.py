@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -35,6 +35,8 @@ ODD_BITS: dict[str, Array] = {
 }
 
 DTYPES = st.sampled_from(["float32", "float64"])
+#: Of a machine that does other things meanwhile nothing is learned about the code.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def arrays(dtype: str, *, least: int = 0, most: int = 4) -> st.SearchStrategy[Array]:
@@ -47,7 +49,7 @@ def cases(draw: st.DrawFn) -> Case:
     dtype = draw(DTYPES)
     vectors = arrays(dtype, least=1, most=1)
     number = st.floats(allow_nan=False, allow_infinity=False)
-    settings = st.fixed_dictionaries(
+    given_settings = st.fixed_dictionaries(
         {"num_channels": st.integers(1, 512)},
         optional={
             "num_groups": st.integers(1, 512),
@@ -77,7 +79,7 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(
         layer=draw(layer),
         dtype=dtype,
-        settings=draw(settings),
+        settings=draw(given_settings),
         parameters=draw(parameters),
         steps=tuple(draw(steps)),
         dtypes=draw(st.dictionaries(st.sampled_from(["weight", "running_var"]), DTYPES)),
@@ -128,6 +130,7 @@ def assert_same_arrays(a: Mapping[str, Array], b: Mapping[str, Array]) -> None:
 # --- arrays -------------------------------------------------------------------------------------
 
 
+@unhurried
 @given(DTYPES.flatmap(arrays))
 def test_every_array_comes_back_with_the_same_bits(array: Array) -> None:
     assert_same_bits(decode_array(through_text(encode_array(array))), array)
@@ -192,6 +195,7 @@ def test_an_array_that_contradicts_itself_is_not_decoded(broken: dict[str, Any])
 # --- cases and observations ---------------------------------------------------------------------
 
 
+@unhurried
 @given(cases())
 def test_every_case_comes_back_as_it_was(case: Case) -> None:
     back = decode_case(through_text(encode_case(case)))
@@ -212,6 +216,7 @@ def test_every_case_comes_back_as_it_was(case: Case) -> None:
 
 
 @pytest.mark.slow
+@unhurried
 @given(observations())
 def test_every_observation_comes_back_as_it_was(seen: Observation) -> None:
     back = decode_observation(through_text(encode_observation(seen)))
@@ -310,6 +315,7 @@ def test_all_those_changes_give_different_identities() -> None:
     assert len(set(found.values())) == len(CHANGES), found
 
 
+@unhurried
 @given(cases(), st.integers())
 def test_the_identity_does_not_depend_on_the_order_of_settings_and_parameters(case: Case, seed: int) -> None:
     def shuffled(mapping: Mapping[str, Any]) -> dict[str, Any]:
