@@ -175,9 +175,17 @@ def _told(compared: Compared, one: Difference, target: _Layer) -> PortDifference
 
 
 def _hazard(one: Difference, target: _Layer) -> str:
-    """What a variance of one pass costs and what avoids it, as the profile of the target says."""
-    found = (hazard for dtype in one.dtypes for hazard in target.member.profiles[dtype].hazards)
-    return next((hazard for hazard in found if hazard.startswith("one-pass")), "") if _loses_digits(one) else ""
+    """What a variance of one pass costs and what avoids it, as the profiles of the target say: a limit for each type."""
+    if not _loses_digits(one):
+        return ""
+    found: dict[str, list[str]] = {}
+    for dtype in one.dtypes:
+        for hazard in target.member.profiles[dtype].hazards:
+            if hazard.startswith("one-pass"):
+                found.setdefault(hazard, []).append(dtype)
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"in {' and '.join(dtypes)}, {hazard}" for hazard, dtypes in found.items())
 
 
 def _loses_digits(one: Difference) -> bool:
