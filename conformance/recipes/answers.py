@@ -175,7 +175,7 @@ def _told(compared: Compared, one: Difference, target: _Layer) -> PortDifference
 
 
 def _hazard(one: Difference, target: _Layer) -> str:
-    """What a variance of one pass costs and what avoids it, as the profiles of the target say: a limit for each type."""
+    """What a variance of one pass costs and what avoids it, as the target's profiles say: a limit for each type."""
     if not _loses_digits(one):
         return ""
     found: dict[str, list[str]] = {}
