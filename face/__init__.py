@@ -1,15 +1,14 @@
 """What a normalization layer must compute: the reference oracle, for a unit test of one's own layer::
 
     import normgauge
-    reference = normgauge.group_norm(x, num_groups=4, weight=weight, bias=bias, eps=1e-5)
+    reference = normgauge.group_norm(x, num_groups=4, weight=weight, bias=bias)
     assert not reference.excludes(my_group_norm(x))
 
-``normgauge.identify(x, y)`` says which semantics made ``y``.
-
-Importing it imports nothing else: NumPy and the oracle follow with the first name that is used. The folder has another
-name than the package, which would hide the installed one from whoever stands in the checkout.
+``normgauge.identify(x, y)`` says which semantics made ``y``. ``import normgauge`` is fast: NumPy is imported with the
+first name that is used.
 """
 
+# This folder is not called normgauge: in a checkout, that would hide the installed package.
 from __future__ import annotations
 
 import importlib
