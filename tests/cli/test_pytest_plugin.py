@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 from frameworks import for_each
+from processes import heeding_interruptions
 
 import normgauge.conformance.pytest_plugin.items  # noqa: F401  # once for all runs in this process
 from normgauge.conformance.gating.expectations import load_expectations, of_claims, of_judgement
@@ -462,15 +463,8 @@ def test_the_workers_are_gone_after_the_run(project: Project, words: str) -> Non
 @pytest.mark.slow
 def test_an_interrupt_ends_the_run_and_the_workers(project: Project) -> None:
     words = project.command("--normgauge", "counting:Counting", "--normgauge-implementation=process.HangsInRankFive")
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs in the background ignores it
-    running = subprocess.Popen(
-        words,
-        cwd=project.path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    signal.signal(signal.SIGINT, before)
+    with heeding_interruptions():
+        running = subprocess.Popen(words, cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     notes = project.path / "asked.txt"
     for _ in range(200):
         if notes.exists():

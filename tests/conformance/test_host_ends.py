@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 from hostile import PRELUDE
-from processes import alive, ended_now
+from processes import alive, ended_now, heeding_interruptions
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux has daemons as descendants")
 
@@ -58,10 +58,7 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def command(notes: Path, *words: str) -> list[str]:
-    start = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # it is ignored in the background
-        "from normgauge.conformance.cli.main import main; main()"
-    )
+    start = "from normgauge.conformance.cli.main import main; main()"
     program = f"{sys.executable} -I -S {notes.parent / 'worker.py'}"
     out = str(notes.parent / "out")
     return [sys.executable, "-c", start, *words, "--exec", program, "--budget", "none", "--out", out]
@@ -76,7 +73,8 @@ def command(notes: Path, *words: str) -> list[str]:
 )
 def test_two_workers_at_a_time_are_gone_after_a_signal(notes: Path, number: signal.Signals, code: int) -> None:
     words = command(notes, "run", "hostile", "--jobs", "2", "--dtype", "float32", "--dtype", "float64")
-    running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with heeding_interruptions():
+        running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(notes, r"^\d+$", 6)  # of each worker: itself, its child and its daemon
         wait_for(notes, "^asked$", 1)

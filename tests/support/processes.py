@@ -1,11 +1,22 @@
-"""Which processes still run, and an end to them."""
+"""Processes that heed an interruption, which of them still run, and an end to them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+
+
+@contextlib.contextmanager
+def heeding_interruptions() -> Iterator[None]:
+    """Processes that are started meanwhile end with SIGINT: what a shell runs in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def alive(process: int) -> bool:
