@@ -25,6 +25,8 @@ class Writing:
         flags: arguments of the constructor that leave out parameters, with the parameters that each has.
         options: further arguments, as code.
         made: lines after the construction, with the places ``channels`` and ``ndim``.
+        ranks: numbers of axes that the layer takes, where the release takes fewer than its documentation says; empty
+            where it takes all.
         fixes_rank: whether the layer is made for inputs of one number of axes.
         keys: by canonical name, the expression that names a parameter or running statistic in ``read`` and ``write``.
         read: the parameter ``name`` as a NumPy array; None where the layer does not have it.
@@ -42,6 +44,7 @@ class Writing:
     flags: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: AFFINE)
     options: Mapping[str, str] = field(default_factory=dict)
     made: tuple[str, ...] = ()
+    ranks: tuple[int, ...] = ()
     fixes_rank: bool = False
     keys: Mapping[str, str]
     read: str = "getattr(layer, {name}, None)"

@@ -18,5 +18,6 @@ def writing(implementation: Implementation) -> Writing:
         moved="lucid.tensor(np.moveaxis({x}.numpy(), {a}, {b}))",
         taken="lucid.tensor(np.take({x}.numpy(), {order}, axis={axis}))",
         native="lucid.tensor({x})",
+        ranks=(3,) if implementation.class_name == "BatchNorm1d" else (),  # BN-12: (N, C) is refused
         plain="{x}.numpy()",
     )

@@ -29,7 +29,7 @@ from normgauge.results.file import BrokenResults
     "--dtype",
     multiple=True,
     type=click.Choice(DTYPES),
-    help="Types that are measured now (repeatable).  [default: float32]",
+    help="Types that are measured now, or read from a shipped profile (repeatable).  [default: float32]",
 )
 @click.option(
     "--all-checks", is_flag=True, help="Run all checks on what is measured now, not only those of a diagnosis."
@@ -71,13 +71,14 @@ def compare(a: str, b: str, dtype: tuple[str, ...], all_checks: bool, folders: t
         def show(label: str, done: int, total: int) -> None:
             progress.update(task, description=label, completed=done, total=total)
 
+        dtypes = tuple(one for one in DTYPES if one in dtype) or DTYPES[:1]
         measure = Measuring(
-            dtypes=tuple(one for one in DTYPES if one in dtype) or DTYPES[:1],
+            dtypes=dtypes,
             everything=all_checks,
             layers=layers_named(a, b),
             progress=show,
         )
-        sources = Sources(folders=folders_of(folders), measure=measure)
+        sources = Sources(folders=folders_of(folders), measure=measure, dtypes=dtypes)
         try:
             found = compared(sources.side(a), sources.side(b))
         except (NotComparable, BrokenResults, NoAdapter) as error:

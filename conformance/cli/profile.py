@@ -26,7 +26,7 @@ def profile(files: tuple[Path, ...], out: Path, name: str | None) -> None:
     """Write the profile of one release: formulas, defaults, types, accuracy classes, verdicts.
 
     FILES are result files of one release of a framework; each may have a part of the layers or dtypes. A profile has
-    some kilobytes and no evidence. `normgauge compare` and `normgauge gate --against` read it.
+    at most 60 kilobytes and no evidence. `normgauge compare` and `normgauge gate --against` read it.
 
     Example: normgauge profile build/results/0.jsonl --out build/profiles
     """

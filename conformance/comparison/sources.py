@@ -7,7 +7,7 @@ id of an implementation; ``RELEASE`` is a version, ``now`` or ``shipped``; ``ID`
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -38,11 +38,13 @@ class Sources:
     """Where to look: ``folders`` have result files of releases; ``measure`` runs what is installed.
 
     ``prefer`` is what the name of a framework alone means: :data:`NOW` where it is installed, or :data:`SHIPPED`.
+    ``dtypes`` are those that are read of a shipped profile; empty means all.
     """
 
     folders: Sequence[Path]
     measure: Measure
     prefer: str = NOW
+    dtypes: tuple[str, ...] = ()
 
     def side(self, text: str) -> Side:
         """The side that a text names.
@@ -70,7 +72,25 @@ class Sources:
                 raise NotComparable(f"{text}: {files} both have this release; name the file")
             if found:
                 return _of_path(text, found[0], selected)
-        return _of_shipped(text, framework, release, selected, self.folders)
+        return self._of_shipped(text, framework, release, selected)
+
+    def _of_shipped(self, text: str, framework: str, release: str, selected: str) -> Side:
+        own = [one for one in shipped().values() if one.framework == framework]
+        found = [one for one in own if release in {"", SHIPPED} or _has(framework, one.versions, release)]
+        if found:
+            newest = max(found, key=lambda one: age(_version(framework, one.versions)))
+            return _of_profile(text, newest, selected, "shipped profile", self.dtypes)
+        if own:
+            releases = " or ".join(f"{framework}@{_version(framework, one.versions)}" for one in own)
+            looked = " and ".join(map(str, self.folders))
+            raise NotComparable(
+                f"{text}: no profile and no result file in {looked} has this release; shipped: {releases}; "
+                "or measure it: normgauge run, with --python and --name"
+            )
+        raise NotComparable(
+            f"{text}: {framework} is not installed, and no profile of it is shipped; "
+            f"measure it elsewhere and give the result file: normgauge run {framework} --python PATH"
+        )
 
     def _measured(self, text: str, framework: str, selected: str) -> Side:
         records = self.measure(framework, selected)
@@ -110,30 +130,14 @@ def _interrupted(paths: Sequence[Path]) -> list[str]:
     return [f"{path} is not complete: the run did not finish" for path in paths if not is_complete(path)]
 
 
-def _of_profile(text: str, profile: FrameworkProfile, selected: str, where: str) -> Side:
+def _of_profile(text: str, profile: FrameworkProfile, selected: str, where: str, dtypes: Collection[str] = ()) -> Side:
     versions = ", ".join(f"{name} {version}" for name, version in profile.versions.items())
     stale = profile.stale or staleness(profile)
     remarks = [f"{where} is stale: {stale}"] if stale else []
-    return side_of(text, f"{versions}, {_day(profile.started)}, {where}", records_of(profile), selected, remarks)
-
-
-def _of_shipped(text: str, framework: str, release: str, selected: str, folders: Sequence[Path]) -> Side:
-    own = [one for one in shipped().values() if one.framework == framework]
-    found = [one for one in own if release in {"", SHIPPED} or _has(framework, one.versions, release)]
-    if found:
-        newest = max(found, key=lambda one: age(_version(framework, one.versions)))
-        return _of_profile(text, newest, selected, "shipped profile")
-    if own:
-        releases = " or ".join(f"{framework}@{_version(framework, one.versions)}" for one in own)
-        looked = " and ".join(map(str, folders))
-        raise NotComparable(
-            f"{text}: no profile and no result file in {looked} has this release; shipped: {releases}; "
-            "or measure it: normgauge run, with --python and --name"
-        )
-    raise NotComparable(
-        f"{text}: {framework} is not installed, and no profile of it is shipped; "
-        f"measure it elsewhere and give the result file: normgauge run {framework} --python PATH"
-    )
+    records = records_of(profile)
+    if dtypes:
+        records = [one for one in records if getattr(one, "dtype", None) in {None, "", *dtypes}]
+    return side_of(text, f"{versions}, {_day(profile.started)}, {where}", records, selected, remarks)
 
 
 # --- names --------------------------------------------------------------------------------------

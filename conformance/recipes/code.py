@@ -207,7 +207,7 @@ class _Code:
         ones = ", 1" * (rank - 3)
         shape = f"(shape[0], shape[1], -1{ones})" if self.first else f"(shape[0], -1{ones}, shape[-1])"
         if set(ranks) & set(self.there.ranks):
-            yield f"if len(shape) not in {tuple(ranks)}:"
+            yield f"if len(shape) != {rank}:" if len(ranks) == 1 else f"if len(shape) not in {tuple(ranks)}:"
             yield f"    x = {self.target.writing.shaped.format(x='x', shape=shape)}"
         else:
             yield f"x = {self.target.writing.shaped.format(x='x', shape=shape)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from normgauge.adapters.case import Implementation
 from normgauge.adapters.implementation_id import EAGER
@@ -86,7 +86,7 @@ def layer_of_member(member: Member, origin: str) -> RecipeLayer:
     if DTYPE not in member.profiles:
         raise NotComparable(f"{member.name} was not measured in {DTYPE}; a recipe is for {DTYPE}")
     return RecipeLayer(
-        implementation=implementation,
+        implementation=replace(implementation, ranks=writing.ranks or implementation.ranks),
         framework=framework,
         profile=member.profiles[DTYPE],
         writing=writing,

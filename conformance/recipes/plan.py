@@ -68,10 +68,14 @@ def plan_of(source: RecipeLayer, target: RecipeLayer) -> Plan:
     return found | Plan(limits=(*_parts_alone(source, target), *_fewer_digits(source, target)))
 
 
-def _fewer_digits(source: RecipeLayer, target: RecipeLayer) -> Iterator[str]:
-    """Where the target is less accurate at inputs whose mean is large beside their deviation."""
+def loses_digits(source: RecipeLayer, target: RecipeLayer) -> bool:
+    """Whether the target is less accurate at inputs whose mean is large beside their deviation."""
     ranked = (*ACCURACY_CLASSES, None)  # None: outside every class
-    if ranked.index(target.profile.accuracy) <= max(ranked.index(source.profile.accuracy), ranked.index("welford")):
+    return ranked.index(target.profile.accuracy) > max(ranked.index(source.profile.accuracy), ranked.index("welford"))
+
+
+def _fewer_digits(source: RecipeLayer, target: RecipeLayer) -> Iterator[str]:
+    if not loses_digits(source, target):
         return
     how = "computes the variance in one pass" if target.profile.accuracy == "one_pass" else "fits no accuracy class"
     yield f"accuracy: {target.id} {how}, and loses digits or gives NaN where |mean| far exceeds the deviation"

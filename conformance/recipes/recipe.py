@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from normgauge.conformance.comparison.sources import Sources
 from normgauge.conformance.recipes.code import code_of
 from normgauge.conformance.recipes.layers import RecipeLayer, siblings
-from normgauge.conformance.recipes.plan import Plan, changes, plan_of
+from normgauge.conformance.recipes.plan import Plan, changes, loses_digits, plan_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,9 @@ def recipe_of(source: RecipeLayer, target: RecipeLayer, others: Sequence[RecipeL
         best = min([target, *fitting], key=lambda one: changes(source, one))
         if best is not target:
             options = ", ".join(f"{name}={value}" for name, value in best.implementation.options.items())
-            remarks.append(f"constructed with {options}, which computes the same formulas as {source.id}")
+            gained = loses_digits(source, target) and not loses_digits(source, best)
+            what = "is as accurate as" if gained else "computes the same formulas as"
+            remarks.append(f"constructed with {options}, which {what} {source.id}")
             target = best
     wanted = source.implementation.layout
     if wanted != layout:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from normgauge.adapters.dtypes import DTYPES
+from normgauge.adapters.implementation_id import EAGER
 from normgauge.conformance.comparison.against import gate_against
 from normgauge.conformance.comparison.changes import compare_pair
 from normgauge.conformance.comparison.pairing import Pair, counterpart
@@ -19,15 +21,26 @@ from normgauge.conformance.comparison.profiles import records_of, shipped
 from normgauge.conformance.comparison.sides import Side, side_of
 from normgauge.conformance.layers.registry import layer_kinds
 from normgauge.results.file import ResultsWriter
-from normgauge.results.records import Footer
+from normgauge.results.profiles import FrameworkProfile
+from normgauge.results.records import Footer, Record
 
 BEGIN: Final = "<!-- pairs -->"
 END: Final = "<!-- end of pairs -->"
 
 
+def plain(profile: FrameworkProfile) -> list[Record]:
+    """The records of a profile's layers as they are constructed and called by default, in float32."""
+    own = {name for name, one in profile.implementations.items() if one.mode == EAGER and not one.options}
+    return [
+        record
+        for record in records_of(profile)
+        if getattr(record, "dtype", DTYPES[0]) == DTYPES[0] and getattr(record, "implementation", None) in {None, *own}
+    ]
+
+
 def sides() -> dict[str, Side]:
     """Every shipped profile as a side, by its name."""
-    return {name: side_of(name, "", records_of(profile)) for name, profile in shipped().items()}
+    return {name: side_of(name, "", plain(profile)) for name, profile in shipped().items()}
 
 
 def axes_that_differ(layer: str, everything: dict[str, Side]) -> Iterator[list[str]]:
@@ -52,7 +65,7 @@ def gates(everything: dict[str, Side], folder: Path) -> Iterator[list[str]]:
     for name in everything:
         path = folder / f"{name}.jsonl"
         with ResultsWriter(path) as writer:
-            for record in (*records_of(shipped()[name]), Footer(counts={}, seconds=0.0)):
+            for record in (*plain(shipped()[name]), Footer(counts={}, seconds=0.0)):
                 writer.write(record)
     for name in everything:
         row = [name]
@@ -78,7 +91,7 @@ def tables() -> str:
             parts.append(f"{kind.title}, axes and measured defaults that differ:\n")
             parts.append(table(axes_that_differ(kind.name, everything), heads) + "\n")
     with tempfile.TemporaryDirectory() as folder:
-        parts.append("Each row as a port, gated `--against` each column:\n")
+        parts.append("Each row as a port, gated `--against` each column, in float32:\n")
         parts.append(table(gates(everything, Path(folder)), heads) + "\n")
     return "\n".join(parts)
 
