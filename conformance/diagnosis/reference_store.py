@@ -7,7 +7,6 @@ no result.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import inspect
 import platform
@@ -15,7 +14,6 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -34,23 +32,14 @@ MOST: Final = 2**29
 LARGEST: Final = 2**20
 #: Seconds that a process waits for another one that writes.
 _PATIENCE: Final = 5.0
+#: Seconds within which a use is not noted again: SQLite writes the entries anew with it.
+_DAY: Final = 86_400.0
+#: What SQLite says of its size, without reading what it has.
+_PAGES: Final = ("page_count", "freelist_count", "page_size")
 _TABLE: Final = (
     "CREATE TABLE IF NOT EXISTS reference "
     "(key BLOB PRIMARY KEY, entries BLOB NOT NULL, checksum INTEGER NOT NULL, used REAL NOT NULL) WITHOUT ROWID"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A prediction, and the choices on which it depends."""
-
-    choices: Mapping[str, str]
-    prediction: Prediction
-
-    @functools.cached_property
-    def size(self) -> int:
-        """Bytes of its arrays."""
-        return sum(one.value.nbytes + one.bound.nbytes for step in self.prediction.steps for one in step.values())
 
 
 class _Array(msgspec.Struct, array_like=True, kw_only=True):
@@ -63,13 +52,40 @@ class _Array(msgspec.Struct, array_like=True, kw_only=True):
 
 
 class _Row(msgspec.Struct, array_like=True, kw_only=True):
+    """An entry as it is stored; its steps are decoded for those few of a key that are asked for."""
+
     choices: dict[str, str]
     refused: str | None
-    steps: list[list[_Array]]
+    steps: msgspec.Raw
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(list[_Row])
+_ROWS: Final = msgspec.msgpack.Decoder(list[_Row])
+_STEPS: Final = msgspec.msgpack.Decoder(list[list[_Array]])
+
+
+class Entry:
+    """A prediction, and the choices on which it depends. ``size`` is that of its arrays, in bytes."""
+
+    def __init__(self, choices: Mapping[str, str], made: Prediction | _Row) -> None:
+        self.choices, self._made = choices, made
+        self.size = len(memoryview(made.steps)) if isinstance(made, _Row) else _size(made)
+
+    @property
+    def prediction(self) -> Prediction:
+        """The prediction; one that was stored is decoded when it is first asked for."""
+        if isinstance(self._made, _Row):
+            stored = _STEPS.decode(self._made.steps)
+            steps = tuple({one.name: _reference(one) for one in step} for step in stored)
+            self._made = Prediction(steps=steps, refused=self._made.refused)
+        return self._made
+
+    def row(self) -> _Row:
+        """As it is stored."""
+        if isinstance(self._made, _Row):
+            return self._made
+        steps = [[_array(name, reference) for name, reference in step.items()] for step in self._made.steps]
+        return _Row(choices=dict(self.choices), refused=self._made.refused, steps=msgspec.Raw(_ENCODER.encode(steps)))
 
 
 def default_store() -> ReferenceStore | None:
@@ -102,14 +118,18 @@ class ReferenceStore:
     def entries(self, key: bytes) -> list[Entry]:
         """What is kept for ``key``; nothing where it is damaged."""
         with self._trying() as connection:
-            row = connection.execute("SELECT entries, checksum FROM reference WHERE key = ?", (key,)).fetchone()
+            row = connection.execute("SELECT entries, checksum, used FROM reference WHERE key = ?", (key,)).fetchone()
             if row is not None:
-                self._used.add(key)
-                return _decoded(*row)
+                *stored, used = row
+                if time.time() - used > _DAY:
+                    self._used.add(key)
+                return _decoded(*stored)
         return []
 
     def add(self, entries: Mapping[bytes, Sequence[Entry]]) -> None:
         """Keep more entries, and note which were used."""
+        if not entries and not self._used:
+            return
         now = time.time()
         with self._trying() as connection, connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -120,7 +140,7 @@ class ReferenceStore:
                 kept += [one for one in fresh if one.choices not in known]
                 if sum(one.size for one in kept) > LARGEST:
                     continue
-                data = _encoded(kept)
+                data = _ENCODER.encode([one.row() for one in kept])
                 if len(data) <= LARGEST:
                     values = (key, data, zlib.crc32(data), now)
                     connection.execute("INSERT OR REPLACE INTO reference VALUES (?, ?, ?, ?)", values)
@@ -184,7 +204,8 @@ def _remove(path: Path) -> None:
 
 def _cut(connection: sqlite3.Connection, most: int) -> None:
     """Leave four fifths of ``most`` where there is more, those used last."""
-    (size,) = connection.execute("SELECT total(length(entries)) FROM reference").fetchone()
+    (pages,), (free,), (page,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in _PAGES)
+    size = (pages - free) * page
     if size <= most:
         return
     excess = size - 0.8 * most
@@ -195,12 +216,8 @@ def _cut(connection: sqlite3.Connection, most: int) -> None:
         excess -= length
 
 
-def _encoded(entries: Sequence[Entry]) -> bytes:
-    rows = []
-    for one in entries:
-        steps = [[_array(name, reference) for name, reference in step.items()] for step in one.prediction.steps]
-        rows.append(_Row(choices=dict(one.choices), refused=one.prediction.refused, steps=steps))
-    return _ENCODER.encode(rows)
+def _size(prediction: Prediction) -> int:
+    return sum(one.value.nbytes + one.bound.nbytes for step in prediction.steps for one in step.values())
 
 
 def _array(name: str, reference: Reference) -> _Array:
@@ -212,14 +229,9 @@ def _decoded(data: bytes, checksum: int) -> list[Entry]:
     if zlib.crc32(data) != checksum:
         return []
     try:
-        rows = _DECODER.decode(data)
+        return [Entry(row.choices, row) for row in _ROWS.decode(data)]
     except msgspec.DecodeError:
         return []
-    found = []
-    for row in rows:
-        steps = tuple({one.name: _reference(one) for one in step} for step in row.steps)
-        found.append(Entry(choices=row.choices, prediction=Prediction(steps=steps, refused=row.refused)))
-    return found
 
 
 def _reference(stored: _Array) -> Reference:

@@ -53,7 +53,7 @@ class References:
             self.evaluated += 1
             read: set[str] = set()
             prediction = predict(case, replace(semantics, read=read), arithmetic)
-            entry = Entry(choices={axis: semantics.choices[axis] for axis in sorted(read)}, prediction=prediction)
+            entry = Entry({axis: semantics.choices[axis] for axis in sorted(read)}, prediction)
             group.entries.append(entry)
             group.fresh.append(entry)
             self._grow(group, entry.size)
