@@ -212,7 +212,8 @@ def _cut(connection: sqlite3.Connection, most: int) -> None:
     size = (pages - free) * page
     if size <= most:
         return
-    excess = size - 0.8 * most
+    (held,) = connection.execute("SELECT total(length(entries)) FROM reference").fetchone()
+    excess = held * (1 - 0.8 * most / size)
     for key, length in connection.execute("SELECT key, length(entries) FROM reference ORDER BY used").fetchall():
         if excess <= 0:
             return
