@@ -84,6 +84,7 @@ def test_two_workers_at_a_time_are_gone_after_a_signal(notes: Path, number: sign
         said, errors = running.communicate(timeout=15)
     finally:
         running.kill()
+        running.communicate()
     assert all_gone(started) == set()
     assert running.returncode == code, errors
     if number is not signal.SIGKILL:

@@ -231,7 +231,7 @@ LOSES = "rare.SavedFrozenLosesItsVariance"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_a_defect_that_a_sequence_alone_shows_is_found_and_made_small(seed: int) -> None:
     records = explore("rare.ResetBringsTheFirstMomentumBack", seed=seed)
     assert {r.verdict for r in records if isinstance(r, Judgement)} == {"conforms"}
@@ -249,7 +249,7 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Record], Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_state_that_is_lost_in_one_condition_is_found_once(seed: int, explored: tuple[list[Record], Path]) -> None:
     records = explored[0] if seed == 0 else explore(LOSES, seed=seed)
     assert {r.verdict for r in records if isinstance(r, Judgement)} == {"conforms"}

@@ -11,12 +11,16 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def heeding_interruptions() -> Iterator[None]:
-    """Processes that are started meanwhile end with SIGINT: what a shell runs in the background ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Processes that are started meanwhile end with SIGINT and SIGHUP, which background jobs and nohup ignore."""
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def alive(process: int) -> bool:
