@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from normgauge.reports.grouping import grouped, layer_titles
 from normgauge.reports.page.alone import Alone, Line, answers_alone
-from normgauge.reports.page.section import USUAL, PageData, Section
+from normgauge.reports.page.section import PageData, Section
 from normgauge.reports.templating import printable
 from normgauge.results.answers import PortDifference, PortPair, PortRecipe
 from normgauge.results.records import Profile
@@ -50,10 +50,10 @@ class PortsShown:
 
 
 def popular(page: PageData) -> list[PortsShown]:
-    """From the usual framework to every other, and back."""
-    standing = page.standing if page.answers.pairs else {}
-    usual = USUAL if USUAL in standing else next(iter(standing), "")
-    others = [one for one in standing if one != usual]
+    """From the usual framework to every other, and back, in their newest releases; of a single one, its releases."""
+    usual = page.usual
+    shown = page.newest.values() if len(page.newest) > 1 else page.standing
+    others = [one for one in shown if one != usual] if page.answers.pairs else []
     evidence = page.evidence
     found = []
     for source, target in [*((usual, one) for one in others), *((one, usual) for one in others)]:
@@ -207,21 +207,20 @@ def _ask(page: PageData) -> Mapping[str, Any] | None:
     if not page.answers.groups:
         return None
     by_framework = grouped(page.all(Profile), lambda one: one.framework)
-    standing = list(page.standing)
-    usual = USUAL if USUAL in standing else standing[0]
+    others = [one for one in (page.newest.get("mlx", ""), *page.newest.values(), *page.standing) if one]
     titles = layer_titles(page.all(Profile))
     return {
         "choices": [
             (framework, list(dict.fromkeys(one.implementation for one in own)))
             for framework, own in by_framework.items()
         ],
-        "standing": standing,
-        "usual": usual,
+        "standing": list(page.standing),
+        "usual": page.usual,
         "sheets": [
             (framework, [(titles[layer], name, page.sheets[name]) for layer, name in own.items()])
-            for framework, own in page.standing.items()
+            for framework, own in ((one, page.standing[one]) for one in page.newest.values())
         ],
-        "first": next((one for one in ("mlx", *standing) if one in standing and one != usual), usual),
+        "first": next((one for one in others if one != page.usual), page.usual),
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from normgauge.reports.grouping import grouped, layer_titles
-from normgauge.reports.page.section import LEGEND, USUAL, PageData, Section
+from normgauge.reports.page.section import LEGEND, PageData, Section
 from normgauge.results.facts import number
 from normgauge.results.grounds import word_for
 from normgauge.results.records import DIVERGENT, Judgement, Profile
@@ -76,7 +76,7 @@ def rows_of(page: PageData) -> Iterator[MapRow]:
     titles = layer_titles(page.all(Profile))
     judged = grouped(page.all(Judgement), lambda one: one.implementation)
     profiles = grouped(page.all(Profile), lambda one: one.implementation)
-    usual = page.standing.get(USUAL, {})
+    usual = page.standing.get(page.usual, {})
     for kind, title in titles.items():
         for framework, standing in page.standing.items():
             name = standing.get(kind)
@@ -187,7 +187,7 @@ def _values(profile: Profile) -> dict[str, str]:
 def _content(page: PageData) -> Mapping[str, Any] | None:
     rows = list(rows_of(page))
     return (
-        {"rows": list(grouped(rows, lambda one: one.layer).items()), "topics": list(TOPICS), "usual": USUAL}
+        {"rows": list(grouped(rows, lambda one: one.layer).items()), "topics": list(TOPICS), "usual": page.usual}
         if rows
         else None
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from browser import opened
-from pages import Element, diverging, judgement, packed, parsed, profile, run, section, write
+from pages import Element, diverging, header, judgement, packed, parsed, profile, run, section, shown, write
 
 from normgauge.conformance.cli.answers import report_answers
 from normgauge.reports.page.page import write_report
@@ -170,3 +170,44 @@ def test_another_default_says_what_to_write_in_the_names_of_the_target(
     value = str(there[2])
     (found,) = [one for one in differences(tmp_path) if one["subject"].startswith("default") and one["a"] == value]
     assert found["remedy"] == written
+
+
+# --- releases -----------------------------------------------------------------------------------
+
+
+def release(version: str, *records: Record) -> list[Record]:
+    """A complete run of one release of mlx."""
+    return [header("mlx", versions={"mlx": version}), *run(*records, framework="mlx")[1:]]
+
+
+@pytest.mark.parametrize(
+    ("departing", "said"),
+    [
+        (("0.9.0",), "mlx.nn.GroupNorm up to 0.9.0, not from 0.10.0 on."),
+        (("0.10.0", "0.11.0"), "mlx.nn.GroupNorm from 0.10.0 on, not up to 0.9.0."),
+        (("0.10.0",), "mlx.nn.GroupNorm in 0.10.0 alone."),
+        (("0.9.0", "0.10.0", "0.11.0"), ""),
+    ],
+)
+def test_a_difference_says_since_which_release_it_is_there(departing: tuple[str, ...], said: str) -> None:
+    runs = [
+        release(one, diverging() if one in departing else judgement("mlx.nn.GroupNorm"))
+        for one in ("0.10.0", "0.9.0", "0.11.0")
+    ]
+    page = shown(*runs)
+    text = section(page, "GN-02").text
+    assert f"Releases on this page: {said}" in text if said else "Releases on this page" not in text
+    assert (f"Releases: {said}" in section(page, "in-short").text) == bool(said)
+
+
+def test_of_several_releases_the_box_begins_with_the_newest_and_has_them_all(tmp_path: Path) -> None:
+    runs = {f"mlx{n}": release(f"0.{n}.0", judgement("mlx.nn.GroupNorm")) for n in (9, 10)}
+    page = page_of(tmp_path, torch=run(judgement()), **runs)
+    chosen = [one.attributes["value"] for one in page.all("option") if "selected" in one.attributes]
+    assert chosen == ["torch", "mlx 0.10.0"]
+    often = [one.text for one in section(page, "ask").all("a") if one.attributes["data-to"]]
+    assert often == ["torch to mlx 0.10.0", "mlx 0.10.0 to torch"]
+    offered = {one.text for one in page.one("select", id="from").all("option")}
+    assert {"mlx 0.9.0", "mlx 0.10.0", "mlx.nn.GroupNorm @0.9.0", "mlx.nn.GroupNorm @0.10.0"} <= offered
+    heads = [one.text.split(" mlx.nn")[0] for one in section(page, "map").one("table").all("th", scope="row")]
+    assert heads[:2] == ["mlx 0.9.0", "mlx 0.10.0"]
