@@ -169,11 +169,11 @@ def _releases(judgements: Sequence[Judgement], names: Names) -> Iterator[str]:
         if not 0 < count < len(every):
             continue
         if departs == set(every[-count:]):
-            yield f"{layer} from {every[-count]} on, not up to {every[-count - 1]}"
+            yield f"{layer} differs from {every[-count]} on, not up to {every[-count - 1]}"
         elif departs == set(every[:count]):
-            yield f"{layer} up to {every[count - 1]}, not from {every[count]} on"
+            yield f"{layer} differs up to {every[count - 1]}, not from {every[count]} on"
         else:
-            yield f"{layer} in {', '.join(one for one in every if one in departs)} alone"
+            yield f"{layer} differs in {', '.join(one for one in every if one in departs)} alone"
 
 
 def _said_to(said: Iterable[tuple[str | None, Judgement]], names: Names) -> tuple[tuple[str, list[Told]], ...]:

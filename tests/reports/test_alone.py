@@ -183,9 +183,9 @@ def release(version: str, *records: Record) -> list[Record]:
 @pytest.mark.parametrize(
     ("departing", "said"),
     [
-        (("0.9.0",), "mlx.nn.GroupNorm up to 0.9.0, not from 0.10.0 on."),
-        (("0.10.0", "0.11.0"), "mlx.nn.GroupNorm from 0.10.0 on, not up to 0.9.0."),
-        (("0.10.0",), "mlx.nn.GroupNorm in 0.10.0 alone."),
+        (("0.9.0",), "mlx.nn.GroupNorm differs up to 0.9.0, not from 0.10.0 on."),
+        (("0.10.0", "0.11.0"), "mlx.nn.GroupNorm differs from 0.10.0 on, not up to 0.9.0."),
+        (("0.10.0",), "mlx.nn.GroupNorm differs in 0.10.0 alone."),
         (("0.9.0", "0.10.0", "0.11.0"), ""),
     ],
 )
