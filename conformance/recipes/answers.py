@@ -195,7 +195,7 @@ def _given(one: Difference, source: _Layer, target: _Layer) -> str:
         return ""
     value = 1 - Decimal(one.a.text)
     default = number(one.b.text) == float(value)
-    return f"{name}={value}{', which is the default and means the same' if default else ''}"
+    return f"{name}={value}, {'which is the default and means the same' if default else f'that is 1 - {one.a.text}'}"
 
 
 def _weighs(layer: _Layer) -> str:

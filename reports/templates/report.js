@@ -172,7 +172,7 @@
     }
     const summary = make("summary", {}, "Code to write: ", make("code", {}, here), " in place of ", make("code", {}, there));
     const check = make("p", { class: "note" }, "Made from the measured profiles, in float32. To run both and compare: ",
-      make("code", {}, `normgauge recipe "${there}" "${here}" --verify`));
+      make("code", {}, `normgauge recipe ${[there, here].map((one) => `"${one.replace(" @", "@")}"`).join(" ")} --verify`));
     return [make("details", { open: "" }, summary, check, code(written(lines)))];
   }
 

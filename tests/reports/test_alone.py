@@ -147,7 +147,7 @@ def weighs(value: str) -> AxisMeasured:
     [
         (("new", "eps", 1e-5), ("new", "eps", 1e-3), "epsilon=1e-05"),
         (("new", "momentum", 0.1), ("new", "momentum", 0.2), "mom=0.1"),
-        (("new", "momentum", 0.1), ("old", "momentum", 0.99), "mom=0.9"),
+        (("new", "momentum", 0.1), ("old", "momentum", 0.99), "mom=0.9, that is 1 - 0.1"),
         (("new", "momentum", 0.1), ("old", "momentum", 0.9), "mom=0.9, which is the default and means the same"),
     ],
 )
@@ -211,3 +211,13 @@ def test_of_several_releases_the_box_begins_with_the_newest_and_has_them_all(tmp
     assert {"mlx 0.9.0", "mlx 0.10.0", "mlx.nn.GroupNorm @0.9.0", "mlx.nn.GroupNorm @0.10.0"} <= offered
     heads = [one.text.split(" mlx.nn")[0] for one in section(page, "map").one("table").all("th", scope="row")]
     assert heads[:2] == ["mlx 0.9.0", "mlx 0.10.0"]
+
+
+@pytest.mark.slow
+def test_the_command_of_an_answer_names_a_release_as_the_command_line_does(tmp_path: Path) -> None:
+    runs = {f"mlx{n}": release(f"0.{n}.0", judgement("mlx.nn.GroupNorm")) for n in (9, 10)}
+    page_of(tmp_path, torch=run(judgement()), **runs)
+    query = "?from=torch.nn.GroupNorm&to=mlx.nn.GroupNorm+%400.9.0"
+    seen = opened(tmp_path / "index.html", "--virtual-time-budget=9000", query=query)
+    told = seen.one("div", id="answer").text
+    assert 'normgauge recipe "torch.nn.GroupNorm" "mlx.nn.GroupNorm@0.9.0" --verify' in told
