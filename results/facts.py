@@ -182,6 +182,12 @@ def class_name(accuracy: str | None) -> str:
     return (accuracy or "outside every class").replace("_", "-")
 
 
+def in_two_digits(ratio: float) -> str:
+    """A ratio in two digits, with an exponent from 1e9 on."""
+    rounded = float(f"{ratio:.2g}")
+    return f"{rounded:,.0f}" if 10 <= rounded < 1e9 else f"{rounded:g}"
+
+
 def number(text: str) -> float | None:
     """The number that a text is; None where it is none."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Final
 
 from normgauge.adapters.implementation_id import EAGER, ImplementationId
@@ -16,7 +17,7 @@ from normgauge.conformance.layers.registry import kind_of
 from normgauge.conformance.recipes.layers import DTYPE, RecipeLayer, layer_of_member
 from normgauge.conformance.recipes.recipe import recipe_of
 from normgauge.results.answers import Answers, InNumbers, PortDifference, PortPair, PortRecipe, Weight
-from normgauge.results.facts import class_name
+from normgauge.results.facts import ABSENT, class_name, number
 from normgauge.results.records import DIVERGENT, Header, Judgement, Record
 
 #: The name of an implementation of a run on the page.
@@ -29,6 +30,8 @@ _COUNTED: Final[Mapping[Weight, str]] = {
     "convention": "{} of convention",
     "exactness": "{} in types or exactness",
 }
+#: The accuracy classes that lose digits, the worst one last, and what their hazard begins with.
+_COSTS: Final[Mapping[str, str]] = {class_name("one_pass"): "one-pass", class_name(None): "outside every"}
 _WEIGHTS: Final[tuple[Weight, ...]] = ("result", "rare", "convention", "exactness")
 
 
@@ -50,7 +53,8 @@ class _Layer:
             (key, value.text, value.kind) for key, value in self.member.facts.items() if key.kind != "documentation"
         )
         dtypes = tuple(self.member.profiles)
-        return (self.member.layer, profile.layout, dtypes, facts, frozenset(self.remedies.items()))
+        names = frozenset(profile.names.items())  # what to write is in the names of the target
+        return (self.member.layer, profile.layout, names, dtypes, facts, frozenset(self.remedies.items()))
 
 
 @dataclass(kw_only=True)
@@ -120,7 +124,7 @@ def _pair(a: int, b: int, both: tuple[_Layer, _Layer], table: _Table) -> PortPai
     compared = compare_pair(Pair(a=first.member, b=second.member, why=""))
     worst_first = sorted(compared.differences, key=lambda one: (_WEIGHTS.index(_weight(one)), not one.b.departs))
     layouts = list(_layouts(first, second))
-    found = [*layouts, *(_told(compared, one, second) for one in worst_first)]
+    found = [*layouts, *(_told(compared, one, both) for one in worst_first)]
     equal = sum(compared.same.values())
     return PortPair(
         a=a,
@@ -155,7 +159,8 @@ def _layouts(first: _Layer, second: _Layer) -> Iterator[PortDifference]:
         yield PortDifference(weight="result", subject="layout of the input", a=a, b=b, remedy="permute x and y")
 
 
-def _told(compared: Compared, one: Difference, target: _Layer) -> PortDifference:
+def _told(compared: Compared, one: Difference, both: tuple[_Layer, _Layer]) -> PortDifference:
+    source, target = both
     requirement, subject = _requirement(target.member, one)
     numbers = None
     if one.effect:
@@ -170,18 +175,41 @@ def _told(compared: Compared, one: Difference, target: _Layer) -> PortDifference
         a=value_in_words(one.a),
         b=_hazard(one, target) or value_in_words(one.b),
         numbers=numbers,
-        remedy=target.remedies.get(requirement, "") if one.b.departs and not one.a.departs else "",
+        remedy=_given(one, source, target)
+        or (target.remedies.get(requirement, "") if one.b.departs and not one.a.departs else ""),
     )
 
 
+def _given(one: Difference, source: _Layer, target: _Layer) -> str:
+    """The argument that gives the target the default of the source; empty where it is no difference of defaults.
+
+    A momentum that weighs the other value is turned round, as in a recipe.
+    """
+    setting = one.subject.rpartition("default ")[2]
+    name = next(iter(target.member.profiles.values())).names.get(setting)
+    if one.kind != "default" or not name or one.a.text == ABSENT:
+        return ""
+    if setting != "momentum" or len({_weighs(source), _weighs(target)}) == 1:
+        return f"{name}={one.a.text}"
+    if number(one.a.text) is None:
+        return ""
+    value = 1 - Decimal(one.a.text)
+    default = number(one.b.text) == float(value)
+    return f"{name}={value}, {'which is the default and means the same' if default else f'that is 1 - {one.a.text}'}"
+
+
+def _weighs(layer: _Layer) -> str:
+    return layer.member.choices().get("momentum_weighs", "")
+
+
 def _hazard(one: Difference, target: _Layer) -> str:
-    """What a variance of one pass costs and what avoids it, as the target's profiles say: a limit for each type."""
+    """What the accuracy class of the target costs and what avoids it, as its profiles say: a limit for each type."""
     if not _loses_digits(one):
         return ""
     found: dict[str, list[str]] = {}
     for dtype in one.dtypes:
         for hazard in target.member.profiles[dtype].hazards:
-            if hazard.startswith("one-pass"):
+            if hazard.startswith(_COSTS[one.b.text]):
                 found.setdefault(hazard, []).append(dtype)
     if len(found) == 1:
         return next(iter(found))
@@ -189,7 +217,11 @@ def _hazard(one: Difference, target: _Layer) -> str:
 
 
 def _loses_digits(one: Difference) -> bool:
-    return one.kind == "statistics" and one.b.text == class_name("one_pass") != one.a.text
+    """Whether the target has one of the worst two classes, and a worse one than the source."""
+    worst_last = list(_COSTS)
+    if one.kind != "statistics" or one.b.text not in worst_last:
+        return False
+    return one.a.text not in worst_last or worst_last.index(one.a.text) < worst_last.index(one.b.text)
 
 
 def _requirement(member: Member, one: Difference) -> tuple[str, str]:

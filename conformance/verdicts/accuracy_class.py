@@ -18,6 +18,7 @@ from normgauge.conformance.verdicts.evidence import Evidence
 from normgauge.conformance.verdicts.rounding import typical_errors
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic, Reference
 from normgauge.oracle.moments import moments
+from normgauge.results.facts import in_two_digits
 from normgauge.results.records import Series, SeriesPoint
 
 #: The quantities that curves are drawn of: what a layer gives forward and backward.
@@ -45,7 +46,7 @@ def accuracy_of(evidence: Evidence, framework: str) -> Accuracy:
     measured = accuracy_class(evidence) if evidence.diagnosis.known else None
     arithmetic = measured or evidence.arithmetic
     curves = series_of(evidence, arithmetic, framework) if evidence.diagnosis.known else []
-    hazards = hazards_of(measured, curves, evidence) if measured else []
+    hazards = hazards_of(measured, curves, evidence) if evidence.diagnosis.known else []
     return Accuracy(
         name=measured.accuracy if measured else None,
         arithmetic=arithmetic,
@@ -67,6 +68,23 @@ def accuracy_class(evidence: Evidence) -> Arithmetic | None:
     other case that is outside the widest is a divergence of its own, and the class of all the others is still worth
     knowing.
     """
+    asked = _classifying(evidence)
+    if not any(map(_about_statistics, asked)):
+        return None
+    widest = evidence.precisions[-1]
+    for precision in evidence.precisions:
+        for accuracy in ACCURACY_CLASSES:
+            arithmetic = replace(precision, accuracy=accuracy)
+            if all(
+                _holds(one, arithmetic, evidence) or not (_about_statistics(one) or _holds(one, widest, evidence))
+                for one in asked
+            ):
+                return arithmetic
+    return None
+
+
+def _classifying(evidence: Evidence) -> list[Seen]:
+    """The cases that a class is found by."""
     misfits = evidence.diagnosis.misfits
     unexplained = {one.probe.requirement for one in misfits}
     kept = [
@@ -79,19 +97,7 @@ def accuracy_class(evidence: Evidence) -> Arithmetic | None:
         and one.probe.needs not in unexplained
         and not any(one is misfit for misfit in misfits)
     ]
-    asked = [left for one in kept if (left := evidence.without_known_departures(one)) is not None]
-    if not any(_about_statistics(one) for one in asked):
-        return None
-    widest = evidence.precisions[-1]
-    for precision in evidence.precisions:
-        for accuracy in ACCURACY_CLASSES:
-            arithmetic = replace(precision, accuracy=accuracy)
-            if all(
-                _holds(one, arithmetic, evidence) or not (_about_statistics(one) or _holds(one, widest, evidence))
-                for one in asked
-            ):
-                return arithmetic
-    return None
+    return [left for one in kept if (left := evidence.without_known_departures(one)) is not None]
 
 
 def wider_than(measured: Arithmetic, evidence: Evidence) -> tuple[Arithmetic, ...]:
@@ -112,22 +118,49 @@ def _holds(one: Seen, arithmetic: Arithmetic, evidence: Evidence) -> bool:
     return compare(one.observation, prediction, one.probe.quantities).ratio <= 1
 
 
-def hazards_of(measured: Arithmetic, found: Sequence[Series], evidence: Evidence) -> list[str]:
-    """What lies within the bounds and costs digits all the same."""
+def hazards_of(measured: Arithmetic | None, found: Sequence[Series], evidence: Evidence) -> list[str]:
+    """What costs digits, within the bounds or outside them; ``measured`` is None outside every class."""
+    curve = next((one for one in found if (one.axis, one.quantity) == ("ratio", "output")), None)
+    if measured is None:
+        return [_outside(curve)] if any(map(_about_statistics, _classifying(evidence))) else []
     hazards = []
     if measured.computing.is_half:
         hazards.append(f"sums in {measured.dtype}: the error grows with the number of values")
     if measured.accuracy == "one_pass":
-        curve = next((one for one in found if (one.axis, one.quantity) == ("ratio", "output")), None)
-        gone = curve.half_gone_at if curve else None
-        seen = f", as measured from {float(f'{gone:.2g}'):,g} on" if gone else ""
         known = [one.sentence for one in evidence.advice("accuracy=one_pass") if isinstance(one, Remedy)]
         own = evidence.remedies.get("accuracy=one_pass") or "; or ".join(known)
-        hazards.append(
-            "one-pass statistics: half of the digits are gone where |mean| exceeds "
-            f"{measured.one_pass_limit:,.0f} deviations{seen}{f' ({own})' if own else ''}"
-        )
+        hazards.append(f"one-pass statistics: {_digits_lost(curve, measured)}{f' ({own})' if own else ''}")
     return hazards
+
+
+def _digits_lost(curve: Series | None, arithmetic: Arithmetic) -> str:
+    """Where half of the digits are lost: as measured, else as the rounding of E[x²] lets expect.
+
+    Inputs of few values in a short type have exact sums. They lose nothing where other inputs of the same mean and
+    deviation do.
+    """
+    estimate = f"{arithmetic.one_pass_limit:,.0f}"
+    if curve is None:
+        return f"by estimate, inputs can lose half of the digits where |mean| exceeds {estimate} deviations"
+    if curve.half_gone_at is not None:
+        return (
+            f"half of the digits are lost from |mean| = {in_two_digits(curve.half_gone_at)} deviations on, as measured"
+        )
+    return (
+        f"by estimate, inputs can lose half of the digits where |mean| exceeds {estimate} deviations; "
+        f"the measured inputs did not, up to {in_two_digits(curve.points[-1].at)}"
+    )
+
+
+def _outside(curve: Series | None) -> str:
+    """What an implementation outside every class does to outputs, as measured."""
+    said = ["outside every accuracy class: some errors exceed the bound of one-pass statistics"]
+    if curve and curve.half_gone_at is not None:
+        said.append(f"half of the digits are lost from |mean| = {in_two_digits(curve.half_gone_at)} deviations on")
+    lost = next((point.at for point in curve.points if point.error is None), None) if curve else None
+    if lost is not None:
+        said.append(f"outputs are NaN or infinite at {in_two_digits(lost)} deviations")
+    return "; ".join(said)
 
 
 def series_of(evidence: Evidence, arithmetic: Arithmetic, framework: str) -> list[Series]:

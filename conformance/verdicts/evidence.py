@@ -271,7 +271,11 @@ def told_in(label: str, deviation: Deviation) -> str:
         return f"{where}: {deviation.what}"
     index = f"[{', '.join(map(str, deviation.index))}]"
     observed = apart(deviation.observed, deviation.expected, 9)
-    return f"{where}{index} = {observed}, expected {expected_beside_bound(deviation)} ± {beside(deviation.bound)}"
+    expected, bound = expected_beside_bound(deviation), beside(deviation.bound)
+    if not math.isfinite(deviation.observed) and abs(deviation.expected) < deviation.bound < math.inf:
+        why = "the bound is wide: rounding may change every digit here, but the result must be finite"
+        return f"{where}{index} = {observed}, expected a finite number, {expected} ± {bound} ({why})"
+    return f"{where}{index} = {observed}, expected {expected} ± {bound}"
 
 
 def expected_beside_bound(deviation: Deviation) -> str:

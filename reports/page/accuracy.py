@@ -11,13 +11,16 @@ from normgauge.reports.implementation_names import Names, Told
 from normgauge.reports.page.curves import CurvesFigure, curves_of
 from normgauge.reports.page.section import PageData, Section
 from normgauge.reports.pictures import NoPictures
-from normgauge.results.facts import class_name
+from normgauge.results.facts import class_name, in_two_digits
 from normgauge.results.records import Profile, Series
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyCell:
-    """One dtype: ``kind`` as in the pictures, the class, the type of the sums, where half of the digits are gone."""
+    """One dtype: ``kind`` as in the pictures, the class, the type of the sums, where half of the digits are gone.
+
+    ``half`` begins with "not up to" where no measured input lost them; it is empty where nothing was measured.
+    """
 
     kind: str
     name: str
@@ -129,7 +132,8 @@ def _cell(profile: Profile, half: dict[tuple[str, str], Series]) -> AccuracyCell
     inside = "" if profile.computes_in == profile.dtype else f"sums in {profile.computes_in}"
     gone = ""
     if curve:
-        gone = "never" if curve.half_gone_at is None else f"{float(f'{curve.half_gone_at:.2g}'):,g}"
+        at = curve.half_gone_at
+        gone = f"not up to {in_two_digits(curve.points[-1].at)}" if at is None else in_two_digits(at)
     return AccuracyCell(kind=profile.accuracy or "outside", name=class_name(profile.accuracy), inside=inside, half=gone)
 
 

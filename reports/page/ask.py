@@ -12,7 +12,8 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from normgauge.reports.grouping import grouped, layer_titles
-from normgauge.reports.page.section import USUAL, PageData, Section
+from normgauge.reports.page.alone import Alone, Line, answers_alone
+from normgauge.reports.page.section import PageData, Section
 from normgauge.reports.templating import printable
 from normgauge.results.answers import PortDifference, PortPair, PortRecipe
 from normgauge.results.records import Profile
@@ -49,10 +50,10 @@ class PortsShown:
 
 
 def popular(page: PageData) -> list[PortsShown]:
-    """From the usual framework to every other, and back."""
-    standing = page.standing if page.answers.pairs else {}
-    usual = USUAL if USUAL in standing else next(iter(standing), "")
-    others = [one for one in standing if one != usual]
+    """From the usual framework to every other, and back, in their newest releases; of a single one, its releases."""
+    usual = page.usual
+    shown = page.newest.values() if len(page.newest) > 1 else page.standing
+    others = [one for one in shown if one != usual] if page.answers.pairs else []
     evidence = page.evidence
     found = []
     for source, target in [*((usual, one) for one in others), *((one, usual) for one in others)]:
@@ -151,6 +152,7 @@ def data_of(page: PageData) -> dict[str, Any]:
         for one in answers.recipes
     }
     code = {"script": page.scripts, "entry": page.entries}
+    alone = {name: _alone(own, texts) for name, own in answers_alone(page).items() if name in group}
     return {
         "implementations": {
             name: {
@@ -163,6 +165,7 @@ def data_of(page: PageData) -> dict[str, Any]:
             for name, one in profiles.items()
             if name in group
         },
+        "alone": alone,
         "standing": page.standing,
         "layers": layer_titles(page.all(Profile)),
         "headings": [*HEADINGS.values()],
@@ -176,6 +179,21 @@ def data_of(page: PageData) -> dict[str, Any]:
     }
 
 
+def _alone(own: Alone, texts: _Numbered) -> list[Any]:
+    """The sentence, the errors, the hazards and the other differences of one implementation."""
+
+    def numbered(one: Line) -> list[Any]:
+        told = (texts.number(text) for text in (f"{one.requirement} {one.title}", one.word, one.said, one.remedy))
+        return [one.requirement, *told, one.dtypes]
+
+    return [
+        texts.number(own.sentence),
+        [numbered(one) for one in own.errors],
+        [[texts.number(text), dtypes] for text, dtypes in own.hazards],
+        [numbered(one) for one in own.others],
+    ]
+
+
 def as_block(data: Mapping[str, Any]) -> Markup:
     """The data as JSON, compressed, for an element ``script``: base64 cannot end the element."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
@@ -186,19 +204,23 @@ def as_block(data: Mapping[str, Any]) -> Markup:
 
 
 def _ask(page: PageData) -> Mapping[str, Any] | None:
-    if not page.answers.pairs:
+    if not page.answers.groups:
         return None
     by_framework = grouped(page.all(Profile), lambda one: one.framework)
-    standing = list(page.standing)
-    usual = USUAL if USUAL in standing else standing[0]
+    others = [one for one in (page.newest.get("mlx", ""), *page.newest.values(), *page.standing) if one]
+    titles = layer_titles(page.all(Profile))
     return {
         "choices": [
             (framework, list(dict.fromkeys(one.implementation for one in own)))
             for framework, own in by_framework.items()
         ],
-        "standing": standing,
-        "usual": usual,
-        "first": next((one for one in ("mlx", *standing) if one in standing and one != usual), usual),
+        "standing": list(page.standing),
+        "usual": page.usual,
+        "sheets": [
+            (framework, [(titles[layer], name, page.sheets[name]) for layer, name in own.items()])
+            for framework, own in ((one, page.standing[one]) for one in page.newest.values())
+        ],
+        "first": next((one for one in others if one != page.usual), page.usual),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +13,7 @@ from normgauge.reports.implementation_names import Names, Told
 from normgauge.reports.page.section import Section
 from normgauge.results.grounds import GRAVEST_FIRST, SORTS_TOLD, Ground, Sort, sort_of, word_for
 from normgauge.results.records import DIVERGENT, Example, Judgement, Profile
+from normgauge.results.releases import age
 
 #: Of a long row of numbers, this many are shown; the script prints them all.
 VALUES_SHOWN: Final = 16
@@ -66,7 +67,8 @@ class Finding:
     ``only`` is the framework that is alone with this among ``measured``, the frameworks that were held
     against the requirement; ``values`` pairs each measured value, ``remedies`` each remedy with the
     implementations it is for; a remedy for all has none beside it. ``not_mended`` does so with each sentence on why
-    there is no remedy. ``grounds`` are those of its judgements, in the order in which they come.
+    there is no remedy. ``releases`` say in which releases a layer departs, where others of it do not. ``grounds`` are
+    those of its judgements, in the order in which they come.
     """
 
     anchor: str
@@ -79,6 +81,7 @@ class Finding:
     remedies: tuple[tuple[str, list[Told]], ...]
     not_mended: tuple[tuple[str, list[Told]], ...]
     conforming: list[Told]
+    releases: tuple[str, ...]
     grounds: tuple[Ground, ...]
 
     @property
@@ -145,8 +148,32 @@ def _finding(judgements: Sequence[Judgement], documentation: dict[str, str], anc
         conforming=names.told(
             (name, "") for name, own in by_implementation.items() if all(one.verdict == "conforms" for one in own)
         ),
+        releases=tuple(_releases(judgements, names)),
         grounds=tuple(dict.fromkeys(one.ground for one in judgements if one.ground)),
     )
+
+
+def _releases(judgements: Sequence[Judgement], names: Names) -> Iterator[str]:
+    """For each layer that departs in some releases and in others not: from which one on, up to which one, or in which.
+
+    A layer departs in a release if it does in any mode or type.
+    """
+    decided = (one for one in judgements if one.verdict in {*DIVERGENT, "conforms"})
+    by_layer = grouped(
+        decided, lambda one: (names.of(one.implementation).framework, names.of(one.implementation).layer)
+    )
+    for (_, layer), own in by_layer.items():
+        every = sorted({names.of(one.implementation).release for one in own}, key=age)
+        departs = {names.of(one.implementation).release for one in own if one.verdict in DIVERGENT}
+        count = len(departs)
+        if not 0 < count < len(every):
+            continue
+        if departs == set(every[-count:]):
+            yield f"{layer} differs from {every[-count]} on, not up to {every[-count - 1]}"
+        elif departs == set(every[:count]):
+            yield f"{layer} differs up to {every[count - 1]}, not from {every[count]} on"
+        else:
+            yield f"{layer} differs in {', '.join(one for one in every if one in departs)} alone"
 
 
 def _said_to(said: Iterable[tuple[str | None, Judgement]], names: Names) -> tuple[tuple[str, list[Told]], ...]:

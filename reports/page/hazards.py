@@ -1,4 +1,4 @@
-"""What lies within the bounds and is still news for a port."""
+"""What loses digits and is news for a port."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from normgauge.reports.grouping import grouped, layer_titles
-from normgauge.reports.page.section import LEGEND, USUAL, PageData, Section
+from normgauge.reports.page.section import LEGEND, PageData, Section
 from normgauge.results.facts import number
 from normgauge.results.grounds import word_for
 from normgauge.results.records import DIVERGENT, Judgement, Profile
@@ -60,13 +60,13 @@ class MapRow:
 
 @dataclass(frozen=True, kw_only=True)
 class _Layer:
-    """One layer in all its modes; ``one_pass`` are those with a variance of one pass."""
+    """One layer in all its modes; ``lossy`` are those with a variance of one pass, or outside every class."""
 
     implementation: str
     profile: Profile
     plain: Sequence[Judgement]
     modes: Mapping[str, Sequence[Judgement]]
-    one_pass: frozenset[str]
+    lossy: frozenset[str]
     sheet: str
     evidence: Mapping[str, Mapping[str, str]]
 
@@ -76,7 +76,7 @@ def rows_of(page: PageData) -> Iterator[MapRow]:
     titles = layer_titles(page.all(Profile))
     judged = grouped(page.all(Judgement), lambda one: one.implementation)
     profiles = grouped(page.all(Profile), lambda one: one.implementation)
-    usual = page.standing.get(USUAL, {})
+    usual = page.standing.get(page.usual, {})
     for kind, title in titles.items():
         for framework, standing in page.standing.items():
             name = standing.get(kind)
@@ -87,13 +87,13 @@ def rows_of(page: PageData) -> Iterator[MapRow]:
                 for other in profiles
                 if other != name and page.names.of(other).without_mode == page.names.of(name).without_mode
             }
-            one_pass = {other for other in modes_of if any(one.accuracy == "one_pass" for one in profiles[other])}
+            lossy = {other for other in modes_of if any(map(_loses_digits, profiles[other]))}
             layer = _Layer(
                 implementation=name,
                 profile=profiles[name][0],
                 plain=judged.get(name, []),
                 modes={mode: judged.get(other, []) for other, mode in modes_of.items()},
-                one_pass=frozenset(modes_of[other] for other in one_pass),
+                lossy=frozenset(modes_of[other] for other in lossy),
                 sheet=page.sheets.get(name, ""),
                 evidence=page.evidence,
             )
@@ -120,7 +120,7 @@ def _cell(topic: str, layer: _Layer, standard: Profile | None) -> MapCell:
         return MapCell(word="does not apply", sign="·", note="", target="")
     own = [one for one in layer.plain if one.requirement in TOPICS[topic] and one.dtype not in _HALF]
     cell = _worst(layer, own)
-    if topic == "large mean" and layer.profile.accuracy == "one_pass" and cell.word == "conforms":
+    if topic == "large mean" and _loses_digits(layer.profile) and cell.word == "conforms":
         for told in layer.profile.hazards[-1:]:
             return _made("hazard", told, layer.sheet)
     worse = tuple(
@@ -128,9 +128,13 @@ def _cell(topic: str, layer: _Layer, standard: Profile | None) -> MapCell:
         for mode, judgements in layer.modes.items()
         if _rank(one for one in judgements if one.requirement in TOPICS[topic] and one.dtype not in _HALF)
         > max(_rank(own), _WORST_LAST.index("cannot tell"))
-        or (topic == "large mean" and cell.word == "conforms" and mode in layer.one_pass)
+        or (topic == "large mean" and cell.word == "conforms" and mode in layer.lossy)
     )
     return MapCell(word=cell.word, sign=cell.sign, note=cell.note, target=cell.target, modes=worse)
+
+
+def _loses_digits(profile: Profile) -> bool:
+    return profile.accuracy == "one_pass" or (profile.accuracy is None and bool(profile.hazards))
 
 
 def _only_in_half(judgements: Sequence[Judgement]) -> list[Judgement]:
@@ -183,7 +187,7 @@ def _values(profile: Profile) -> dict[str, str]:
 def _content(page: PageData) -> Mapping[str, Any] | None:
     rows = list(rows_of(page))
     return (
-        {"rows": list(grouped(rows, lambda one: one.layer).items()), "topics": list(TOPICS), "usual": USUAL}
+        {"rows": list(grouped(rows, lambda one: one.layer).items()), "topics": list(TOPICS), "usual": page.usual}
         if rows
         else None
     )

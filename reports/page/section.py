@@ -89,6 +89,16 @@ class PageData:
                     own[one.layer] = one
         return {name: {layer: one.implementation for layer, one in own.items()} for name, own in found.items()}
 
+    @property
+    def newest(self) -> dict[str, str]:
+        """Each framework with its newest release on the page, as ``standing`` has it."""
+        return {self.names.framework(one): one for one in self.standing}
+
+    @property
+    def usual(self) -> str:
+        """The newest release of the usual framework, else of the first one; empty where nothing was measured."""
+        return self.newest.get(USUAL) or next(iter(self.newest.values()), "")
+
     @functools.cached_property
     def evidence(self) -> dict[str, dict[str, str]]:
         """By requirement and implementation: the anchor of the difference."""

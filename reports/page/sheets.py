@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from normgauge.reports.grouping import Anchors, dtypes_of, grouped
 from normgauge.reports.implementation_names import EAGER, Names
+from normgauge.reports.page.alone import Alone, Line, answers_alone, lines_of
 from normgauge.reports.page.section import PageData, Section
 from normgauge.results.facts import class_name
-from normgauge.results.grounds import word_for
-from normgauge.results.records import DIVERGENT, Judgement, Profile, Witness
+from normgauge.results.records import Judgement, Profile, Witness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +39,17 @@ class TypeShown:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
-    """One requirement with a word for its verdict, the dtypes where these are not all, and what is said."""
+class ModeShown:
+    """A mode of a layer. ``types`` are empty where exactness and hazards are those of the plain call.
 
-    requirement: str
-    title: str
-    word: str
-    dtypes: str
-    said: str
-    target: str = ""
+    ``other`` are the lines of the mode for the requirements with another verdict than the plain call.
+    """
+
+    anchor: str
+    name: str
+    alone: Alone
+    types: tuple[TypeShown, ...]
+    other: tuple[Line, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,17 +64,18 @@ class SheetShown:
     types: tuple[TypeShown, ...]
     differences: tuple[Line, ...]
     undecided: tuple[Line, ...]
-    modes: tuple[str, ...]
+    alone: Alone
+    modes: tuple[ModeShown, ...]
     beside: tuple[tuple[Line, tuple[str, ...]], ...]
     releases: tuple[tuple[str, str], ...]
 
 
 def anchors_of(profiles: Sequence[Profile], names: Names, anchors: Anchors) -> dict[str, str]:
-    """The anchor of its layer's section for each implementation."""
+    """For each implementation the anchor of its layer's section; a mode has its own part of the section."""
     found: dict[str, str] = {}
     for own in grouped(profiles, lambda one: names.of(one.implementation).without_mode).values():
-        anchor = anchors.new(f"layer-{_plain(own, names)}")
-        found |= {one.implementation: anchor for one in own}
+        for name in dict.fromkeys([_plain(own, names), *(one.implementation for one in own)]):
+            found[name] = anchors.new(f"layer-{name}")
     return found
 
 
@@ -87,29 +90,54 @@ def sheets_of(page: PageData) -> Iterator[SheetShown]:
     judged = grouped(page.all(Judgement), lambda one: one.implementation)
     profiles = page.all(Profile)
     by_layer = grouped(profiles, lambda one: page.names.of(one.implementation).without_mode)
+    answers = answers_alone(page)
     for (framework, layer, release), own in by_layer.items():
         name = _plain(own, page.names)
         plain = [one for one in own if one.implementation == name]
         modes = [one for one in dict.fromkeys(profile.implementation for profile in own) if one != name]
-        lines = _lines(judged.get(name, []), page.evidence)
+        lines = lines_of(judged.get(name, []), page.evidence)
+        lines_of_modes = [lines_of(judged.get(one, []), page.evidence) for one in modes]
+        beside = tuple(_beside(lines, lines_of_modes))
         elsewhere = {
-            page.names.of(one.implementation).release: page.sheets[one.implementation]
-            for one in profiles
-            if page.names.of(one.implementation).without_mode[:2] == (framework, layer)
+            page.names.of(other.implementation).release: page.sheets[_plain(others, page.names)]
+            for others in by_layer.values()
+            if page.names.of((other := others[0]).implementation).without_mode[:2] == (framework, layer)
         }
+        types = tuple(map(_type, plain))
+        differing = [
+            {line.requirement for line, words in beside if words[n] not in {words[0], "not measured"}}
+            for n in range(1, 1 + len(modes))
+        ]
         yield SheetShown(
             anchor=page.sheets[name],
             implementation=name,
             profile=plain[0],
             axes=tuple(_axes(plain, judged.get(name, []))),
             defaults=tuple(_defaults(plain)),
-            types=tuple(map(_type, plain)),
+            types=types,
             differences=tuple(one for one in lines if one.word not in {"conforms", "unsupported", "cannot tell"}),
             undecided=tuple(one for one in lines if one.word in {"unsupported", "cannot tell"}),
-            modes=tuple(page.names.of(one).mode for one in modes),
-            beside=tuple(_beside(lines, [_lines(judged.get(one, []), page.evidence) for one in modes])),
+            alone=answers[name],
+            modes=tuple(
+                ModeShown(
+                    anchor=page.sheets[mode],
+                    name=page.names.of(mode).mode,
+                    alone=answers[mode],
+                    types=_other_types([one for one in own if one.implementation == mode], types),
+                    other=tuple(line for line in told if line.requirement in others),
+                )
+                for mode, told, others in zip(modes, lines_of_modes, differing, strict=True)
+            ),
+            beside=beside,
             releases=tuple((one, anchor) for one, anchor in elsewhere.items() if one != release),
         )
+
+
+def _other_types(mode: Sequence[Profile], plain: Sequence[TypeShown]) -> tuple[TypeShown, ...]:
+    """What was measured of a mode, if it has another class, type or hazard than the ``plain`` call."""
+    shown = tuple(map(_type, mode))
+    alike = {replace(one, typical="") for one in plain}
+    return shown if {replace(one, typical="") for one in shown} - alike else ()
 
 
 def _axes(profiles: Sequence[Profile], judgements: Sequence[Judgement]) -> Iterator[AxisShown]:
@@ -154,33 +182,6 @@ def _type(profile: Profile) -> TypeShown:
         types=", ".join(f"{name} {native}" for name, native in profile.types.items() if native != profile.dtype),
         hazards=tuple(profile.hazards),
     )
-
-
-def _lines(judgements: Sequence[Judgement], evidence: Mapping[str, Mapping[str, str]]) -> list[Line]:
-    """A line for each requirement and verdict."""
-    asked = {
-        requirement: {one.dtype for one in own}
-        for requirement, own in grouped(judgements, lambda one: one.requirement).items()
-    }
-    found = []
-    for (requirement, word), own in grouped(
-        judgements, lambda one: (one.requirement, word_for(one.verdict, one.ground))
-    ).items():
-        first = own[0]
-        said = first.worded if first.verdict in DIVERGENT else (first.notes or [first.nameless or first.sentence])[0]
-        found.append(
-            Line(
-                requirement=requirement,
-                title=first.title,
-                word=word,
-                dtypes=dtypes_of([one.dtype for one in own], asked[requirement]),
-                said="" if word == "conforms" else said,
-                target=evidence.get(requirement, {}).get(first.implementation, "")
-                if first.verdict in DIVERGENT
-                else "",
-            )
-        )
-    return found
 
 
 def _beside(plain: Sequence[Line], modes: Sequence[Sequence[Line]]) -> Iterator[tuple[Line, tuple[str, ...]]]:

@@ -105,7 +105,7 @@
     const pair = data.pairs[groups.join(" ")];
     if (!pair) {
       shown.append(make("p", { class: "sentence same" },
-        source === target ? "This is the same layer." : "The same: every fact that was measured of both is equal."));
+        "The same: every fact that was measured of both is equal."));
     } else {
       const [sentence, numbers, dtypes, equal] = pair;
       shown.append(make("p", { class: "sentence" }, data.texts[sentence]),
@@ -127,6 +127,40 @@
     return shown;
   }
 
+  /** A requirement in which one implementation differs, with its evidence. */
+  function departure(id, [requirement, title, word, said, remedy, dtypes]) {
+    const anchor = (data.evidence[requirement] || {})[id];
+    const name = anchor ? make("a", { href: `#${anchor}` }, data.texts[title]) : data.texts[title];
+    const item = make("li", {}, make("strong", {}, name), dtypes ? ` (${dtypes})` : "", `: ${data.texts[word]}`,
+      data.texts[said] ? `, ${data.texts[said]}` : "");
+    if (data.texts[remedy]) item.append(make("span", { class: "remedy" }, `Write: ${data.texts[remedy]}`));
+    return item;
+  }
+
+  /** Is one implementation safe, what are its hazards, and where is its section. */
+  function alone(kind, id) {
+    const shown = make("section", { class: "port" }, make("h3", {}, `${data.layers[kind]}: `, make("code", {}, id || "none")));
+    if (!data.alone[id]) {
+      shown.append(make("p", {}, `The framework has no ${data.layers[kind]} here.`));
+      return shown;
+    }
+    const [sentence, errors, hazards, others] = data.alone[id];
+    shown.append(make("p", { class: "sentence" }, data.texts[sentence]));
+    const list = (items) => make("ul", { class: "changes" }, ...items);
+    if (errors.length) shown.append(make("p", { class: "note" }, "Errors:"), list(errors.map((one) => departure(id, one))));
+    if (hazards.length) {
+      shown.append(make("p", { class: "note" }, "Hazards:"),
+        list(hazards.map(([text, dtypes]) => make("li", {}, data.texts[text], dtypes ? ` (${dtypes})` : ""))));
+    }
+    if (others.length) {
+      shown.append(make("details", {}, make("summary", {}, `Other conventions and documentation (${others.length})`),
+        list(others.map((one) => departure(id, one)))));
+    }
+    const sheet = data.implementations[id].sheet;
+    if (sheet) shown.append(make("p", { class: "note" }, "Everything that was measured: ", make("a", { href: `#${sheet}` }, id)));
+    return shown;
+  }
+
   function recipe(source, target) {
     const [there, here] = [source, target].map((one) => data.implementations[one].plain);
     const found = data.recipes[`${there}|${here}`];
@@ -138,7 +172,7 @@
     }
     const summary = make("summary", {}, "Code to write: ", make("code", {}, here), " in place of ", make("code", {}, there));
     const check = make("p", { class: "note" }, "Made from the measured profiles, in float32. To run both and compare: ",
-      make("code", {}, `normgauge recipe "${there}" "${here}" --verify`));
+      make("code", {}, `normgauge recipe ${[there, here].map((one) => `"${one.replace(" @", "@")}"`).join(" ")} --verify`));
     return [make("details", { open: "" }, summary, check, code(written(lines)))];
   }
 
@@ -150,8 +184,10 @@
       const value = asked.get(one.name);
       if ([...one.options].some((option) => option.value === value)) one.value = value;
     }
+    if (asked.has("from") && !asked.get("to")) to.value = "";
     const show = () => {
-      find("answer").replaceChildren(...pairsOf(from.value, to.value).map((pair) => answerOf(...pair)));
+      find("answer").replaceChildren(...pairsOf(from.value, to.value || from.value).map(([kind, source, target]) =>
+        source === target ? alone(kind, source) : answerOf(kind, source, target)));
     };
     const remember = () => {
       const query = new URLSearchParams(location.search);
@@ -167,7 +203,7 @@
     from.addEventListener("change", remember);
     to.addEventListener("change", remember);
     find("swap").addEventListener("click", () => {
-      [from.value, to.value] = [to.value, from.value];
+      if (to.value) [from.value, to.value] = [to.value, from.value];
       remember();
     });
     for (const often of document.querySelectorAll(".often a")) {

@@ -7,6 +7,7 @@ import math
 import re
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -19,11 +20,14 @@ from pages import Element, header, profile, section, shown
 from normgauge.adapters.script import literal
 from normgauge.conformance.cli.main import main
 from normgauge.conformance.cli.terminal import line_of
+from normgauge.conformance.diagnosis.candidates import Deviation
 from normgauge.conformance.requirements.accuracy_curves import LENGTHS, inputs_by_ratio
 from normgauge.conformance.requirements.inputs import cast
 from normgauge.conformance.run.engine import run_framework
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
+from normgauge.conformance.verdicts.accuracy_class import hazards_of
+from normgauge.conformance.verdicts.evidence import told_in
 from normgauge.oracle import ACCURACY_CLASSES, Arithmetic
 from normgauge.reports import pictures
 from normgauge.reports.accuracy_files import write_accuracy
@@ -115,12 +119,85 @@ def test_an_error_outside_the_widest_class_diverges_and_has_no_class(measured: d
     assert verdicts["GN-12"] == "diverges"
 
 
-def test_the_hazard_names_the_ratio_of_the_bound_and_the_measured_one(measured: dict[str, list[Record]]) -> None:
-    (found,) = [r for r in measured["group_norm.OnePass"] if isinstance(r, Profile)]
+def hazard_of(records: list[Record]) -> str:
+    (found,) = [r for r in records if isinstance(r, Profile)]
+    (told,) = found.hazards
+    return told
+
+
+def test_a_hazard_says_from_which_ratio_on_half_of_the_digits_are_lost(measured: dict[str, list[Record]]) -> None:
     at = curve(measured["group_norm.OnePass"], "ratio").half_gone_at
     assert at is not None
-    assert re.search(r"exceeds 64 deviations, as measured from (\d+) on", found.hazards[0])
-    assert f"from {float(f'{at:.2g}'):,g} on" in found.hazards[0]
+    told = hazard_of(measured["group_norm.OnePass"])
+    assert told.startswith("one-pass statistics: half of the digits are lost from |mean| = ")
+    assert f"= {float(f'{at:.2g}'):,.0f} deviations on, as measured" in told
+
+
+def test_what_no_measured_input_lost_is_told_as_an_estimate() -> None:
+    arithmetic = Arithmetic("float32", "one_pass", storage="float16")
+    evidence: Any = SimpleNamespace(advice=lambda _: [], remedies={})
+    (told,) = hazards_of(arithmetic, [series(half_gone_at=None)], evidence)
+    assert told == (
+        "one-pass statistics: by estimate, inputs can lose half of the digits where |mean| exceeds 609 deviations; "
+        "the measured inputs did not, up to 10,000"
+    )
+
+
+def test_the_estimate_is_met_by_long_inputs_in_float16() -> None:
+    limit = Arithmetic("float32", "one_pass", storage="float16").one_pass_limit
+    random, lost = np.random.default_rng(0), []
+    for mean in (300, 640, 1000, 2000):
+        x = np.float16(mean + random.standard_normal(262_144))
+        exact, wide, short = x.astype(np.float64), x.astype(np.float64).var(), x.astype(np.float32)
+        variance = np.mean(short * short) - np.mean(short) ** 2
+        y = (short - np.mean(short)) / np.sqrt(np.maximum(variance, 0) + np.float32(1e-5))
+        expected = (exact - exact.mean()) / np.sqrt(wide + 1e-5)
+        error = np.abs(y - expected).max() / np.abs(expected).max()
+        lost.append((float(exact.mean() / np.sqrt(wide)), bool(error >= Arithmetic("float16").half_of_digits)))
+    assert [is_lost for ratio, is_lost in lost if ratio < limit / 2] == [False]
+    assert any(is_lost for ratio, is_lost in lost if ratio > limit)
+
+
+def test_a_layer_outside_every_class_has_a_hazard(measured: dict[str, list[Record]]) -> None:
+    told = hazard_of(measured["group_norm.MeanInTwelveBits"])
+    assert told.startswith("outside every accuracy class: some errors exceed the bound of one-pass statistics")
+    at = curve(measured["group_norm.MeanInTwelveBits"], "ratio").half_gone_at
+    assert at is not None
+    assert f"; half of the digits are lost from |mean| = {float(f'{at:.2g}'):,.0f} deviations on" in told
+
+
+def test_a_hazard_says_where_the_output_is_no_number() -> None:
+    lost = SeriesPoint(at=5.825e6, error=None, bounds=[None, None, None], holds=None)
+    seen = SimpleNamespace(
+        probe=SimpleNamespace(
+            requirement="GN-12", diagnoses=False, measures=None, needs="", quantities=("output",), case=None
+        ),
+        observation=SimpleNamespace(steps=(1,), raised=None),
+    )
+    evidence: Any = SimpleNamespace(
+        seen=[seen], diagnosis=SimpleNamespace(misfits=[]), without_known_departures=lambda one: one
+    )
+    (told,) = hazards_of(None, [series(half_gone_at=None, points=[*series().points, lost])], evidence)
+    assert told.endswith("; outputs are NaN or infinite at 5,800,000 deviations")
+
+
+@pytest.mark.parametrize(
+    ("observed", "expected", "bound", "said"),
+    [
+        (math.nan, -1.0, 410.0, "= nan, expected a finite number, -1 ± 410 (the bound is wide: rounding may change"),
+        (math.nan, -1.0, 0.01, "= nan, expected -1 ± 0.01"),
+        (900.0, -1.0, 410.0, "= 900, expected -1 ± 410"),
+    ],
+)
+def test_where_a_number_is_missing_a_wide_bound_is_explained(
+    observed: float, expected: float, bound: float, said: str
+) -> None:
+    deviation = Deviation(
+        ratio=math.inf, step=1, quantity="output", index=(0,), observed=observed, expected=expected, bound=bound
+    )
+    told = told_in("large mean", deviation)
+    assert f"large mean, step 1 output[0] {said}" in told
+    assert told.endswith(said) or "must be finite)" in told
 
 
 def test_a_divergence_of_many_values_is_told_in_few_lines() -> None:
@@ -199,6 +276,11 @@ def test_the_report_has_the_class_of_each_implementation_and_dtype() -> None:
     told = section(shown(*two_frameworks()), "accuracy").text
     assert "torch.nn.GroupNorm two-passhalf lost at: 10,000" in told.replace("two-pass half", "two-passhalf")
     assert "half lost at: 85" in told
+
+
+def test_where_no_input_lost_half_of_the_digits_the_report_says_up_to_which_ratio() -> None:
+    run: list[Record] = [header(), profile(), series(half_gone_at=None)]
+    assert "half lost: not up to 10,000" in section(shown(run), "accuracy").text
 
 
 def test_the_report_has_the_errors_in_units_of_the_typical_error() -> None:

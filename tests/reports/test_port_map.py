@@ -49,6 +49,9 @@ def test_a_hazard_that_was_recorded_is_shown_where_the_experiments_conform() -> 
     one_pass = profile(accuracy="one_pass", hazards=["one-pass statistics: digits are gone"])
     assert cells(run(conforms, one_pass))["torch"]["large mean"] == "⚠ hazard"
     assert cells(run(conforms, profile(accuracy="one_pass")))["torch"]["large mean"] == "✓ same"
+    outside = profile(accuracy=None, hazards=["outside every accuracy class: digits are gone"])
+    assert cells(run(conforms, outside))["torch"]["large mean"] == "⚠ hazard"
+    assert cells(run(conforms, profile(accuracy=None)))["torch"]["large mean"] == "✓ same"  # nothing was measured
 
 
 def test_a_mode_with_a_variance_of_one_pass_is_named_at_large_mean() -> None:
@@ -63,7 +66,7 @@ def test_an_answer_says_what_a_variance_of_one_pass_costs(tmp_path: Path) -> Non
     limits = {"float32": 64, "float64": 9742}
     torch, mlx = list[Record](), list[Record]()
     for dtype, limit in limits.items():
-        hazard = f"one-pass statistics: half of the digits are gone where |mean| exceeds {limit} deviations"
+        hazard = f"one-pass statistics: half of the digits are lost from |mean| = {limit} deviations on"
         torch += [profile("torch.nn.GroupNorm", dtype=dtype, accuracy="two_pass"), judgement(dtype=dtype)]
         mlx += [
             profile("mlx.nn.GroupNorm", dtype=dtype, accuracy="one_pass", hazards=[hazard]),
@@ -76,7 +79,7 @@ def test_an_answer_says_what_a_variance_of_one_pass_costs(tmp_path: Path) -> Non
     told = [(one["weight"], one["b"]) for one in differences if one["subject"] == "accuracy class"]
     (cost,) = [text for weight, text in told if weight == "rare"]
     for dtype, limit in limits.items():
-        assert f"in {dtype}, one-pass statistics: half of the digits are gone where |mean| exceeds {limit} d" in cost
+        assert f"in {dtype}, one-pass statistics: half of the digits are lost from |mean| = {limit} d" in cost
 
 
 def test_half_precision_has_what_other_types_have_not() -> None:
