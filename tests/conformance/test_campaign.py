@@ -262,6 +262,14 @@ def test_the_published_schema_is_that_of_the_records_and_takes_the_plans_of_the_
         jsonschema.validate({"environments": [{"framework": "mlx", "relases": []}]}, published)
 
 
+def test_the_plan_of_the_page_is_one() -> None:
+    page = (PROJECT / "docs" / "campaign.md").read_text(encoding="utf-8")
+    content = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])
+    jsonschema.validate(content, schema())
+    found = environments_of(plan_of(content, "plan"), "plan")
+    assert [one.name for one in found] == ["mlx-0.31.2", "mlx-0.32.4", "flax", "torch", "lucid-2.12.8"]
+
+
 def test_releases_become_environments_with_what_each_needs() -> None:
     mlx = {"framework": "mlx", "releases": ["0.25.2", "0.32.4"]}
     flax = {"framework": "flax", "releases": ["0.12.8"], "install": ["jax==0.10.2"]}
