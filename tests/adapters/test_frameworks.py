@@ -149,8 +149,9 @@ def test_one_pass_statistics_are_found_where_they_are_and_nowhere_else(records: 
     for profile in found:
         allowed = {"one_pass", None} if profile.implementation in ONE_PASS else {"two_pass", "welford"}
         assert profile.accuracy in allowed, (profile.implementation, profile.dtype)
-        told = [hazard[:19] for hazard in profile.hazards]
-        assert told == ["one-pass statistics"] * (profile.accuracy == "one_pass")
+        told = [hazard.partition(":")[0] for hazard in profile.hazards]
+        hazards = {"one_pass": ["one-pass statistics"], None: ["outside every accuracy class"]}
+        assert told == hazards.get(profile.accuracy, [])
 
 
 @for_each("torch")
@@ -158,7 +159,7 @@ def test_a_hazard_of_one_pass_statistics_says_from_where_on_and_what_avoids_it(r
     (hazard,) = [
         p.hazards[0] for p in profiles(records, "float32") if p.implementation == "torch.nn.GroupNorm[channels_last]"
     ]
-    assert "exceeds 64 deviations" in hazard
+    assert "half of the digits are lost from |mean| = " in hazard
     assert "(call x.contiguous() first)" in hazard
 
 

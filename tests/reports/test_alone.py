@@ -167,8 +167,8 @@ def test_another_default_says_what_to_write_in_the_names_of_the_target(
         framework = name.partition(".")[0]
         runs[framework] = run(own, judgement(name, requirement="BN-09"), framework=framework)
     page_of(tmp_path, **runs)
-    value = str(there[2])
-    (found,) = [one for one in differences(tmp_path) if one["subject"].startswith("default") and one["a"] == value]
+    before = str(there[2])
+    (found,) = [one for one in differences(tmp_path) if one["subject"].startswith("default") and one["a"] == before]
     assert found["remedy"] == written
 
 

@@ -140,7 +140,7 @@ def pairs_in(path: Path) -> tuple[list[Pair], list[tuple[str, str, str]]]:
             if one.verdict in DIVERGENT and one.verdict != "crashes":
                 cause = f"{requirement.axis}={one.measured}" if requirement.axis else one.requirement
                 causes[cause] = None
-        if any("one-pass" in hazard for hazard in profile.hazards):
+        if any(hazard.startswith("one-pass") for hazard in profile.hazards):
             causes["accuracy=one_pass"] = None
         identity = ImplementationId.parse(profile.implementation, profile.mode)
         for cause in causes:
