@@ -9,7 +9,7 @@ from typing import Final
 from normgauge.conformance.comparison.effects import Effect, effect_of
 from normgauge.conformance.comparison.pairing import Pair, Pairing, paired
 from normgauge.conformance.comparison.sides import ANY, Member, Side
-from normgauge.conformance.layers.registry import kind_of
+from normgauge.conformance.layers.registry import kind_of, requirements
 from normgauge.results.facts import NOTHING, Change, Key, Kind, Value, change_of
 
 #: The order in which differences are shown.
@@ -96,15 +96,16 @@ def compare_pair(pair: Pair) -> Compared:
     dtypes = [one for one in pair.a.profiles if one in pair.b.profiles]
     about = {*pair.a.facts, *pair.b.facts}
     keys = [key for key in _ordered(pair) if key in about and (key.dtype in dtypes or key.kind == "dtype")]
+    axes = {key.subject for key in keys if key.kind == "semantics"}
     same: dict[Kind, int] = {}
     found: list[tuple[Key, Change, Value, Value]] = []
     apart: dict[str, dict[str, None]] = {}
     for key in keys:
         if key.kind == "documentation" and not pair.same:
             continue
-        before, after = pair.a.facts.get(key, NOTHING), pair.b.facts.get(key, NOTHING)
+        before, after = _value(pair.a, key), _value(pair.b, key)
         if (before == NOTHING) != (after == NOTHING):
-            if key.kind in {"semantics", "requirement"}:
+            if key.kind == "semantics" or (key.kind == "requirement" and _axis_of(key) not in axes):
                 member = pair.b if before == NOTHING else pair.a
                 apart.setdefault(member.name, {})[key.subject.partition(" ")[0]] = None
             continue
@@ -123,6 +124,23 @@ def compare_pair(pair: Pair) -> Compared:
         open=tuple(undecided),
         not_compared=tuple(_told(apart)),
     )
+
+
+def _value(member: Member, key: Key) -> Value:
+    """A fact of a member. A known profile names an axis whose other values are all mistakes only if one is made."""
+    found = member.facts.get(key, NOTHING)
+    if found != NOTHING or key.kind != "semantics" or not member.profiles[key.dtype].known:
+        return found
+    axis = next((one for one in kind_of(member.layer).axes if one.name == key.subject), None)
+    if axis is None or len(axis.values) > 1:
+        return found
+    return Value(text=axis.canonical, kind="same", meaning=axis.value(axis.canonical).meaning)
+
+
+def _axis_of(key: Key) -> str | None:
+    """The axis that a requirement is about."""
+    known = requirements().get(key.subject.partition(" ")[0])
+    return known.axis if known else None
 
 
 def _ordered(pair: Pair) -> list[Key]:

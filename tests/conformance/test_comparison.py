@@ -238,6 +238,22 @@ def test_an_axis_that_changed_has_its_meaning_and_its_numbers() -> None:
     assert "| newly the same | which channels form a group | float32 | channel c belongs to group c mod G" in page
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_mistake_of_one_layer_is_compared_with_the_canonical_way_of_the_other(known: bool) -> None:
+    affine = kind_of("group_norm").axis("affine")
+    measured = AxisMeasured(
+        axis="affine", question=affine.question, canonical=affine.canonical, measured=["ignored"],
+        meanings={one.name: one.meaning for one in affine.every},
+    )  # fmt: skip
+    whole = grouped(MLX)
+    wrong = msgspec.structs.replace(whole, axes=[*whole.axes, measured])
+    other = judgement(MLX, requirement="GN-49", title="weight, then bias")
+    found = compare(side("port", wrong), side("mlx", msgspec.structs.replace(whole, known=known), other))
+    assert changes(found) == ([("affine", "newly the same")] if known else [])
+    (pair,) = found.compared
+    assert bool(pair.not_compared) != known, "GN-49 is what the axis says"
+
+
 def test_a_default_that_is_measured_is_one_difference_not_two() -> None:
     other = DefaultMeasured(setting="eps", signature="0.001", low=0.001, best=0.001, high=0.001)
     found = compare(side("mlx", grouped(MLX)), side("mlx", grouped(MLX, defaults=[other])))
