@@ -204,8 +204,9 @@ class NumpyAdapter(Adapter):
 
     def state(self, layer: Any) -> Mapping[str, Any]:
         """The parameters and running statistics that the layer has, by normgauge's names."""
-        names = ("weight", "bias", "running_mean", "running_var")
-        return {name: value for name in names if (value := getattr(layer, name, None)) is not None}
+        names = NAMES | STATISTICS
+        values = {name: getattr(layer, names[name], None) for name in ("weight", "bias", "running_mean", "running_var")}
+        return {name: value for name, value in values.items() if value is not None}
 
     def to_native(self, implementation: Implementation, x: Array) -> Any:
         """An input in the framework's own type and layout. normgauge's layout is (N, C, *spatial)."""
@@ -226,11 +227,11 @@ class NumpyAdapter(Adapter):
     ) -> None:
         """Give a layer other parameters or running statistics, as an optimizer or a loaded file does."""
         for name, value in parameters.items():
-            setattr(layer, name, value)
+            setattr(layer, implementation.names[name], value)
 
     def trainable(self, layer: Any) -> Iterable[str]:
         """The names of the parameters that an optimizer gets."""
-        return [name for name in ("weight", "bias") if getattr(layer, name) is not None]
+        return [name for name in ("weight", "bias") if getattr(layer, NAMES[name]) is not None]
 
     def set_momentum(self, layer: Any, momentum: float | None) -> Any:
         """The layer, with another momentum from now on."""
@@ -245,7 +246,7 @@ class NumpyAdapter(Adapter):
         """A new layer that has read everything that the old one has to save."""
         new = self.construct(implementation, case)
         for name, value in self.state(layer).items():
-            setattr(new, name, value.copy())
+            setattr(new, implementation.names[name], value.copy())
         if implementation.layer == "batch_norm":
             new.steps = layer.steps
         return new
