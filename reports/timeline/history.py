@@ -216,6 +216,7 @@ def _threads(releases: Sequence[Sequence[Record]]) -> Iterator[Thread]:
         for key, value in facts_of(own, judged, by_axis):
             if key.kind in KINDS:
                 followed.setdefault(key, [NOTHING] * len(profiles))[place] = value
+    _fill_in_canonical(followed, releases)
 
     titles = list(layer_titles(everything))
     layers = {one.implementation: titles.index(one.layer) for one in everything}
@@ -229,6 +230,30 @@ def _threads(releases: Sequence[Sequence[Record]]) -> Iterator[Thread]:
     names = Names(everything, {})
     for (kind, subject, through), alike in grouped(found, lambda one: one[:3]).items():
         yield Thread(kind=kind, subject=subject, members=names.told(member for *_, member in alike), values=through)
+
+
+def _fill_in_canonical(followed: Mapping[Key, list[Value]], releases: Sequence[Sequence[Record]]) -> None:
+    """Give an axis its canonical value where a known profile does not name it: it names a mistake if it is made.
+
+    Profiles of another catalogue of axes may not have asked.
+    """
+    known = [{(one.implementation, one.dtype) for one in of_kind(own, Profile) if one.known} for own in releases]
+    catalogues = [next((one.catalogue.get("axes") for one in of_kind(own, Header)), None) for own in releases]
+    named = {
+        (one.implementation, one.dtype, axis.axis): (axis, catalogue)
+        for own, catalogue in zip(releases, catalogues, strict=True)
+        for one in of_kind(own, Profile)
+        for axis in one.axes
+    }
+    for key, values in followed.items():
+        if key.kind != "semantics":
+            continue
+        axis, catalogue = named[key.implementation, key.dtype, key.subject]
+        canonical = Value(text=axis.canonical, kind="same", meaning=axis.meanings.get(axis.canonical, ""))
+        for place, value in enumerate(values):
+            asked = catalogue is not None and catalogues[place] == catalogue
+            if value == NOTHING and asked and (key.implementation, key.dtype) in known[place]:
+                values[place] = canonical
 
 
 def _merged(by_dtype: Sequence[tuple[str, list[Value]]]) -> list[tuple[list[str], list[Value]]]:

@@ -87,6 +87,22 @@ def test_a_change_stands_with_the_first_release_that_has_it() -> None:
     assert changes(timeline) == [("0.32.1", "running_var", "biased", "unbiased")]
 
 
+@pytest.mark.parametrize(("asked", "known", "told"), [("a", True, True), ("b", True, False), ("a", False, False)])
+def test_a_mistake_that_a_release_makes_anew_is_a_change(asked: str, known: bool, told: bool) -> None:
+    whole = batch_norm()
+    mistake = AxisMeasured(axis="affine", question="what", canonical="scale_then_shift", measured=["bias_first"])
+    catalogues = {"1": asked, "2": "a"}
+    releases = [
+        [header("mlx", versions={"mlx": version}, catalogue={"axes": catalogues[version]}), *own[1:]]
+        for version, own in {
+            "1": run(batch_norm(known=known), framework="mlx"),
+            "2": run(batch_norm(axes=[*whole.axes, mistake]), framework="mlx"),
+        }.items()
+    ]
+    found = [one for one in changes(timeline_of(releases)) if one[1] == "affine"]
+    assert found == ([("2", "affine", "scale_then_shift", "bias_first")] if told else [])
+
+
 def test_what_changes_back_is_two_changes() -> None:
     runs = [release(v, batch_norm(value)) for v, value in (("1.0", "biased"), ("1.1", "unbiased"), ("1.2", "biased"))]
     assert [change[0] for change in changes(timeline_of(runs))] == ["1.1", "1.2"]
