@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -98,6 +98,8 @@ def measure(
     heads = falls_with(found, evidence)
     for requirement in asked.requirements:
         judged = replace(found[requirement.id], falls_with=heads.get(requirement.id, ""))
+        if requirement.id in asked.incomplete and judged.verdict not in DIVERGENT:
+            continue  # what was left out could still show a difference
         example = None
         # A case that leaves a setting to the layer has no reference, so nothing smaller can be held to one.
         shown = judged.shows is not None and judged.shows.probe.measures is None
@@ -138,10 +140,14 @@ def _nothing_measured(seen: Sequence[Seen], diagnosis: Diagnosis) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """What an implementation is asked at one dtype. ``kin`` has the framework's own related layers by rank."""
+    """What an implementation is asked at one dtype. ``kin`` has the framework's own related layers by rank.
+
+    Of the requirements that are ``incomplete`` some probes were left out.
+    """
 
     probes: Sequence[Probe]
     requirements: Sequence[Requirement]
+    incomplete: Collection[str]
     committed: Sequence[StoredCase]
     kin: Mapping[str, Mapping[int, str]]
 
@@ -171,12 +177,14 @@ def _asked_of(subject: Subject, description: Description, dtype: str, wanted: Wa
     made_for = Asked(dtype=dtype, ranks=description.ranks)
     named = [probe for one in wanted.sizes for probe in own_probes(layer, made_for, one.shape, one.groups)]
     named = [replace(probe, case=with_equal_samples(probe.case)) if equal else probe for probe in named]
+    incomplete: set[str] = set()
     if wanted.diagnosis_only:
         asked, left_out = _on_diagnosing_shapes(asked)
-        left_out -= {probe.requirement for probe in named}
-        requirements = [requirement for requirement in requirements if requirement.id not in left_out]
+        incomplete = left_out - {probe.requirement for probe in named}
+        kept = {probe.requirement for probe in asked}
+        requirements = [one for one in requirements if one.id in kept or one.id not in incomplete]
     asked += named
-    return _Asked(probes=asked, requirements=requirements, committed=committed, kin=kin)
+    return _Asked(probes=asked, requirements=requirements, incomplete=incomplete, committed=committed, kin=kin)
 
 
 #: The rules about the types of what comes out.

@@ -124,10 +124,14 @@ def test_the_figures_of_the_report_count_what_each_way_of_testing_catches() -> N
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("diagnosis_only", [False, True], ids=["run", "diagnose"])
 @pytest.mark.parametrize(("fault", "requirement"), MISTAKES.items())
-def test_a_mistake_is_named_by_the_requirement_on_its_axis(fault: str, requirement: str) -> None:
+def test_a_mistake_is_named_by_the_requirement_on_its_axis(
+    fault: str, requirement: str, *, diagnosis_only: bool
+) -> None:
     (known,) = (one for one in FAULTS if one.id == fault)
-    judged = {r.requirement: r for r in records_of(known) if isinstance(r, Judgement)}
+    records = records_of(known, diagnosis_only=diagnosis_only)
+    judged = {r.requirement: r for r in records if isinstance(r, Judgement)}
     axis = kind_of(known.kind).axis(str(requirements()[requirement].axis))
     assert judged[requirement].verdict == "diverges"
     assert judged[requirement].measured in {one.name for one in axis.mistakes}

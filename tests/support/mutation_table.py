@@ -81,9 +81,11 @@ class Outcome:
         return bool(self.fallen) or not self.measured
 
 
-def records_of(fault: Fault) -> list[Record]:
+def records_of(fault: Fault, *, diagnosis_only: bool = False) -> list[Record]:
     """The records of a fault at the dtype that shows it, without exploration, in this process."""
-    wanted = Wanted(dtypes=(fault.mistake.dtype,), implementations=(fault.id,), in_process=True)
+    wanted = Wanted(
+        dtypes=(fault.mistake.dtype,), implementations=(fault.id,), in_process=True, diagnosis_only=diagnosis_only
+    )
     return list(run_framework(Launch(framework=ADAPTER), wanted))
 
 
