@@ -147,7 +147,7 @@ def by_cause(found: Sequence[Counterexample]) -> list[Counterexample]:
 def _generality(signature: Signature) -> tuple[bool, int, str]:
     """A key that sorts a cause before those that it explains."""
     explains = signature.data in {ORDINARY, CALLS}
-    return not explains, len(signature.causes), str(signature)
+    return not explains, len(signature.causes) + len(signature.wider), str(signature)
 
 
 def _smallest(own: Sequence[Counterexample]) -> Counterexample:

@@ -7,6 +7,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from normgauge.oracle import ACCURACY_CLASSES
+
 Kind = Literal["values", "accuracy", "relation", "raises", "crash"]
 
 #: What the data of a case has in common with others of one cause; a cause among ordinary numbers shows everywhere.
@@ -48,6 +50,14 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return Signature(kind="values", quantity=quantity, data=ORDINARY)
 
     @property
+    def wider(self) -> tuple[Signature, ...]:
+        """Of an accuracy, the same with each class that allows for more: a layer that needs one of them shows this."""
+        accuracy, joins, dtype = self.accuracy.partition(" in ")
+        classes = [*ACCURACY_CLASSES]
+        more = classes[classes.index(accuracy) + 1 :] if accuracy in classes else []
+        return tuple(Signature(kind="accuracy", accuracy=f"{one}{joins}{dtype}") for one in more)
+
+    @property
     def causes(self) -> frozenset[str]:
         """What is done between the calls; by the layer itself or by its model is one cause."""
         return frozenset(name.removesuffix("_model") for name in self.actions)
@@ -59,7 +69,7 @@ def no_news(signature: Signature, known: Collection[Signature]) -> bool:
         calls = (one for one in known if one.data == CALLS)
         if any(one.causes <= signature.causes for one in calls):
             return True
-    return signature in known or signature.everywhere in known
+    return any(one in known for one in (signature, signature.everywhere, *signature.wider))
 
 
 def stored_signature(content: Any) -> Signature:

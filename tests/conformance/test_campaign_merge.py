@@ -128,3 +128,11 @@ def test_a_cause_among_ordinary_numbers_explains_the_others_whatever_comes_first
     for order in ([ordinary, huge, reset, model, both], [both, model, huge, reset, ordinary]):
         kept = [one.signature for one in by_cause(order)]
         assert sorted(kept) == ["output of ordinary numbers", "running_mean of calls with reset"]
+
+
+def test_a_class_that_some_inputs_need_explains_those_that_a_narrower_one_allows() -> None:
+    texts = ["accuracy: welford", "accuracy: one_pass", "accuracy: welford in float16", "accuracy: two_pass in float16"]
+    every = [found(text, [1, number], str(number)) for number, text in enumerate(texts)]
+    for order in (every, every[::-1]):
+        kept = [one.signature for one in by_cause(order)]
+        assert sorted(kept) == ["accuracy: one_pass", "accuracy: welford in float16"]
