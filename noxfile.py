@@ -8,28 +8,21 @@ What follows `--` goes to `normgauge run`, except:
 `nox -s findings` takes parts of file names (`-- bfloat16`), `--write`, and other releases (`-- --with "mlx==0.31.2"`).
 """
 
-import functools
-import hashlib
 import itertools
 import json
 import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
 
-import filelock
 import nox
 from nox.command import CommandFailed
-from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / ".ci"))
+import environments
 import releases
-import shared_files
 
 nox.needs_version = ">=2026.8.10"  # the first with -j
 nox.options.default_venv_backend = "virtualenv"
@@ -41,11 +34,8 @@ ROOT = pathlib.Path(__file__).parent
 PROJECT = releases.PROJECT
 #: Every group of pins named like a registered adapter is a framework.
 FRAMEWORKS = list(PROJECT["project"]["entry-points"]["normgauge.adapters"])
-#: The frameworks that need another Python than the one nox runs in.
-PYTHON: dict[str, str] = PROJECT["tool"]["normgauge"]["python"]
 RESULTS = pathlib.Path("build/results")
 TIMELINES = pathlib.Path("build/timeline")
-WHEELS = pathlib.Path("build/wheels")
 SITE = pathlib.Path("build/site")
 LINKS = pathlib.Path("build/links")
 #: What `lint` runs, by the names of .pre-commit-config.yaml.
@@ -91,15 +81,15 @@ def conformance(session: nox.Session, framework: str) -> None:
         old.unlink(missing_ok=True)
     where = ["--name", name]
     try:
-        if named or framework in PYTHON:
-            where += ["--python", worker(session, framework, name, requirements)]
-            code = install(session)
+        if named or framework in environments.PYTHON:
+            where += ["--python", environments.worker(session, framework, name, requirements)]
+            code = environments.install(session)
         else:
-            code = install(session, *requirements)
-    except NoPython as missing:
+            code = environments.install(session, *requirements)
+    except environments.NoPython as missing:
         note(RESULTS, name, str(missing))
         session.skip(str(missing))
-    except NotInstalled as failed:
+    except environments.NotInstalled as failed:
         note(RESULTS, name, str(failed))
         session.error(str(failed))
     except CommandFailed:
@@ -115,7 +105,7 @@ def conformance(session: nox.Session, framework: str) -> None:
 @nox.session
 def timeline(session: nox.Session) -> None:
     """Measure several releases of one framework and report the changes: -- mlx, -- mlx 0.31.2 0.32.4."""
-    install(session, *releases.pins("pictures"))
+    environments.install(session, *releases.pins("pictures"))
     try:
         framework, wanted, options = chosen(session)
     except releases.Mistake as mistake:
@@ -126,10 +116,10 @@ def timeline(session: nox.Session) -> None:
     for release in wanted:
         requirements, name = releases.asked(framework, [releases.requirement_of(framework, release)])
         try:
-            python = worker(session, framework, name, requirements)
-        except NoPython as missing:
+            python = environments.worker(session, framework, name, requirements)
+        except environments.NoPython as missing:
             session.error(str(missing))
-        except NotInstalled as failed:
+        except environments.NotInstalled as failed:
             note(folder, name, str(failed))
             continue
         note(folder, name, "its run did not start; nox printed why")
@@ -141,7 +131,7 @@ def timeline(session: nox.Session) -> None:
 @nox.session
 def report(session: nox.Session) -> None:
     """Write build/report/index.html from the result files."""
-    install(session, *releases.pins("pictures"))
+    environments.install(session, *releases.pins("pictures"))
     session.run("normgauge", "report", str(RESULTS), "--out", "build/report")
 
 
@@ -151,9 +141,11 @@ def tests(session: nox.Session) -> None:
 
     What `conformance` measured with the same code is not measured again, if the releases are the same too.
     """
-    here = [name for name in FRAMEWORKS if name not in PYTHON]
-    code = install(session, *releases.pins("test", "ci", "pictures", "campaign", *here))
-    environment = {"NORMGAUGE_REQUIRE_FRAMEWORKS": "1", "NORMGAUGE_MEASURED": str(measured_with(code, here))}
+    code = environments.install(session, *releases.pins("test", "ci", "pictures", "campaign", *of_this_python()))
+    environment = {
+        "NORMGAUGE_REQUIRE_FRAMEWORKS": "1",
+        "NORMGAUGE_MEASURED": str(measured_with(code, of_this_python())),
+    }
     session.run("python", "-m", "pytest", *session.posargs, env=environment)
 
 
@@ -163,12 +155,7 @@ def coverage(session: nox.Session) -> None:
 
     It measures everything, so it takes longer than `tests`. The table names the lines that no test runs.
     """
-    install(
-        session,
-        *releases.pins(
-            "test", "ci", "pictures", "campaign", "coverage", *(name for name in FRAMEWORKS if name not in PYTHON)
-        ),
-    )
+    environments.install(session, *releases.pins("test", "ci", "pictures", "campaign", "coverage", *of_this_python()))
     shutil.rmtree("build/coverage", ignore_errors=True)
     environment = {"NORMGAUGE_REQUIRE_FRAMEWORKS": "1"}
     session.run("coverage", "run", "-m", "pytest", *session.posargs, env=environment)
@@ -183,7 +170,7 @@ def lint(session: nox.Session) -> None:
     unknown = [word for word in session.posargs if word not in LINTERS]
     if unknown:
         session.error(f"nox -s lint -- {unknown[0]}: not known; allowed: {', '.join(LINTERS)}")
-    install(session, *releases.pins("lint"))
+    environments.install(session, *releases.pins("lint"))
     for name in session.posargs or LINTERS:
         for command in LINTERS[name]:
             session.run(*command)
@@ -192,7 +179,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(allow_parallel=True)
 def types(session: nox.Session) -> None:
     """mypy, strict, on the installed packages, then on the tests and the examples of the site."""
-    install(session, *releases.pins("types"))
+    environments.install(session, *releases.pins("types"))
     session.run("mypy", "-p", "normgauge")
     session.run("mypy", "tests")
     session.run("mypy", "docs/examples")
@@ -205,7 +192,7 @@ def docs(session: nox.Session) -> None:
     The report of build/results is in it where result files are there. `-- --external` follows the links to other sites
     instead, which needs the network, and names each broken one with its page and line.
     """
-    install(session, *releases.pins("docs", "pictures"))
+    environments.install(session, *releases.pins("docs", "pictures"))
     others = [word for word in session.posargs if word != "--external"]
     if others:
         session.error(f"nox -s docs -- {' '.join(others)}: not known; allowed: --external")
@@ -230,7 +217,7 @@ def docs(session: nox.Session) -> None:
 @nox.session(name="wheel")
 def check_wheel(session: nox.Session) -> None:
     """Build the distributions into dist/, and check the wheel in an environment that has nothing else."""
-    install(session, *releases.pins("release"))
+    environments.install(session, *releases.pins("release"))
     shutil.rmtree("dist", ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", "dist", ".", silent=True)
     session.run("twine", "check", "--strict", *map(str, pathlib.Path("dist").iterdir()))
@@ -252,7 +239,7 @@ def check_wheel(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """Measure the cost of the suite's parts, as ratios that are measured side by side."""
-    install(session, *releases.pins("torch", "pictures"))
+    environments.install(session, *releases.pins("torch", "pictures"))
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     session.run("python", "benchmarks/oracle_cost.py", *session.posargs, env=one_thread)
     session.run("python", "benchmarks/exploration_speed.py", env=one_thread)
@@ -262,14 +249,14 @@ def benchmarks(session: nox.Session) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Compare correct implementations with the error bounds of their class, millions of elements each."""
-    install(session)
+    environments.install(session)
     session.run("python", "tests/support/soak.py", *session.posargs)
 
 
 @nox.session
 def audit(session: nox.Session) -> None:
     """Search for the largest error/bound of any correct form: -- --seconds 3600 --seed 1."""
-    install(session, *releases.pins("audit"))
+    environments.install(session, *releases.pins("audit"))
     session.run("python", "tests/support/audit.py", *session.posargs)
 
 
@@ -284,7 +271,7 @@ def mutants(session: nox.Session) -> None:
     """
     words = [word for word in session.posargs if word != "--automatic"]
     script = "mutation_table.py" if words == session.posargs else "automatic_mutants.py"
-    install(session, *releases.pins("torch", "mutants"))
+    environments.install(session, *releases.pins("torch", "mutants"))
     environment = {"PYTHONPATH": os.pathsep.join(["tests", "tests/support"])}
     session.run("python", f"tests/support/{script}", *words, env=environment)
 
@@ -292,14 +279,14 @@ def mutants(session: nox.Session) -> None:
 @nox.session
 def correct(session: nox.Session) -> None:
     """Explore correct layers in six styles, from three seeds: every verdict must be `conforms`."""
-    install(session)
+    environments.install(session)
     session.run("python", "tests/support/explore_correct.py", *session.posargs)
 
 
 @nox.session
 def remedies(session: nox.Session) -> None:
     """Apply every remedy to its layers, from the result files of build/results or from the named ones."""
-    install(session, *releases.pins("test", "ci", *(name for name in FRAMEWORKS if name not in PYTHON)))
+    environments.install(session, *releases.pins("test", "ci", *of_this_python()))
     environment = {"PYTHONPATH": os.pathsep.join(["tests", "tests/support"])}
     session.run("python", "tests/support/remedied.py", *(session.posargs or [str(RESULTS)]), env=environment)
 
@@ -307,7 +294,7 @@ def remedies(session: nox.Session) -> None:
 @nox.session
 def ports(session: nox.Session) -> None:
     """Measure the ports of examples/, and compare each with its own list: TensorFlow.js, and a kernel in C."""
-    install(session, *releases.pins("test"))
+    environments.install(session, *releases.pins("test"))
     for program in ("node", "npm", "gcc"):
         if shutil.which(program) is None:
             session.error(f"{program} is not on PATH; the ports of examples/ need node, npm, and gcc with Jansson")
@@ -333,7 +320,7 @@ def ports(session: nox.Session) -> None:
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Send edited hellos and answers of real workers to the host: -- --seconds 3600 --seed 1."""
-    install(session)
+    environments.install(session)
     session.run("python", "tests/support/fuzz.py", *session.posargs)
 
 
@@ -351,10 +338,10 @@ def findings(session: nox.Session) -> None:
         if named and not own:
             continue
         try:
-            pythons[framework] = bare(session, framework, own)
+            pythons[framework] = environments.bare(session, framework, own)
         except releases.Mistake as mistake:
             session.error(str(mistake))
-        except NotInstalled as failed:
+        except environments.NotInstalled as failed:
             session.warn(f"the scripts of {framework} were not run: {failed}")
     if not named and shutil.which("npm"):
         tensorflow_js(session)
@@ -371,6 +358,12 @@ def tensorflow_js(session: nox.Session) -> None:
 
 # --- what is asked for --------------------------------------------------------------------------
 
+
+def of_this_python() -> list[str]:
+    """The frameworks that need no other Python."""
+    return [name for name in FRAMEWORKS if name not in environments.PYTHON]
+
+
 MANIFEST = "manifest.json"
 
 
@@ -378,7 +371,7 @@ def note(folder: pathlib.Path, name: str, reason: str) -> None:
     """Say in the manifest that something was asked for; its result file, once there, says the rest."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / MANIFEST
-    with alone():
+    with environments.alone():
         noted = json.loads(manifest.read_text()) if manifest.exists() else {}
         manifest.write_text(json.dumps(noted | {name: reason}, indent=1) + "\n")
 
@@ -399,11 +392,6 @@ def measured_with(code: str | None, frameworks: list[str]) -> pathlib.Path:
         if code and code_of(name).exists() and code_of(name).read_text() == code:
             shutil.copy2(RESULTS / f"{name}.jsonl", MEASURED)
     return MEASURED.resolve()
-
-
-def alone() -> filelock.FileLock:
-    """A lock on what sessions that run side by side write together; use it in a `with`."""
-    return filelock.FileLock("build/shared.lock")
 
 
 def chosen(session: nox.Session) -> tuple[str, list[str], list[str]]:
@@ -431,8 +419,8 @@ def listed(session: nox.Session, framework: str) -> list[str]:
     """Every release that has a wheel for this platform and Python, oldest first, as pip finds them."""
     name = releases.pinned(framework)[0].name
     command = ["python", "-m", "pip", "index", "versions", name, "--only-binary", ":all:"]
-    if framework in PYTHON:
-        command += ["--python-version", PYTHON[framework]]
+    if framework in environments.PYTHON:
+        command += ["--python-version", environments.PYTHON[framework]]
     try:
         told = str(session.run(*command, silent=True))
         (versions,) = re.findall("^Available versions: (.*)$", told, re.MULTILINE)
@@ -441,171 +429,3 @@ def listed(session: nox.Session, framework: str) -> list[str]:
             f"pip could not list the releases of {name}; name some: -- {framework} 1.2.3 1.3.0"
         ) from None
     return sorted(versions.split(", "), key=Version)
-
-
-# --- what is installed --------------------------------------------------------------------------
-
-#: Prints a digest of an environment: its interpreter, what pip noted of each distribution, and our own files there.
-STATE = """
-import hashlib, importlib.metadata, pathlib, sys, sysconfig
-state = hashlib.sha256(sys.version.encode())
-for record in sorted(one.read_text("RECORD") or "" for one in importlib.metadata.distributions()):
-    state.update(record.encode())
-for path in sorted(pathlib.Path(sysconfig.get_path("purelib"), "normgauge").rglob("*")):
-    if path.is_file() and path.suffix != ".pyc":
-        state.update(str(path).encode() + path.read_bytes())
-print(state.hexdigest())
-"""
-
-
-def install(session: nox.Session, *requirements: str) -> str | None:
-    """Have the project, as a user installs it, and these in the session's environment.
-
-    Returns the digest of the project's files that are there now; nothing where that is not known.
-    """
-    if session.venv_backend == "none":
-        session.install(".", *requirements)  # nox says why not
-        return None
-    needed = [*PROJECT["project"]["dependencies"], *requirements]
-    return provide(session, "python", session.virtualenv.location, needed, session.install, project=True)
-
-
-def provide(
-    session: nox.Session,
-    python: str,
-    folder: str | pathlib.Path,
-    requirements: list[str],
-    pip: Callable[..., object],
-    *,
-    project: bool = False,
-) -> str | None:
-    """Have requirements, and the project, in an environment; pip runs only for what is not as its last run left it.
-
-    Returns the digest of the project's files, where they are provided.
-
-    ``pip`` gets the words behind `pip install`. A file in the environment's folder remembers what was asked for and
-    the state that pip left. Where a file that a wheel is made of has changed, the project alone is installed again.
-    Large files that other environments have too are on the disk once.
-    """
-    state = functools.partial(session.run_install, python, "-I", "-c", STATE, silent=True, log=False, external=True)
-    now = state()
-    if now is None:  # nox was told not to install
-        return None
-    stamp = pathlib.Path(folder, "provided.txt")
-    last = stamp.read_text().splitlines() if stamp.exists() else []
-    asked_for = [" ".join(requirements), *([digest(sources())] if project else [])]
-    same = [last[:1] == now.split() and wish in last[1:] for wish in asked_for]
-    steps = []
-    if not same[0] or any(Requirement(one).url for one in requirements):  # what an address has may have changed
-        steps.append(requirements)
-    if not all(same[1:]):
-        steps.append(["--no-deps", "--force-reinstall", str(wheel_of_now(session))])
-    if steps:
-        stamp.unlink(missing_ok=True)
-        for words in steps:
-            pip(*words)
-        shared_files.share(pathlib.Path(folder), pathlib.Path(session.virtualenv.location).parent / "files")
-        stamp.write_text("\n".join([state().strip(), *asked_for]))
-    return asked_for[1] if project else None
-
-
-def sources() -> list[pathlib.Path]:
-    """The files that a wheel of the project is made of."""
-    project, packages = PROJECT["project"], PROJECT["tool"]["setuptools"]["package-dir"]
-    folders = {pathlib.PurePath(place).parts[0] for place in packages.values()}
-    patterns = ["pyproject.toml", project["readme"], *project["license-files"], *(f"{one}/**/*" for one in folders)]
-    found = {path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()}
-    return sorted(path for path in found if "__pycache__" not in path.parts)
-
-
-def digest(files: list[pathlib.Path]) -> str:
-    """A digest of the names and contents of files."""
-    lines = [f"{path.relative_to(ROOT).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:20]
-
-
-def wheel_of_now(session: nox.Session) -> pathlib.Path:
-    """A wheel of the project as it is now; built once, then kept.
-
-    It is built from a copy of the files that are digested. Nothing else gets into it: no file that the digest leaves
-    out, and no module that setuptools kept from an earlier build.
-    """
-    files = sources()
-    kept = WHEELS / digest(files)
-    with alone():
-        if not kept.exists():
-            WHEELS.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=WHEELS.parent) as scratch:
-                copy, built = pathlib.Path(scratch, "project"), pathlib.Path(scratch, "wheel")
-                for path in files:
-                    (copy / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(path, copy / path.relative_to(ROOT))
-                command = ["python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(built), str(copy)]
-                session.run_install(*command, silent=True)
-                built.rename(kept)
-    (made,) = kept.glob("*.whl")
-    return made
-
-
-# --- the environment of a worker ----------------------------------------------------------------
-
-
-class NotInstalled(Exception):
-    """A worker's environment could not be made; the message says why."""
-
-
-class NoPython(NotInstalled):
-    """The Python that a framework needs is not here."""
-
-
-def worker(session: nox.Session, framework: str, name: str, requirements: list[str]) -> str:
-    """The interpreter of an environment that holds these and nothing of ours; made once, then kept."""
-    folder = pathlib.Path(session.virtualenv.location).parent / "workers" / name
-    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if not python.exists():
-        make_environment(folder, framework)
-    log = folder / "install.log"
-
-    def pip(*words: str) -> None:
-        command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", *words]
-        with log.open("w") as output:
-            session.run_install(*command, external=True, stdout=output, stderr=subprocess.STDOUT)
-
-    try:
-        provide(session, str(python), folder, requirements, pip)
-    except CommandFailed:
-        said = log.read_text() if log.exists() else ""
-        errors = re.findall("^ERROR: (.*)$", said, re.MULTILINE) or [f"pip failed, see {log}"]
-        raise NotInstalled(f"{name} could not be installed: {errors[-1]}") from None
-    return str(python)
-
-
-def bare(session: nox.Session, framework: str, named: list[str]) -> str:
-    """The interpreter of an environment with these releases of a framework: that of `conformance`, if it has them."""
-    requirements, name = releases.asked(framework, named)
-    folder = pathlib.Path(session.virtualenv.location).parent / f"conformance-{framework}"
-    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    stamp = folder / "provided.txt"
-    needed = " ".join([*PROJECT["project"]["dependencies"], *requirements])
-    if not named and python.exists() and stamp.exists() and needed in stamp.read_text().splitlines():
-        return str(python)
-    return worker(session, framework, name, requirements)
-
-
-def make_environment(folder: pathlib.Path, framework: str) -> None:
-    """An environment with the Python that the framework needs, which uv may fetch."""
-    version = PYTHON.get(framework)
-    ways = [[sys.executable, "-m", "virtualenv", "--no-periodic-update", *(["-p", version] if version else [])]]
-    if version and shutil.which("uv"):
-        ways.append(["uv", "venv", "--seed", "--python", version])
-    for way in ways:
-        shutil.rmtree(folder, ignore_errors=True)
-        done = subprocess.run([*way, str(folder)], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return
-    if version is None:
-        raise NotInstalled(f"no environment could be made in {folder}: {done.stderr.strip()[-300:]}")
-    missing = f"{framework} needs Python {version}, which was not found"
-    if len(ways) > 1:
-        raise NoPython(f"{missing} and which uv could not fetch; install it")
-    raise NoPython(f"{missing}; install it, or install uv (pip install uv), which fetches it")

@@ -34,7 +34,7 @@ def loaded() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def real_wheel(loaded: ModuleType) -> Callable[..., Path]:
-    return loaded.wheel_of_now
+    return loaded.environments.wheel_of_now
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def noxfile(loaded: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         loaded.releases, "pins", lambda *groups: [pin for group in groups for pin in (pinned | tools)[group]]
     )
     monkeypatch.setattr(loaded, "FRAMEWORKS", list(pinned))
-    monkeypatch.setattr(loaded, "PYTHON", {"lucid": "3.14"})
-    monkeypatch.setattr(loaded, "wheel_of_now", lambda session: Path(WHEEL))
+    monkeypatch.setattr(loaded.environments, "PYTHON", {"lucid": "3.14"})
+    monkeypatch.setattr(loaded.environments, "wheel_of_now", lambda session: Path(WHEEL))
     return loaded
 
 
@@ -137,7 +137,7 @@ def environments(noxfile: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[t
         (folder / "bin").mkdir(parents=True)
         (folder / "bin" / "python").touch()
 
-    monkeypatch.setattr(noxfile, "make_environment", make)
+    monkeypatch.setattr(noxfile.environments, "make_environment", make)
     return made
 
 
@@ -335,8 +335,8 @@ def test_a_python_that_is_not_here_is_a_skip_and_a_row_with_the_remedy(
         tried.append(command[0])
         return SimpleNamespace(returncode=1, stderr="failed to find interpreter")
 
-    monkeypatch.setattr(noxfile.subprocess, "run", fails)
-    monkeypatch.setattr(noxfile.shutil, "which", lambda _: uv)
+    monkeypatch.setattr(noxfile.environments.subprocess, "run", fails)
+    monkeypatch.setattr(noxfile.environments.shutil, "which", lambda _: uv)
     session = Session(tmp_path)
     with pytest.raises(Stopped) as stopped:
         noxfile.conformance(session, "lucid")
@@ -414,10 +414,10 @@ def project(noxfile: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("value = 1\n")
-    monkeypatch.setattr(noxfile, "ROOT", root)
+    monkeypatch.setattr(noxfile.environments, "ROOT", root)
     packages = {"package-dir": {"normgauge.oracle": "oracle", "normgauge.oracle.data": "oracle/data"}}
     about = {"readme": "README.md", "license-files": ["LICEN*"], "dependencies": ["numpy>=1"]}
-    monkeypatch.setattr(noxfile, "PROJECT", {"project": about, "tool": {"setuptools": packages}})
+    monkeypatch.setattr(noxfile.environments, "PROJECT", {"project": about, "tool": {"setuptools": packages}})
     return root
 
 
@@ -425,14 +425,14 @@ def project(noxfile: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def session(project: Path, noxfile: ModuleType, tmp_path: Path) -> Session:
     """A session with an environment that holds the project and torch."""
     session = Session(tmp_path)
-    noxfile.install(session, "torch==2.13.0")
+    noxfile.environments.install(session, "torch==2.13.0")
     assert session.ran == [("install", "numpy>=1", "torch==2.13.0"), PROJECT_ALONE]
     session.ran.clear()
     return session
 
 
 def test_an_environment_that_holds_what_is_asked_for_is_left_alone(noxfile: ModuleType, session: Session) -> None:
-    noxfile.install(session, "torch==2.13.0")
+    noxfile.environments.install(session, "torch==2.13.0")
     assert session.ran == []
 
 
@@ -444,9 +444,9 @@ def test_after_a_change_of_any_packaged_file_the_project_alone_is_installed_agai
     name: str, noxfile: ModuleType, project: Path, session: Session
 ) -> None:
     (project / name).write_text("value = 2\n")
-    noxfile.install(session, "torch==2.13.0")
+    noxfile.environments.install(session, "torch==2.13.0")
     assert session.ran == [PROJECT_ALONE]
-    noxfile.install(session, "torch==2.13.0")
+    noxfile.environments.install(session, "torch==2.13.0")
     assert session.ran == [PROJECT_ALONE]
 
 
@@ -455,7 +455,7 @@ def test_after_a_module_is_gone_the_project_is_installed_again(
     change: Callable[[Path], Any], noxfile: ModuleType, project: Path, session: Session
 ) -> None:
     change(project / "oracle" / "reference.py")
-    noxfile.install(session, "torch==2.13.0")
+    noxfile.environments.install(session, "torch==2.13.0")
     assert session.ran == [PROJECT_ALONE]
 
 
@@ -463,28 +463,28 @@ def test_what_no_wheel_holds_is_no_reason_to_install(noxfile: ModuleType, projec
     (project / "tests" / "test.py").write_text("value = 2\n")
     (project / "oracle" / "__pycache__").mkdir()
     (project / "oracle" / "__pycache__" / "reference.pyc").write_text("compiled")
-    noxfile.install(session, "torch==2.13.0")
+    noxfile.environments.install(session, "torch==2.13.0")
     assert session.ran == []
 
 
 def test_after_a_change_of_a_pin_the_project_is_not_installed_again(noxfile: ModuleType, session: Session) -> None:
-    noxfile.install(session, "torch==2.13.1")
+    noxfile.environments.install(session, "torch==2.13.1")
     assert session.ran == [("install", "numpy>=1", "torch==2.13.1")]
 
 
 def test_an_environment_that_somebody_changed_is_installed_anew(noxfile: ModuleType, session: Session) -> None:
     session.state += 1
-    noxfile.install(session, "torch==2.13.0")
+    noxfile.environments.install(session, "torch==2.13.0")
     assert session.ran == [("install", "numpy>=1", "torch==2.13.0"), PROJECT_ALONE]
 
 
 def test_after_an_installation_that_failed_everything_is_tried_again(noxfile: ModuleType, session: Session) -> None:
     session.fails = lambda words: "torch==2.13.1" in words
     with pytest.raises(CommandFailed):
-        noxfile.install(session, "torch==2.13.1")
+        noxfile.environments.install(session, "torch==2.13.1")
     session.fails = lambda _: False
     session.ran.clear()
-    noxfile.install(session, "torch==2.13.0")
+    noxfile.environments.install(session, "torch==2.13.0")
     assert session.ran == [("install", "numpy>=1", "torch==2.13.0"), PROJECT_ALONE]
 
 
@@ -492,7 +492,7 @@ def test_what_has_an_address_is_installed_every_time(noxfile: ModuleType, sessio
     own = "mlx @ file:///home/me/mlx"
     for _ in range(2):
         session.ran.clear()
-        noxfile.install(session, own)
+        noxfile.environments.install(session, own)
         assert session.ran == [("install", "numpy>=1", own)]
 
 
@@ -501,10 +501,10 @@ def test_no_install_installs_nothing_and_remembers_nothing(
 ) -> None:
     (project / "oracle" / "reference.py").write_text("value = 2\n")
     session.no_install = True
-    noxfile.install(session, "torch==2.13.0")
+    noxfile.environments.install(session, "torch==2.13.0")
     assert session.ran == []
     session.no_install = False
-    noxfile.install(session, "torch==2.13.0")
+    noxfile.environments.install(session, "torch==2.13.0")
     assert session.ran == [PROJECT_ALONE]
 
 
@@ -512,11 +512,11 @@ def test_a_worker_s_environment_that_holds_its_release_is_left_alone(
     noxfile: ModuleType, environments: list[tuple[Path, str]], tmp_path: Path
 ) -> None:
     session = Session(tmp_path)
-    python = noxfile.worker(session, "mlx", "mlx-0.31.2", ["mlx==0.31.2"])
+    python = noxfile.environments.worker(session, "mlx", "mlx-0.31.2", ["mlx==0.31.2"])
     assert len(session.ran_with("mlx==0.31.2")) == 1
-    assert noxfile.worker(session, "mlx", "mlx-0.31.2", ["mlx==0.31.2"]) == python
+    assert noxfile.environments.worker(session, "mlx", "mlx-0.31.2", ["mlx==0.31.2"]) == python
     assert len(session.ran_with("mlx==0.31.2")) == 1
-    noxfile.worker(session, "mlx", "mlx-0.31.2", ["mlx==0.31.2", "numpy<2"])
+    noxfile.environments.worker(session, "mlx", "mlx-0.31.2", ["mlx==0.31.2", "numpy<2"])
     assert len(session.ran_with("mlx==0.31.2")) == 2
 
 
@@ -530,8 +530,8 @@ def test_a_worker_s_environment_and_a_session_s_have_equal_large_files_once(
         record.write_text("mlx.so,sha256=0,65536\n")
         installed.append(record.parents[1] / "mlx.so")
         installed[-1].write_bytes(bytes(65_536))
-    noxfile.install(session)
-    noxfile.worker(session, "mlx", "mlx", ["mlx"])
+    noxfile.environments.install(session)
+    noxfile.environments.worker(session, "mlx", "mlx", ["mlx"])
     assert installed[0].samefile(installed[1])
 
 
@@ -640,10 +640,14 @@ def test_where_it_is_not_known_what_code_ran_nothing_is_given_to_the_tests(
 def test_what_is_edited_while_pip_runs_is_not_what_was_installed(
     noxfile: ModuleType, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session, before = Session(tmp_path), noxfile.digest(noxfile.sources())
+    session, before = Session(tmp_path), noxfile.environments.digest(noxfile.environments.sources())
     edited = project / "oracle" / "reference.py"
     monkeypatch.setattr(session, "install", lambda *_: edited.write_text("value = 2\n"))
-    assert noxfile.install(session, "torch==2.13.0") == before != noxfile.digest(noxfile.sources())
+    assert (
+        noxfile.environments.install(session, "torch==2.13.0")
+        == before
+        != noxfile.environments.digest(noxfile.environments.sources())
+    )
 
 
 def test_what_runs_on_another_python_is_not_given_to_the_tests(
@@ -690,12 +694,12 @@ def test_the_code_that_runs_is_the_code_of_the_checkout(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(noxfile, "wheel_of_now", real_wheel)
+    monkeypatch.setattr(noxfile.environments, "wheel_of_now", real_wheel)
     (project / "oracle" / "backend.py").write_text(BACKEND)
     build = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["oracle"]\n'
     (project / "pyproject.toml").write_text(build)
     folder = tmp_path / "environment"
-    noxfile.make_environment(folder, "mlx")
+    noxfile.environments.make_environment(folder, "mlx")
     python = folder / "bin" / "python"
     session = SimpleNamespace(
         run_install=lambda word, *more, **_: run(python if word == "python" else word, *more),
@@ -707,7 +711,7 @@ def test_the_code_that_runs_is_the_code_of_the_checkout(
         def pip(*words: str) -> None:
             installed.append(run(python, "-m", "pip", "install", *words))
 
-        noxfile.provide(session, str(python), folder, ["pip"], pip, project=True)
+        noxfile.environments.provide(session, str(python), folder, ["pip"], pip, project=True)
         (package,) = folder.glob("lib/python*/site-packages/normgauge/oracle")
         value = run(python, "-c", "from normgauge.oracle import reference; print(reference.value)")
         return f"{sorted(path.name for path in package.glob('*.py'))} {value.strip()}"
@@ -731,16 +735,18 @@ def test_the_code_that_runs_is_the_code_of_the_checkout(
 
 
 def test_an_environment_is_made_with_the_python_that_nox_runs_in(noxfile: ModuleType, tmp_path: Path) -> None:
-    noxfile.make_environment(tmp_path / "own", "mlx")
+    noxfile.environments.make_environment(tmp_path / "own", "mlx")
     python = tmp_path / "own" / "bin" / "python"
     told = subprocess.run([python, "-m", "pip", "list"], capture_output=True, text=True, check=True)
     assert "normgauge" not in told.stdout
 
 
 def test_a_python_that_does_not_exist_is_not_found(noxfile: ModuleType, tmp_path: Path) -> None:
-    noxfile.PYTHON["torch"] = "3.99"
-    with pytest.raises(noxfile.NoPython, match=r"torch needs Python 3\.99, which was not found; install it"):
-        noxfile.make_environment(tmp_path / "own", "torch")
+    noxfile.environments.PYTHON["torch"] = "3.99"
+    with pytest.raises(
+        noxfile.environments.NoPython, match=r"torch needs Python 3\.99, which was not found; install it"
+    ):
+        noxfile.environments.make_environment(tmp_path / "own", "torch")
 
 
 # --- the scripts of the findings ----------------------------------------------------------------
@@ -766,7 +772,7 @@ def test_scripts_run_in_the_environments_that_conformance_made(
     assert pythons_of(session) == {
         "torch": str(folder / "bin" / "python"),
         **{name: str(workers / name / "bin" / "python") for name in ("mlx", "keras-jax", "lucid")},
-        **({"tfjs": "examples/tfjs"} if noxfile.shutil.which("npm") else {}),
+        **({"tfjs": "examples/tfjs"} if noxfile.environments.shutil.which("npm") else {}),
     }
     assert session.ran[-1][-2:] == ("bfloat16", "--write")
     assert [name for _, name in environments] == ["mlx", "keras-jax", "lucid"]
