@@ -110,7 +110,7 @@ def _worse(worst: Deviation, step: int, quantity: str, actual: NDArray[Any], ref
     if actual.size == 0:
         return worst
     ratios = reference.ratio(actual)
-    place = int(np.argmax(ratios))
+    place = int(ratios.argmax())
     if ratios.flat[place] <= worst.ratio:  # most: nothing is told of them
         return worst
     index = tuple(int(i) for i in np.unravel_index(place, ratios.shape))

@@ -57,6 +57,11 @@ class Evidence:
         """What was found once and is asked for by many requirements, by name (held_bits.py)."""
         return {}
 
+    @functools.cached_property
+    def nearest(self) -> dict[tuple[int, int, tuple[str, ...]], tuple[Case, Observation, tuple[Deviation, Semantics]]]:
+        """What :meth:`best` has found, by the identities of its arguments, which are held here and so stay theirs."""
+        return {}
+
     @property
     def arithmetic(self) -> Arithmetic:
         """The arithmetic that the implementation was found to use."""
@@ -126,6 +131,12 @@ class Evidence:
         It is that of the tightest precision that allows for the observation, of the widest if none does. Where outputs
         show a mistake, gradients may be those of the formula without it: one mistake is one difference.
         """
+        key = (id(case), id(observation), tuple(quantities))
+        if key not in self.nearest:
+            self.nearest[key] = case, observation, self._best(case, observation, quantities)
+        return self.nearest[key][-1]
+
+    def _best(self, case: Case, observation: Observation, quantities: Sequence[str]) -> tuple[Deviation, Semantics]:
         followed = self.followed
         if observation.died or observation.unsupported:
             return Deviation(ratio=0.0), followed[0]  # which excludes nothing, whatever the reference is
@@ -133,7 +144,12 @@ class Evidence:
             followed = (*followed, *self._without_mistakes)
         nearest = (Deviation(ratio=math.inf), self.followed[0])
         for arithmetic in self.precisions:
-            found = [(compare(observation, self.expected(case, one, arithmetic), quantities), one) for one in followed]
+            # Most semantics that it follows differ in nothing that a case reads: one prediction, compared once.
+            different: dict[tuple[int, str | None], tuple[Prediction, Semantics]] = {}
+            for one in followed:
+                prediction = self.expected(case, one, arithmetic)
+                different.setdefault((id(prediction.steps), prediction.refused), (prediction, one))
+            found = [(compare(observation, prediction, quantities), one) for prediction, one in different.values()]
             nearest = min(found, key=lambda pair: pair[0].ratio)
             if nearest[0].ratio <= 1:
                 break
