@@ -125,10 +125,19 @@ def decode_element(message: Mapping[str, Any]) -> Element | None:
     return Element(step=told["step"], quantity=told["quantity"], index=tuple(told["index"])) if told else None
 
 
+#: The ids of cases by their digests: most cases are told of for many layers, and a large one takes long to encode.
+_IDS: Final[dict[bytes, str]] = {}
+_MOST_IDS: Final = 4096
+
+
 def case_id(case: Case) -> str:
     """The first 12 hexadecimal digits of the SHA-256 of the encoded case."""
-    text = json.dumps(encode_case(case), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    if case.digest not in _IDS:
+        if len(_IDS) >= _MOST_IDS:
+            _IDS.clear()
+        text = json.dumps(encode_case(case), sort_keys=True, separators=(",", ":"))
+        _IDS[case.digest] = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return _IDS[case.digest]
 
 
 def encode_observation(seen: Observation) -> dict[str, Any]:
