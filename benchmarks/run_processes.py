@@ -9,7 +9,6 @@ run in each way; every second round begins with Dask. The table has the medians.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import resource
 import statistics
@@ -17,19 +16,24 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from distributed import as_completed
+
 from normgauge.adapters.dtypes import FULL
+from normgauge.conformance.campaign.runner import Where, client_of
+from normgauge.conformance.campaign.work import OF_HYPOTHESIS
 from normgauge.conformance.exploration.budget import BUDGETS
 from normgauge.conformance.run.engine import _measured, run_framework, tasks_of
 from normgauge.conformance.run.parallel import Lane, Task
 from normgauge.conformance.run.request import Wanted
 from normgauge.conformance.subjects.subject import Launch
 
-#: The lane of a process of Dask.
-_LANE: Final[dict[Launch, Lane]] = {}
+#: The lane of a process of Dask, by its framework.
+_LANE: Final[dict[str, Lane]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +51,9 @@ def in_own_processes(launch: Launch, wanted: Wanted, jobs: int) -> Iterator[Any]
 
 
 def on_dask(launch: Launch, wanted: Wanted, jobs: int) -> Iterator[Any]:
-    from distributed import Client, LocalCluster, as_completed
-
-    with contextlib.ExitStack() as stack:
-        cluster = stack.enter_context(
-            LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None, silence_logs=50)
-        )
-        client = stack.enter_context(Client(cluster))
+    """The same on the cluster that a campaign starts."""
+    with client_of(Where(scheduler=None, jobs=jobs)) as client:
+        client.run(warnings.filterwarnings, "ignore", message=OF_HYPOTHESIS)
         greeting = client.submit(_greeting, launch, wanted.dtypes[0]).result()
         yield greeting
         tasks = tasks_of(greeting, wanted, ())
@@ -63,11 +63,11 @@ def on_dask(launch: Launch, wanted: Wanted, jobs: int) -> Iterator[Any]:
 
 
 def _greeting(launch: Launch, dtype: str) -> Any:
-    return _LANE.setdefault(launch, Lane(launch)).start(dtype).greeting
+    return _LANE.setdefault(launch.framework, Lane(launch)).start(dtype).greeting
 
 
 def _done(launch: Launch, wanted: Wanted, task: Task) -> list[Any]:
-    lane = _LANE.setdefault(launch, Lane(launch))
+    lane = _LANE.setdefault(launch.framework, Lane(launch))
 
     def measure(*arguments: Any) -> Iterator[Any]:
         return _measured(wanted, *arguments)

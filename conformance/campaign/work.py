@@ -35,7 +35,7 @@ from normgauge.results.records import Counterexample, Footer, NotRun, Record
 #: What Dask gives its workers, so that NumPy and others start no threads; a run measures without.
 _OF_DASK: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 #: Hypothesis notices that Dask's own thread draws random numbers; what Hypothesis draws does not depend on them.
-_OF_HYPOTHESIS: Final = "Do not use the `random` module inside strategies"
+OF_HYPOTHESIS: Final = "Do not use the `random` module inside strategies"
 #: Bytes in the unit of ``ru_maxrss``.
 _UNIT: Final = 1 if sys.platform == "darwin" else 1024
 
@@ -100,7 +100,7 @@ def measure_shard(folder: str, campaign: Campaign, environment: Environment, sha
         WrongWorker: this worker does not see the campaign's folder, or has other code.
     """
     begun = time.monotonic()
-    warnings.filterwarnings("ignore", message=_OF_HYPOTHESIS)
+    warnings.filterwarnings("ignore", message=OF_HYPOTHESIS)
     place = _place(folder, campaign)
     if place.is_done(shard):  # the worker that measured it ended before anyone had its outcome
         return _outcome(shard, begun, place.beginnings(shard), read_records(place.shard(shard)), 0.0)
