@@ -1,7 +1,7 @@
 """The environments of the sessions, and of the workers: what is installed in them, and when again.
 
-A session's environment has the project as a user installs it. A worker's has one release of a framework, and nothing of
-ours. One that holds what is asked for is left as it is.
+A session's environment has the project as a user installs it. A worker's has one release of a framework, without the
+project. Nothing is installed in an environment that already has what is needed.
 """
 
 import functools

@@ -125,7 +125,7 @@ def decode_element(message: Mapping[str, Any]) -> Element | None:
     return Element(step=told["step"], quantity=told["quantity"], index=tuple(told["index"])) if told else None
 
 
-#: The ids of cases by their digests: most cases are told of for many layers, and a large one takes long to encode.
+#: The ids of cases, by digest. Many layers have the same cases, and a large case takes long to encode.
 _IDS: Final[dict[bytes, str]] = {}
 _MOST_IDS: Final = 4096
 
