@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import seed as seeded
@@ -18,11 +18,24 @@ from normgauge.conformance.requirements.signature import Kind, Signature
 from normgauge.conformance.verdicts.relations import Relation
 from normgauge.oracle import Semantics
 
+try:
+    from hypothesis.internal.conjecture import providers
+except ImportError:  # before 6.124
+    from types import ModuleType
+
+    providers = ModuleType("providers")
+
 T = TypeVar("T")
 #: What a signature says of a case: the kind of its numbers, and what is done between its calls.
 Data = tuple[str, tuple[str, ...]]
 #: From the seed of one search for a departure to that of the next.
 SEED_STEP: Final = 1_000_003
+#: What stands in Hypothesis for the constants of modules and for what it remembers of them, in releases with both.
+_WITHOUT_MODULES: Final[Mapping[str, Any]] = (
+    {"_get_local_constants": vars(providers)["Constants"], "CONSTANTS_CACHE": type(providers.CONSTANTS_CACHE)(1024)}
+    if {"_get_local_constants", "Constants", "CONSTANTS_CACHE"} <= vars(providers).keys()
+    else {}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +106,22 @@ def first_departure(
             last = max(news, key=lambda one: one.deviation.ratio)
             raise Stop if last.observation.died else _Departed  # a death is not repeated for a smaller case
 
-    with suppress(_Departed, Stop, Flaky):  # flaky: it departed, if not every time
+    with suppress(_Departed, Stop, Flaky), _no_constants_of_modules():  # flaky: it departed, if not every time
         look()
     return last
+
+
+@contextmanager
+def _no_constants_of_modules() -> Iterator[None]:
+    """Draw no constants from the source of the modules that this process has imported.
+
+    Hypothesis draws them since 6.131.1 where a module lies outside site-packages, as in a checkout, and has no setting
+    for it (https://github.com/HypothesisWorks/hypothesis/pull/4356). What a seed draws must not depend on what else
+    a program has imported.
+    """
+    given = {name: getattr(providers, name) for name in _WITHOUT_MODULES}
+    try:
+        vars(providers).update(_WITHOUT_MODULES)
+        yield
+    finally:
+        vars(providers).update(given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from explored import FAULTY, ODD_SIZES, counterexamples, explore
 from faulty.adapter import CAUGHT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture import providers
 
 from normgauge.adapters.case import Observation, StepResult
 from normgauge.adapters.dtypes import KNOWN_DTYPES
@@ -23,6 +25,7 @@ from normgauge.adapters.memory_layouts import laid_out
 from normgauge.conformance.cli.main import main
 from normgauge.conformance.diagnosis.predictions import predict, predict_together
 from normgauge.conformance.exploration.budget import BUDGETS
+from normgauge.conformance.exploration.departure import Departure, first_departure
 from normgauge.conformance.exploration.plans import CASES_A_PLAN, REGIMES, Plan, cases_of
 from normgauge.conformance.exploration.strategies import Space, plans, settled_by
 from normgauge.conformance.layers.experiments import with_equal_samples
@@ -186,6 +189,27 @@ def plan_of(layer: str, dtype: str = "float32", **changes: Any) -> Plan:
         statistics=tracked,
     )
     return replace(made, **changes)
+
+
+def test_a_seed_draws_the_same_whatever_modules_are_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn() -> list[int]:
+        found: list[int] = []
+
+        def shown(one: int, _: object) -> list[Departure]:
+            found.append(one)
+            return []
+
+        first_departure(st.integers(), 2000, 1, shown, lambda _: False)
+        return found
+
+    before = drawn()
+    numbers = {123457, 234571, 345701, 457013}
+    (tmp_path / "some_program.py").write_text(f"numbers = {numbers}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("some_program")
+    assert numbers <= {*providers._get_local_constants().integers}
+    assert drawn() == before
+    assert numbers <= {*providers._get_local_constants().integers}, "the tests of the user draw what they drew"
 
 
 @pytest.mark.parametrize("layer", LAYERS)
