@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 
@@ -44,7 +45,7 @@ class Axis:
         """The name of the canonical value."""
         return self.values[0].name
 
-    @property
+    @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the values that frameworks ship, the canonical one first."""
         return tuple(value.name for value in self.values)

@@ -145,18 +145,17 @@ def score(
     All candidates have the ``mistakes``, whatever the product says on these axes.
     """
     kind = kind_of(seen.probe.case.layer)
-    ratios = np.full(kind.sizes, np.nan)
-    if excluded is not None:
-        ratios[excluded] = np.inf
+    ratios = np.full(kind.sizes, np.inf)
+    left = np.ones(kind.sizes, dtype=bool) if excluded is None else ~excluded
     refusals = np.zeros(ratios.shape, dtype=bool)
-    while np.isnan(ratios).any():
-        first = tuple(int(i) for i in np.argwhere(np.isnan(ratios))[0])
+    while left.flat[place := int(left.argmax())]:
+        first = tuple(int(i) for i in np.unravel_index(place, kind.sizes))
         read: set[str] = set()
         candidate = replace(kind.at(first, mistakes), read=read)
         prediction = references.predict(seen.probe.case, candidate, arithmetic)
         deviation = compare(seen.observation, prediction, quantities)
         alike = tuple(i if axis.name in read else slice(None) for axis, i in zip(kind.axes, first, strict=True))
-        ratios[alike] = deviation.ratio
+        ratios[alike], left[alike] = deviation.ratio, False
         refusals[alike] = prediction.refused is not None
     if seen.observation.raised is not None and refusals.any():
         # Some candidate foresees a refusal here, so an exception speaks against those that do not.

@@ -6,6 +6,7 @@ read. The modes of a layer and the next framework ask for the same ones.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -23,11 +24,29 @@ MEMORY: Final = 2**28
 
 @dataclass(kw_only=True)
 class _Group:
-    """What is known of one case in one arithmetic: an entry for each combination of choices that was read."""
+    """What is known of one case in one arithmetic: an entry for each combination of choices that was read.
 
-    entries: list[Entry]
+    The entries are found by the axes that were read, of which there are few combinations, and by the choices on them.
+    """
+
     size: int
     fresh: list[Entry] = field(default_factory=list)
+    _found: dict[tuple[str, ...], dict[tuple[str | None, ...], Entry]] = field(default_factory=dict)
+
+    def add(self, entry: Entry) -> None:
+        axes = tuple(entry.choices)
+        self._found.setdefault(axes, {}).setdefault(tuple(entry.choices.values()), entry)
+
+    def agreeing(self, choices: Mapping[str, str]) -> Entry | None:
+        """The entry whose choices are all among ``choices``.
+
+        There is one at most: which choice is read next depends on those that were read before.
+        """
+        for axes, entries in self._found.items():
+            entry = entries.get(tuple(map(choices.get, axes)))
+            if entry is not None:
+                return entry
+        return None
 
 
 class References:
@@ -48,13 +67,13 @@ class References:
         self.asked += 1
         key = _key(case, arithmetic)
         group = self._group(key)
-        entry = _agreeing(group.entries, semantics.choices)
+        entry = group.agreeing(semantics.choices)
         if entry is None:
             self.evaluated += 1
             read: set[str] = set()
             prediction = predict(case, replace(semantics, read=read), arithmetic)
             entry = Entry({axis: semantics.choices[axis] for axis in sorted(read)}, prediction)
-            group.entries.append(entry)
+            group.add(entry)
             group.fresh.append(entry)
             self._grow(group, entry.size)
         if semantics.read is not None:
@@ -80,7 +99,9 @@ class References:
         group = self._groups.get(key)
         if group is None:
             entries = [] if self._store is None else self._store.entries(key)
-            group = self._groups[key] = _Group(entries=entries, size=0)
+            group = self._groups[key] = _Group(size=0)
+            for entry in entries:
+                group.add(entry)
             self._grow(group, sum(entry.size for entry in entries))
         else:
             self._groups.move_to_end(key)
@@ -104,13 +125,10 @@ class References:
             self._store.add(going)
 
 
-def _agreeing(entries: list[Entry], choices: Mapping[str, str]) -> Entry | None:
-    """The entry whose choices are all among ``choices``.
-
-    There is one at most: which choice is read next depends on those that were read before.
-    """
-    return next((one for one in entries if one.choices.items() <= choices.items()), None)
-
-
 def _key(case: Case, arithmetic: Arithmetic) -> bytes:
-    return hashlib.blake2b(case.digest + repr(arithmetic).encode(), digest_size=16).digest()
+    return hashlib.blake2b(case.digest + _written(arithmetic), digest_size=16).digest()
+
+
+@functools.lru_cache(maxsize=256)
+def _written(arithmetic: Arithmetic) -> bytes:
+    return repr(arithmetic).encode()
