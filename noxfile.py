@@ -3,6 +3,7 @@
 `nox -j 2` does the same with two frameworks at a time. An environment that holds what is asked for is left as it is.
 
 What follows `--` goes to `normgauge run`, except:
+`nox -j 2 -s conformance -- --few` is what continuous integration measures;
 `nox -s "conformance(mlx)" -- --with "mlx[cpu]==0.31.2"` measures another release, beside the pinned one;
 `nox -s timeline -- mlx` measures a selection of releases (all: `-- mlx --all`; these: `-- mlx 0.31.2 0.32.4`);
 `nox -s findings` takes parts of file names (`-- bfloat16`), `--write`, and other releases (`-- --with "mlx==0.31.2"`).
@@ -57,10 +58,9 @@ LINTERS = {
         )
     ],
 }
-#: What continuous integration runs with: all that the default measures, and an eighth of its random inputs.
-FEW_INPUTS = ["--budget", "quick"]
-for _dtype in ("float32", "float64", "float16", "bfloat16"):
-    FEW_INPUTS += ["--dtype", _dtype]
+#: What `--few` measures, with an eighth of the default's random inputs: JAX compiles anew for the second half type.
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+FEW_DTYPES = dict.fromkeys(("flax", "keras-jax"), ("float32", "float64", "bfloat16"))
 #: The result files that the tests may take in place of measuring.
 MEASURED = pathlib.Path("build/measured")
 
@@ -71,7 +71,8 @@ def conformance(session: nox.Session, framework: str) -> None:
     """Measure one framework, write its result file, compare it with the list of known differences; then the report."""
     if not session.parallel:  # side by side, nox takes no notice; the report is a session to name
         session.notify("report")
-    named, options = releases.taken("--with", session.posargs)
+    few = session.posargs == ["--few"]
+    named, options = releases.taken("--with", few_inputs(framework) if few else session.posargs)
     try:
         requirements, name = releases.asked(framework, named)
     except releases.Mistake as mistake:
@@ -96,10 +97,15 @@ def conformance(session: nox.Session, framework: str) -> None:
         session.error(f"{framework} could not be installed; its row in the report says so")
     note(RESULTS, name, "its run did not start; nox printed why")
     session.run("normgauge", "run", framework, *where, "--out", str(RESULTS), *options)
-    everything = session.posargs in ([], FEW_INPUTS)
-    if code and everything and (RESULTS / f"{name}.jsonl").exists():  # not with --install-only
+    if code and (few or not session.posargs) and (RESULTS / f"{name}.jsonl").exists():  # not with --install-only
         code_of(name).write_text(code)
     session.run("normgauge", "gate", str(RESULTS / f"{name}.jsonl"))
+
+
+def few_inputs(framework: str) -> list[str]:
+    """The options of `normgauge run` with which continuous integration measures a framework."""
+    dtypes = FEW_DTYPES.get(framework, DTYPES)
+    return ["--budget", "quick", *(word for dtype in dtypes for word in ("--dtype", dtype))]
 
 
 @nox.session
@@ -128,7 +134,7 @@ def timeline(session: nox.Session) -> None:
     session.run("normgauge", "timeline", str(folder))
 
 
-@nox.session
+@nox.session(allow_parallel=True)
 def report(session: nox.Session) -> None:
     """Write build/report/index.html from the result files."""
     environments.install(session, *releases.pins("pictures"))
@@ -185,7 +191,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy", "docs/examples")
 
 
-@nox.session
+@nox.session(allow_parallel=True)
 def docs(session: nox.Session) -> None:
     """Build the documentation site, build/site/index.html; a warning or a broken link within the site is an error.
 

@@ -590,12 +590,24 @@ def test_what_continuous_integration_measures_is_given_to_the_tests(
     measured: Session, noxfile: ModuleType, tmp_path: Path
 ) -> None:
     Path("build/results/mlx.code").unlink()
-    noxfile.conformance(Session(tmp_path, *noxfile.FEW_INPUTS), "mlx")
+    noxfile.conformance(Session(tmp_path, "--few"), "mlx")
     assert given_to_tests(noxfile, tmp_path) == {"mlx.jsonl"}
 
 
-def test_continuous_integration_runs_with_few_random_inputs(noxfile: ModuleType) -> None:
-    assert f"few=({' '.join(noxfile.FEW_INPUTS)})\n" in (Path(__file__).parents[2] / ".ci" / "run").read_text()
+def test_continuous_integration_measures_few_random_inputs_in_every_dtype(noxfile: ModuleType, tmp_path: Path) -> None:
+    session = Session(tmp_path, "--few")
+    noxfile.conformance(session, "mlx")
+    (words,) = [words for words in session.ran if words[:2] == ("normgauge", "run")]
+    budget, number, *dtypes = words[words.index("--out") + 2 :]
+    assert (budget, number) == ("--budget", "quick")
+    assert dtypes[::2] == ["--dtype"] * 4
+    assert set(dtypes[1::2]) == {"float32", "float64", "float16", "bfloat16"}
+
+
+def test_where_jax_compiles_it_measures_one_half_type(loaded: ModuleType) -> None:
+    assert loaded.few_inputs("flax")[3::2] == ["float32", "float64", "bfloat16"]
+    assert loaded.few_inputs("keras-jax") == loaded.few_inputs("flax")
+    assert set(loaded.FEW_DTYPES) <= set(loaded.FRAMEWORKS)
 
 
 @pytest.mark.parametrize(("command", "given"), [("run", set()), ("gate", {"mlx.jsonl"})])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from frameworks import MODULES, for_each
+from frameworks import MODULES, for_each, records_in
 from gates import (
     BOTH,
     INTERLEAVED,
@@ -447,8 +447,15 @@ def test_the_same_judgement_twice_is_told_by_the_lookup_itself(tmp_path: Path) -
 def test_the_gate_is_silent_on_the_pinned_releases(results: Path) -> None:
     result = gated(str(results))
     assert result.exit_code == 0, result.output
-    told = r"\d+ known \(\d+ .+\), 0 new, 0 gone, 0 changed, 0 not checked(, \d+ hazards?)?\n"
-    assert re.fullmatch(told, result.stdout)
+    *left, last = result.stdout.splitlines()
+    told = r"\d+ known \(\d+ .+\), 0 new, 0 gone, 0 changed, (\d+) not checked(, \d+ hazards?)?"
+    counted = re.fullmatch(told, last)
+    assert counted, last
+    header = records_in(results)[0]
+    assert isinstance(header, Header)
+    not_checked = [re.fullmatch(r"not checked: \S+: .+ (\w+): (.+)", line) for line in left]
+    assert all(one and one[1] == "float16" and one[1] not in header.dtypes for one in not_checked)
+    assert int(counted[1]) == sum(len(one[2].split(", ")) for one in not_checked if one)
 
 
 #: The frameworks whose plain layers declare derivatives above the first: the gate holds nobody else to these.
