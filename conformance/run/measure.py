@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from normgauge.adapters.case import Observation
 from normgauge.adapters.unfinished import UNFINISHED
 from normgauge.conformance.diagnosis.candidates import Deviation, Diagnosis, Seen
 from normgauge.conformance.diagnosis.diagnose import diagnose
@@ -64,7 +65,7 @@ def measure(
     """
     asked = _asked_of(subject, description, dtype, wanted)
     subject.begin()
-    seen = _observe(subject, description.id, dtype, asked.probes, progress)
+    seen, sometimes = _observe(subject, description.id, dtype, asked.probes, progress)
     diagnosis = diagnose(description.layer, seen, dtype, references)
     if reason := _nothing_measured(seen, diagnosis):
         yield NotRun(framework=subject.greeting.framework, reason=reason, implementation=description.id, dtype=dtype)
@@ -87,6 +88,7 @@ def measure(
         evidence = explained
         judged_alone = {one.id: judge(one, evidence) for one in own}
     accuracy = accuracy_of(evidence, subject.greeting.framework)
+    accuracy = replace(accuracy, hazards=[*accuracy.hazards, *sometimes])
     profile = _profile(description, subject.greeting.framework, evidence, accuracy, subject)
     yield profile
     yield from [] if wanted.diagnosis_only else accuracy.curves
@@ -206,20 +208,46 @@ def _on_diagnosing_shapes(asked: Sequence[Probe]) -> tuple[list[Probe], set[str]
     return kept, {probe.requirement for probe in asked if probe not in kept}
 
 
-def _observe(subject: Subject, identifier: str, dtype: str, asked: Sequence[Probe], progress: Progress) -> list[Seen]:
-    seen = []
-    observations = subject.run(identifier, [probe.case for probe in asked])
-    for probe, observation in zip(asked, observations, strict=True):
-        refusal = catalogue()[probe.requirement].rule == "refusal"
-        seen.append(
-            Seen(probe=probe, observation=observation if refusal else with_right_shapes(probe.case, observation))
-        )
-        progress(f"{identifier} {dtype}", len(seen), len(asked))
+def _observe(
+    subject: Subject, identifier: str, dtype: str, asked: Sequence[Probe], progress: Progress
+) -> tuple[list[Seen], list[str]]:
+    """What came out of each case, and in words where the process ended or hung once and not again."""
+    answers = []
+    for answer in subject.run(identifier, [probe.case for probe in asked]):
+        answers.append(answer)
+        progress(f"{identifier} {dtype}", len(answers), len(asked))
+    sometimes = _asked_again(subject, identifier, asked, answers)
+    seen = [
+        Seen(probe=probe, observation=answer if _may_refuse(probe) else with_right_shapes(probe.case, answer))
+        for probe, answer in zip(asked, answers, strict=True)
+    ]
     raised = [one.observation.raised for one in seen if one.observation.raised]
     if missing := list(dict.fromkeys(one.message for one in raised if one.type == UNFINISHED)):
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise CannotRun(f"{missing[0]}{more}")
-    return seen
+    return seen, sometimes
+
+
+def _may_refuse(probe: Probe) -> bool:
+    return catalogue()[probe.requirement].rule == "refusal"
+
+
+def _asked_again(subject: Subject, identifier: str, asked: Sequence[Probe], answers: list[Observation]) -> list[str]:
+    """Ask once more where a case ended the process or hung, and keep the second answer; in words where there is one.
+
+    What happens by chance must not make a verdict, which would be another in the next run. The first case that does
+    the same again shows that it is no chance, and the rest is not asked again, since each may take the limit of time.
+    """
+    found = []
+    for place, (probe, first) in enumerate(zip(asked, answers, strict=True)):
+        if first.died is None or not first.asked or subject.given_up:
+            continue
+        (second,) = subject.run(identifier, [probe.case])
+        if second.died is not None:
+            break
+        answers[place] = second
+        found.append(f"not every time: {probe.label} gave a result when asked again; at first {first.died}")
+    return found
 
 
 def _profile(

@@ -73,7 +73,7 @@ def _sentence(lines: Sequence[Line], hazards: int, *, known: bool) -> str:
     if counts.get("error") or counts.get("departure"):
         return f"The output is right on ordinary inputs; not safe for every input and type: {told}."
     if hazards:
-        return f"No error was measured, but some inputs lose digits: {told}."
+        return f"No error was measured, but some inputs are not safe: {told}."
     return f"Safe as far as it was measured: no error, no hazard{f'; {told}' if told else ''}."
 
 

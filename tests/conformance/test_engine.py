@@ -89,8 +89,41 @@ def test_a_death_or_a_hang_is_one_observation_and_the_rest_is_judged(identifier:
     assert {r.verdict for r in guilty.values() if r.requirement not in gradients | {"GN-07"}} == {"conforms"}
     assert {r.verdict for r in judged(records, "group_norm.GroupNorm").values()} == {"conforms"}
     (profile,) = [r for r in records if isinstance(r, Profile) and r.implementation == identifier]
-    assert profile.restarts == 4
+    assert profile.restarts == 5  # four cases, of which one was asked again
+    assert profile.hazards == []
     assert isinstance(records[-1], Footer)
+
+
+#: An adapter whose process ends in rank five, but only if it never did so before.
+SOMETIMES = """
+import os, signal
+from pathlib import Path
+from faulty.adapter import FaultyAdapter
+
+class Sometimes(FaultyAdapter):
+    def run(self, implementation, case):
+        mark = Path(__file__).with_name("ended")
+        if case.steps[0].x.ndim == 5 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().run(implementation, case)
+"""
+
+
+@pytest.mark.slow
+def test_what_ends_a_process_by_chance_is_a_hazard_and_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sometimes.py").write_text(SOMETIMES)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    wanted = Wanted(dtypes=("float32",), implementations=("group_norm.GroupNorm",))
+    first, second = (list(run_framework(Launch(framework="sometimes:Sometimes"), wanted)) for _ in range(2))
+    assert judged(first, "group_norm.GroupNorm") == judged(second, "group_norm.GroupNorm")
+    assert {one.verdict for one in judged(first, "group_norm.GroupNorm").values()} == {"conforms"}
+    told, none = ([(one.restarts, one.hazards) for one in r if isinstance(one, Profile)] for r in (first, second))
+    what = "rank 5 gave a result when asked again; at first the worker was ended by signal SIGSEGV"
+    assert told == [(1, [f"not every time: {what}"])]
+    assert none == [(0, [])]
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def sentence(page: Element, name: str) -> str:
         ),
         (
             [judgement(), profile(hazards=[LOSSY], accuracy=None)],
-            "No error was measured, but some inputs lose digits: 1 hazard.",
+            "No error was measured, but some inputs are not safe: 1 hazard.",
         ),
         (
             [judgement(), diverging("torch.nn.GroupNorm", requirement="GN-13", ground="formula", witnesses=[])],
